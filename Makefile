@@ -1,0 +1,54 @@
+# `make` lists the commands. Everything runs in .venv, which is made the first time it is needed.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+# Tests and committed notebooks give the same numbers everywhere: no weights from this machine, no network.
+HERMETIC := env -u DFUTILS_WEIGHTS DFUTILS_OFFLINE=1 DFUTILS_CACHE=$(CURDIR)/.cache TF_CPP_MIN_LOG_LEVEL=3
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint types unit notebooks-check notebooks format wheel clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(READY) ## make .venv with everything (done by the others when needed)
+
+$(READY): requirements.txt constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+		|| { echo "Python 3.11 or 3.12 is needed; name it with make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $(READY)
+
+demo: $(READY) ## run the whole line on made-up clips: extract, train, evaluate, predict, report
+	$(BIN)/dfutils demo --out demo-output
+
+test: lint types unit notebooks-check ## everything that CI runs
+
+lint: $(READY) ## check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY) ## check types
+	$(BIN)/mypy
+
+unit: $(READY) ## unit tests, doctests and one end-to-end run
+	$(HERMETIC) $(BIN)/python -m pytest
+
+notebooks-check: $(READY) ## run the committed notebooks and compare every output
+	$(HERMETIC) $(BIN)/python -m pytest notebooks --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg -p no:doctest
+
+notebooks: $(READY) ## run the notebooks on demo data and keep their outputs
+	$(HERMETIC) $(BIN)/jupyter-nbconvert --to notebook --execute --inplace notebooks/*.ipynb
+
+format: $(READY) ## format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+wheel: $(READY) ## build the wheel into dist/
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean: ## remove what the other commands made, but not .venv
+	rm -rf build dist .cache demo-output reports notebooks/output .mypy_cache .pytest_cache .ruff_cache .hypothesis

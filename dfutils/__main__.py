@@ -1,0 +1,7 @@
+"""``python -m dfutils`` is the command ``dfutils``."""
+
+import sys
+
+from dfutils.cli import main
+
+sys.exit(main())

@@ -1,0 +1,209 @@
+"""Metrics of weighted videos, for many weightings at once: what makes a bootstrap over groups fast.
+
+``is_fake`` is ``(N,)`` bool, ``fake_probability`` ``(N,)`` float in 0..1 with 1 = FAKE, ``weights`` ``(B, N)`` float:
+how often each of N videos was drawn in each of B resamples. A value that does not exist is NaN. A video is called FAKE
+where ``fake_probability >= threshold``.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from dfutils.errors import ReportError
+
+FloatArray: TypeAlias = npt.NDArray[np.float64]
+BoolArray: TypeAlias = npt.NDArray[np.bool_]
+
+LOG_LOSS_CLIP = 1e-7
+TWO_CLASS_METRICS = ("balanced_accuracy", "auc", "average_precision")
+METRIC_NAMES = (
+    "accuracy",
+    "balanced_accuracy",
+    "precision",
+    "recall",
+    "f1",
+    "auc",
+    "average_precision",
+    "log_loss",
+    "brier",
+    "ece",
+)
+
+
+def weighted_metrics(
+    is_fake: BoolArray, fake_probability: FloatArray, weights: FloatArray, *, threshold: float
+) -> FloatArray:
+    """All of `METRIC_NAMES`, in that order, as ``(B, 10)``."""
+    values = _threshold_metrics(is_fake, fake_probability >= threshold, weights)
+    fakes, reals = class_weights_by_score(is_fake, fake_probability, weights)
+    values["auc"] = weighted_auc(fakes, reals)
+    values["average_precision"] = weighted_average_precision(fakes, reals)
+    total = weights.sum(axis=1)
+    values["log_loss"] = weights @ log_losses(is_fake, fake_probability) / total
+    values["brier"] = weights @ (fake_probability - is_fake) ** 2 / total
+    values["ece"] = weighted_calibration_error(is_fake, fake_probability, weights, bins=10)
+    return np.column_stack([values[name] for name in METRIC_NAMES])
+
+
+def _threshold_metrics(is_fake: BoolArray, called_fake: BoolArray, weights: FloatArray) -> dict[str, FloatArray]:
+    found = weights @ (is_fake & called_fake).astype(float)
+    missed = weights @ (is_fake & ~called_fake).astype(float)
+    false_alarms = weights @ (~is_fake & called_fake).astype(float)
+    cleared = weights @ (~is_fake & ~called_fake).astype(float)
+    recall = ratio(found, found + missed)
+    return {
+        "accuracy": ratio(found + cleared, found + missed + false_alarms + cleared),
+        "balanced_accuracy": (recall + ratio(cleared, cleared + false_alarms)) / 2,
+        "precision": ratio(found, found + false_alarms),
+        "recall": recall,
+        "f1": ratio(2 * found, 2 * found + false_alarms + missed),
+    }
+
+
+def ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
+    """Quotient, NaN where the denominator is 0."""
+    return np.divide(numerator, denominator, out=np.full(denominator.shape, np.nan), where=denominator > 0)
+
+
+def class_weights_by_score(
+    is_fake: BoolArray, fake_probability: FloatArray, weights: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Weight of the fakes and of the reals at each distinct score, lowest score first: two arrays ``(B, levels)``."""
+    order = np.argsort(fake_probability, kind="stable")
+    scores = fake_probability[order]
+    starts = np.flatnonzero(np.r_[True, scores[1:] != scores[:-1]])
+    ordered = weights[:, order]
+    fakes = np.add.reduceat(ordered * is_fake[order], starts, axis=1)
+    return fakes, np.add.reduceat(ordered, starts, axis=1) - fakes
+
+
+def weighted_auc(fakes: FloatArray, reals: FloatArray) -> FloatArray:
+    """Share of (fake, real) pairs in which the fake scores higher; ties count half. ``(B,)``.
+
+    Args:
+        fakes: From `class_weights_by_score`.
+        reals: From `class_weights_by_score`.
+    """
+    reals_below = np.cumsum(reals, axis=1) - reals / 2
+    return ratio((fakes * reals_below).sum(axis=1), fakes.sum(axis=1) * reals.sum(axis=1))
+
+
+def weighted_average_precision(fakes: FloatArray, reals: FloatArray) -> FloatArray:
+    """Precision averaged over the fakes without interpolation, as in scikit-learn. ``(B,)``, NaN with one class."""
+    found = np.cumsum(fakes[:, ::-1], axis=1)
+    called = np.cumsum((fakes + reals)[:, ::-1], axis=1)
+    precision = np.nan_to_num(ratio(found, called))
+    average = ratio((fakes[:, ::-1] * precision).sum(axis=1), fakes.sum(axis=1))
+    return np.where(reals.sum(axis=1) > 0, average, np.nan)
+
+
+def log_losses(is_fake: BoolArray, fake_probability: FloatArray) -> FloatArray:
+    """Negative natural logarithm of the probability given to the truth, ``(N,)``; clipped at `LOG_LOSS_CLIP`."""
+    clipped = np.clip(fake_probability, LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP)
+    return -np.log(np.where(is_fake, clipped, 1 - clipped))
+
+
+def bin_membership(fake_probability: FloatArray, bins: int) -> FloatArray:
+    """1 where a score lies in a bin, ``(N, bins)``; a score on an inner edge belongs to the bin above it."""
+    index = np.minimum((fake_probability * bins).astype(int), bins - 1)
+    return np.eye(bins)[index]
+
+
+def weighted_calibration_error(
+    is_fake: BoolArray, fake_probability: FloatArray, weights: FloatArray, *, bins: int
+) -> FloatArray:
+    """Expected calibration error, ``(B,)``; defined at `dfutils.evaluation.metrics.expected_calibration_error`."""
+    # count × |mean score − share of fakes| is |sum of (score − is_fake)|: one product instead of two means a bin.
+    gaps = weights @ (bin_membership(fake_probability, bins) * (fake_probability - is_fake)[:, None])
+    return np.abs(gaps).sum(axis=1) / weights.sum(axis=1)
+
+
+def auc_score(is_fake: npt.ArrayLike, fake_probability: npt.ArrayLike) -> float:
+    """Area under the ROC curve: the share of (fake, real) pairs in which the fake scores higher; ties count half.
+
+    Raises:
+        ReportError: One class is absent.
+
+    Example:
+        >>> auc_score([True, True, False, False], [0.9, 0.4, 0.4, 0.1])
+        0.875
+    """
+    labels, scores = _label_and_score_arrays(is_fake, fake_probability)
+    value = weighted_auc(*class_weights_by_score(labels, scores, np.ones((1, len(labels)))))[0]
+    if np.isnan(value):
+        raise ReportError(f"AUC: needs REAL and FAKE videos ({len(labels)} of one class). Add the other class.")
+    return float(value)
+
+
+def expected_calibration_error(is_fake: npt.ArrayLike, fake_probability: npt.ArrayLike, bins: int = 10) -> float:
+    """Mean over the videos of their bin's ``|mean predicted fake probability − share of fakes|``.
+
+    Bins have equal width over 0..1. Source: Naeini, Cooper and Hauskrecht, "Obtaining Well Calibrated Probabilities
+    Using Bayesian Binning" (2015); Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks" (2017).
+    They compare confidence with accuracy; for two classes and one score this is the usual form. It is never negative
+    by chance, so that it overstates the error of few videos.
+
+    Example:
+        >>> round(expected_calibration_error([True, False, True, True], [0.55, 0.55, 0.95, 0.95]), 3)
+        0.05
+    """
+    labels, scores = _label_and_score_arrays(is_fake, fake_probability)
+    return float(weighted_calibration_error(labels, scores, np.ones((1, len(labels))), bins=_checked_bins(bins))[0])
+
+
+def reliability_table(is_fake: npt.ArrayLike, fake_probability: npt.ArrayLike, bins: int = 10) -> pd.DataFrame:
+    """What a reliability diagram draws: a row a bin of equal width.
+
+    The interval is Wilson's (1927) 95 % interval for a share; it takes videos for independent.
+
+    Returns:
+        Columns ``low, high`` (edges; the upper one belongs to the next bin), ``count, mean_probability, fake_share,
+        fake_share_low, fake_share_high``; NaN in an empty bin.
+    """
+    labels, scores = _label_and_score_arrays(is_fake, fake_probability)
+    membership = bin_membership(scores, _checked_bins(bins))
+    counts = membership.sum(axis=0)
+    share = ratio(labels @ membership, counts)
+    low, high = _wilson_interval(share, counts)
+    return pd.DataFrame(
+        {
+            "low": np.arange(bins) / bins,
+            "high": np.arange(1, bins + 1) / bins,
+            "count": counts.astype(int),
+            "mean_probability": ratio(scores @ membership, counts),
+            "fake_share": share,
+            "fake_share_low": low,
+            "fake_share_high": high,
+        }
+    )
+
+
+def _wilson_interval(share: FloatArray, counts: FloatArray) -> tuple[FloatArray, FloatArray]:
+    z = 1.959963984540054
+    shrink = ratio(counts, counts + z**2)
+    center = shrink * (share + ratio(np.full(counts.shape, z**2 / 2), counts))
+    spread = (
+        shrink * z * np.sqrt(ratio(share * (1 - share), counts) + ratio(np.full(counts.shape, z**2 / 4), counts**2))
+    )
+    return np.clip(center - spread, 0, 1), np.clip(center + spread, 0, 1)
+
+
+def _label_and_score_arrays(is_fake: npt.ArrayLike, fake_probability: npt.ArrayLike) -> tuple[BoolArray, FloatArray]:
+    labels, scores = np.asarray(is_fake, bool), np.asarray(fake_probability, float)
+    if labels.ndim != 1 or labels.shape != scores.shape or not labels.size:
+        raise ValueError(
+            f"is_fake and fake_probability: need one length N > 0. Received: {labels.shape}, {scores.shape}"
+        )
+    if not ((scores >= 0) & (scores <= 1)).all():
+        raise ReportError("fake_probability: must be in 0..1, without NaN. Leave out the videos without a score.")
+    return labels, scores
+
+
+def _checked_bins(bins: int) -> int:
+    if bins < 1:
+        raise ValueError(f"bins: must be at least 1. Received: {bins}")
+    return bins

@@ -1,0 +1,103 @@
+"""The table that evaluation works on: a row a video, what it is and how it was scored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from dfutils.errors import DatasetError, ReportError
+from dfutils.evaluation.estimates import BoolArray, FloatArray
+from dfutils.files import replacing
+
+PREDICTION_COLUMNS = ("video", "dataset", "group", "is_fake", "fake_probability")
+_NAMES = ("video", "dataset", "group")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """The videos that got a score.
+
+    Attributes:
+        is_fake: ``(N,)`` bool.
+        fake_probability: ``(N,)`` float64, 0..1.
+        groups: ``(N,)`` names.
+    """
+
+    is_fake: BoolArray
+    fake_probability: FloatArray
+    groups: npt.NDArray[np.str_]
+
+    @classmethod
+    def of(cls, predictions: pd.DataFrame) -> Scores:
+        """The rows of checked ``predictions`` whose ``fake_probability`` is not NaN."""
+        rows = check_predictions(predictions).dropna(subset=["fake_probability"])
+        if rows.empty:
+            raise ReportError("predictions: no video got a score. See the skipped videos for the reasons.")
+        return cls(rows["is_fake"].to_numpy(), rows["fake_probability"].to_numpy(), rows["group"].to_numpy())
+
+    @property
+    def has_both_classes(self) -> bool:
+        """Whether there is a REAL and a FAKE video."""
+        return bool(self.is_fake.any() and not self.is_fake.all())
+
+
+def check_predictions(predictions: pd.DataFrame) -> pd.DataFrame:
+    """A copy with plain column types: names as text, ``is_fake`` bool, ``fake_probability`` float64.
+
+    Raises:
+        ReportError: A column is missing, a video stands there twice, or a score is not in 0..1.
+    """
+    missing = [name for name in PREDICTION_COLUMNS if name not in predictions]
+    if missing:
+        raise ReportError(f"predictions: column {missing[0]!r} is missing. They have: {list(predictions.columns)}.")
+    if predictions.empty:
+        raise ReportError("predictions: there is no row. Is the split empty?")
+    rows = predictions.reset_index(drop=True)
+    _refuse_rows(rows[["video", "dataset", "group", "is_fake"]].isna().any(axis=1), rows, "a name or label is missing")
+    rows = rows.assign(**{name: rows[name].astype(str).astype(object) for name in ("video", "dataset", "group")})
+    _refuse_rows(~rows["is_fake"].isin([True, False]), rows, "is_fake is neither True nor False")
+    rows["fake_probability"] = (
+        pd.to_numeric(rows["fake_probability"], errors="coerce")
+        .astype(float)
+        .where(rows["fake_probability"].notna(), np.nan)
+    )
+    impossible = predictions["fake_probability"].notna().to_numpy() & ~rows["fake_probability"].between(0, 1)
+    _refuse_rows(impossible, rows, "fake_probability is not in 0..1")
+    _refuse_rows(rows.duplicated(["dataset", "video"]), rows, "it stands there twice; keep one row a video")
+    return rows.assign(is_fake=rows["is_fake"].astype(bool))
+
+
+def _refuse_rows(wrong: pd.Series, rows: pd.DataFrame, problem: str) -> None:
+    if wrong.any():
+        raise ReportError(
+            f"predictions: {rows['video'][wrong].iloc[0]}: {problem} ({int(wrong.sum())} rows). Correct them."
+        )
+
+
+def write_predictions(path: Path, predictions: pd.DataFrame) -> None:
+    """Write every column of ``predictions``, `PREDICTION_COLUMNS` first, atomically; floats keep all their digits."""
+    others = [name for name in predictions if name not in PREDICTION_COLUMNS]
+    with replacing(path) as temporary:
+        predictions[[*PREDICTION_COLUMNS, *others]].to_csv(temporary, index=False, lineterminator="\n")
+
+
+def read_predictions(path: Path) -> pd.DataFrame:
+    """Read what `write_predictions` wrote, to the last bit; a video called ``NA`` or ``007`` keeps its name.
+
+    Raises:
+        DatasetError: The file is missing or is not a CSV.
+        ReportError: It does not hold predictions.
+    """
+    try:
+        rows = pd.read_csv(path, dtype=dict.fromkeys([*_NAMES, "fake_probability"], str), keep_default_na=False)
+        if "fake_probability" in rows:  # Python's float is exact; pandas' parser is not in every version
+            rows["fake_probability"] = [float(text or "nan") for text in rows["fake_probability"]]
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror}). Is the folder complete?") from error
+    except ValueError as error:
+        raise DatasetError(f"{path}: is not a table of predictions ({error}). Make the report again.") from error
+    return check_predictions(rows)

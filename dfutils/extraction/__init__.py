@@ -1,0 +1,1 @@
+"""Videos and images to face datasets."""

@@ -1,0 +1,245 @@
+"""The face dataset folder: written atomically clip by clip, read back with checks.
+
+``manifest.csv``, ``frames.csv`` and ``skipped.csv`` are made from ``.journal.jsonl``, one line a finished video, so
+that a run that was interrupted at any moment goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import cv2
+import numpy as np
+
+from dfutils.errors import DatasetError
+from dfutils.files import read_csv, read_json, write_csv, writing_error
+from dfutils.records import ClipRow, Crops, FaceClip, FaceCrop, Picture
+from dfutils.settings import ExtractionSettings
+
+Row: TypeAlias = dict[str, object]
+
+SIDES = ("left", "top", "right", "bottom")
+POINTS = ("right_eye", "left_eye", "nose", "right_mouth", "left_mouth")
+MANIFEST_COLUMNS = tuple(field.name for field in fields(ClipRow))
+FRAME_COLUMNS = (
+    "clip_id",
+    "index",
+    "file",
+    "frame_index",
+    "time_seconds",
+    "motion",
+    *(f"box_{side}" for side in SIDES),
+    *(f"crop_{side}" for side in SIDES),
+    *(f"landmark_{point}_{axis}" for point in POINTS for axis in "xy"),
+    "detection_score",
+)
+SKIPPED_COLUMNS = ("video", "reason", "detail", "is_fake", "dataset", "group", "split")
+JPEG_QUALITY = 95
+
+
+@dataclass(frozen=True)
+class FaceDataset:
+    """A finished face dataset.
+
+    Attributes:
+        folder: Where it is.
+        rows: A record a clip, in the order of the manifest.
+        settings: How the crops were cut.
+        about: All of ``extraction.json``: settings, detector, versions.
+    """
+
+    folder: Path
+    rows: tuple[ClipRow, ...]
+    settings: ExtractionSettings
+    about: Mapping[str, Any]
+
+    def load_clip(self, row: ClipRow) -> Crops:
+        """The crops of one clip, ``(T, size, size, 3)`` uint8 RGB.
+
+        Raises:
+            DatasetError: A crop is missing, unreadable or of another size.
+        """
+        size = self.settings.size
+        return np.stack([_read_crop(self.folder / file, size) for file in self.files[row.clip_id]])
+
+    def checksum(self, row: ClipRow) -> str:
+        """SHA-256 over the bytes of a clip's crop files: changes when any pixel does."""
+        digest = hashlib.sha256()
+        for file in self.files[row.clip_id]:
+            digest.update((self.folder / file).read_bytes())
+        return digest.hexdigest()
+
+    @cached_property
+    def skipped(self) -> list[dict[str, str]]:
+        """The rows of ``skipped.csv`` as text: videos that gave no clip, and why."""
+        return read_csv(self.folder / "skipped.csv", SKIPPED_COLUMNS)
+
+    @cached_property
+    def frame_rows(self) -> list[dict[str, str]]:
+        """The rows of ``frames.csv`` as text."""
+        return read_csv(self.folder / "frames.csv", FRAME_COLUMNS)
+
+    @cached_property
+    def files(self) -> dict[str, list[str]]:
+        """Crop files of each clip, relative to the folder, in the order of time."""
+        files: dict[str, list[str]] = {}
+        for row in self.frame_rows:
+            files.setdefault(row["clip_id"], []).append(row["file"])
+        return files
+
+
+def read_face_dataset(folder: Path) -> FaceDataset:
+    """Open a face dataset and check that its tables agree.
+
+    Raises:
+        DatasetError: It is incomplete, empty, or its tables contradict each other.
+    """
+    if not (folder / "manifest.csv").is_file():
+        raise DatasetError(
+            f"{folder}: is no finished face dataset (no manifest.csv). "
+            "Make one with `dfutils extract SOURCE --out FACES`; if it was interrupted, give the same command again."
+        )
+    about = read_json(folder / "extraction.json")
+    settings = ExtractionSettings.parse(about.get("settings"), source=str(folder / "extraction.json"))
+    rows = tuple(_clip_row(row) for row in read_csv(folder / "manifest.csv", MANIFEST_COLUMNS))
+    if not rows:
+        raise DatasetError(f"{folder}: holds no clip. See skipped.csv for the reasons.")
+    dataset = FaceDataset(folder, rows, settings, about)
+    for row in rows:
+        if len(dataset.files.get(row.clip_id, [])) != row.frames:
+            raise DatasetError(
+                f"{folder}: frames.csv has {len(dataset.files.get(row.clip_id, []))} crops of {row.clip_id}, "
+                f"manifest.csv says {row.frames}. Extract again into a new folder."
+            )
+    return dataset
+
+
+def write_clip(folder: Path, row: ClipRow, clip: FaceClip, *, image_format: str) -> list[Row]:
+    """Write the crops of one clip atomically and return its rows for ``frames.csv``.
+
+    Raises:
+        DatasetError: The folder cannot be written, or the disk is full; nothing half-written is left.
+    """
+    target = folder / ("fake" if row.is_fake else "real") / row.clip_id
+    temporary = folder / ".partial" / f"{row.clip_id}.{os.getpid()}"
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        names = [f"{index:02d}.{image_format}" for index in range(row.frames)]
+        for name, picture in zip(names, clip.pictures, strict=True):
+            (temporary / name).write_bytes(encode_picture(picture, image_format=image_format))
+        shutil.rmtree(target, ignore_errors=True)  # left by a run killed before it could note the clip as finished
+        target.parent.mkdir(exist_ok=True)
+        temporary.rename(target)
+    except OSError as error:
+        raise writing_error(target, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    place = f"{target.parent.name}/{row.clip_id}"
+    return [
+        _frame_row(row.clip_id, index, f"{place}/{name}", crop)
+        for index, (name, crop) in enumerate(zip(names, clip.crops, strict=True))
+    ]
+
+
+def encode_picture(picture: Picture, *, image_format: str) -> bytes:
+    """PNG or JPEG bytes of an RGB picture; writing them ourselves shows a full disk, which OpenCV would hide."""
+    options = [cv2.IMWRITE_PNG_COMPRESSION, 3] if image_format == "png" else [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    done, content = cv2.imencode(f".{image_format}", picture[..., ::-1], options)
+    if not done:
+        raise DatasetError(f"A crop of shape {picture.shape} could not be encoded as {image_format}.")
+    return content.tobytes()
+
+
+def append_journal(folder: Path, entry: Mapping[str, Any]) -> None:
+    """Note one finished video; on the disk before the call returns."""
+    path = folder / ".journal.jsonl"
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry, allow_nan=True) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise writing_error(path, error) from error
+
+
+def read_journal(folder: Path) -> Iterator[dict[str, Any]]:
+    """Finished videos so far; a last line that was cut off by a kill is no entry."""
+    path = folder / ".journal.jsonl"
+    if not path.exists():
+        return
+    text = path.read_text(encoding="utf-8")
+    for line in text.splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            continue
+
+
+def write_tables(folder: Path, entries: Sequence[Mapping[str, Any]]) -> None:
+    """Make ``frames.csv``, ``skipped.csv`` and, last, ``manifest.csv``, whose presence says that all is there."""
+    clips = [row for entry in entries for row in entry["clips"]]
+    frame_rows = [row for entry in entries for row in entry["frames"]]
+    write_csv(folder / "frames.csv", FRAME_COLUMNS, frame_rows)
+    write_csv(folder / "skipped.csv", SKIPPED_COLUMNS, [entry["skipped"] for entry in entries if entry["skipped"]])
+    write_csv(folder / "manifest.csv", MANIFEST_COLUMNS, clips)
+
+
+def manifest_row(row: ClipRow) -> Row:
+    """A clip's row as it stands in the manifest; booleans as ``true``/``false``."""
+    return {**asdict(row), "is_fake": str(row.is_fake).lower(), "split": row.split or ""}
+
+
+def _clip_row(text: Mapping[str, str]) -> ClipRow:
+    try:
+        return ClipRow(
+            clip_id=text["clip_id"],
+            video=text["video"],
+            is_fake={"true": True, "false": False}[text["is_fake"].lower()],
+            dataset=text["dataset"],
+            group=text["group"],
+            split={"": None, "train": "train", "validation": "validation", "test": "test"}[text["split"]],
+            track=int(text["track"]),
+            frames=int(text["frames"]),
+            width=int(text["width"]),
+            height=int(text["height"]),
+            fps=float(text["fps"]),
+            duration_seconds=float(text["duration_seconds"]),
+            size_bytes=int(text["size_bytes"]),
+            sha256=text["sha256"],
+        )
+    except (KeyError, ValueError) as error:
+        raise DatasetError(f"manifest.csv: the row of {text.get('clip_id')!r} is damaged ({error}).") from error
+
+
+def _frame_row(clip_id: str, index: int, file: str, crop: FaceCrop) -> Row:
+    row: Row = dict.fromkeys(FRAME_COLUMNS, "")
+    row.update(clip_id=clip_id, index=index, file=file, frame_index=crop.frame_index)
+    row.update(time_seconds=round(crop.time_seconds, 4), motion=round(crop.motion, 6))
+    row.update({f"crop_{side}": getattr(crop.square, side) for side in SIDES})
+    if crop.face is not None:
+        row.update({f"box_{side}": round(getattr(crop.face.box, side), 2) for side in SIDES})
+        row["detection_score"] = "" if math.isnan(crop.face.score) else round(crop.face.score, 4)
+        for point, place in zip(POINTS, crop.face.landmarks, strict=False):
+            row.update({f"landmark_{point}_{axis}": round(value, 2) for axis, value in zip("xy", place, strict=True)})
+    return row
+
+
+def _read_crop(path: Path, size: int) -> Picture:
+    try:
+        bgr = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    except (OSError, cv2.error) as error:
+        raise DatasetError(f"{path}: the crop cannot be read ({error}). Copy or extract the dataset again.") from error
+    if bgr is None or bgr.shape != (size, size, 3):
+        shape = None if bgr is None else bgr.shape
+        raise DatasetError(f"{path}: is no crop of {size} × {size} pixels ({shape}). Extract the dataset again.")
+    return np.ascontiguousarray(bgr[..., ::-1])

@@ -1,0 +1,193 @@
+"""One streaming pass that keeps the most moving usable frame of each segment of a video."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from dfutils.extraction.faces import DETECTION_SIDE, FaceDetector, detect_at_reduced_size
+from dfutils.extraction.video import Frame
+from dfutils.records import Box, Face, VideoInfo
+from dfutils.settings import ExtractionSettings
+
+CUT_DIFFERENCE = 0.1
+"""A mean luma difference above this, of the picture or of the face, is a cut: people in motion stay below 0.06."""
+
+REGION_MARGIN = 0.2
+"""Room around the last known face, as a fraction of its size, within which motion is measured."""
+
+CANDIDATES = 2
+"""Frames kept per segment beside the one that was searched for faces at its start."""
+
+
+@dataclass(slots=True)
+class Candidate:
+    """A frame that may represent its segment; ``faces`` is None until it was looked for them."""
+
+    frame: Frame
+    motion: float
+    priority: float
+    faces: list[Face] | None = None
+
+
+@dataclass(slots=True)
+class MotionTrace:
+    """The motion of every frame of a clip, for plots.
+
+    Attributes:
+        times_seconds: Time of every frame seen.
+        motion: Mean absolute luma difference to the frame before, per pixel, 0..1; 0 for the first and at a cut.
+        cuts: Indices of the first frames of new shots.
+    """
+
+    times_seconds: list[float] = field(default_factory=list)
+    motion: list[float] = field(default_factory=list)
+    cuts: list[int] = field(default_factory=list)
+
+
+class MotionMeter:
+    """Luma difference to the frame before, on the face where one is known; tells shot cuts from motion."""
+
+    def __init__(self) -> None:
+        self._before: npt.NDArray[np.uint8] | None = None
+        self._kept: Frame | None = None  # holds the buffer that the plane above is a view of
+
+    def measure(self, frame: Frame, region: Box | None) -> tuple[float, bool]:
+        """Return ``(motion, is_cut)``; motion is the mean absolute difference per pixel, 0..1."""
+        luma, before = frame.luma(), self._before
+        self._before, self._kept = luma, frame
+        if before is None:
+            return 0.0, False
+        if before.shape != luma.shape or _mean_difference(before, luma) > CUT_DIFFERENCE:
+            return 0.0, True
+        rows, columns = _slices(region, luma.shape)
+        motion = _mean_difference(before[rows, columns], luma[rows, columns])
+        return (0.0, True) if motion > CUT_DIFFERENCE else (motion, False)
+
+
+def choose_frames(
+    frames: Iterable[Frame],
+    info: VideoInfo,
+    settings: ExtractionSettings,
+    detector: FaceDetector | None,
+    trace: MotionTrace | None = None,
+) -> list[Candidate]:
+    """Choose at most T frames spread over the clip, in the order of time, each with the faces found in it.
+
+    The clip is cut into T segments of equal time. Of each segment the best frame by ``settings.sampling`` in which a
+    face is found is kept; a segment without one gives nothing. Memory holds T frames, however long the clip is.
+
+    Args:
+        frames: From `dfutils.extraction.video.iter_frames`.
+        info: Its exact frame times decide the segments.
+        settings: T, sampling and face limits.
+        detector: None takes every frame as usable (crops are not faces to be found).
+        trace: Filled with the motion of every frame if given.
+    """
+    chooser = _Chooser(settings, info, detector)
+    for frame in frames:
+        if settings.sampling == "first" and frame.index >= settings.frames:
+            break
+        chooser.see(frame, trace)
+    return chooser.finish()
+
+
+class _Chooser:
+    def __init__(self, settings: ExtractionSettings, info: VideoInfo, detector: FaceDetector | None) -> None:
+        self._settings, self._detector = settings, detector
+        self._starts = _segment_starts(info, settings)
+        self._segment = -1
+        self._meter = MotionMeter()
+        self._region: Box | None = None
+        self._open: list[Candidate] = []
+        self._chosen: list[Candidate] = []
+
+    def see(self, frame: Frame, trace: MotionTrace | None) -> None:
+        segment = bisect.bisect_right(self._starts, frame.time_seconds + 1e-9) - 1
+        motion, is_cut = self._meter.measure(frame, self._region)
+        candidate = Candidate(frame, motion, self._priority(frame, motion, segment))
+        if segment > self._segment:
+            self._close_segment()
+            self._segment = segment
+            self._open_segment(candidate)
+        else:
+            self._keep_best(candidate)
+        if trace is not None:
+            trace.times_seconds.append(frame.time_seconds)
+            trace.motion.append(motion)
+            if is_cut:
+                trace.cuts.append(frame.index)
+
+    def finish(self) -> list[Candidate]:
+        self._close_segment()
+        return self._chosen
+
+    def _priority(self, frame: Frame, motion: float, segment: int) -> float:
+        if self._settings.sampling != "uniform":
+            return motion
+        bounds = [*self._starts, 2 * self._starts[-1] - self._starts[-2] if len(self._starts) > 1 else 0.0]
+        return -abs(frame.time_seconds - (bounds[segment] + bounds[segment + 1]) / 2)
+
+    def _open_segment(self, first: Candidate) -> None:
+        """Search the first frame of a segment for faces: motion is then measured on the main one."""
+        self._open = [first]
+        if self._settings.sampling == "motion" and self._detector is not None:
+            faces = self._faces_of(first)
+            self._region = _grown(faces[0].box) if faces else None
+
+    def _keep_best(self, candidate: Candidate) -> None:
+        first, *others = self._open
+        others = sorted([*others, candidate], key=lambda one: -one.priority)[:CANDIDATES]
+        self._open = [first, *others]
+
+    def _close_segment(self) -> None:
+        for candidate in sorted(self._open, key=lambda one: -one.priority):
+            if self._detector is None or self._faces_of(candidate):
+                self._chosen.append(candidate)
+                break
+        self._open = []
+
+    def _faces_of(self, candidate: Candidate) -> list[Face]:
+        if candidate.faces is None and self._detector is not None:
+            candidate.faces = find_faces(candidate.frame, self._settings, self._detector)
+        return candidate.faces or []
+
+
+def find_faces(frame: Frame, settings: ExtractionSettings, detector: FaceDetector) -> list[Face]:
+    """Faces of one frame in its own pixels, largest first, found in a reduced picture."""
+    height, width = frame.luma().shape
+    small = frame.picture(longest_side=DETECTION_SIDE)
+    return detect_at_reduced_size(detector, small, width, settings.min_face_fraction * min(width, height))
+
+
+def _segment_starts(info: VideoInfo, settings: ExtractionSettings) -> list[float]:
+    """Start time of each segment; a clip of fewer frames than T has one segment a frame."""
+    if settings.sampling == "first":
+        return list(info.times_seconds[: settings.frames])
+    if len(info.times_seconds) <= settings.frames:
+        return list(info.times_seconds)
+    return [info.duration_seconds * k / settings.frames for k in range(settings.frames)]
+
+
+def _grown(box: Box) -> Box:
+    x, y = REGION_MARGIN * box.width, REGION_MARGIN * box.height
+    return Box(box.left - x, box.top - y, box.right + x, box.bottom + y)
+
+
+def _slices(region: Box | None, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    if region is None:
+        return slice(None), slice(None)
+    top, bottom = (int(min(max(value, 0), shape[0])) for value in (region.top, region.bottom))
+    left, right = (int(min(max(value, 0), shape[1])) for value in (region.left, region.right))
+    if bottom - top < 2 or right - left < 2:
+        return slice(None), slice(None)
+    return slice(top, bottom), slice(left, right)
+
+
+def _mean_difference(before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8]) -> float:
+    return cv2.norm(before, after, cv2.NORM_L1) / (255 * after.size)

@@ -1,0 +1,111 @@
+"""Atomic writes and checksums: nothing half-written is ever read."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from dfutils.errors import DatasetError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` that takes its place when the block succeeds.
+
+    Raises:
+        DatasetError: The folder cannot be written, or the disk is full; the old file, if any, is untouched.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise writing_error(path, error) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def writing_error(path: Path, error: OSError) -> DatasetError:
+    """Say what a failed write means and what to do about it."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        advice = "The disk is full. Free some space and give the same command again; finished work is kept."
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        advice = "Choose a folder that you may write to."
+    else:
+        advice = "Check the path and give the same command again; finished work is kept."
+    return DatasetError(f"{path}: cannot be written ({error.strerror or error}). {advice}")
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write ``content`` to ``path`` atomically."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 ``text`` to ``path`` atomically."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write ``document`` as indented JSON, atomically. NaN is refused: it is not JSON."""
+    write_text(path, json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON document.
+
+    Raises:
+        DatasetError: The file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror}). Is the folder complete?") from error
+    except ValueError as error:
+        raise DatasetError(f"{path}: is not valid JSON ({error}). Make the folder again.") from error
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
+    """Write ``rows`` with exactly ``columns`` to ``path`` atomically; a missing key or a surplus one is an error."""
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        for row in rows:
+            if set(row) != set(columns):
+                raise ValueError(f"{path.name}: keys differ from the columns {columns}. Received: {sorted(row)}")
+            writer.writerow(row)
+
+
+def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Read the rows of a CSV that has at least ``columns``.
+
+    Raises:
+        DatasetError: The file is missing, or lacks one of the columns.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in columns if name not in (reader.fieldnames or [])]
+            if missing:
+                raise DatasetError(f"{path}: column {missing[0]!r} is missing. It has: {reader.fieldnames}.")
+            return list(reader)
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror}). Is the folder complete?") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{path}: is no CSV in UTF-8 ({error}). Save it again.") from error
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""The one path from a video or an image to a verdict."""

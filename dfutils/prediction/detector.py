@@ -1,0 +1,209 @@
+"""The one path from a video or an image to a verdict: notebook, command line, page and evaluation all call it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dfutils.errors import MediaError, RunError, TooFewFacesError
+from dfutils.extraction.clips import Extraction, extract_clips
+from dfutils.extraction.dataset import FaceDataset
+from dfutils.extraction.faces import FaceDetector, build_detector
+from dfutils.files import sha256_of
+from dfutils.records import Box, ClipRow, FaceClip, FrameScore, Label, Reason, TrackScore, Verdict
+from dfutils.settings import DetectorSettings
+
+if TYPE_CHECKING:
+    from dfutils.training.model import ClipNetwork
+
+
+@dataclass(frozen=True, slots=True)
+class ClipScore:
+    """Scores of one clip: raw and calibrated probability, and calibrated ones of frames where there is a frame head."""
+
+    raw_probability: float
+    fake_probability: float
+    frame_probabilities: tuple[float, ...] | None
+
+
+class Detector:
+    """A trained model with everything that surrounds it; made by `load_detector`.
+
+    Attributes:
+        settings: ``detector.json``.
+        folder: The run folder it was loaded from.
+    """
+
+    def __init__(self, settings: DetectorSettings, network: ClipNetwork, folder: Path) -> None:
+        self.settings, self.folder, self._network = settings, folder, network
+        self._extraction = settings.extraction.model_copy(update={"tracks": "all"})
+        self._face_detector: FaceDetector | None = None
+
+    @property
+    def about(self) -> dict[str, str]:
+        """Name, version and checksum, as every verdict document states them."""
+        return {
+            "name": self.settings.name,
+            "version": self.settings.version,
+            "sha256": self.settings.weights_sha256,
+        }
+
+    def predict(self, path: Path | str) -> Verdict:
+        """Say what this detector makes of one video or image; an input that gives no score is UNDECIDED."""
+        return self.examine(path)[0]
+
+    def examine(self, path: Path | str) -> tuple[Verdict, Extraction | None]:
+        """`predict`, and what was cut from the input on the way (for pictures and timelines)."""
+        try:
+            extraction = extract_clips(Path(path), self._extraction, self._faces(), threads=0)
+            scores = self.score_clips(extraction.clips)
+        except MediaError as error:
+            detail = str(error).removeprefix(f"{path}: ")
+            return Verdict(str(path), None, Label.UNDECIDED, Reason(error.reason), detail), None
+        tracks = tuple(_track_score(clip, score) for clip, score in zip(extraction.clips, scores, strict=True))
+        probability = max(track.fake_probability for track in tracks)
+        return Verdict(str(path), probability, self.label(probability), Reason.OK, tracks=tracks), extraction
+
+    def predict_many(self, paths: Iterable[Path | str]) -> Iterator[Verdict]:
+        """Verdicts in the order of ``paths``, one at a time."""
+        return (self.predict(path) for path in paths)
+
+    def label(self, fake_probability: float) -> Label:
+        """REAL or FAKE at this detector's operating point."""
+        return Label.FAKE if fake_probability >= self.settings.threshold else Label.REAL
+
+    def score_clips(self, clips: Sequence[FaceClip]) -> list[ClipScore]:
+        """Score clips that were cut with this detector's own extraction settings.
+
+        Raises:
+            TooFewFacesError: A still image was given to a model that needs a clip.
+        """
+        from dfutils.training.model import has_frame_head
+
+        lengths = {len(clip.crops) for clip in clips}
+        if lengths != {self.settings.extraction.frames} and not has_frame_head(self.settings.model):
+            raise TooFewFacesError(
+                f"{self.settings.name} looks at {self.settings.extraction.frames} frames of a video and has no frame "
+                "head for a single picture. Use a video, or a detector with a frame head such as inception_mean."
+            )
+        pictures = np.stack([clip.pictures for clip in clips])
+        flat = pictures.reshape(-1, *pictures.shape[2:])
+        features = self._network.backbone.predict(flat, batch_size=16, verbose=0)
+        return self._score(features.reshape(*pictures.shape[:2], -1))
+
+    def score_dataset(self, dataset: FaceDataset, rows: Sequence[ClipRow], *, progress: bool = True) -> list[ClipScore]:
+        """Score clips of a face dataset, with the features of frozen backbones from the cache.
+
+        Raises:
+            RunError: The dataset's crops were cut in another way than this detector's training crops.
+        """
+        from dfutils.training.features import backbone_key, clip_features
+
+        _check_same_crops(self.settings, dataset)
+        key = backbone_key(self.settings.backbone_checksum, size=self.settings.extraction.size)
+        return self._score(clip_features(dataset, rows, self._network.backbone, backbone_key=key, progress=progress))
+
+    def _score(self, features: npt.NDArray[np.float32]) -> list[ClipScore]:
+        from dfutils.training.model import score_features
+        from dfutils.training.operating import calibrated
+
+        raw, frames = score_features(self._network, features)
+        probabilities = calibrated(raw, self.settings.temperature)
+        per_frame = None if frames is None else calibrated(frames, self.settings.temperature)
+        return [
+            ClipScore(
+                float(raw[n]), float(probabilities[n]), None if per_frame is None else tuple(per_frame[n].tolist())
+            )
+            for n in range(len(raw))
+        ]
+
+    def _faces(self) -> FaceDetector | None:
+        if self._face_detector is None and self._extraction.crop == "face":
+            self._face_detector = build_detector(self._extraction)
+        return self._face_detector
+
+
+def load_detector(run: Path | str) -> Detector:
+    """Load a detector from a run folder: weights only, into a model that this package builds, after a checksum.
+
+    Raises:
+        RunError: The folder is incomplete, or its weights are not those it was finished with.
+    """
+    from dfutils.training.model import build_backbone, build_head, compose
+
+    folder = Path(run)
+    if not (folder / "detector.json").is_file():
+        raise RunError(
+            f"{folder}: is no finished run folder (no detector.json). Make one with `dfutils train FACES --out RUN`."
+        )
+    settings = DetectorSettings.read(folder / "detector.json")
+    weights = folder / "model.weights.h5"
+    if not weights.is_file() or sha256_of(weights) != settings.weights_sha256:
+        raise RunError(f"{weights}: is missing or was altered since training. Copy the run folder again, whole.")
+    frames, size = settings.extraction.frames, settings.extraction.size
+    backbone = build_backbone("random", size=size)
+    network = compose(backbone.model, build_head(settings.model, frames=frames), frames=frames, size=size)
+    network.clip_model.load_weights(weights)
+    return Detector(settings, network, folder)
+
+
+def verdict_document(detector: Detector, verdicts: Iterable[Verdict]) -> dict[str, Any]:
+    """The plain values that ``predict --json`` prints."""
+    return {"detector": detector.about, "verdicts": [_plain(verdict) for verdict in verdicts]}
+
+
+def _track_score(clip: FaceClip, score: ClipScore) -> TrackScore:
+    frame_scores = score.frame_probabilities or (None,) * len(clip.crops)
+    frames = tuple(
+        FrameScore(crop.time_seconds, crop.face.box if crop.face else crop.square, probability)
+        for crop, probability in zip(clip.crops, frame_scores, strict=True)
+    )
+    return TrackScore(score.fake_probability, frames)
+
+
+def _check_same_crops(settings: DetectorSettings, dataset: FaceDataset) -> None:
+    ours, theirs = settings.extraction, dataset.settings
+    harmless = {"tracks", "image_format", "max_pixels", "max_seconds", "min_face_frames"}
+    different = [
+        f"{name} {getattr(theirs, name)!r} instead of {getattr(ours, name)!r}"
+        for name in type(ours).model_fields
+        if name not in harmless and getattr(ours, name) != getattr(theirs, name)
+    ]
+    if different:
+        raise RunError(
+            f"{dataset.folder}: its crops were cut in another way than this detector's ({'; '.join(different)}). "
+            "Extract again with the run's settings."
+        )
+
+
+def _plain(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "input": verdict.input,
+        "fake_probability": verdict.fake_probability,
+        "label": str(verdict.label),
+        "reason": str(verdict.reason),
+        "detail": verdict.detail,
+        "tracks": [
+            {
+                "fake_probability": track.fake_probability,
+                "frames": [
+                    {
+                        "time_seconds": round(frame.time_seconds, 4),
+                        "box": _corners(frame.box),
+                        "fake_probability": frame.fake_probability,
+                    }
+                    for frame in track.frames
+                ],
+            }
+            for track in verdict.tracks
+        ],
+    }
+
+
+def _corners(box: Box) -> list[float]:
+    return [round(value, 1) for value in (box.left, box.top, box.right, box.bottom)]

@@ -1,0 +1,1 @@
+"""Face datasets, notebooks and models to Kaggle."""

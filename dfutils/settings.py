@@ -1,0 +1,137 @@
+"""What a run may vary: validated, immutable, saved beside everything it made. Unknown keys are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from dfutils.errors import DfutilsError
+from dfutils.files import read_json, write_json
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Settings(BaseModel):
+    """Base of all settings; attributes are documented by their field descriptions."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    def write(self, path: Path) -> None:
+        """Save as JSON."""
+        write_json(path, self.model_dump(mode="json"))
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Load what `write` saved.
+
+        Raises:
+            DfutilsError: The file holds unknown keys or impossible values.
+        """
+        return cls.parse(read_json(path), source=str(path))
+
+    @classmethod
+    def parse(cls, values: object, *, source: str) -> Self:
+        """Validate plain values; ``source`` names them in the error.
+
+        Raises:
+            DfutilsError: A key is unknown, or a value impossible.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "settings"
+            received = "" if first["type"] == "missing" else f" Received: {first['input']!r}."
+            raise DfutilsError(f"{source}: {where}: {first['msg']}.{received}") from error
+
+
+class ExtractionSettings(Settings):
+    """How a video becomes face clips. Training and prediction use the very same values."""
+
+    frames: int = Field(10, ge=1, le=64)
+    """Crops per clip (T)."""
+    size: int = Field(299, ge=32, le=1024)
+    """Side of a crop in pixels."""
+    margin: float = Field(0.0, ge=-0.3, le=2.0)
+    """Face margin: room around the detector's box as a fraction of its longer side, on each side."""
+    sampling: Literal["motion", "uniform", "first"] = "motion"
+    """Most moving usable frame of each segment; or the middle of each segment; or the first T frames."""
+    crop: Literal["face", "none"] = "face"
+    """``none`` takes pictures that are face crops already as they are (their central square)."""
+    detector: Literal["auto", "yunet", "haar"] = "auto"
+    """``auto`` is YuNet where its weights are found, else OpenCV's Haar cascades."""
+    min_detection_score: float = Field(0.6, ge=0, le=1)
+    """Faces below this YuNet score are ignored."""
+    min_face_fraction: float = Field(0.04, ge=0, le=1)
+    """Faces whose longer side is below this fraction of the picture's shorter side are ignored."""
+    min_face_frames: int = Field(3, ge=1)
+    """A track of a video needs a face in at least this many different frames."""
+    tracks: Literal["main", "all"] = "main"
+    """The main person only, or everyone."""
+    image_format: Literal["png", "jpg"] = "png"
+    """How crops are stored; PNG adds no second compression."""
+    max_pixels: int = Field(36_000_000, ge=1)
+    """Pictures with more pixels are refused."""
+    max_seconds: float = Field(3600.0, gt=0)
+    """Longer videos are refused."""
+
+
+class SplitSettings(Settings):
+    """How groups are dealt to train, validation and test."""
+
+    test_fraction: Fraction = 0.2
+    """Share of the groups in the test split."""
+    validation_fraction: Fraction = 0.2
+    """Share of the remaining groups in the validation split."""
+    seed: int = Field(0, ge=0)
+    """Same seed, same data: same split."""
+
+
+class TrainingSettings(Settings):
+    """How a detector is trained on a face dataset."""
+
+    model: str = "inception_gru"
+    """Name in the table of `dfutils.training.model`."""
+    mode: Literal["cached"] = "cached"
+    """``cached`` trains the head on stored backbone features."""
+    backbone_weights: str = "auto"
+    """``auto``, ``imagenet``, ``stand-in``, ``random``, or a path."""
+    epochs: int = Field(10, ge=1)
+    """Most epochs; early stopping on validation AUC may end before."""
+    batch_size: int = Field(32, ge=1)
+    """Clips per step."""
+    learning_rate: float = Field(1e-3, gt=0)
+    """AdamW's."""
+    weight_decay: float = Field(1e-4, ge=0)
+    """AdamW's, decoupled."""
+    patience: int = Field(6, ge=1)
+    """Epochs without a better validation AUC before training stops; the learning rate halves after half as many."""
+    seed: int = Field(0, ge=0)
+    """Seeds weights, order and dropout."""
+    split: SplitSettings = SplitSettings()
+    """Used where the dataset brings no official splits and no splits file is given."""
+
+
+class DetectorSettings(Settings):
+    """What turns crops into a verdict besides the weights: ``detector.json`` of a run folder."""
+
+    name: str
+    """Name of the detector: the model's, for a run."""
+    version: str
+    """Version of the package that made it."""
+    model: str
+    """Name in the table of `dfutils.training.model`."""
+    extraction: ExtractionSettings
+    """How the training crops were cut; prediction cuts the same way."""
+    backbone_weights: str
+    """Where the backbone's weights come from: a name in `dfutils.weights`, ``random`` or a file name."""
+    backbone_checksum: str
+    """Checksum of those weights, or the seed they were drawn with."""
+    weights_sha256: str
+    """SHA-256 of ``model.weights.h5``."""
+    temperature: float = Field(1.0, gt=0)
+    """Divides the logit (Guo et al. 2017); fitted on the validation split."""
+    threshold: float = Field(0.5, ge=0, le=1)
+    """Operating point on the calibrated probability, chosen on the validation split."""

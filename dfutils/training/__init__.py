@@ -1,0 +1,1 @@
+"""Face datasets to trained detectors."""

@@ -1,0 +1,91 @@
+"""Backbone features, computed once per clip and kept: keyed by everything they depend on, so never stale."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from dfutils.errors import DatasetError
+from dfutils.extraction.dataset import FaceDataset
+from dfutils.files import replacing
+from dfutils.records import ClipRow
+from dfutils.weights import cache_folder
+
+logger = logging.getLogger(__name__)
+
+Features = npt.NDArray[np.float32]
+"""``(N, T, 2048)`` float32: clips, frames, channels."""
+
+CLIPS_AT_ONCE = 8
+
+
+def clip_features(
+    dataset: FaceDataset,
+    rows: Sequence[ClipRow],
+    backbone: keras.Model,
+    *,
+    backbone_key: str,
+    progress: bool = True,
+) -> Features:
+    """Features of clips, from the cache where they are known.
+
+    Args:
+        dataset: Where the crops are.
+        rows: Clips of one length T.
+        backbone: uint8 ``(N, size, size, 3)`` to ``(N, channels)``.
+        backbone_key: Names architecture, weights and preprocessing; with the clip's own checksum it is the cache key.
+        progress: Show a bar on a terminal.
+
+    Returns:
+        ``(N, T, channels)`` float32 in the order of ``rows``.
+
+    Raises:
+        DatasetError: The clips differ in length, or a crop cannot be read.
+    """
+    lengths = {row.frames for row in rows}
+    if len(lengths) > 1:
+        raise DatasetError(
+            f"{dataset.folder}: holds clips of {sorted(lengths)} frames; a model takes one length. "
+            "Extract images and videos into folders of their own."
+        )
+    paths = [_cache_path(dataset, row, backbone_key) for row in rows]
+    missing = [number for number, path in enumerate(paths) if not path.is_file()]
+    if missing:
+        logger.info("Computing backbone features of %d clips, %d are cached", len(missing), len(rows) - len(missing))
+    with tqdm(total=len(missing), desc="features", unit="clip", disable=None if progress else True) as bar:
+        for start in range(0, len(missing), CLIPS_AT_ONCE):
+            numbers = missing[start : start + CLIPS_AT_ONCE]
+            for number, features in zip(numbers, _compute(dataset, [rows[n] for n in numbers], backbone), strict=True):
+                _store(paths[number], features)
+            bar.update(len(numbers))
+    return np.stack([np.load(path) for path in paths])
+
+
+def backbone_key(weights_checksum: str, *, size: int) -> str:
+    """Name what features depend on besides the crops."""
+    parts = {"architecture": "InceptionV3", "layer": "avg_pool", "scaling": "-1..1", "size": size}
+    return json.dumps({**parts, "weights": weights_checksum}, sort_keys=True)
+
+
+def _compute(dataset: FaceDataset, rows: Sequence[ClipRow], backbone: keras.Model) -> Features:
+    clips = np.stack([dataset.load_clip(row) for row in rows])
+    features = backbone.predict(clips.reshape(-1, *clips.shape[2:]), batch_size=16, verbose=0)
+    return features.reshape(*clips.shape[:2], -1).astype(np.float32)
+
+
+def _cache_path(dataset: FaceDataset, row: ClipRow, key: str) -> Path:
+    folder = hashlib.sha256(key.encode()).hexdigest()[:16]
+    return cache_folder() / "features" / folder / f"{dataset.checksum(row)}.npy"
+
+
+def _store(path: Path, features: Features) -> None:
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.save(file, features)

@@ -1,0 +1,89 @@
+"""Training of a head on cached backbone features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+from tqdm import tqdm
+
+from dfutils.settings import TrainingSettings
+from dfutils.training.features import Features
+from dfutils.training.model import build_head
+
+Flags = npt.NDArray[np.bool_]
+
+_METRICS = {"precision": keras.metrics.Precision, "recall": keras.metrics.Recall, "auc": keras.metrics.AUC}
+
+
+def fit_head(
+    features: Features,
+    is_fake: Flags,
+    *,
+    validation: tuple[Features, Flags],
+    settings: TrainingSettings,
+    history_file: Path | None = None,
+    progress: bool = True,
+) -> keras.Model:
+    """Train a head on cached features; deterministic given the seed.
+
+    Args:
+        features: ``(N, T, 2048)`` of the training clips.
+        is_fake: ``(N,)``.
+        validation: The same of the validation clips: decides learning rate, stopping and which epoch is kept.
+        settings: Model name, optimiser, patience and seed.
+        history_file: Gets a row an epoch, flushed.
+        progress: Show a bar on a terminal.
+
+    Returns:
+        The head with the weights of the epoch with the best validation AUC.
+    """
+    keras.utils.set_random_seed(settings.seed)
+    tf.config.experimental.enable_op_determinism()
+    head = build_head(settings.model, frames=features.shape[1])
+    head.get_layer("standardise").adapt(features.reshape(1, -1, features.shape[-1]))
+    head.compile(
+        optimizer=keras.optimizers.AdamW(settings.learning_rate, weight_decay=settings.weight_decay),
+        loss=keras.losses.BinaryCrossentropy(),
+        metrics=["accuracy", *(metric(name=name) for name, metric in _METRICS.items())],
+    )
+    callbacks: list[keras.callbacks.Callback] = [
+        keras.callbacks.ReduceLROnPlateau("val_accuracy", factor=0.5, patience=max(1, settings.patience // 2)),
+        keras.callbacks.EarlyStopping(
+            "val_auc", mode="max", patience=settings.patience, restore_best_weights=True, start_from_epoch=0
+        ),
+        _EpochBar(settings.epochs, shown=progress),
+    ]
+    if history_file is not None:
+        callbacks.append(keras.callbacks.CSVLogger(str(history_file)))
+    head.fit(
+        features,
+        is_fake.astype(np.float32),
+        validation_data=(validation[0], validation[1].astype(np.float32)),
+        batch_size=settings.batch_size,
+        epochs=settings.epochs,
+        shuffle=True,
+        callbacks=callbacks,
+        verbose=0,
+    )
+    return head
+
+
+class _EpochBar(keras.callbacks.Callback):
+    def __init__(self, epochs: int, *, shown: bool) -> None:
+        super().__init__()
+        self._bar = tqdm(total=epochs, desc="train", unit="epoch", disable=None if shown else True)
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:  # noqa: ARG002
+        values = logs or {}
+        self._bar.set_postfix(
+            {name: f"{values[name]:.3f}" for name in ("loss", "val_loss", "val_auc") if name in values}
+        )
+        self._bar.update(1)
+
+    def on_train_end(self, logs: Mapping[str, float] | None = None) -> None:  # noqa: ARG002
+        self._bar.close()

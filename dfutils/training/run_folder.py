@@ -1,0 +1,108 @@
+"""Writing the files of a run folder."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+import dfutils
+from dfutils.errors import RunError
+from dfutils.files import read_json, replacing, write_csv, write_json
+from dfutils.records import ClipRow
+from dfutils.training.leaks import LeakReport
+from dfutils.training.model import Backbone, ClipNetwork
+
+PREDICTION_COLUMNS = ("clip_id", "video", "split", "is_fake", "raw_probability", "fake_probability")
+
+
+def is_finished(run: Path, identity: Mapping[str, Any]) -> bool:
+    """Whether ``run`` holds a finished run of these very settings and data.
+
+    Raises:
+        RunError: It holds a finished run of others.
+    """
+    if not (run / "run.json").is_file():
+        return False
+    before = read_json(run / "run.json")["identity"]
+    if before == identity:
+        return True
+    what = "settings" if before["settings"] != identity["settings"] else "data or splits"
+    raise RunError(f"{run}: holds a finished run with other {what}. Choose another --out, or delete the folder.")
+
+
+def write_weights(run: Path, network: ClipNetwork) -> None:
+    """Write ``model.weights.h5`` (what this package loads) and ``model.keras`` (for Keras users), atomically."""
+    with replacing(run / "model.weights.h5") as temporary:
+        keras_named = temporary.with_name(f"{temporary.name}.weights.h5")  # Keras insists on this ending
+        network.clip_model.save_weights(keras_named)
+        keras_named.rename(temporary)
+    with replacing(run / "model.keras") as temporary:
+        network.clip_model.save(temporary)
+
+
+def write_predictions(
+    run: Path,
+    rows: Sequence[ClipRow],
+    sides: npt.NDArray[np.str_],
+    raw_probability: npt.NDArray[np.floating],
+    fake_probability: npt.NDArray[np.floating],
+) -> None:
+    """Write ``predictions.csv``: every clip of the run with its side, raw and calibrated probability."""
+    columns = zip(rows, sides, raw_probability, fake_probability, strict=True)
+    values = (
+        (row.clip_id, row.video, side, str(row.is_fake).lower(), f"{raw:.7f}", f"{probability:.7f}")
+        for row, side, raw, probability in columns
+    )
+    write_csv(
+        run / "predictions.csv", PREDICTION_COLUMNS, (dict(zip(PREDICTION_COLUMNS, one, strict=True)) for one in values)
+    )
+
+
+def mark_finished(
+    run: Path,
+    identity: Mapping[str, Any],
+    rows: Sequence[ClipRow],
+    backbone: Backbone,
+    leaks: LeakReport,
+    *,
+    seconds: float,
+) -> None:
+    """Write ``run.json``, last: its presence says that the run is finished."""
+    write_json(
+        run / "run.json",
+        {
+            "identity": identity,
+            "clips": len(rows),
+            "groups": len({row.group for row in rows}),
+            "backbone": {"weights": backbone.weights, "checksum": backbone.checksum, "origin": backbone.origin},
+            "leaks": leaks.lines(),
+            "seconds": round(seconds, 1),
+            "devices": [device.name for device in tf.config.list_logical_devices()],
+            "versions": {
+                "dfutils": dfutils.__version__,
+                "python": platform.python_version(),
+                "tensorflow": tf.__version__,
+                "keras": keras.__version__,
+                "numpy": np.__version__,
+            },
+            "commit": _git_commit(),
+        },
+    )
+
+
+def _git_commit() -> str | None:
+    """The commit of the source the package runs from, if it runs from a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

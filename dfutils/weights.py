@@ -1,0 +1,152 @@
+"""Named, checksummed weight files and where they are looked for.
+
+Search order: an explicit path; the folders in ``$DFUTILS_WEIGHTS`` (separated by ``:``, ``;`` on Windows); attached
+Kaggle inputs; the user's cache; then the network, unless ``$DFUTILS_OFFLINE`` is set. What is found is verified.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dfutils.errors import WeightsError
+from dfutils.files import replacing
+
+logger = logging.getLogger(__name__)
+
+DOWNLOAD_TIMEOUT_SECONDS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class WeightFile:
+    """A file that the package knows by name.
+
+    Attributes:
+        filename: As it is published.
+        size_bytes: Exact size.
+        checksum: ``sha256:…``, or ``md5:…`` where the publisher gives only that.
+        origin: Where it comes from and its licence, in one sentence.
+        url: Where it can be downloaded, or empty.
+    """
+
+    filename: str
+    size_bytes: int
+    checksum: str
+    origin: str
+    url: str = ""
+
+
+WEIGHT_FILES: dict[str, WeightFile] = {
+    "yunet": WeightFile(
+        filename="face_detection_yunet_2023mar.onnx",
+        size_bytes=232_589,
+        checksum="sha256:8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
+        origin="YuNet face detector of OpenCV's model zoo, MIT licence",
+        url="https://huggingface.co/opencv/face_detection_yunet/resolve/main/face_detection_yunet_2023mar.onnx",
+    ),
+    "imagenet": WeightFile(
+        filename="inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        size_bytes=87_910_968,
+        checksum="md5:bcbd6486424b2319ff4ef7d526e38f63",
+        origin="InceptionV3 trained on ImageNet, as published with Keras (Apache 2.0)",
+        url="https://storage.googleapis.com/tensorflow/keras-applications/inception_v3/"
+        "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    ),
+    "stand-in": WeightFile(
+        filename="inception_v3_nsfw_notop_float16.weights.h5",
+        size_bytes=26_552_680,
+        checksum="sha256:c15ea3aca3e8720f54599f438b0c0d898627a9e9a7f8d133f26d151cd59e0b82",
+        origin="InceptionV3 of the npm package nsfwjs 4.4.0 (MIT): an ImageNet network fine-tuned for picture "
+        "moderation, 8-bit source; a stand-in for ImageNet's weights where there is no network",
+    ),
+}
+
+
+def find_weights(name: str, *, explicit: Path | None = None) -> Path:
+    """Find and verify the file called ``name``.
+
+    Args:
+        name: A key of `WEIGHT_FILES`.
+        explicit: A path given by the user; then nowhere else is looked.
+
+    Raises:
+        WeightsError: It is nowhere, or what is there is another file; says how to get it.
+    """
+    known = WEIGHT_FILES[name]
+    if explicit is not None:
+        return _verified(explicit, known)
+    for folder in _search_folders():
+        for path in _files_called(known.filename, folder):
+            return _verified(path, known)
+    if known.url and not os.environ.get("DFUTILS_OFFLINE"):
+        return _downloaded(known)
+    raise WeightsError(f"{known.filename}: not found. {_ways_to_get(known)}")
+
+
+def cache_folder() -> Path:
+    """The user's cache: ``$DFUTILS_CACHE``, else ``~/.cache/dfutils``."""
+    return Path(os.environ.get("DFUTILS_CACHE") or Path.home() / ".cache" / "dfutils")
+
+
+def kaggle_input_folder() -> Path:
+    """Where Kaggle mounts attached data: ``$DFUTILS_KAGGLE_INPUT``, else ``/kaggle/input``."""
+    return Path(os.environ.get("DFUTILS_KAGGLE_INPUT") or "/kaggle/input")
+
+
+def _search_folders() -> Iterator[Path]:
+    for folder in os.environ.get("DFUTILS_WEIGHTS", "").split(os.pathsep):
+        if folder:
+            yield Path(folder)
+    yield kaggle_input_folder()
+    yield cache_folder() / "weights"
+
+
+def _files_called(filename: str, folder: Path) -> Iterator[Path]:
+    """Look in ``folder`` itself, then a few levels down: Kaggle nests owner, dataset and version."""
+    for pattern in (filename, *(f"{'*/' * depth}{filename}" for depth in range(1, 7))):
+        yield from sorted(folder.glob(pattern))
+
+
+def _verified(path: Path, known: WeightFile) -> Path:
+    algorithm, expected = known.checksum.split(":")
+    try:
+        with path.open("rb") as file:
+            actual = hashlib.file_digest(file, algorithm).hexdigest()
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror}). {_ways_to_get(known)}") from error
+    if actual != expected:
+        raise WeightsError(
+            f"{path}: is not {known.filename} ({algorithm} {actual[:12]}…, expected {expected[:12]}…, "
+            f"{path.stat().st_size} of {known.size_bytes} bytes). Delete it. {_ways_to_get(known)}"
+        )
+    logger.debug("%s: %s", known.filename, path)
+    return path
+
+
+def _downloaded(known: WeightFile) -> Path:
+    path = cache_folder() / "weights" / known.filename
+    logger.info("Downloading %s (%.1f MB) from %s", known.filename, known.size_bytes / 1e6, known.url)
+    try:
+        with urllib.request.urlopen(known.url, timeout=DOWNLOAD_TIMEOUT_SECONDS) as response:
+            content = response.read(known.size_bytes + 1)
+    except OSError as error:
+        raise WeightsError(
+            f"{known.filename}: not found, and the download failed ({error}). {_ways_to_get(known)}"
+        ) from error
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+        _verified(temporary, known)
+    return path
+
+
+def _ways_to_get(known: WeightFile) -> str:
+    download = f"download {known.url} and " if known.url else ""
+    return (
+        f"To get it, {download}put the file into a folder named in $DFUTILS_WEIGHTS, "
+        f"or into {cache_folder() / 'weights'}; on Kaggle, attach a dataset that holds it. It is: {known.origin}."
+    )

@@ -1,0 +1,64 @@
+"""Data that the tests share: a handful of made-up clips, and what the line makes of them."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from dfutils.demo.clips import DemoSettings, make_demo_videos
+from dfutils.extraction.catalogue import read_catalogue
+from dfutils.extraction.extract import extract_dataset
+from dfutils.settings import ExtractionSettings, TrainingSettings
+
+PEOPLE = 6
+SMALL = ExtractionSettings(size=96, detector="haar")
+"""Small crops keep InceptionV3 quick; Haar comes with OpenCV 4, so that no test needs a download."""
+
+TRAINING = TrainingSettings(
+    model="inception_mean",
+    backbone_weights="random",
+    epochs=3,
+    split={"test_fraction": 0.34, "validation_fraction": 0.34},
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Tests neither read nor fill the user's cache, and never download."""
+    before = dict(os.environ)
+    os.environ.update(DFUTILS_CACHE=str(tmp_path_factory.mktemp("cache")), DFUTILS_OFFLINE="1")
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="session")
+def demo_labels(tmp_path_factory) -> Path:
+    """labels.csv of 12 clips of 6 made-up people, 2 seconds each."""
+    return make_demo_videos(
+        tmp_path_factory.mktemp("demo"), settings=DemoSettings(people=PEOPLE, seconds=2.0), progress=False
+    )
+
+
+@pytest.fixture(scope="session")
+def demo_videos(demo_labels) -> list[Path]:
+    """The 12 clips."""
+    return sorted((demo_labels.parent / "videos").glob("*.mp4"))
+
+
+@pytest.fixture(scope="session")
+def demo_faces(demo_labels, tmp_path_factory) -> Path:
+    """Their face dataset."""
+    folder = tmp_path_factory.mktemp("faces")
+    extract_dataset(read_catalogue(demo_labels.parent, demo_labels), folder, settings=SMALL, progress=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def demo_run(demo_faces, tmp_path_factory) -> Path:
+    """A run of the frame-average model on them."""
+    from dfutils.training.run import train
+
+    run = tmp_path_factory.mktemp("run")
+    train(demo_faces, run, settings=TRAINING, progress=False)
+    return run

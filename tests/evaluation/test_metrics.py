@@ -1,0 +1,284 @@
+"""Metrics against scikit-learn, against plain Python, and against a table that can be worked out by hand."""
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as sk
+
+from dfutils.errors import ReportError
+from dfutils.evaluation.metrics import (
+    METRIC_NAMES,
+    auc_score,
+    bootstrap_over_groups,
+    compute_metrics,
+    expected_calibration_error,
+    reliability_table,
+)
+
+TWO_CLASS = ("auc", "balanced_accuracy", "average_precision")
+
+
+def table(is_fake, fake_probability, groups=None, **columns):
+    count = len(is_fake)
+    return pd.DataFrame(
+        {
+            "video": [f"{index}.mp4" for index in range(count)],
+            "dataset": "made-up",
+            "group": [f"g{index}" for index in range(count)] if groups is None else groups,
+            "is_fake": is_fake,
+            "fake_probability": fake_probability,
+            **columns,
+        }
+    )
+
+
+@st.composite
+def labelled_scores(draw):
+    """Both classes, and coarse scores so that ties, 0 and 1 are common."""
+    labels = draw(st.lists(st.booleans(), min_size=2, max_size=30).filter(lambda values: len(set(values)) == 2))
+    step = draw(st.sampled_from([4, 20, 1000]))
+    scores = draw(st.lists(st.integers(0, step), min_size=len(labels), max_size=len(labels)))
+    return np.array(labels), np.array(scores) / step
+
+
+def sklearn_metrics(is_fake, scores, threshold):
+    called = scores >= threshold
+    clipped = np.clip(scores, 1e-7, 1 - 1e-7)
+    return {
+        "accuracy": sk.accuracy_score(is_fake, called),
+        "balanced_accuracy": sk.balanced_accuracy_score(is_fake, called),
+        "precision": sk.precision_score(is_fake, called, zero_division=np.nan),
+        "recall": sk.recall_score(is_fake, called),
+        "f1": sk.f1_score(is_fake, called),
+        "auc": sk.roc_auc_score(is_fake, scores),
+        "average_precision": sk.average_precision_score(is_fake, scores),
+        "log_loss": sk.log_loss(is_fake, clipped),
+        "brier": sk.brier_score_loss(is_fake, scores),
+    }
+
+
+def plain_calibration_error(is_fake, scores, bins):
+    members = {}
+    for label, score in zip(is_fake, scores, strict=True):
+        members.setdefault(min(int(score * bins), bins - 1), []).append((score, label))
+    error = 0.0
+    for rows in members.values():
+        mean = sum(score for score, _ in rows) / len(rows)
+        share = sum(bool(label) for _, label in rows) / len(rows)
+        error += len(rows) / len(scores) * abs(mean - share)
+    return error
+
+
+@settings(max_examples=50, deadline=None)
+@given(labelled_scores(), st.floats(0, 1))
+def test_metrics_agree_with_scikit_learn(labelled, threshold):
+    document = compute_metrics(table(*labelled), threshold=threshold, resamples=0)
+    for name, expected in sklearn_metrics(*labelled, threshold).items():
+        value = document[name]["value"]
+        assert (math.nan if value is None else value) == pytest.approx(expected, abs=2e-6, nan_ok=True), name
+
+
+@settings(max_examples=60, deadline=None)
+@given(labelled_scores(), st.sampled_from([1, 5, 10, 15]))
+def test_calibration_error_agrees_with_a_slow_reference(labelled, bins):
+    assert expected_calibration_error(*labelled, bins) == pytest.approx(plain_calibration_error(*labelled, bins))
+
+
+@settings(max_examples=12, deadline=None)
+@given(labelled_scores(), st.integers(0, 2**31))
+def test_a_resample_has_the_metrics_of_the_rows_it_drew(labelled, seed):
+    is_fake, scores = labelled
+    groups = np.arange(len(is_fake)) % 3
+    drawn_rows = []
+
+    def remember(weights):
+        drawn_rows.extend(np.repeat(np.arange(len(is_fake)), row.astype(int)) for row in weights)
+        return np.zeros(len(weights))
+
+    bootstrap_over_groups(groups, remember, resamples=40, seed=seed)
+    aucs = [sk.roc_auc_score(is_fake[rows], scores[rows]) for rows in drawn_rows if len(set(is_fake[rows])) == 2]
+    document = compute_metrics(table(is_fake, scores, groups), threshold=0.5, resamples=40, seed=seed)
+    assert document["one_class_resamples"] == 40 - len(aucs)
+    if document["auc"]["low"] is not None:
+        assert [document["auc"]["low"], document["auc"]["high"]] == pytest.approx(
+            np.percentile(aucs, [2.5, 97.5]).tolist(), abs=2e-6
+        )
+
+
+def test_a_table_worked_out_by_hand():
+    document = compute_metrics(
+        table([True, True, True, False, False], [0.9, 0.8, 0.2, 0.7, 0.1]), threshold=0.75, resamples=50
+    )
+    assert {name: document[name]["value"] for name in METRIC_NAMES} == pytest.approx(
+        {
+            "accuracy": 4 / 5,  # the fake at 0.2 is missed
+            "balanced_accuracy": (2 / 3 + 1) / 2,
+            "precision": 1,
+            "recall": 2 / 3,
+            "f1": 4 / 5,
+            "auc": 5 / 6,  # of six pairs only (0.2, 0.7) is the wrong way round
+            "average_precision": (1 + 1 + 3 / 4) / 3,
+            "log_loss": -(math.log(0.9) + math.log(0.8) + math.log(0.2) + math.log(0.3) + math.log(0.9)) / 5,
+            "brier": (0.01 + 0.04 + 0.64 + 0.49 + 0.01) / 5,
+            "ece": (0.1 + 0.2 + 0.8 + 0.7 + 0.1) / 5,  # every video in a bin of its own
+        },
+        abs=1e-6,
+    )
+    assert document["confusion"]["at_threshold"] == {
+        "threshold": 0.75, "real_called_real": 2, "real_called_fake": 0, "fake_called_real": 1, "fake_called_fake": 2,
+    }  # fmt: skip
+    assert document["confusion"]["at_half"]["real_called_fake"] == 1
+    assert {name: document[name] for name in ("videos", "groups", "real", "fake", "unscored")} == {
+        "videos": 5, "groups": 5, "real": 2, "fake": 3, "unscored": 0,
+    }  # fmt: skip
+
+
+def test_a_score_at_the_threshold_is_called_fake():
+    document = compute_metrics(table([True, False], [0.5, 0.4]), threshold=0.5, resamples=0)
+    assert document["accuracy"]["value"] == 1
+
+
+def test_log_loss_is_clipped_and_not_infinite():
+    document = compute_metrics(table([True, False], [0.0, 0.0]), threshold=0.5, resamples=0)
+    assert document["log_loss"]["value"] == pytest.approx((-math.log(1e-7) - math.log(1 - 1e-7)) / 2)
+
+
+def test_copies_of_a_video_in_its_group_bring_no_certainty():
+    rng = np.random.default_rng(0)
+    is_fake = np.tile([True, False], 20)
+    scores = np.clip(0.5 + 0.1 * is_fake + rng.normal(0, 0.2, 40), 0, 1)
+    groups = np.array([f"g{index}" for index in range(40)])
+    single = compute_metrics(table(is_fake, scores, groups), threshold=0.5)
+    copied = compute_metrics(table(np.repeat(is_fake, 10), np.repeat(scores, 10), np.repeat(groups, 10)), threshold=0.5)
+    as_if_independent = compute_metrics(table(np.repeat(is_fake, 10), np.repeat(scores, 10)), threshold=0.5)
+    for name in METRIC_NAMES:
+        width, copied_width, wrong_width = (
+            document[name]["high"] - document[name]["low"] for document in (single, copied, as_if_independent)
+        )
+        assert copied_width == pytest.approx(width, abs=2e-6), name
+        assert wrong_width < 0.6 * width, name
+
+
+def test_groups_are_drawn_whole():
+    weights = []
+    bootstrap_over_groups(["a", "b", "a", "c"], lambda drawn: weights.append(drawn) or drawn[:, 0], resamples=30)
+    drawn = np.concatenate(weights)
+    assert (drawn[:, 0] == drawn[:, 2]).all()
+    assert (drawn[:, [0, 1, 3]].sum(axis=1) == 3).all()
+
+
+def test_same_seed_same_document_and_another_seed_another_interval():
+    rng = np.random.default_rng(1)
+    predictions = table(np.tile([True, False], 15), rng.random(30))
+    first, again, other = (compute_metrics(predictions, threshold=0.5, resamples=200, seed=seed) for seed in (4, 4, 5))
+    assert first == again
+    assert first["auc"]["value"] == other["auc"]["value"]
+    assert first["auc"]["low"] != other["auc"]["low"]
+
+
+def test_drawing_in_pieces_changes_nothing(monkeypatch):
+    predictions = table(np.tile([True, False], 10), np.linspace(0, 1, 20))
+    whole = compute_metrics(predictions, threshold=0.5, resamples=101)
+    monkeypatch.setattr("dfutils.evaluation.bootstrap._WEIGHTS_AT_ONCE", 20 * 7)
+    assert compute_metrics(predictions, threshold=0.5, resamples=101) == whole
+
+
+@pytest.mark.parametrize("is_fake", [True, False])
+def test_with_one_class_only_what_needs_two_is_null_and_the_rest_is_computed(is_fake):
+    document = compute_metrics(table([is_fake] * 4, [0.9, 0.8, 0.3, 0.6]), threshold=0.5)
+    for name in TWO_CLASS:
+        assert document[name] == {"value": None, "low": None, "high": None}
+        assert "both classes" in document["reasons"][name]
+    assert document["accuracy"]["value"] == (0.75 if is_fake else 0.25)
+    assert document["accuracy"]["low"] is not None
+    assert document["log_loss"]["value"] is not None
+    assert document["datasets"][0]["auc"]["value"] is None
+    json.dumps(document, allow_nan=False)
+
+
+def test_one_group_has_values_without_intervals():
+    document = compute_metrics(table([True, False, True], [0.9, 0.8, 0.3], ["g"] * 3), threshold=0.5)
+    assert document["auc"] == {"value": 0.5, "low": None, "high": None}
+    assert document["coverage"] == {"value": 1, "low": None, "high": None}
+    assert "2 groups" in document["reasons"]["auc"]
+
+
+def test_a_class_that_is_one_group_gets_no_interval_where_both_matter():
+    predictions = table([True, True, False, False], [0.9, 0.8, 0.3, 0.6], ["f", "f", "r1", "r2"])
+    document = compute_metrics(predictions, threshold=0.5)
+    assert document["auc"] == {"value": 1, "low": None, "high": None}
+    assert document["accuracy"]["low"] is not None
+
+
+def test_videos_without_a_score_count_in_coverage_only():
+    scored = table([True, False, True, False], [0.9, 0.2, 0.4, 0.6])
+    document = compute_metrics(table([True, False, True, False, True], [0.9, 0.2, 0.4, 0.6, np.nan]), threshold=0.5)
+    alone = compute_metrics(scored, threshold=0.5)
+    assert {name: document[name] for name in METRIC_NAMES} == {name: alone[name] for name in METRIC_NAMES}
+    assert document["coverage"]["value"] == 0.8
+    assert document["coverage"]["low"] < 0.8 < document["coverage"]["high"]
+    assert document["unscored"] == 1
+
+
+def test_datasets_are_reported_apart():
+    predictions = table([True, False, True, False], [0.9, 0.1, 0.2, 0.8]).assign(dataset=["a", "a", "b", "b"])
+    documents = compute_metrics(predictions, threshold=0.5)["datasets"]
+    assert [(row["dataset"], row["videos"], row["auc"]["value"]) for row in documents] == [("a", 2, 1), ("b", 2, 0)]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: rows.assign(fake_probability=[np.inf, 0.5]), "not in 0..1"),
+        (lambda rows: rows.assign(fake_probability=[1.01, 0.5]), "not in 0..1"),
+        (lambda rows: rows.assign(fake_probability=[-0.1, 0.5]), "not in 0..1"),
+        (lambda rows: rows.assign(fake_probability=["high", 0.5]), "not in 0..1"),
+        (lambda rows: rows.assign(fake_probability=np.nan), "no video got a score"),
+        (lambda rows: rows.assign(is_fake=["FAKE", "REAL"]), "neither True nor False"),
+        (lambda rows: rows.assign(group=["g", None]), "missing"),
+        (lambda rows: rows.assign(video="same.mp4"), "twice"),
+        (lambda rows: rows.drop(columns="group"), "'group' is missing"),
+        (lambda rows: rows.iloc[:0], "no row"),
+    ],
+    ids=["inf", "above 1", "below 0", "text", "no score", "label", "group", "twice", "column", "empty"],
+)
+def test_impossible_predictions_are_refused(change, message):
+    with pytest.raises(ReportError, match=message):
+        compute_metrics(change(table([True, False], [0.9, 0.1])), threshold=0.5)
+
+
+def test_the_frame_given_stays_as_it_was():
+    predictions = table([1, 0], [0.9, None]).iloc[::-1]
+    before = predictions.copy()
+    compute_metrics(predictions, threshold=0.5, resamples=10)
+    pd.testing.assert_frame_equal(predictions, before)
+
+
+@pytest.mark.parametrize(("threshold", "resamples"), [(1.5, 10), (-0.1, 10), (math.nan, 10), (0.5, -1)])
+def test_arguments_out_of_range_are_refused(threshold, resamples):
+    with pytest.raises(ValueError, match=r"^(threshold|resamples):"):
+        compute_metrics(table([True, False], [0.9, 0.1]), threshold=threshold, resamples=resamples)
+
+
+def test_auc_of_one_class_is_refused():
+    with pytest.raises(ReportError, match="REAL and FAKE"):
+        auc_score([True, True], [0.1, 0.9])
+
+
+def test_reliability_table_counts_edges_into_the_bin_above():
+    rows = reliability_table([False, True, True, True], [0.0, 0.5, 0.5, 1.0], bins=2)
+    assert rows["count"].tolist() == [1, 3]
+    assert rows["fake_share"].tolist() == [0, 1]
+    assert rows["mean_probability"].tolist() == pytest.approx([0, 2 / 3])
+
+
+def test_reliability_table_has_wilson_intervals():
+    rows = reliability_table([True] * 8 + [False] * 2, [0.75] * 10, bins=10)
+    low, high = rows.loc[7, ["fake_share_low", "fake_share_high"]]
+    assert (low, high) == pytest.approx((0.4902, 0.9433), abs=1e-4)  # Wilson for 8 of 10, as published tables have it
+    assert rows.drop(index=7)["fake_share"].isna().all()

@@ -1,0 +1,411 @@
+"""Every layout is read with its labels and groups, and what does not agree is refused or counted."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dfutils.errors import CatalogueError
+from dfutils.extraction.catalogue import join_groups, read_catalogue
+
+
+def touch(folder, *names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"media")
+    return folder
+
+
+def write(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    return path
+
+
+def groups_of(catalogue):
+    return {video.name: video.group for video in catalogue.videos}
+
+
+def labels_of(catalogue):
+    return {video.name: video.is_fake for video in catalogue.videos}
+
+
+def splits_of(catalogue):
+    return {video.name: video.split for video in catalogue.videos}
+
+
+@pytest.mark.parametrize(
+    ("links", "expected"),
+    [
+        pytest.param([], {}, id="nothing"),
+        pytest.param([["b"], ["a"]], {"a": "a", "b": "b"}, id="apart"),
+        pytest.param([["c", "b"], ["b", "a"]], {"a": "a", "b": "a", "c": "a"}, id="chain"),
+        pytest.param([["d", "c"], ["b", "a"], ["c", "b"]], dict.fromkeys("abcd", "a"), id="bridge comes last"),
+        pytest.param(["fe", "ed", "dc", "cb", "ba"], dict.fromkeys("abcdef", "a"), id="long chain"),
+        pytest.param([["a", "a"]], {"a": "a"}, id="linked to itself"),
+    ],
+)
+def test_groups_are_joined_transitively(links, expected):
+    assert join_groups(links) == expected
+
+
+@given(st.lists(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=3)), st.randoms())
+def test_joined_groups_do_not_depend_on_the_order_of_links(links, random):
+    shuffled = [random.sample(link, len(link)) for link in random.sample(links, len(links))]
+    groups = join_groups(links)
+    assert join_groups(shuffled) == groups
+    assert all(len({groups[name] for name in link}) == 1 for link in links)
+    assert all(group == min(name for name in groups if groups[name] == group) for group in groups.values())
+
+
+class TestFolders:
+    def test_labels_are_the_names_of_the_folders(self, tmp_path):
+        touch(tmp_path, "real/b.MP4", "Fake/deep/a.png", "real/a.txt", "real/.hidden.mp4", "__MACOSX/real/b.mp4")
+        catalogue = read_catalogue(tmp_path)
+        assert labels_of(catalogue) == {"Fake/deep/a.png": True, "real/b.MP4": False}
+        assert [video.name for video in catalogue.videos] == ["Fake/deep/a.png", "real/b.MP4"]
+        assert catalogue.videos[1].path == tmp_path / "real/b.MP4"
+        assert catalogue.warnings == ()
+
+    def test_a_fake_named_like_a_real_shares_its_group(self, tmp_path):
+        touch(tmp_path, "real/a.mp4", "fake/x/a.avi", "fake/b.mp4", "real/1/c.mp4", "real/2/c.mp4", "real/2/c.avi")
+        assert groups_of(read_catalogue(tmp_path)) == {
+            "real/a.mp4": "a",
+            "fake/x/a.avi": "a",
+            "fake/b.mp4": "b",
+            "real/1/c.mp4": "real/1/c",
+            "real/2/c.mp4": "real/2/c",
+            "real/2/c.avi": "real/2/c",
+        }
+
+    def test_other_files_are_one_counted_line(self, tmp_path):
+        touch(tmp_path, "real/a.mp4", "fake/b.mp4", "z.mp4", "other/c.mp4")
+        assert read_catalogue(tmp_path).warnings == (
+            f"2 files in {tmp_path} are neither below real/ nor fake/ and were left out (first: other/c.mp4)",
+        )
+
+    def test_one_label_only_is_said(self, tmp_path):
+        touch(tmp_path, "fake/b.mp4")
+        assert "no file is REAL (1 file, all FAKE)" in read_catalogue(tmp_path).warnings[0]
+
+    def test_links_to_folders_are_followed_but_never_round_in_circles(self, tmp_path):
+        touch(tmp_path / "elsewhere", "a.mp4")
+        touch(tmp_path / "source", "fake/b.mp4")
+        (tmp_path / "source/real").symlink_to(tmp_path / "elsewhere")
+        (tmp_path / "elsewhere/again").symlink_to(tmp_path / "elsewhere")
+        assert labels_of(read_catalogue(tmp_path / "source")) == {"real/a.mp4": False, "fake/b.mp4": True}
+
+
+class TestSource:
+    def test_a_missing_folder_is_an_error(self, tmp_path):
+        with pytest.raises(CatalogueError, match="nowhere: is not a folder"):
+            read_catalogue(tmp_path / "nowhere")
+
+    @pytest.mark.parametrize("labels", ["folders", "faceforensics", "celebdf"])
+    def test_a_folder_without_videos_is_an_error(self, tmp_path, labels):
+        touch(tmp_path, "notes.txt")
+        with pytest.raises(CatalogueError, match=f"no videos in the layout '{labels}'"):
+            read_catalogue(tmp_path, labels)
+
+    def test_an_unknown_layout_is_an_error(self, tmp_path):
+        with pytest.raises(CatalogueError, match="dfcd: is neither a CSV that is there nor one of folders, dfdc"):
+            read_catalogue(tmp_path, "dfcd")
+
+    def test_a_name_that_no_manifest_can_hold_is_an_error(self, tmp_path):
+        try:
+            touch(tmp_path, "real/a\udcff.mp4")
+        except OSError:
+            pytest.skip("this file system has Unicode names only")
+        with pytest.raises(CatalogueError, match="not valid Unicode"):
+            read_catalogue(tmp_path)
+
+
+class TestDfdc:
+    ROWS = {  # noqa: RUF012
+        "fake1.mp4": {"label": "FAKE", "split": "train", "original": "real1.mp4"},
+        "fake2.mp4": {"label": "FAKE", "split": "train", "original": "real1.mp4"},
+        "real1.mp4": {"label": "REAL", "split": "train", "original": None},
+    }
+
+    def test_the_group_is_the_original(self, tmp_path):
+        write(touch(tmp_path, *self.ROWS) / "metadata.json", self.ROWS)
+        catalogue = read_catalogue(tmp_path, "dfdc")
+        assert labels_of(catalogue) == {"fake1.mp4": True, "fake2.mp4": True, "real1.mp4": False}
+        assert set(groups_of(catalogue).values()) == {"dfdc_real1"}
+        assert {video.dataset for video in catalogue.videos} == {"dfdc"}
+        assert set(splits_of(catalogue).values()) == {None}
+
+    def test_parts_are_read_each_with_its_metadata(self, tmp_path):
+        other = {
+            "real2.mp4": {"label": "REAL", "original": "real1.mp4"},
+            "fake3.mp4": {"label": "FAKE", "original": "real1.mp4"},
+        }
+        write(touch(tmp_path / "part_0", *self.ROWS) / "metadata.json", self.ROWS)
+        write(touch(tmp_path / "part_1", *other, "stray.mp4") / "metadata.json", other)
+        catalogue = read_catalogue(tmp_path, "dfdc")
+        assert groups_of(catalogue) == {
+            "part_0/fake1.mp4": "dfdc_real1",
+            "part_0/fake2.mp4": "dfdc_real1",
+            "part_0/real1.mp4": "dfdc_real1",
+            "part_1/fake3.mp4": "dfdc_real1",
+            "part_1/real2.mp4": "dfdc_real2",
+        }
+        assert catalogue.warnings == (
+            f"1 file in {tmp_path} is not in the labels and was left out (first: part_1/stray.mp4)",
+        )
+
+    def test_a_partial_download_is_one_counted_line(self, tmp_path):
+        write(touch(tmp_path, "fake1.mp4") / "metadata.json", self.ROWS)
+        catalogue = read_catalogue(tmp_path, "dfdc")
+        assert "2 files of metadata.json missing (first: fake2.mp4)" in catalogue.warnings
+        assert groups_of(catalogue) == {"fake1.mp4": "dfdc_real1"}
+
+    def test_fakes_without_an_original_are_counted(self, tmp_path):
+        write(touch(tmp_path, "a.mp4") / "metadata.json", {"a.mp4": {"label": "FAKE", "original": None}})
+        assert any("1 FAKE without an original" in line for line in read_catalogue(tmp_path, "dfdc").warnings)
+
+    @pytest.mark.parametrize(
+        ("metadata", "message"),
+        [
+            pytest.param("{", "is not valid JSON", id="cut short"),
+            pytest.param("[" * 100_000, "is not valid JSON", id="nested too deep"),
+            pytest.param("[]", "not an object of file names", id="a list"),
+            pytest.param({"a.mp4": "FAKE"}, "'a.mp4' has the label None", id="no object"),
+            pytest.param({"a.mp4": {"label": ["FAKE"]}}, "must be REAL or FAKE", id="label is a list"),
+            pytest.param({"a.mp4": {"label": "MAYBE"}}, "'MAYBE'. It must be REAL or FAKE", id="unknown label"),
+            pytest.param({"../a.mp4": {"label": "REAL"}}, "not the name of a file beside it", id="path escapes"),
+            pytest.param('{"a.mp4": {"label": "REAL"}, "a.mp4": {"label": "FAKE"}}', "listed twice", id="twice"),
+            pytest.param({"b.mp4": {"label": "REAL"}}, "none of its files is present", id="nothing there"),
+        ],
+    )
+    def test_unusable_metadata_is_an_error_that_names_it(self, tmp_path, metadata, message):
+        write(touch(tmp_path, "a.mp4") / "metadata.json", metadata)
+        with pytest.raises(CatalogueError, match=message) as caught:
+            read_catalogue(tmp_path, "dfdc")
+        assert "metadata.json" in str(caught.value)
+
+    def test_no_metadata_is_an_error(self, tmp_path):
+        with pytest.raises(CatalogueError, match=r"no metadata\.json"):
+            read_catalogue(touch(tmp_path, "a.mp4"), "dfdc")
+
+
+class TestTable:
+    def test_optional_columns_are_read(self, tmp_path):
+        touch(tmp_path, "v/a.mp4", "v/b.mp4", "v/c.mp4", "v/d.xyz")
+        table = write(
+            tmp_path / "labels.csv",
+            "\ufefffile,label,group,dataset,split,note\n"
+            "v/a.mp4,fake,g1,lab,val,\n./v/b.mp4, Real ,g1,,TEST,x\n\nv/c.mp4,REAL,,,,\nv/d.xyz,FAKE\n",
+        )
+        catalogue = read_catalogue(tmp_path, table)
+        assert labels_of(catalogue) == {"v/a.mp4": True, "v/b.mp4": False, "v/c.mp4": False, "v/d.xyz": True}
+        assert groups_of(catalogue) == {"v/a.mp4": "g1", "v/b.mp4": "g1", "v/c.mp4": "v/c.mp4", "v/d.xyz": "v/d.xyz"}
+        assert splits_of(catalogue) == {"v/a.mp4": "validation", "v/b.mp4": "test", "v/c.mp4": None, "v/d.xyz": None}
+        assert [video.dataset for video in catalogue.videos] == ["lab", "videos", "videos", "videos"]
+
+    def test_only_listed_files_are_the_catalogue(self, tmp_path):
+        touch(tmp_path, "a.mp4", "b.mp4", "stray1.mp4", "x/stray2.mp4")
+        table = write(tmp_path / "labels.csv", "file,label\na.mp4,REAL\nb.mp4,FAKE\n")
+        catalogue = read_catalogue(tmp_path, str(table))
+        assert set(labels_of(catalogue)) == {"a.mp4", "b.mp4"}
+        assert catalogue.warnings == (
+            f"2 files in {tmp_path} are not in the labels and were left out (first: stray1.mp4)",
+        )
+
+    def test_names_are_relative_to_the_source_or_else_to_the_table(self, tmp_path):
+        touch(tmp_path, "data/videos/a.mp4", "work/b.mp4")
+        inside = tmp_path / "data/videos/a.mp4"
+        table = write(tmp_path / "work/labels.csv", f"file,label\n{inside},REAL\nb.mp4,FAKE\n")
+        catalogue = read_catalogue(tmp_path / "data", table)
+        assert labels_of(catalogue) == {"videos/a.mp4": False, "b.mp4": True}
+
+    def test_a_relative_source_gives_the_same_names(self, tmp_path, monkeypatch):
+        touch(tmp_path, "v/a.mp4", "v/b.mp4", "v/c.mp4")
+        write(tmp_path / "labels.csv", "file,label\nv/a.mp4,REAL\nv/b.mp4,FAKE\n")
+        monkeypatch.chdir(tmp_path)
+        catalogue = read_catalogue(Path("v"), "labels.csv")
+        assert set(labels_of(catalogue)) == {"a.mp4", "b.mp4"}
+        assert catalogue.warnings == ("1 file in v is not in the labels and was left out (first: c.mp4)",)
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            pytest.param("file;label\na.mp4;REAL\n", "column 'file' is missing. It has: file;label", id="semicolons"),
+            pytest.param("", "column 'file' is missing", id="empty file"),
+            pytest.param("file,label\n", "no videos", id="header only"),
+            pytest.param("file\na.mp4\n", "column 'label' is missing", id="no label column"),
+            pytest.param("file,label\na.mp4,MAYBE\n", "line 2: label 'MAYBE' is unknown", id="unknown label"),
+            pytest.param("file,label\na.mp4\n", "line 2: label '' is unknown", id="label missing in the row"),
+            pytest.param("file,label\na.mp4,REAL,x\n", "line 2: more cells than columns", id="comma in a name"),
+            pytest.param("file,label,split\na.mp4,REAL,dev\n", "line 2: split 'dev' is unknown", id="unknown split"),
+            pytest.param("file,label\n\n,REAL\n", "line 3: file '' is neither", id="no file"),
+            pytest.param("file,label\n.,REAL\n", r"line 2: file '\.' is neither", id="the folder itself"),
+            pytest.param(
+                "file,label\na.mp4,REAL\n./a.mp4,FAKE\n", "line 3: ./a.mp4 is on line 2 already", id="listed twice"
+            ),
+            pytest.param(
+                "file,label\na.mp4,REAL\nb.mp4,REAL\nc.mp4,REAL\n",
+                r"2 files of the 3 listed not there \(first: .*b\.mp4, line 3\)",
+                id="files missing",
+            ),
+            pytest.param("file,label\n../out.mp4,REAL\n", "neither below", id="dots lead out"),
+            pytest.param("file,label\nx/../../out.mp4,REAL\n", "neither below", id="dots lead out on a detour"),
+            pytest.param("file,label\n/etc/hostname,REAL\n", "neither below", id="absolute path outside"),
+            pytest.param('file,label\na.mp4,"REAL\nb.mp4,FAKE\n', "label 'REAL.*is unknown", id="open quote"),
+        ],
+    )
+    def test_a_wrong_table_is_an_error_that_says_where(self, tmp_path, content, message):
+        touch(tmp_path, "in/a.mp4", "out.mp4")
+        table = write(tmp_path / "in/labels.csv", content)
+        with pytest.raises(CatalogueError, match=message):
+            read_catalogue(tmp_path / "in", table)
+
+    def test_a_table_that_is_not_text_is_an_error(self, tmp_path):
+        table = touch(tmp_path, "a.mp4") / "labels.csv"
+        table.write_bytes(b"file,label\n\xff\xfe,REAL\n")
+        with pytest.raises(CatalogueError, match=r"labels\.csv: cannot be read.*UTF-8"):
+            read_catalogue(tmp_path, table)
+
+    def test_two_files_of_the_same_name_are_an_error(self, tmp_path):
+        touch(tmp_path, "x/v/a.mp4", "v/a.mp4")
+        table = write(tmp_path / "labels.csv", "file,label\nx/v/a.mp4,REAL\nv/a.mp4,FAKE\n")
+        with pytest.raises(CatalogueError, match="would have the same name"):
+            read_catalogue(tmp_path / "x", table)
+
+
+class TestFaceForensics:
+    REAL = "original_sequences/youtube/c23/videos"
+    FAKE = "manipulated_sequences/Deepfakes/c23/videos"
+    MADE = "manipulated_sequences/DeepFakeDetection/raw/videos"
+
+    def test_a_fake_joins_both_of_its_originals(self, tmp_path):
+        touch(tmp_path, f"{self.REAL}/033.mp4", f"{self.REAL}/097.mp4", f"{self.REAL}/500.mp4")
+        touch(tmp_path, f"{self.FAKE}/033_097.mp4", "manipulated_sequences/Face2Face/c40/videos/097_033.mp4")
+        catalogue = read_catalogue(tmp_path, "faceforensics")
+        assert groups_of(catalogue) == {
+            f"{self.REAL}/033.mp4": "faceforensics_033",
+            f"{self.REAL}/097.mp4": "faceforensics_033",
+            f"{self.FAKE}/033_097.mp4": "faceforensics_033",
+            "manipulated_sequences/Face2Face/c40/videos/097_033.mp4": "faceforensics_033",
+            f"{self.REAL}/500.mp4": "faceforensics_500",
+        }
+        assert [video.dataset for video in catalogue.videos] == [
+            "faceforensics_c23_deepfakes",
+            "faceforensics_c40_face2face",
+            *["faceforensics_c23_youtube"] * 3,
+        ]
+        assert [video.is_fake for video in catalogue.videos] == [True, True, False, False, False]
+
+    def test_actors_are_joined_and_kept_apart_from_numbered_videos(self, tmp_path):
+        actors = "original_sequences/actors/raw/videos"
+        touch(tmp_path, f"{actors}/03__exit_phone_room.mp4", f"{actors}/11__hugging.mp4", f"{self.REAL}/011.mp4")
+        touch(tmp_path, f"{self.MADE}/01_11__meeting_serious__9OM3VE0Y.mp4", f"{self.MADE}/01_03__walk__ABC.mp4")
+        groups = groups_of(read_catalogue(tmp_path, "faceforensics"))
+        assert groups.pop(f"{self.REAL}/011.mp4") == "faceforensics_011"
+        assert set(groups.values()) == {"faceforensics_actor01"}
+
+    @pytest.mark.parametrize("place", ["", "splits/"])
+    def test_official_lists_give_the_split(self, tmp_path, place):
+        touch(tmp_path, f"{self.REAL}/033.mp4", f"{self.FAKE}/033_097.mp4", f"{self.FAKE}/001_002.mp4")
+        touch(tmp_path, f"{self.FAKE}/003_004.mp4", f"{self.REAL}/500.mp4", f"{self.MADE}/01_11__walk__ABC.mp4")
+        lists = {"train": [["097", "033"]], "val": [["001", "002"]], "test": [["004", "003"]]}
+        for name, pairs in lists.items():
+            write(tmp_path / f"{place}{name}.json", pairs)
+        assert splits_of(read_catalogue(tmp_path, "faceforensics")) == {
+            f"{self.REAL}/033.mp4": "train",
+            f"{self.FAKE}/033_097.mp4": "train",
+            f"{self.FAKE}/001_002.mp4": "validation",
+            f"{self.FAKE}/003_004.mp4": "test",
+            f"{self.REAL}/500.mp4": None,
+            f"{self.MADE}/01_11__walk__ABC.mp4": None,
+        }
+
+    def test_mask_videos_are_left_out_and_counted(self, tmp_path):
+        touch(tmp_path, f"{self.REAL}/033.mp4", f"{self.FAKE}/033_097.mp4")
+        touch(tmp_path, "manipulated_sequences/Deepfakes/masks/videos/033_097.mp4")
+        catalogue = read_catalogue(tmp_path, "faceforensics")
+        assert len(catalogue.videos) == 2
+        assert "1 file in" in catalogue.warnings[0]
+
+    @pytest.mark.parametrize(
+        ("lists", "message"),
+        [
+            pytest.param(
+                {"train": [["033", "097"]], "test": [["033", "1"]]}, "'033' is in the train list too", id="two"
+            ),
+            pytest.param({"train": [["033", "1"]], "test": [["097", "2"]]}, "ids are on different sides", id="torn"),
+            pytest.param({"train": {"033": "097"}}, "not a list of pairs", id="not a list"),
+            pytest.param({"train": 33}, "not a list of pairs", id="a number"),
+            pytest.param({"train": ["033"]}, "not a list of pairs", id="not pairs"),
+            pytest.param({"train": "["}, r"train\.json: is not valid JSON", id="cut short"),
+        ],
+    )
+    def test_contradictory_lists_are_an_error(self, tmp_path, lists, message):
+        touch(tmp_path, f"{self.FAKE}/033_097.mp4")
+        for name, pairs in lists.items():
+            write(tmp_path / f"{name}.json", pairs)
+        with pytest.raises(CatalogueError, match=message):
+            read_catalogue(tmp_path, "faceforensics")
+
+    def test_a_name_without_ids_is_an_error(self, tmp_path):
+        touch(tmp_path, f"{self.FAKE}/my_video.mp4")
+        with pytest.raises(CatalogueError, match="its name has no source ids"):
+            read_catalogue(tmp_path, "faceforensics")
+
+
+class TestCelebDf:
+    FILES = (
+        "Celeb-real/id0_0000.mp4",
+        "Celeb-real/id5_0000.mp4",
+        "Celeb-synthesis/id0_id1_0000.mp4",
+        "Celeb-synthesis/id2_id1_0003.mp4",
+        "YouTube-real/00000.mp4",
+    )
+
+    def test_identities_are_joined_through_fakes(self, tmp_path):
+        catalogue = read_catalogue(touch(tmp_path, *self.FILES), "celebdf")
+        assert list(groups_of(catalogue).values()) == [
+            "celebdf_id0",
+            "celebdf_id5",
+            "celebdf_id0",
+            "celebdf_id0",
+            "celebdf_youtube_00000",
+        ]
+        assert list(labels_of(catalogue).values()) == [False, False, True, True, False]
+        assert catalogue.warnings == (f"List_of_testing_videos.txt is not in {tmp_path}: no official split",)
+
+    def test_one_means_real_in_the_official_list(self, tmp_path):
+        touch(tmp_path, *self.FILES, "Celeb-real/extra/notes.txt", "cover.jpg")
+        write(
+            tmp_path / "List_of_testing_videos.txt",
+            "1 Celeb-real/id5_0000.mp4\n0 Celeb-synthesis/id0_id1_0000.mp4\n\n1 YouTube-real/00009.mp4\n",
+        )
+        catalogue = read_catalogue(tmp_path, "celebdf")
+        assert list(splits_of(catalogue).values()) == [None, "test", "test", None, None]
+        assert catalogue.warnings == (
+            "1 file of List_of_testing_videos.txt missing (first: YouTube-real/00009.mp4)",
+            f"1 file in {tmp_path} is not in the official folders and was left out (first: cover.jpg)",
+        )
+
+    @pytest.mark.parametrize(
+        ("line", "message"),
+        [
+            pytest.param("0 Celeb-real/id5_0000.mp4", "line 2: .* contradicts its folder", id="real called fake"),
+            pytest.param("1 Celeb-synthesis/id0_id1_0000.mp4", "contradicts its folder", id="fake called real"),
+            pytest.param("Celeb-real/id5_0000.mp4", "line 2: .* is not '1 Celeb-real", id="no label"),
+            pytest.param("2 Celeb-real/id5_0000.mp4", "is not '1 Celeb-real", id="unknown label"),
+            pytest.param("1 Elsewhere/id5_0000.mp4", "is not '1 Celeb-real", id="unknown folder"),
+        ],
+    )
+    def test_a_contradictory_list_is_an_error(self, tmp_path, line, message):
+        touch(tmp_path, *self.FILES)
+        write(tmp_path / "List_of_testing_videos.txt", f"1 Celeb-real/id0_0000.mp4\n{line}\n")
+        with pytest.raises(CatalogueError, match=message):
+            read_catalogue(tmp_path, "celebdf")
+
+    def test_a_name_without_identity_is_an_error(self, tmp_path):
+        with pytest.raises(CatalogueError, match="its name has no identity"):
+            read_catalogue(touch(tmp_path, "Celeb-real/holiday.mp4"), "celebdf")

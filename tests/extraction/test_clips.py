@@ -1,0 +1,124 @@
+import cv2
+import numpy as np
+import pytest
+
+from dfutils.demo.clips import DemoSettings, faceless_frames, two_people_frames, write_video
+from dfutils.demo.people import random_person
+from dfutils.errors import NoFaceError, TooFewFacesError
+from dfutils.extraction.clips import crop_square, extract_clips, fill_positions, square_around
+from dfutils.extraction.faces import HaarDetector, build_detector
+from dfutils.extraction.video import iter_frames
+from dfutils.records import Box
+from dfutils.settings import ExtractionSettings
+
+pytestmark = pytest.mark.skipif(not HaarDetector.is_available(), reason="this OpenCV has no Haar cascades")
+
+SETTINGS = ExtractionSettings(size=96, detector="haar")
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return build_detector(SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("box", "margin", "expected"),
+    [
+        pytest.param(Box(40, 40, 60, 60), 0.0, (40, 40, 60, 60), id="a square stays"),
+        pytest.param(Box(40, 30, 60, 70), 0.0, (30, 30, 70, 70), id="the longer side counts"),
+        pytest.param(Box(40, 40, 60, 60), 0.5, (30, 30, 70, 70), id="margin is a fraction of the longer side"),
+        pytest.param(Box(40, 40, 60, 60), -0.1, (42, 42, 58, 58), id="a negative margin cuts into the face"),
+        pytest.param(Box(0, 0, 20, 20), 0.5, (0, 0, 40, 40), id="moved, not cut, at the edge"),
+        pytest.param(Box(90, 90, 110, 110), 0.0, (80, 80, 100, 100), id="moved back from outside"),
+        pytest.param(Box(-50, -50, 250, 250), 0.0, (0, 0, 100, 100), id="a face larger than the frame is cut"),
+    ],
+)
+def test_squares_stay_inside_the_frame_and_keep_their_shape(box, margin, expected):
+    assert square_around(box, margin=margin, frame_size=(100, 100)) == Box(*expected)
+
+
+def test_resizing_never_stretches_a_face():
+    picture = np.zeros((100, 200, 3), np.uint8)
+    cv2.circle(picture, (20, 50), 15, (255, 255, 255), -1)
+    crop = crop_square(picture, square_around(Box(5, 30, 35, 70), margin=0.1, frame_size=(200, 100)), size=96)
+    rows, columns = np.nonzero(crop[..., 0] > 128)
+    assert np.ptp(rows) == pytest.approx(np.ptp(columns), abs=2)
+
+
+@pytest.mark.parametrize(
+    ("times", "wanted", "expected"),
+    [
+        ([0, 1, 2], 3, [0, 1, 2]),
+        ([0], 3, [0, 0, 0]),
+        ([0, 10], 4, [0, 0, 1, 1]),
+        ([0, 1, 9], 5, [0, 1, 1, 2, 2]),
+        ([0, 0.1, 0.2, 10], 5, [0, 1, 2, 3, 3]),
+    ],
+)
+def test_short_tracks_are_filled_by_their_nearest_frames_in_time(times, wanted, expected):
+    assert fill_positions(times, wanted) == expected
+
+
+@pytest.mark.parametrize("count", range(1, 11))
+def test_filling_loses_no_frame_and_keeps_the_order(count):
+    times = np.sort(np.random.default_rng(count).random(count)).tolist()
+    positions = fill_positions(times, 10)
+    assert positions == sorted(positions)
+    assert set(positions) == set(range(count))
+
+
+def test_a_clip_has_t_square_crops_in_the_order_of_time(demo_videos, detector):
+    (clip,) = extract_clips(demo_videos[0], SETTINGS, detector).clips
+    assert clip.pictures.shape == (10, 96, 96, 3)
+    assert clip.pictures.dtype == np.uint8
+    times = [crop.time_seconds for crop in clip.crops]
+    assert times == sorted(times)
+    assert times[-1] - times[0] > 1.4  # of 2 seconds
+
+
+def test_crops_are_cut_from_the_frames_they_name(demo_videos, detector):
+    (clip,) = extract_clips(demo_videos[0], SETTINGS, detector).clips
+    frames = {frame.index: frame.picture() for frame in iter_frames(demo_videos[0])}
+    for crop, picture in zip(clip.crops, clip.pictures, strict=True):
+        assert np.array_equal(crop_square(frames[crop.frame_index], crop.square, size=96), picture)
+
+
+def test_a_still_image_is_a_clip_of_one_frame(demo_videos, detector, tmp_path):
+    frame = next(iter_frames(demo_videos[0])).picture()
+    cv2.imwrite(str(tmp_path / "photo.png"), frame[..., ::-1])
+    (clip,) = extract_clips(tmp_path / "photo.png", SETTINGS, detector).clips
+    assert clip.pictures.shape == (1, 96, 96, 3)
+
+
+def test_a_video_without_a_face_says_so(detector, tmp_path):
+    frames = faceless_frames(rng=np.random.default_rng(0), settings=DemoSettings(seconds=1.0))
+    write_video(tmp_path / "room.mp4", frames, fps=20)
+    with pytest.raises(NoFaceError):
+        extract_clips(tmp_path / "room.mp4", SETTINGS, detector)
+
+
+def test_a_face_in_too_few_frames_says_how_many_are_needed(demo_videos, detector, tmp_path):
+    pictures = [frame.picture() for frame in iter_frames(demo_videos[0])][:2]
+    write_video(tmp_path / "short.mp4", np.stack(pictures), fps=20)
+    with pytest.raises(TooFewFacesError, match="only 2 frames, 3 are needed"):
+        extract_clips(tmp_path / "short.mp4", SETTINGS, detector)
+
+
+def test_two_people_are_two_tracks_when_all_are_asked_for(detector, tmp_path):
+    rng = np.random.default_rng(3)
+    people = (random_person(rng), random_person(rng))
+    write_video(tmp_path / "two.mp4", two_people_frames(people, rng=rng, settings=DemoSettings(seconds=2.0)), fps=20)
+    everyone = extract_clips(tmp_path / "two.mp4", SETTINGS.model_copy(update={"tracks": "all"}), detector).clips
+    assert [clip.track for clip in everyone] == [0, 1]
+    sides = [clip.crops[0].square.center[0] < 160 for clip in everyone]
+    assert sorted(sides) == [False, True]
+    assert len(extract_clips(tmp_path / "two.mp4", SETTINGS, detector).clips) == 1
+
+
+def test_crops_can_be_taken_as_they_are(tmp_path):
+    picture = np.random.default_rng(0).integers(0, 255, (60, 60, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "crop.png"), picture[..., ::-1])
+    settings = ExtractionSettings(size=60, crop="none")
+    (clip,) = extract_clips(tmp_path / "crop.png", settings, None).clips
+    assert np.array_equal(clip.pictures[0], picture)
+    assert clip.crops[0].face is None

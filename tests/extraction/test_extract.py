@@ -1,0 +1,188 @@
+"""A catalogue becomes a face dataset: complete, resumable, and untouched by trouble on the way."""
+
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from dfutils.demo.clips import DemoSettings, faceless_frames, write_video
+from dfutils.errors import DatasetError
+from dfutils.extraction import extract
+from dfutils.extraction.catalogue import read_catalogue
+from dfutils.extraction.dataset import read_face_dataset
+from dfutils.extraction.extract import extract_dataset
+from dfutils.extraction.faces import HaarDetector
+from dfutils.settings import ExtractionSettings
+
+pytestmark = pytest.mark.skipif(not HaarDetector.is_available(), reason="this OpenCV has no Haar cascades")
+
+SETTINGS = ExtractionSettings(size=96, detector="haar")
+
+
+def read_rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def contents(folder):
+    """Every visible file and its bytes."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.startswith(".")
+    }
+
+
+@pytest.fixture
+def mixed_source(demo_videos, tmp_path):
+    """Two good clips, and one of every kind that gives none."""
+    source = tmp_path / "source"
+    for label, video in (("real", demo_videos[1]), ("fake", demo_videos[0])):
+        (source / label).mkdir(parents=True)
+        shutil.copy(video, source / label)
+    (source / "real" / "empty.mp4").write_bytes(b"")
+    (source / "real" / "text.mp4").write_text("this is no video\n" * 50)
+    (source / "fake" / "cut.mp4").write_bytes(demo_videos[2].read_bytes()[:900])
+    write_video(
+        source / "real" / "room.mp4",
+        faceless_frames(rng=np.random.default_rng(0), settings=DemoSettings(seconds=1)),
+        fps=20,
+    )
+    return source
+
+
+def test_every_video_is_in_the_manifest_or_skipped_with_a_reason(mixed_source, tmp_path):
+    summary = extract_dataset(read_catalogue(mixed_source), tmp_path / "faces", settings=SETTINGS, progress=False)
+    skipped = {row["video"]: row["reason"] for row in read_rows(tmp_path / "faces" / "skipped.csv")}
+    assert skipped == {
+        "real/empty.mp4": "unreadable",
+        "real/text.mp4": "unreadable",
+        "fake/cut.mp4": "unreadable",
+        "real/room.mp4": "no_face",
+    }
+    manifest = read_rows(tmp_path / "faces" / "manifest.csv")
+    assert {row["video"] for row in manifest} | set(skipped) == {
+        video.name for video in read_catalogue(mixed_source).videos
+    }
+    assert (summary.videos, summary.extracted, summary.skipped) == (6, 2, {"unreadable": 3, "no_face": 1})
+
+
+def test_two_workers_make_the_same_dataset_as_one(demo_labels, demo_faces, tmp_path):
+    extract_dataset(
+        read_catalogue(demo_labels.parent, demo_labels),
+        tmp_path / "faces",
+        settings=SETTINGS,
+        workers=2,
+        progress=False,
+    )
+    assert contents(tmp_path / "faces") == contents(demo_faces)
+
+
+def test_a_dataset_reads_back_what_was_cut(demo_faces):
+    dataset = read_face_dataset(demo_faces)
+    assert len(dataset.rows) == 12
+    assert {row.is_fake for row in dataset.rows} == {True, False}
+    clip = dataset.load_clip(dataset.rows[0])
+    assert clip.shape == (10, 96, 96, 3)
+    assert dataset.settings == SETTINGS
+
+
+def test_a_second_call_does_nothing_anew(demo_labels, demo_faces, tmp_path, monkeypatch):
+    faces = shutil.copytree(demo_faces, tmp_path / "faces")
+    monkeypatch.setattr(extract, "extract_clips", lambda *_args, **_kwargs: pytest.fail("extracted again"))
+    extract_dataset(read_catalogue(demo_labels.parent, demo_labels), faces, settings=SETTINGS, progress=False)
+    assert contents(faces) == contents(demo_faces)
+
+
+def test_other_settings_in_the_same_folder_are_refused(demo_labels, demo_faces):
+    other = SETTINGS.model_copy(update={"margin": 0.3})
+    with pytest.raises(DatasetError, match=r"margin was 0\.0, now 0\.3"):
+        extract_dataset(read_catalogue(demo_labels.parent, demo_labels), demo_faces, settings=other, progress=False)
+
+
+def command(source, labels, faces):
+    return [
+        sys.executable, "-m", "dfutils", "extract", str(source), "--labels", str(labels), "--out", str(faces),
+        "--size", "96", "--detector", "haar",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_extraction_goes_on_to_the_same_dataset(demo_labels, demo_faces, tmp_path, how):
+    faces = tmp_path / "faces"
+    started = command(demo_labels.parent, demo_labels, faces)
+    with subprocess.Popen(started, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        journal = faces / ".journal.jsonl"
+        deadline = time.monotonic() + 60
+        while not (journal.exists() and journal.read_text().count("\n") >= 2):
+            assert process.poll() is None, "finished before it could be interrupted"
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(how)
+        assert process.wait(30) == (130 if how == signal.SIGINT else -signal.SIGKILL)
+    assert not (faces / "manifest.csv").exists()
+    with journal.open("a") as file:
+        file.write('{"video": "videos/half a li')  # what a kill in the middle of a write leaves
+    finished_before = journal.read_text().count("\n")
+    done = subprocess.run(started, capture_output=True, text=True, check=True)
+    assert f"{finished_before} of 12 videos are finished already" in done.stderr
+    assert contents(faces) == contents(demo_faces)
+    assert not (faces / ".partial").exists()
+
+
+def test_a_full_disk_stops_with_a_clear_error_and_the_same_command_goes_on(demo_labels, demo_faces, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    size = sum(len(content) for content in contents(demo_faces).values()) // 2
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a small disk can only be mounted by root")
+    try:
+        started = command(demo_labels.parent, demo_labels, disk / "faces")
+        full = subprocess.run(started, capture_output=True, text=True, check=False)
+        assert full.returncode == 1
+        assert "The disk is full" in full.stderr
+        assert "Traceback" not in full.stderr
+        assert not (disk / "faces" / "manifest.csv").exists()
+        subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+        again = subprocess.run(started, capture_output=True, text=True, check=True)
+        assert "are finished already" in again.stderr
+        assert contents(disk / "faces") == contents(demo_faces)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_folder_that_cannot_be_written_is_a_clear_error(demo_labels, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DatasetError, match="cannot be written"):
+        extract_dataset(
+            read_catalogue(demo_labels.parent, demo_labels),
+            tmp_path / "file" / "faces",
+            settings=SETTINGS,
+            progress=False,
+        )
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda faces: (faces / "manifest.csv").unlink(), "no finished face dataset"),
+        (lambda faces: (faces / "extraction.json").write_text("{}"), "settings"),
+        (lambda faces: next(faces.glob("real/*/03.png")).unlink(), "cannot be read"),
+        (lambda faces: next(faces.glob("real/*/03.png")).write_bytes(b"x"), "is no crop"),
+        (lambda faces: (faces / "frames.csv").write_text((faces / "frames.csv").read_text()[:-300]), "frames.csv has"),
+    ],
+)
+def test_a_damaged_dataset_is_a_clear_error(demo_faces, tmp_path, damage, message):
+    faces = shutil.copytree(demo_faces, tmp_path / "faces")
+    damage(faces)
+    with pytest.raises(Exception, match=message) as caught:
+        for row in (dataset := read_face_dataset(faces)).rows:
+            dataset.load_clip(row)
+    assert "dfutils.errors" in type(caught.value).__module__

@@ -1,0 +1,119 @@
+import math
+
+import numpy as np
+import pytest
+
+from dfutils.extraction.motion import CUT_DIFFERENCE, MotionMeter, MotionTrace, choose_frames
+from dfutils.extraction.video import Frame
+from dfutils.records import Box, Face, VideoInfo
+from dfutils.settings import ExtractionSettings
+
+
+class FaceEverywhere:
+    """Finds one face in any picture but those marked by a black top-left pixel."""
+
+    name, checksum = "test", ""
+
+    def __init__(self, box=Box(8, 8, 24, 24)):
+        self.box = box
+        self.looked = 0
+
+    def detect(self, picture):
+        self.looked += 1
+        return [] if picture[0, 0, 0] == 0 else [Face(self.box, 0.9)]
+
+
+def make_frames(levels, *, fps=10):
+    """Gray frames; frame k is as bright as levels[k] and differs from the one before by their difference."""
+    return [Frame(k, k / fps, np.full((32, 32, 3), level, np.uint8)) for k, level in enumerate(levels)]
+
+
+def info_of(frames, fps=10):
+    times = tuple(frame.time_seconds for frame in frames)
+    return VideoInfo(32, 32, fps, len(frames) / fps, times, 1000)
+
+
+def chosen(clip, detector=None, **settings):
+    found = choose_frames(clip, info_of(clip), ExtractionSettings(**settings), detector or FaceEverywhere())
+    return [candidate.frame.index for candidate in found]
+
+
+def test_the_most_moving_frame_of_each_segment_is_chosen():
+    levels = [100] * 40
+    levels[7:] = [104] * 33  # the only motion of segment 0 happens at frame 7, and so on
+    levels[13:] = [109] * 27
+    levels[29:] = [104] * 11
+    levels[30:] = [112] * 10
+    assert chosen(make_frames(levels), frames=4) == [7, 13, 29, 30]
+
+
+def test_motion_is_normalised_per_pixel():
+    for size in (32, 64):
+        meter = MotionMeter()
+        meter.measure(Frame(0, 0, np.full((size, size, 3), 100, np.uint8)), None)
+        motion, _ = meter.measure(Frame(1, 0.1, np.full((size, size, 3), 110, np.uint8)), None)
+        assert motion == pytest.approx(10 / 255, abs=1e-3)
+
+
+def test_motion_is_measured_on_the_face_where_one_is_known():
+    before, after = np.full((32, 32, 3), 100, np.uint8), np.full((32, 32, 3), 100, np.uint8)
+    after[20:, 20:] = 120  # moves outside the face
+    meter = MotionMeter()
+    meter.measure(Frame(0, 0, before), None)
+    assert meter.measure(Frame(1, 0.1, after), Box(0, 0, 12, 12))[0] == 0
+    meter = MotionMeter()
+    meter.measure(Frame(0, 0, before), None)
+    assert meter.measure(Frame(1, 0.1, after), None)[0] > 0
+
+
+def test_a_shot_cut_is_not_motion():
+    levels = [100] * 20
+    levels[4:] = [103] * 16
+    levels[8:] = [103 + math.ceil(255 * CUT_DIFFERENCE) + 2] * 12
+    trace = MotionTrace()
+    frames = make_frames(levels)
+    found = choose_frames(frames, info_of(frames), ExtractionSettings(frames=2), FaceEverywhere(), trace)
+    assert found[0].frame.index == 4
+    assert trace.cuts == [8]
+    assert trace.motion[8] == 0
+
+
+def test_a_frame_without_a_face_is_not_usable():
+    frames = make_frames([100, 110, 104, 104, 104, 104, 106, 106])
+    frames[1].decoded[0, 0] = 0  # the most moving frame of segment 0 has no face; frame 2 is the next best
+    assert chosen(frames, frames=2) == [2, 6]
+
+
+def test_a_segment_without_a_face_gives_nothing():
+    frames = make_frames([100] * 20)
+    for frame in frames[10:]:
+        frame.decoded[0, 0] = 0
+    assert all(index < 10 for index in chosen(frames, frames=4))
+
+
+@pytest.mark.parametrize(
+    ("sampling", "expected"),
+    [("uniform", [5, 15, 25, 35]), ("first", [0, 1, 2, 3])],
+)
+def test_the_controls_do_not_look_at_motion(sampling, expected):
+    levels = [100 + (k * 7) % 11 for k in range(40)]
+    assert chosen(make_frames(levels), frames=4, sampling=sampling) == pytest.approx(expected, abs=1)
+
+
+def test_frames_are_spread_by_time_where_the_frame_rate_varies():
+    times = [*np.arange(0, 1, 0.01), *np.arange(1, 10, 1.0)]  # 100 frames in the first second, 9 in the rest
+    frames = [Frame(k, time, np.full((32, 32, 3), 100 + k % 3, np.uint8)) for k, time in enumerate(times)]
+    info = VideoInfo(32, 32, 11, 10.0, tuple(times), 1000)
+    found = choose_frames(frames, info, ExtractionSettings(frames=10), FaceEverywhere())
+    assert [int(candidate.frame.time_seconds) for candidate in found] == list(range(10))
+
+
+def test_a_clip_shorter_than_asked_for_gives_every_frame():
+    assert chosen(make_frames([100, 101, 102]), frames=10) == [0, 1, 2]
+
+
+def test_faces_are_looked_for_in_few_frames_only():
+    detector = FaceEverywhere()
+    frames = make_frames([100 + k % 5 for k in range(400)])
+    chosen(frames, detector, frames=10)
+    assert detector.looked <= 20

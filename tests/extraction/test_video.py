@@ -1,0 +1,169 @@
+from fractions import Fraction
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from dfutils.demo.clips import write_video
+from dfutils.errors import TooLargeError, UnreadableError
+from dfutils.extraction.video import is_image, iter_frames, probe_video, read_image
+from dfutils.settings import ExtractionSettings
+
+SETTINGS = ExtractionSettings()
+
+
+def numbered_frames(count=30, width=64, height=48):
+    """Frame k is gray of brightness 4k, with a white top-left corner."""
+    frames = np.stack([np.full((height, width, 3), 4 * k, np.uint8) for k in range(count)])
+    frames[:, : height // 4, : width // 4] = 255
+    return frames
+
+
+@pytest.fixture
+def clip(tmp_path):
+    return write_clip(tmp_path / "clip.mp4")
+
+
+def write_clip(path, **kwargs):
+    write_video(path, numbered_frames(**kwargs), fps=10)
+    return path
+
+
+def write_at_times(path, times_ms):
+    """A video whose frame k stands at times_ms[k]: variable frame rate."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=1000)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for time, picture in zip(times_ms, numbered_frames(len(times_ms)), strict=True):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = time, stream.codec_context.time_base
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def turn(path, degrees):
+    """Write a rotation into the display matrix of an MP4's track header, as phones do."""
+    cosine, sine = {90: (0, 1), 180: (-1, 0), 270: (0, -1)}[degrees]
+    content = bytearray(path.read_bytes())
+    start = content.index(b"tkhd") + 4 + 40  # version 0: flags, times, ids, reserved, layer, volume come first
+    for place, value in zip((0, 4, 12, 16), (cosine, sine, -sine, cosine), strict=True):
+        content[start + place : start + place + 4] = (value << 16).to_bytes(4, "big", signed=True)
+    path.write_bytes(content)
+
+
+def test_frames_come_in_order_with_the_streams_times(clip):
+    frames = list(iter_frames(clip))
+    assert [frame.index for frame in frames] == list(range(30))
+    assert [frame.time_seconds for frame in frames] == pytest.approx([k / 10 for k in range(30)])
+    brightness = [float(frame.picture()[-1, -1].mean()) for frame in frames]
+    assert brightness == pytest.approx([4 * k for k in range(30)], abs=4)
+
+
+def test_probing_gives_the_times_that_decoding_gives(tmp_path):
+    path = write_at_times(tmp_path / "vfr.mp4", [0, 10, 400, 410, 1000, 1700])
+    info = probe_video(path, SETTINGS)
+    assert info.times_seconds == pytest.approx([0, 0.01, 0.4, 0.41, 1.0, 1.7])
+    assert [frame.time_seconds for frame in iter_frames(path)] == pytest.approx(info.times_seconds)
+
+
+def test_luma_is_the_brightness_of_the_picture(clip):
+    frame = list(iter_frames(clip))[20]
+    gray = cv2.cvtColor(frame.picture(), cv2.COLOR_RGB2GRAY).astype(float)
+    # The stored plane has the video range 16..235.
+    assert np.abs((frame.luma().astype(float) - 16) * 255 / 219 - gray).mean() < 2
+
+
+@pytest.mark.parametrize(("degrees", "corner"), [(90, (0, -1)), (180, (-1, -1)), (270, (-1, 0))])
+def test_a_rotated_phone_video_comes_upright(tmp_path, degrees, corner):
+    path = write_clip(tmp_path / "phone.mp4", count=5)
+    turn(path, degrees)
+    frame = next(iter_frames(path))
+    picture = frame.picture()
+    assert picture.shape == ((48, 64, 3) if degrees == 180 else (64, 48, 3))
+    bright = {place: picture[place].mean() > 128 for place in [(0, 0), (0, -1), (-1, 0), (-1, -1)]}
+    assert [place for place, is_bright in bright.items() if is_bright] == [corner]
+    assert frame.luma().shape == picture.shape[:2]
+
+
+def test_a_smaller_picture_keeps_its_aspect(clip):
+    assert next(iter_frames(clip)).picture(longest_side=32).shape == (24, 32, 3)
+    assert next(iter_frames(clip)).picture(longest_side=999).shape == (48, 64, 3)
+
+
+def test_a_truncated_video_gives_the_frames_that_are_there(tmp_path):
+    path = tmp_path / "clip.mkv"  # Matroska has no index at the end that a cut would remove
+    rng = np.random.default_rng(0)
+    write_video(path, rng.integers(0, 255, (60, 48, 64, 3), np.uint8), fps=10)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert 10 < len(list(iter_frames(path))) < 60
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("text.mp4", b"this is no video\n" * 40, "cannot be opened as a video"),
+        ("playlist.mp4", b"#EXTM3U\n#EXTINF:10,\nfile:///etc/hostname\n", "cannot be opened as a video"),
+        ("concat.mp4", b"ffconcat version 1.0\nfile clip.mp4\n", "cannot be opened as a video"),
+    ],
+)
+def test_what_is_no_video_is_refused(clip, name, content, message):
+    path = clip.with_name(name)
+    path.write_bytes(content)
+    with pytest.raises(UnreadableError, match=message):
+        probe_video(path, SETTINGS)
+
+
+def test_a_video_cut_before_its_index_is_refused(clip):
+    clip.write_bytes(clip.read_bytes()[:500])
+    with pytest.raises(UnreadableError):
+        probe_video(clip, SETTINGS)
+
+
+def test_a_file_name_is_never_taken_for_a_protocol(clip):
+    odd = clip.with_name("concat:a|b.mp4")
+    clip.rename(odd)
+    assert len(list(iter_frames(odd))) == 30
+
+
+def test_sound_alone_is_no_video(tmp_path):
+    path = tmp_path / "sound.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=44100)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 44100
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with pytest.raises(UnreadableError, match="no video stream"):
+        probe_video(path, SETTINGS)
+
+
+@pytest.mark.parametrize("limits", [{"max_pixels": 64 * 48 - 1}, {"max_seconds": 2.0}])
+def test_limits_are_kept(clip, limits):
+    with pytest.raises(TooLargeError):
+        probe_video(clip, SETTINGS.model_copy(update=limits))
+
+
+def test_images_are_known_by_content_not_by_name(clip, tmp_path):
+    path = tmp_path / "photo.mp4"
+    path.write_bytes(cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes())
+    assert is_image(path)
+    assert not is_image(clip)
+
+
+def test_an_image_is_read_as_rgb(tmp_path):
+    path = tmp_path / "red.png"
+    red_in_bgr = np.zeros((8, 8, 3), np.uint8)
+    red_in_bgr[..., 2] = 255
+    cv2.imwrite(str(path), red_in_bgr)
+    assert read_image(path, max_pixels=64)[0, 0].tolist() == [255, 0, 0]
+    with pytest.raises(TooLargeError):
+        read_image(path, max_pixels=63)
+
+
+def test_an_empty_file_says_so(tmp_path):
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    with pytest.raises(UnreadableError, match="is empty"):
+        is_image(tmp_path / "empty.mp4")

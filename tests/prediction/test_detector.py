@@ -1,0 +1,165 @@
+"""The one path from an input to a verdict."""
+
+import shutil
+
+import cv2
+import keras
+import numpy as np
+import pytest
+
+from dfutils.demo.clips import DemoSettings, faceless_frames, write_video
+from dfutils.errors import RunError
+from dfutils.extraction.clips import extract_clips
+from dfutils.extraction.dataset import read_face_dataset
+from dfutils.extraction.video import iter_frames
+from dfutils.files import read_csv
+from dfutils.prediction.detector import Detector, load_detector, verdict_document
+from dfutils.records import FaceClip, Label, Reason
+from dfutils.training.model import build_backbone, build_head, compose
+
+
+@pytest.fixture(scope="module")
+def detector(demo_run):
+    return load_detector(demo_run)
+
+
+@pytest.fixture(scope="module")
+def recurrent_detector(detector):
+    """The same settings around an untrained GRU model."""
+    frames, size = detector.settings.extraction.frames, detector.settings.extraction.size
+    keras.utils.set_random_seed(0)
+    network = compose(
+        build_backbone("random", size=size).model, build_head("inception_gru", frames=frames), frames=frames, size=size
+    )
+    settings = detector.settings.model_copy(update={"name": "inception_gru", "model": "inception_gru"})
+    return Detector(settings, network, detector.folder)
+
+
+def test_prediction_crops_equal_training_crops_pixel_for_pixel(detector, demo_faces, demo_labels):
+    dataset = read_face_dataset(demo_faces)
+    for row in dataset.rows[:3]:
+        _, extraction = detector.examine(demo_labels.parent / row.video)
+        assert np.array_equal(extraction.clips[0].pictures, dataset.load_clip(row))
+
+
+def test_a_video_gets_the_probability_that_training_wrote_down(detector, demo_run, demo_faces, demo_labels):
+    written = {row["clip_id"]: row for row in read_csv(demo_run / "predictions.csv", ("clip_id",))}
+    for row in read_face_dataset(demo_faces).rows[:3]:
+        verdict = detector.predict(demo_labels.parent / row.video)
+        expected = float(written[row.clip_id]["fake_probability"])
+        assert verdict.tracks[0].fake_probability == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_moved_run_folder_predicts_the_same(demo_run, detector, demo_videos, tmp_path):
+    moved = load_detector(shutil.copytree(demo_run, tmp_path / "elsewhere"))
+    assert moved.predict(demo_videos[0]) == detector.predict(demo_videos[0])
+
+
+def test_the_keras_file_holds_the_same_model(demo_run, detector, demo_faces):
+    dataset = read_face_dataset(demo_faces)
+    clips = np.stack([dataset.load_clip(row) for row in dataset.rows[:2]])
+    whole = keras.saving.load_model(demo_run / "model.keras").predict(clips, verbose=0)[:, 0]
+    scores = detector.score_dataset(dataset, dataset.rows[:2], progress=False)
+    assert whole == pytest.approx([score.raw_probability for score in scores], abs=1e-3)
+
+
+def test_the_order_of_time_changes_the_verdict_of_a_recurrent_model(recurrent_detector, demo_videos):
+    settings = recurrent_detector.settings.extraction
+    from dfutils.extraction.faces import build_detector
+
+    (clip,) = extract_clips(demo_videos[0], settings, build_detector(settings)).clips
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(
+        0, 255, clip.pictures.shape, np.uint8
+    )  # untrained features hardly differ between real crops
+    pictures[: len(pictures) // 2] //= 8
+    forward = recurrent_detector.score_clips([FaceClip(pictures, clip.crops)])[0].raw_probability
+    backward = recurrent_detector.score_clips([FaceClip(pictures[::-1], clip.crops)])[0].raw_probability
+    assert forward != backward
+
+
+def test_a_video_without_a_face_is_undecided(detector, tmp_path):
+    frames = faceless_frames(rng=np.random.default_rng(0), settings=DemoSettings(seconds=1.0))
+    write_video(tmp_path / "room.mp4", frames, fps=20)
+    verdict = detector.predict(tmp_path / "room.mp4")
+    assert (verdict.label, verdict.reason, verdict.fake_probability) == (Label.UNDECIDED, Reason.NO_FACE, None)
+    assert verdict.detail
+    assert verdict.tracks == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("empty.mp4", b""), ("text.mp4", b"no video" * 99), ("missing.mp4", None)]
+)
+def test_what_cannot_be_read_is_undecided_and_the_others_are_not_lost(detector, demo_videos, tmp_path, name, content):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    bad, good = detector.predict_many([tmp_path / name, demo_videos[0]])
+    assert (bad.label, bad.reason) == (Label.UNDECIDED, Reason.UNREADABLE)
+    assert good.reason == Reason.OK
+
+
+@pytest.fixture
+def photo(demo_videos, tmp_path):
+    frame = next(iter_frames(demo_videos[0])).picture()
+    cv2.imwrite(str(tmp_path / "photo.png"), frame[..., ::-1])
+    return tmp_path / "photo.png"
+
+
+def test_a_still_image_goes_to_the_frame_head(detector, photo):
+    verdict = detector.predict(photo)
+    assert verdict.reason == Reason.OK
+    (frame,) = verdict.tracks[0].frames
+    assert frame.fake_probability == pytest.approx(verdict.fake_probability, abs=1e-6)
+
+
+def test_a_model_without_a_frame_head_does_not_guess_about_an_image(recurrent_detector, photo):
+    verdict = recurrent_detector.predict(photo)
+    assert (verdict.label, verdict.reason) == (Label.UNDECIDED, Reason.TOO_FEW_FACES)
+    assert "no frame head" in verdict.detail
+
+
+def test_frame_scores_are_null_without_a_frame_head(recurrent_detector, demo_videos):
+    verdict = recurrent_detector.predict(demo_videos[0])
+    assert [frame.fake_probability for frame in verdict.tracks[0].frames] == [None] * 10
+
+
+def test_the_label_follows_the_operating_point(detector):
+    threshold = detector.settings.threshold
+    assert detector.label(threshold) == Label.FAKE
+    assert detector.label(np.nextafter(threshold, 0)) == Label.REAL
+
+
+@pytest.mark.parametrize("damage", ["remove", "alter"])
+def test_altered_weights_are_refused(demo_run, tmp_path, damage):
+    run = shutil.copytree(demo_run, tmp_path / "run")
+    weights = run / "model.weights.h5"
+    if damage == "remove":
+        weights.unlink()
+    else:
+        content = bytearray(weights.read_bytes())
+        content[-100] ^= 1
+        weights.write_bytes(content)
+    with pytest.raises(RunError, match="missing or was altered"):
+        load_detector(run)
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(RunError, match="no finished run folder"):
+        load_detector(tmp_path)
+
+
+def test_crops_that_were_cut_in_another_way_are_refused(detector, demo_faces):
+    dataset = read_face_dataset(demo_faces)
+    other = dataset.settings.model_copy(update={"margin": 0.3})
+    changed = type(dataset)(dataset.folder, dataset.rows, other, dataset.about)
+    with pytest.raises(RunError, match=r"margin 0\.3 instead of 0\.0"):
+        detector.score_dataset(changed, changed.rows[:1], progress=False)
+
+
+def test_the_document_keeps_the_order_of_the_inputs(detector, demo_videos):
+    inputs = [demo_videos[2], "nowhere.mp4", demo_videos[0]]
+    document = verdict_document(detector, detector.predict_many(inputs))
+    assert [verdict["input"] for verdict in document["verdicts"]] == [str(path) for path in inputs]
+    assert set(document["detector"]) == {"name", "version", "sha256"}
+    frame = document["verdicts"][0]["tracks"][0]["frames"][0]
+    assert set(frame) == {"time_seconds", "box", "fake_probability"}

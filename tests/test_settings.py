@@ -1,0 +1,29 @@
+import pytest
+
+from dfutils.errors import DfutilsError
+from dfutils.settings import ExtractionSettings, TrainingSettings
+
+
+def test_settings_come_back_as_they_were_saved(tmp_path):
+    settings = TrainingSettings(model="inception_mean", seed=3, split={"test_fraction": 0.25})
+    settings.write(tmp_path / "settings.json")
+    assert TrainingSettings.read(tmp_path / "settings.json") == settings
+
+
+@pytest.mark.parametrize(
+    ("values", "where"),
+    [
+        ({"frmaes": 10}, "frmaes"),
+        ({"frames": 0}, "frames"),
+        ({"margin": -0.5}, "margin"),
+        ({"sampling": "random"}, "sampling"),
+    ],
+)
+def test_unknown_keys_and_impossible_values_are_named(values, where):
+    with pytest.raises(DfutilsError, match=where):
+        ExtractionSettings.parse(values, source="settings.json")
+
+
+def test_settings_cannot_be_changed_after_the_fact():
+    with pytest.raises(ValueError, match="frozen"):
+        ExtractionSettings().frames = 3

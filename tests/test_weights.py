@@ -1,0 +1,90 @@
+import hashlib
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from dfutils import weights
+from dfutils.errors import WeightsError
+from dfutils.weights import WeightFile, find_weights
+
+CONTENT = b"these are weights"
+
+
+@pytest.fixture
+def known(monkeypatch, tmp_path):
+    """One known file called ``toy``, and no place that has it."""
+    toy = WeightFile("toy.bin", len(CONTENT), f"sha256:{hashlib.sha256(CONTENT).hexdigest()}", "made for this test")
+    monkeypatch.setitem(weights.WEIGHT_FILES, "toy", toy)
+    monkeypatch.setenv("DFUTILS_WEIGHTS", "")
+    monkeypatch.setenv("DFUTILS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("DFUTILS_KAGGLE_INPUT", str(tmp_path / "kaggle"))
+    return toy
+
+
+def put(path, content=CONTENT):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "first/toy.bin",
+        "second/toy.bin",
+        "kaggle/datasets/owner/slug/toy.bin",
+        "kaggle/slug/toy.bin",
+        "cache/weights/toy.bin",
+    ],
+)
+def test_a_file_is_found_in_every_place_it_may_be(known, monkeypatch, tmp_path, place):
+    monkeypatch.setenv("DFUTILS_WEIGHTS", f"{tmp_path / 'first'}:{tmp_path / 'second'}")
+    path = put(tmp_path / place)
+    assert find_weights("toy") == path
+
+
+def test_an_altered_file_is_refused(known, tmp_path):
+    put(tmp_path / "cache/weights/toy.bin", b"these are other weights")
+    with pytest.raises(WeightsError, match="is not toy.bin"):
+        find_weights("toy")
+
+
+def test_a_missing_file_is_named_with_the_ways_to_get_it(known):
+    with pytest.raises(WeightsError, match=r"toy.bin: not found.*DFUTILS_WEIGHTS.*made for this test"):
+        find_weights("toy")
+
+
+def test_an_explicit_path_is_the_only_place_looked_at(known, tmp_path):
+    put(tmp_path / "cache/weights/toy.bin")
+    with pytest.raises(WeightsError, match="cannot be read"):
+        find_weights("toy", explicit=tmp_path / "elsewhere.bin")
+
+
+@pytest.mark.parametrize(("served", "fits"), [(CONTENT, True), (b"a page that says no", False)])
+def test_a_download_is_kept_only_when_its_checksum_fits(known, monkeypatch, tmp_path, served, fits):
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(served)
+
+        def log_message(self, *_):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}/toy.bin"
+    monkeypatch.setitem(
+        weights.WEIGHT_FILES, "toy", WeightFile(known.filename, known.size_bytes, known.checksum, known.origin, url)
+    )
+    monkeypatch.delenv("DFUTILS_OFFLINE")
+    try:
+        if fits:
+            assert find_weights("toy").read_bytes() == CONTENT
+        else:
+            with pytest.raises(WeightsError, match="is not toy.bin"):
+                find_weights("toy")
+    finally:
+        server.shutdown()
+    assert [path.name for path in (tmp_path / "cache").rglob("*") if path.is_file()] == (["toy.bin"] if fits else [])

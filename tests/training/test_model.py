@@ -1,0 +1,111 @@
+import keras
+import numpy as np
+import pytest
+
+from dfutils.errors import DfutilsError, WeightsError
+from dfutils.training.model import HEADS, build_backbone, build_head, compose, score_features
+
+SIZE, FRAMES = 75, 4
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return build_backbone("random", size=SIZE, seed=1)
+
+
+def random_clips(count, seed=0):
+    return np.random.default_rng(seed).integers(0, 255, (count, FRAMES, SIZE, SIZE, 3), np.uint8)
+
+
+def head_for(name, features):
+    keras.utils.set_random_seed(0)
+    head = build_head(name, frames=FRAMES)
+    head.get_layer("standardise").adapt(features.reshape(1, -1, features.shape[-1]))
+    return head
+
+
+@pytest.fixture(scope="module")
+def features():
+    """Features of 6 clips, scaled like a trained backbone's."""
+    return np.random.default_rng(0).normal(0.4, 0.3, (6, FRAMES, 2048)).astype(np.float32)
+
+
+def test_the_same_seed_gives_the_same_random_backbone(backbone):
+    again = build_backbone("random", size=SIZE, seed=1)
+    other = build_backbone("random", size=SIZE, seed=2)
+    pictures = random_clips(1)[0]
+    values = backbone.model.predict(pictures, verbose=0)
+    assert np.array_equal(values, again.model.predict(pictures, verbose=0))
+    assert not np.array_equal(values, other.model.predict(pictures, verbose=0))
+    assert (backbone.weights, backbone.checksum) == ("random", "seed-1")
+
+
+def test_the_backbone_scales_pictures_as_inception_was_trained(backbone):
+    pictures = random_clips(1)[0]
+    inception = next(layer for layer in backbone.model.layers if layer.name.startswith("inception"))
+    expected = inception.predict(
+        keras.applications.inception_v3.preprocess_input(pictures.astype("float32")), verbose=0
+    )
+    assert np.allclose(backbone.model.predict(pictures, verbose=0), expected, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_the_composed_model_equals_its_parts(backbone, name):
+    clips = random_clips(2)
+    parts = backbone.model.predict(clips.reshape(-1, SIZE, SIZE, 3), verbose=0).reshape(2, FRAMES, -1)
+    network = compose(backbone.model, head_for(name, parts), frames=FRAMES, size=SIZE)
+    whole = network.clip_model.predict(clips, verbose=0)[:, 0]
+    assert whole == pytest.approx(score_features(network, parts)[0], abs=1e-3)
+    assert network.clip_model.output.dtype == "float32"
+
+
+@pytest.mark.parametrize("name", ["inception_gru", "inception_lstm_gru"])
+def test_time_matters_to_recurrent_models(name, features):
+    head = head_for(name, features)
+    forward, backward = head.predict(features, verbose=0), head.predict(features[:, ::-1], verbose=0)
+    assert np.abs(forward - backward).max() > 1e-3
+
+
+def test_time_does_not_matter_to_the_frame_average(features):
+    head = head_for("inception_mean", features)
+    assert np.allclose(head.predict(features, verbose=0), head.predict(features[:, ::-1], verbose=0), atol=1e-6)
+
+
+def test_the_twins_architecture_is_built_as_named():
+    head = build_head("inception_lstm_gru", frames=FRAMES)
+    layers = [
+        (type(layer).__name__, getattr(layer, "units", getattr(layer, "rate", None))) for layer in head.layers[2:]
+    ]
+    assert layers == [("LSTM", 128), ("GRU", 128), ("Dropout", 0.5), ("Dense", 64), ("Dense", 1), ("Activation", None)]
+
+
+def test_frame_scores_average_to_the_clip_score_in_logits(backbone, features):
+    network = compose(backbone.model, head_for("inception_mean", features), frames=FRAMES, size=SIZE)
+    clips, frames = score_features(network, features)
+    assert frames.shape == (6, FRAMES)
+    logits = np.log(frames / (1 - frames)).mean(axis=1)
+    assert 1 / (1 + np.exp(-logits)) == pytest.approx(clips, abs=1e-5)
+
+
+def test_one_frame_is_enough_for_the_frame_average(backbone, features):
+    network = compose(backbone.model, head_for("inception_mean", features), frames=FRAMES, size=SIZE)
+    clips, frames = score_features(network, features[:, :1])
+    assert clips == pytest.approx(frames[:, 0], abs=1e-6)
+
+
+def test_an_unknown_model_is_named_with_the_known_ones():
+    with pytest.raises(DfutilsError, match=r"inception_gruu.*inception_lstm_gru, inception_gru, inception_mean"):
+        build_head("inception_gruu", frames=FRAMES)
+
+
+def test_unknown_backbone_weights_are_an_error_before_anything_is_built():
+    with pytest.raises(WeightsError, match="neither a file nor one of"):
+        build_backbone("imagenett", size=SIZE)
+
+
+def test_without_any_weights_random_ones_must_be_asked_for(monkeypatch, tmp_path):
+    monkeypatch.setenv("DFUTILS_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("DFUTILS_CACHE", str(tmp_path))
+    monkeypatch.setenv("DFUTILS_KAGGLE_INPUT", str(tmp_path))
+    with pytest.raises(WeightsError, match="--backbone-weights random"):
+        build_backbone("auto", size=SIZE)

@@ -1,0 +1,147 @@
+"""A face dataset becomes a run folder that says everything and can be moved."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from dfutils.errors import DatasetError, RunError, SplitError
+from dfutils.extraction.dataset import read_face_dataset
+from dfutils.settings import TrainingSettings
+from dfutils.training.features import clip_features
+from dfutils.training.fit import fit_head
+from dfutils.training.run import train
+
+
+def read_rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def settings_of(run):
+    return TrainingSettings.read(run / "settings.json")
+
+
+def test_the_run_folder_has_every_file_of_its_contract(demo_run):
+    names = {path.name for path in demo_run.iterdir()}
+    assert names == {
+        "settings.json", "splits.csv", "history.csv", "leaks.json", "model.keras", "model.weights.h5",
+        "predictions.csv", "detector.json", "run.json",
+    }  # fmt: skip
+    assert len(read_rows(demo_run / "history.csv")) == 3
+    assert {"loss", "accuracy", "precision", "recall", "auc", "val_auc"} <= set(read_rows(demo_run / "history.csv")[0])
+
+
+def test_no_group_is_on_two_sides_of_a_run(demo_run):
+    sides = {}
+    for row in read_rows(demo_run / "splits.csv"):
+        sides.setdefault(row["group"], set()).add(row["split"])
+    assert all(len(side) == 1 for side in sides.values())
+    assert set.union(*sides.values()) == {"train", "validation", "test"}
+
+
+def test_every_clip_has_a_raw_and_a_calibrated_probability(demo_run, demo_faces):
+    rows = read_rows(demo_run / "predictions.csv")
+    assert {row["clip_id"] for row in rows} == {row.clip_id for row in read_face_dataset(demo_faces).rows}
+    temperature = json.loads((demo_run / "detector.json").read_text())["temperature"]
+    for row in rows:
+        raw, probability = float(row["raw_probability"]), float(row["fake_probability"])
+        logit = np.log(raw / (1 - raw)) / temperature
+        assert probability == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-3)
+
+
+def test_the_same_seed_trains_the_same_run(demo_faces, demo_run, tmp_path):
+    train(demo_faces, tmp_path / "again", settings=settings_of(demo_run), progress=False)
+    for name in ("history.csv", "predictions.csv", "splits.csv", "detector.json"):
+        before, after = (demo_run / name).read_text(), (tmp_path / "again" / name).read_text()
+        if name == "detector.json":  # the file of the weights holds times, the weights themselves show in predictions
+            before, after = ({**json.loads(text), "weights_sha256": ""} for text in (before, after))
+        assert after == before, name
+
+
+def test_a_finished_run_is_left_alone(demo_faces, demo_run):
+    before = (demo_run / "model.weights.h5").stat().st_mtime_ns
+    train(demo_faces, demo_run, settings=settings_of(demo_run), progress=False)
+    assert (demo_run / "model.weights.h5").stat().st_mtime_ns == before
+
+
+def test_a_finished_run_is_not_overwritten_by_other_settings(demo_faces, demo_run):
+    other = settings_of(demo_run).model_copy(update={"epochs": 5})
+    with pytest.raises(RunError, match="other settings"):
+        train(demo_faces, demo_run, settings=other, progress=False)
+
+
+def test_a_splits_file_keeps_groups_where_they_were(demo_faces, demo_run, tmp_path):
+    other_seed = settings_of(demo_run).model_copy(update={"seed": 5})
+    train(demo_faces, tmp_path / "run", settings=other_seed, splits_file=demo_run / "splits.csv", progress=False)
+    assert (tmp_path / "run" / "splits.csv").read_text() == (demo_run / "splits.csv").read_text()
+
+
+def test_too_few_groups_are_refused_with_advice(demo_faces, tmp_path):
+    faces = shutil.copytree(demo_faces, tmp_path / "faces")
+    rows = read_rows(faces / "manifest.csv")[:4]
+    with (faces / "manifest.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    with pytest.raises(SplitError):
+        train(faces, tmp_path / "run", settings=TrainingSettings(backbone_weights="random"), progress=False)
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+class CountingBackbone:
+    """Stands for a backbone; its features are the mean colour of each crop."""
+
+    def __init__(self):
+        self.crops = 0
+
+    def predict(self, pictures, **_):
+        self.crops += len(pictures)
+        return pictures.mean(axis=(1, 2), dtype=np.float32)
+
+
+def test_features_are_computed_once_and_again_when_a_pixel_changes(demo_faces, tmp_path, monkeypatch):
+    monkeypatch.setenv("DFUTILS_CACHE", str(tmp_path / "cache"))
+    faces = shutil.copytree(demo_faces, tmp_path / "faces")
+    dataset = read_face_dataset(faces)
+    backbone = CountingBackbone()
+    first = clip_features(dataset, dataset.rows, backbone, backbone_key="a", progress=False)
+    assert backbone.crops == 120
+    assert np.array_equal(clip_features(dataset, dataset.rows, backbone, backbone_key="a", progress=False), first)
+    assert backbone.crops == 120
+    clip_features(dataset, dataset.rows, backbone, backbone_key="b", progress=False)
+    assert backbone.crops == 240
+    one, two = dataset.files[dataset.rows[0].clip_id][:2]
+    shutil.copy(faces / one, faces / two)
+    changed = clip_features(dataset, dataset.rows, backbone, backbone_key="a", progress=False)
+    assert backbone.crops == 250
+    assert np.array_equal(changed[0, 0], changed[0, 1])
+
+
+def test_clips_of_different_lengths_are_refused(demo_faces):
+    dataset = read_face_dataset(demo_faces)
+    rows = [dataset.rows[0], dataset.rows[1].__class__(**{**as_dict(dataset.rows[1]), "frames": 1})]
+    with pytest.raises(DatasetError, match=r"clips of \[1, 10\] frames"):
+        clip_features(dataset, rows, CountingBackbone(), backbone_key="a", progress=False)
+
+
+def as_dict(row):
+    return {name: getattr(row, name) for name in row.__slots__}
+
+
+@pytest.mark.parametrize("model", ["inception_mean", "inception_gru", "inception_lstm_gru"])
+def test_a_few_steps_on_separable_clips_lower_the_loss(model, tmp_path):
+    rng = np.random.default_rng(0)
+    is_fake = np.arange(64) % 2 == 1
+    features = rng.normal(0, 1, (64, 4, 2048)).astype(np.float32)
+    features[is_fake, :, :50] += 2
+    settings = TrainingSettings(model=model, epochs=8, patience=8)
+    fit_head(
+        features[:48], is_fake[:48], validation=(features[48:], is_fake[48:]), settings=settings,
+        history_file=tmp_path / "history.csv", progress=False,
+    )  # fmt: skip
+    history = read_rows(tmp_path / "history.csv")
+    assert float(history[-1]["loss"]) < 0.5 * float(history[0]["loss"])
+    assert float(history[-1]["val_auc"]) > 0.9
