@@ -39,7 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="dfutils", description=dfutils.__doc__)
     parser.add_argument("--version", action="version", version=f"dfutils {dfutils.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_demo, _add_extract, _add_train, _add_evaluate, _add_predict):
+    for add in (_add_demo, _add_extract, _add_merge, _add_train, _add_evaluate, _add_predict, _add_publish):
         add(commands)
     return parser
 
@@ -86,8 +86,25 @@ def _add_extract(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--tracks", choices=["main", "all"], default="main", help="main person, or all (default: main)")
     parser.add_argument("--format", choices=["png", "jpg"], default="png", help="of the crops (default: png)")
     parser.add_argument("--crops", action="store_true", help="the files are face crops already: take them as they are")
-    parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=1, help="videos decoded at a time (default: %(default)s)")
+    parser.add_argument("--scheduler", default="", metavar="tcp://…", help="use the workers of this Dask cluster")
+    parser.add_argument("--shard", default="1/1", metavar="i/n", help="extract this part only; join with dfutils merge")
+    parser.add_argument(
+        "--trusted", action="store_true", help="your own videos: decode them without a child process and its limits"
+    )
     parser.set_defaults(run=_extract)
+
+
+def _add_merge(commands: argparse._SubParsersAction) -> None:
+    parser = _command(
+        commands,
+        "merge",
+        "join the face datasets of several shards to one",
+        "dfutils merge faces-1 faces-2 --out faces",
+    )
+    parser.add_argument("shards", nargs="+", type=Path, metavar="FACES", help="face datasets, one a shard")
+    parser.add_argument("--out", type=Path, required=True, metavar="FACES", help="face dataset to write")
+    parser.set_defaults(run=_merge)
 
 
 def _add_train(commands: argparse._SubParsersAction) -> None:
@@ -101,16 +118,40 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
         default="inception_gru",
         help="inception_lstm_gru, inception_gru or inception_mean (default: %(default)s)",
     )
-    parser.add_argument("--mode", choices=["cached"], default="cached", help="default: cached")
+    parser.add_argument(
+        "--mode",
+        choices=["cached", "finetune"],
+        default="cached",
+        help="train the head only, or everything (default: cached)",
+    )
     parser.add_argument(
         "--backbone-weights", default="auto", help="auto, imagenet, stand-in, random or a path (default: %(default)s)"
     )
     parser.add_argument("--epochs", type=int, default=10, help="default: %(default)s")
     parser.add_argument("--batch-size", type=int, default=32, help="default: %(default)s")
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="default: %(default)s")
+    parser.add_argument("--init-from", metavar="RUN", help="start from the backbone of another run")
     parser.add_argument("--splits", type=Path, metavar="FILE", help="splits.csv of an earlier run, to be kept")
+    parser.add_argument("--patience", type=int, default=6, help="epochs without a better AUC (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    _add_finetune(parser.add_argument_group("with --mode finetune"))
     parser.set_defaults(run=_train)
+
+
+def _add_finetune(group: argparse._ArgumentGroup) -> None:
+    """Options that are fields of `FinetuneSettings`, under the same names; what is not given keeps its default."""
+    group.add_argument("--unfreeze", help="all, or the first InceptionV3 block to train, such as mixed8")
+    group.add_argument("--train-batch-norm", action="store_true", default=None, help="also train batch normalisation")
+    group.add_argument("--backbone-rate", type=float, help="the backbone's share of the learning rate")
+    group.add_argument("--label-smoothing", type=float, help="0 to 0.5")
+    group.add_argument("--steps-per-epoch", type=int, help="steps between two validations")
+    group.add_argument("--frames-per-clip", type=int, help="random frames of a clip in each step")
+    group.add_argument("--self-blended", type=float, help="share of fakes blended on the fly from REAL crops")
+    group.add_argument("--no-augment", dest="augment", action="store_false", default=None, help="crops as they are")
+    group.add_argument("--checkpoint-minutes", type=float, help="minutes between checkpoints")
+    group.add_argument("--time-budget-hours", type=float, help="stop cleanly before; the same command goes on")
+    group.add_argument("--precision", choices=["auto", "float32", "mixed_float16"], help="default: auto")
+    group.add_argument("--strategy", choices=["auto", "none", "mirrored"], help="default: auto")
 
 
 def _add_evaluate(commands: argparse._SubParsersAction) -> None:
@@ -133,6 +174,39 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=_predict)
 
 
+def _add_publish(commands: argparse._SubParsersAction) -> None:
+    parser = _command(
+        commands,
+        "publish",
+        "stage a dataset, the package, notebooks or a model for Kaggle, and send them with its client when asked",
+        "dfutils publish dataset faces --owner some-one --staging to-send",
+    )
+    parser.add_argument("kind", choices=["dataset", "package", "notebooks", "model"], help="what to publish")
+    parser.add_argument(
+        "source",
+        nargs="?",
+        type=Path,
+        metavar="SOURCE",
+        help="face dataset; project or wheel (default: .); notebook or folder of them (default: notebooks); run folder",
+    )
+    parser.add_argument("--staging", type=Path, metavar="DIR", help="folder to lay it out in (default: dist/kaggle/…)")
+    parser.add_argument("--owner", metavar="NAME", help="in the address of your Kaggle page (default: as signed in)")
+    parser.add_argument("--version-notes", metavar="TEXT", help="what changed (default: the package's version)")
+    parser.add_argument("--push", action="store_true", help="send it; without this, nothing leaves the machine")
+    parser.add_argument("--slug", metavar="NAME", help="last part of its address (default: made of the title)")
+    parser.add_argument("--title", metavar="TEXT", help="what people read (default: as in kaggle-metadata)")
+    parser.add_argument("--subtitle", metavar="TEXT", help="20 to 80 characters (default: as in kaggle-metadata)")
+    parser.add_argument("--public", action="store_true", help="show it to everybody; needs --i-have-the-rights")
+    parser.add_argument("--licence", metavar="NAME", help="instead of the committed one; needs --i-have-the-rights")
+    parser.add_argument("--i-have-the-rights", action="store_true", help="it is yours to publish or license like that")
+    parser.add_argument("--fewer-files", action="store_true", help="a version may lack files of the one it replaces")
+    parser.add_argument("--with-wheels", action="store_true", help="package: download what Kaggle's image lacks")
+    parser.add_argument("--fetch", metavar="OWNER/NOTEBOOK", help="dataset: first download this notebook's output")
+    parser.add_argument("--metadata", type=Path, metavar="DIR", help="default: kaggle-metadata")
+    parser.add_argument("--wait", type=float, metavar="MINUTES", help="for Kaggle (default: 60; notebooks: 720)")
+    parser.set_defaults(run=_publish, usage_error=parser.error)
+
+
 def _demo(options: argparse.Namespace) -> None:
     from dfutils.demo.line import run_demo
 
@@ -143,6 +217,7 @@ def _demo(options: argparse.Namespace) -> None:
 def _extract(options: argparse.Namespace) -> None:
     from dfutils.extraction.catalogue import read_catalogue
     from dfutils.extraction.extract import extract_dataset
+    from dfutils.extraction.shards import Shard
     from dfutils.settings import ExtractionSettings
 
     values = {
@@ -157,12 +232,27 @@ def _extract(options: argparse.Namespace) -> None:
     }
     settings = ExtractionSettings.parse(values, source="options")
     catalogue = read_catalogue(options.source, options.labels)
-    summary = extract_dataset(catalogue, options.out, settings=settings, workers=options.workers)
+    summary = extract_dataset(
+        catalogue,
+        options.out,
+        settings=settings,
+        workers=options.workers,
+        scheduler=options.scheduler,
+        trusted=options.trusted,
+        shard=Shard.parse(options.shard),
+    )
+    _print(options, summary.document(), summary.lines())
+
+
+def _merge(options: argparse.Namespace) -> None:
+    from dfutils.extraction.shards import merge_datasets
+
+    summary = merge_datasets(options.shards, options.out)
     _print(options, summary.document(), summary.lines())
 
 
 def _train(options: argparse.Namespace) -> None:
-    from dfutils.settings import TrainingSettings
+    from dfutils.settings import FinetuneSettings, TrainingSettings
 
     values = {
         "model": options.model,
@@ -171,7 +261,14 @@ def _train(options: argparse.Namespace) -> None:
         "epochs": options.epochs,
         "batch_size": options.batch_size,
         "learning_rate": options.learning_rate,
+        "patience": options.patience,
+        "init_from": options.init_from,
         "seed": options.seed,
+        "finetune": {
+            name: getattr(options, name)
+            for name in FinetuneSettings.model_fields
+            if getattr(options, name, None) is not None
+        },
         "split": {"seed": options.seed},
     }
     settings = TrainingSettings.parse(values, source="options")
@@ -204,6 +301,34 @@ def _predict(options: argparse.Namespace) -> None:
             _print(options, None, [verdict_line(verdict)])
     if options.json:
         _print(options, verdict_document(detector, verdicts), [])
+
+
+def _publish(options: argparse.Namespace) -> None:
+    from dfutils.publishing.publish import PublishOptions, publish
+
+    usual = {"package": Path(), "notebooks": Path("notebooks")}
+    if not options.source and options.kind not in usual:
+        options.usage_error(f"{options.kind}: SOURCE is missing")
+    given = {"notes": options.version_notes, "wait_seconds": _seconds(options)}
+    values = PublishOptions(
+        source=options.source or usual[options.kind],
+        staging=options.staging or Path("dist", "kaggle", options.kind),
+        push=options.push,
+        public=options.public,
+        rights=options.i_have_the_rights,
+        fewer_files=options.fewer_files,
+        wheels=options.with_wheels,
+        **{name: getattr(options, name) for name in ("owner", "slug", "title", "subtitle", "licence")},
+        **{name: getattr(options, name) for name in ("fetch", "metadata")},
+        **{name: value for name, value in given.items() if value is not None},
+    )
+    publication = publish(options.kind, values)
+    _print(options, publication.document(), publication.lines())
+
+
+def _seconds(options: argparse.Namespace) -> float:
+    minutes = options.wait if options.wait is not None else 720 if options.kind == "notebooks" else 60
+    return 60.0 * minutes
 
 
 def _print(options: argparse.Namespace, document: object, lines: Sequence[str]) -> None:

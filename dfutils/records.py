@@ -161,6 +161,11 @@ class FaceClip:
     crops: tuple[FaceCrop, ...]
     track: int = 0
 
+    @property
+    def times_seconds(self) -> tuple[float, ...]:
+        """Time of each crop; a short track has some of them twice."""
+        return tuple(crop.time_seconds for crop in self.crops)
+
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:

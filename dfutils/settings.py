@@ -47,6 +47,19 @@ class Settings(BaseModel):
             raise DfutilsError(f"{source}: {where}: {first['msg']}.{received}") from error
 
 
+class MediaLimits(Settings):
+    """What one untrusted file may cost the child process that decodes it; beyond, the file is refused."""
+
+    memory_megabytes: int = Field(2048, ge=256)
+    """Address space on top of what the child has before it opens the file."""
+    cpu_seconds: int = Field(900, ge=1)
+    """Enough for half an hour of 1080p on a slow core."""
+    wall_seconds: float = Field(1800.0, gt=0)
+    """The child is killed after this time, whatever it waits for."""
+    frames: int = Field(250_000, ge=1)
+    """More than an hour at 60 frames per second."""
+
+
 class ExtractionSettings(Settings):
     """How a video becomes face clips. Training and prediction use the very same values."""
 
@@ -55,7 +68,7 @@ class ExtractionSettings(Settings):
     size: int = Field(299, ge=32, le=1024)
     """Side of a crop in pixels."""
     margin: float = Field(0.0, ge=-0.3, le=2.0)
-    """Face margin: room around the detector's box as a fraction of its longer side, on each side."""
+    """Face margin: room on each side as a fraction of the square that `dfutils.extraction.crops` frames a face with."""
     sampling: Literal["motion", "uniform", "first"] = "motion"
     """Most moving usable frame of each segment; or the middle of each segment; or the first T frames."""
     crop: Literal["face", "none"] = "face"
@@ -76,6 +89,8 @@ class ExtractionSettings(Settings):
     """Pictures with more pixels are refused."""
     max_seconds: float = Field(3600.0, gt=0)
     """Longer videos are refused."""
+    limits: MediaLimits = MediaLimits()
+    """Limits of the child process that decodes untrusted files; they change no crop."""
 
 
 class SplitSettings(Settings):
@@ -89,15 +104,50 @@ class SplitSettings(Settings):
     """Same seed, same data: same split."""
 
 
+class FinetuneSettings(Settings):
+    """How the whole network is trained end to end."""
+
+    unfreeze: str = "all"
+    """``all``, or the first InceptionV3 block to be trained, such as ``mixed8``; blocks before it stay frozen."""
+    train_batch_norm: bool = False
+    """Frozen batch normalisation uses the moving averages it came with: safer on few videos."""
+    backbone_rate: float = Field(1.0, gt=0, le=1)
+    """Learning rate of the backbone as a fraction of the head's."""
+    warmup_fraction: float = Field(0.05, ge=0, lt=1)
+    """Share of the steps over which the learning rate rises; then it falls to 0 along a cosine."""
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5)
+    """Targets become this and 1 minus this."""
+    gradient_norm: float = Field(1.0, gt=0)
+    """Gradients are scaled down to at most this global norm."""
+    steps_per_epoch: int | None = Field(None, ge=1)
+    """Steps between two validations; by default one pass over the REAL training clips."""
+    frames_per_clip: int | None = Field(None, ge=1)
+    """Random frames of each clip in a step; by default 1 for a model with a frame head, else all."""
+    self_blended: float = Field(0.0, ge=0, le=1)
+    """Share of the fakes that are blended on the fly from REAL training crops (Shiohara & Yamasaki 2022)."""
+    augment: bool = True
+    """Random camera, compression and geometry changes, REAL and FAKE alike."""
+    checkpoint_minutes: float = Field(5.0, gt=0)
+    """A run that is killed goes on from its last checkpoint."""
+    time_budget_hours: float | None = Field(None, gt=0)
+    """Stop cleanly before this many hours have passed; the same command goes on."""
+    precision: Literal["auto", "float32", "mixed_float16"] = "auto"
+    """``auto`` is mixed_float16 where every device is a GPU that is quick at it."""
+    strategy: Literal["auto", "none", "mirrored"] = "auto"
+    """``auto`` mirrors the model over all GPUs where there are several."""
+
+
 class TrainingSettings(Settings):
     """How a detector is trained on a face dataset."""
 
     model: str = "inception_gru"
     """Name in the table of `dfutils.training.model`."""
-    mode: Literal["cached"] = "cached"
-    """``cached`` trains the head on stored backbone features."""
+    mode: Literal["cached", "finetune"] = "cached"
+    """``cached`` trains the head on stored backbone features; ``finetune`` trains backbone and head end to end."""
     backbone_weights: str = "auto"
     """``auto``, ``imagenet``, ``stand-in``, ``random``, or a path."""
+    init_from: str | None = None
+    """A run folder whose backbone is the start, instead of ``backbone_weights``."""
     epochs: int = Field(10, ge=1)
     """Most epochs; early stopping on validation AUC may end before."""
     batch_size: int = Field(32, ge=1)
@@ -110,6 +160,8 @@ class TrainingSettings(Settings):
     """Epochs without a better validation AUC before training stops; the learning rate halves after half as many."""
     seed: int = Field(0, ge=0)
     """Seeds weights, order and dropout."""
+    finetune: FinetuneSettings = FinetuneSettings()
+    """Used by ``mode="finetune"`` only."""
     split: SplitSettings = SplitSettings()
     """Used where the dataset brings no official splits and no splits file is given."""
 

@@ -37,7 +37,7 @@ def test_wrong_use_exits_with_2(arguments):
     ("arguments", "reason"),
     [
         (["extract", "{tmp}/nowhere", "--out", "{tmp}/faces"], "nowhere"),
-        (["extract", "{tmp}", "--out", "{tmp}/faces"], "real"),
+        (["extract", "{tmp}", "--out", "{tmp}/faces"], "no videos"),
         (["extract", "{tmp}", "--out", "{tmp}/faces", "--frames", "0"], "frames"),
         (["train", "{tmp}", "--out", "{tmp}/run"], "manifest.csv"),
         (["evaluate", "{tmp}", "{tmp}", "--out", "{tmp}/report"], "run folder"),

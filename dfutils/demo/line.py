@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from dfutils.demo.clips import DemoSettings, faceless_frames, make_demo_videos, write_video
+from dfutils.demo.clips import DemoSettings, faceless_frames, make_demo_videos, two_people_frames, write_video
+from dfutils.demo.people import random_person
 from dfutils.evaluation.evaluate import evaluate
 from dfutils.evaluation.wording import headline
 from dfutils.extraction.catalogue import read_catalogue
@@ -101,6 +102,16 @@ def make_faceless_video(path: Path) -> Path:
     settings = DemoSettings()
     if not path.exists():
         write_video(path, faceless_frames(rng=np.random.default_rng(0), settings=settings), fps=settings.fps)
+    return path
+
+
+def make_two_people_video(path: Path) -> Path:
+    """Write a clip of two honest people side by side, unless it is there already; returns ``path``."""
+    settings = DemoSettings()
+    if not path.exists():
+        rng = np.random.default_rng(1)
+        people = (random_person(rng), random_person(rng))
+        write_video(path, two_people_frames(people, rng=rng, settings=settings), fps=settings.fps)
     return path
 
 

@@ -98,12 +98,12 @@ def camera_shake(rng: np.random.Generator, times: Series) -> Series:
 class Sensor:
     """Adds a camera's noise to frames and rounds them to 8 bits, the same noise whatever the frames show."""
 
-    def __init__(self, rng: np.random.Generator, *, size: tuple[int, int]) -> None:
+    def __init__(self, rng: np.random.Generator, *, size: tuple[int, int], strength: float) -> None:
         self._rng = rng
         self._shape = (size[1], size[0], 3)
         self._values = size[0] * size[1] * 3
         # Fresh noise for each frame would take as long as drawing it; where each frame begins in a pool is random.
-        self._pool = rng.standard_normal(4 * self._values, np.float32) * np.float32(rng.uniform(*NOISE_RANGE))
+        self._pool = rng.standard_normal(4 * self._values, np.float32) * np.float32(strength)
 
     def read(self, frame: Floats) -> npt.NDArray[np.uint8]:
         """Turn an (H, W, 3) float32 frame, 0..255, into uint8."""

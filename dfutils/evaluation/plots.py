@@ -23,12 +23,14 @@ from dfutils.evaluation.estimates import FloatArray, class_weights_by_score, rat
 from dfutils.evaluation.metrics import estimate_metrics
 from dfutils.evaluation.predictions import Scores
 from dfutils.evaluation.style import CLASS_COLORS, FAKE_COLOR, LINE_COLOR, REAL_COLOR, new_figure, styled
+from dfutils.extraction.motion import MotionTrace
 from dfutils.records import Crops, Picture
 
 __all__ = [
     "plot_confusion",
     "plot_contact_sheet",
     "plot_history",
+    "plot_motion",
     "plot_precision_recall",
     "plot_reliability",
     "plot_roc",
@@ -251,6 +253,42 @@ def _draw_history(axes: Axes, epochs: pd.Series, numbers: pd.DataFrame, name: st
 
 
 @styled
+def plot_motion(trace: MotionTrace, chosen_seconds: Sequence[float], *, segments: int = 0) -> Figure:
+    """Motion of every frame over time, with the chosen frames marked.
+
+    Args:
+        trace: From `dfutils.extraction.clips.extract_clips`.
+        chosen_seconds: Times of the chosen frames, such as `dfutils.records.FaceClip.times_seconds`.
+        segments: Draw the borders of so many segments of equal time; 0 draws none.
+
+    Raises:
+        ValueError: The trace is empty: a still image has no motion.
+    """
+    if not trace.times_seconds:
+        raise ValueError("trace: holds no frame; a still image has no motion to draw")
+    times, motion = np.array(trace.times_seconds), 100 * np.array(trace.motion)
+    chosen = [int(np.argmin(np.abs(times - second))) for second in sorted(set(chosen_seconds))]
+    figure = new_figure(1.6 * _WIDTH, 2.6)
+    axes = figure.subplots()
+    axes.grid(visible=False, axis="x")
+    for border in np.linspace(times[0], _end_of(times), segments + 1)[1:-1] if segments else ():
+        axes.axvline(border, color=mpl.rcParams["grid.color"], linewidth=0.8, zorder=0)
+    for cut in trace.cuts:
+        axes.axvline(times[cut], color=mpl.rcParams["text.color"], ls=":", linewidth=1.2)
+    axes.plot(times, motion, color=mpl.rcParams["xtick.color"], linewidth=1.2, label="every frame")
+    axes.plot(times[chosen], motion[chosen], "o", color=LINE_COLOR, markersize=6, label="chosen frame")
+    axes.set(xlabel="time (seconds)", ylabel="change of brightness (%)", ylim=(0, None))
+    axes.set_title(f"{len(chosen)} of {len(times)} frames chosen")
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.1, ncols=2)
+    return figure
+
+
+def _end_of(times: FloatArray) -> float:
+    """Where the last frame ends, if it lasts as long as the others."""
+    return float(times[-1] + (np.median(np.diff(times)) if len(times) > 1 else 0.0))
+
+
+@styled
 def plot_contact_sheet(
     pictures: Crops | Sequence[Picture], *, titles: Sequence[str] | None = None, columns: int = 5
 ) -> Figure:
@@ -267,7 +305,7 @@ def plot_contact_sheet(
         raise ValueError(f"titles: need one a picture ({len(pictures)}). Received: {len(titles)}")
     columns = min(columns, len(pictures))
     rows = -(-len(pictures) // columns)
-    figure = new_figure(1.5 * columns, (1.5 + 0.25 * (titles is not None)) * rows)
+    figure = new_figure(1.5 * columns, (1.5 + 0.25 * (titles is not None)) * rows, photographs=True)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in panels:
         axes.set_axis_off()

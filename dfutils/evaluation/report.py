@@ -148,9 +148,14 @@ _FIGURES: dict[str, tuple[str, str, Callable[[ReportContent, int, int], Figure]]
         lambda content, _resamples, _seed: plots.plot_scores(content.predictions, threshold=content.threshold),
     ),
     "confusion": (
-        "Right and wrong",
+        "Right and wrong at the operating point",
         "Top left and bottom right are right; top right are false alarms, bottom left fakes that slipped through.",
         lambda content, _resamples, _seed: plots.plot_confusion(content.predictions, threshold=content.threshold),
+    ),
+    "confusion_half": (
+        "The same at 0.5",
+        "Where the probabilities are honest and no mistake costs more than another, 0.5 would be the line to draw.",
+        lambda content, _resamples, _seed: plots.plot_confusion(content.predictions, threshold=0.5),
     ),
     "roc": (
         "ROC curve",

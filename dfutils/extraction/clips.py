@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from dfutils.errors import NoFaceError, TooFewFacesError, UnreadableError
+from dfutils.extraction.crops import (
+    FRAMINGS,
+    Framing,
+    central_square,
+    crop_square,
+    fill_positions,
+    framed,
+    square_around,
+)
 from dfutils.extraction.faces import FaceDetector
-from dfutils.extraction.motion import Candidate, MotionTrace, choose_frames, find_faces
-from dfutils.extraction.tracks import Track, link_faces
-from dfutils.extraction.video import Frame, is_image, iter_frames, probe_video, read_image
-from dfutils.records import Box, FaceClip, FaceCrop, Picture, VideoInfo
+from dfutils.extraction.images import is_image, read_image
+from dfutils.extraction.motion import Candidate, MotionTrace, Watched, find_faces, watch
+from dfutils.extraction.tracks import Look, Track, link_faces
+from dfutils.extraction.video import Frame, iter_frames, probe_video
+from dfutils.records import Box, Face, FaceClip, FaceCrop, Picture, VideoInfo
 from dfutils.settings import ExtractionSettings
+
+__all__ = ["Extraction", "crop_square", "extract_clips", "fill_positions", "square_around"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,10 +38,19 @@ class Extraction:
     trace: MotionTrace
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where one crop is cut: in which candidate, the face there, and the square that the margin counts from."""
+
+    candidate: int
+    face: Face | None
+    box: Box
+
+
 def extract_clips(
     path: Path, settings: ExtractionSettings, detector: FaceDetector | None, *, threads: int = 1
 ) -> Extraction:
-    """Cut the face clips of one video or image.
+    """Cut the face clips of one video or image, in this very process: for files that are trusted.
 
     Args:
         path: A video, or an image, which gives clips with T = 1.
@@ -41,144 +61,123 @@ def extract_clips(
     Raises:
         MediaError: One of its kinds, whose ``reason`` goes into ``skipped.csv`` or the verdict.
     """
-    trace = MotionTrace()
+    framing = FRAMINGS.get(detector.name, Framing()) if detector else Framing()
     if is_image(path):
-        picture = read_image(path, max_pixels=settings.max_pixels)
-        height, width = picture.shape[:2]
-        info = VideoInfo(width, height, 0.0, 0.0, (0.0,), path.stat().st_size)
-        candidates = [_image_candidate(picture, settings, detector)]
-    else:
-        info = probe_video(path, settings)
-        candidates = choose_frames(iter_frames(path, threads=threads), info, settings, detector, trace)
-        if not trace.times_seconds:
-            raise UnreadableError(
-                f"{path}: no frame could be decoded ({info.size_bytes} bytes). "
-                "The download may be cut short, or the codec missing; re-encode or skip the file."
-            )
-    clips = _cut_clips(path, candidates, settings, is_video=info.duration_seconds > 0 or len(info.times_seconds) > 1)
-    return Extraction(info, clips, trace)
+        return _extract_image(path, settings, detector, framing)
+    trace = MotionTrace()
+    info = probe_video(path, settings)
+    watched = watch(iter_frames(path, threads=threads, max_pixels=settings.max_pixels), info, settings, detector, trace)
+    if not trace.times_seconds:
+        raise UnreadableError(
+            f"{path}: no frame could be decoded ({info.size_bytes} bytes). "
+            "The download may be cut short, or the codec missing; re-encode or skip the file."
+        )
+    try:
+        places = _place(path, watched, settings, framing, wanted=settings.frames)
+    except TooFewFacesError:
+        # Cut so fast that no shot holds enough of the frames chosen: look at the longest shot alone.
+        shot = _main_shot(watched, trace, info)
+        if shot is None:
+            raise
+        watched = watch(iter_frames(path, threads=threads, max_pixels=settings.max_pixels), shot, settings, detector)
+        places = _place(path, watched, settings, framing, wanted=settings.frames)
+    width, height = watched.candidates[0].frame.size  # upright, while the header's may be turned or wrong
+    info = replace(info, width=width, height=height)
+    return Extraction(info, _cut(watched.candidates, places, settings, wanted=settings.frames), trace)
 
 
-def square_around(box: Box, *, margin: float, frame_size: tuple[int, int]) -> Box:
-    """Grow a face box to a square that stays inside the frame.
-
-    Near an edge the square is moved rather than cut, so that resizing never stretches a face; only a face larger
-    than the frame is cut.
-
-    Args:
-        box: Face as the detector found it.
-        margin: Room on each side as a fraction of the longer side; 0.3 adds 30 %.
-        frame_size: ``(width, height)`` of the frame in pixels.
-
-    Raises:
-        ValueError: ``margin`` would leave nothing of the box.
-
-    Example:
-        >>> square_around(Box(10, 20, 30, 40), margin=0.5, frame_size=(100, 100))
-        Box(left=0, top=10, right=40, bottom=50)
-    """
-    if margin <= -0.5:
-        raise ValueError(f"margin must be above −0.5. Received: {margin}")
-    width, height = frame_size
-    side = max(1, min(round(max(box.width, box.height) * (1 + 2 * margin)), width, height))
-    center_x, center_y = box.center
-    left = min(max(round(center_x - side / 2), 0), width - side)
-    top = min(max(round(center_y - side / 2), 0), height - side)
-    return Box(left, top, left + side, top + side)
+def _extract_image(
+    path: Path, settings: ExtractionSettings, detector: FaceDetector | None, framing: Framing
+) -> Extraction:
+    picture = read_image(path, max_pixels=settings.max_pixels)
+    height, width = picture.shape[:2]
+    candidate = Candidate(Frame(0, 0.0, picture), 0.0, 0.0)
+    if detector is not None:
+        candidate.sightings = find_faces(candidate.frame, settings, detector)
+    watched = Watched([candidate], [Look(0.0, 0, candidate.sightings or ())])
+    places = _place(path, watched, settings, framing, wanted=1)
+    info = VideoInfo(width, height, 0.0, 0.0, (0.0,), path.stat().st_size)
+    return Extraction(info, _cut(watched.candidates, places, settings, wanted=1), MotionTrace())
 
 
-def crop_square(picture: Picture, square: Box, *, size: int) -> Picture:
-    """Cut ``square`` (whole pixels) out of an RGB picture and resize it to ``(size, size, 3)``."""
-    part = picture[int(square.top) : int(square.bottom), int(square.left) : int(square.right)]
-    interpolation = cv2.INTER_AREA if part.shape[0] > size else cv2.INTER_CUBIC
-    return cv2.resize(part, (size, size), interpolation=interpolation).astype(np.uint8, copy=False)
-
-
-def fill_positions(times_seconds: Sequence[float], wanted: int) -> list[int]:
-    """Which of the frames at hand represent each of ``wanted`` places, in the order of time.
-
-    A shorter track is filled by repeating its nearest frames in time, never with black frames.
-
-    Args:
-        times_seconds: Times of the frames at hand, rising.
-        wanted: T.
-
-    Example:
-        >>> fill_positions([0.0, 1.0, 9.0], 5)
-        [0, 1, 1, 2, 2]
-    """
-    if len(times_seconds) >= wanted:
-        return list(range(wanted))
-    first, last = times_seconds[0], times_seconds[-1]
-    places = np.linspace(first, last, wanted)
-    nearest = [int(np.argmin([abs(time - place) for time in times_seconds])) for place in places]
-    return _with_every_frame(nearest, len(times_seconds))
-
-
-def _with_every_frame(nearest: list[int], count: int) -> list[int]:
-    """Make sure that no frame at hand is lost: bunched frames would else all fall to one neighbour."""
-    result = nearest[:]
-    for missing in sorted(set(range(count)) - set(result)):
-        repeated = [place for place, index in enumerate(result) if result.count(index) > 1]
-        place = min(repeated, key=lambda one: abs(result[one] - missing))
-        result[place] = missing
-        result.sort()
-    return result
-
-
-def _image_candidate(picture: Picture, settings: ExtractionSettings, detector: FaceDetector | None) -> Candidate:
-    frame = Frame(0, 0.0, picture)
-    faces = None if detector is None else find_faces(frame, settings, detector)
-    return Candidate(frame, 0.0, 0.0, faces)
-
-
-def _cut_clips(
-    path: Path, candidates: list[Candidate], settings: ExtractionSettings, *, is_video: bool
-) -> tuple[FaceClip, ...]:
-    wanted = settings.frames if is_video else 1
-    pictures = [candidate.frame.picture() for candidate in candidates]
+def _place(
+    path: Path, watched: Watched, settings: ExtractionSettings, framing: Framing, *, wanted: int
+) -> list[list[_Place]]:
+    """Where to cut, a list a track that is long enough, the main person's first."""
     if settings.crop == "none":
-        return (_cut_track(_whole_pictures(pictures), candidates, pictures, settings, wanted, number=0),)
-    tracks = link_faces(pictures, [candidate.faces or [] for candidate in candidates])
+        frames = [candidate.frame for candidate in watched.candidates]
+        return [[_Place(number, None, central_square(*frame.size)) for number, frame in enumerate(frames)]]
+    tracks = link_faces(watched.looks)
     if not tracks:
         raise NoFaceError(f"{path}: no face was found in any frame looked at. Nothing can be said about this file.")
     needed = min(settings.min_face_frames, wanted)
-    long_enough = [track for track in tracks if len(track.positions) >= needed]
+    places = [_follow(track, watched.candidates, framing) for track in tracks]
+    long_enough = [track_places for track_places in places if len(track_places) >= needed]
     if not long_enough:
-        most = max(len(track.positions) for track in tracks)
+        most = max(len(track_places) for track_places in places)
         raise TooFewFacesError(
             f"{path}: a face was found in only {most} frames, {needed} are needed. "
             "Use a longer or clearer video, or lower min_face_frames."
         )
-    kept = long_enough if settings.tracks == "all" else long_enough[:1]
-    return tuple(
-        _cut_track(track, candidates, pictures, settings, wanted, number=number) for number, track in enumerate(kept)
-    )
+    return long_enough if settings.tracks == "all" else long_enough[:1]
 
 
-def _whole_pictures(pictures: Sequence[Picture]) -> Track:
-    return Track(positions=list(range(len(pictures))))
+def _follow(track: Track, candidates: Sequence[Candidate], framing: Framing) -> list[_Place]:
+    """The chosen frames that show a track's person, found there or between two near sightings."""
+    places = []
+    for number, candidate in enumerate(candidates):
+        time = candidate.frame.time_seconds
+        face = track.face_at(time)
+        if face is not None:
+            places.append(_Place(number, face, framed(face.box, framing, side=track.side_at(time))))
+    return places
 
 
-def _cut_track(
-    track: Track,
-    candidates: Sequence[Candidate],
-    pictures: Sequence[Picture],
-    settings: ExtractionSettings,
-    wanted: int,
-    *,
+def _main_shot(watched: Watched, trace: MotionTrace, info: VideoInfo) -> VideoInfo | None:
+    """The stream facts of the shot with the largest face × duration; None where nothing was cut."""
+    if not trace.cuts:
+        return None
+    starts = [0, *trace.cuts, len(trace.times_seconds)]
+    areas: dict[int, list[float]] = {}
+    for look in watched.looks:
+        if look.sightings:
+            areas.setdefault(look.shot, []).append(look.sightings[0].face.box.area)
+    best = max(areas, key=lambda shot: (starts[shot + 1] - starts[shot]) * sum(areas[shot]) / len(areas[shot]))
+    times = tuple(trace.times_seconds[starts[best] : starts[best + 1]])
+    return replace(info, times_seconds=times, duration_seconds=times[-1] - times[0])
+
+
+def _cut(
+    candidates: Sequence[Candidate], tracks: Sequence[Sequence[_Place]], settings: ExtractionSettings, *, wanted: int
+) -> tuple[FaceClip, ...]:
+    """Cut all tracks' crops frame by frame, so that one full picture at a time is in memory."""
+    cut: dict[tuple[int, int], tuple[Picture, FaceCrop]] = {}
+    for index, candidate in enumerate(candidates):
+        here = [(number, place) for number, track in enumerate(tracks) for place in track if place.candidate == index]
+        if here:
+            picture = candidate.frame.picture()
+            cut.update({(number, index): _cut_one(picture, place, candidate, settings) for number, place in here})
+    return tuple(_fill(number, track, candidates, cut, wanted) for number, track in enumerate(tracks))
+
+
+def _cut_one(
+    picture: Picture, place: _Place, candidate: Candidate, settings: ExtractionSettings
+) -> tuple[Picture, FaceCrop]:
+    height, width = picture.shape[:2]
+    margin = settings.margin if place.face else 0.0
+    square = square_around(place.box, margin=margin, frame_size=(width, height))
+    frame = candidate.frame
+    crop = FaceCrop(frame.index, frame.time_seconds, candidate.motion, place.face, square)
+    return crop_square(picture, square, size=settings.size), crop
+
+
+def _fill(
     number: int,
+    track: Sequence[_Place],
+    candidates: Sequence[Candidate],
+    cut: dict[tuple[int, int], tuple[Picture, FaceCrop]],
+    wanted: int,
 ) -> FaceClip:
-    times = [candidates[position].frame.time_seconds for position in track.positions]
-    crops: list[FaceCrop] = []
-    cut: list[Picture] = []
-    for chosen in fill_positions(times, wanted):
-        position = track.positions[chosen]
-        face = track.faces[chosen] if track.faces else None
-        height, width = pictures[position].shape[:2]
-        box = face.box if face else Box((width - height) / 2, 0, (width + height) / 2, height)
-        square = square_around(box, margin=settings.margin if face else 0.0, frame_size=(width, height))
-        cut.append(crop_square(pictures[position], square, size=settings.size))
-        frame = candidates[position].frame
-        crops.append(FaceCrop(frame.index, frame.time_seconds, candidates[position].motion, face, square))
-    return FaceClip(np.stack(cut), tuple(crops), number)
+    times = [candidates[place.candidate].frame.time_seconds for place in track]
+    chosen = [cut[number, track[position].candidate] for position in fill_positions(times, wanted)]
+    return FaceClip(np.stack([picture for picture, _ in chosen]), tuple(crop for _, crop in chosen), number)

@@ -11,7 +11,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -44,6 +44,8 @@ FRAME_COLUMNS = (
 )
 SKIPPED_COLUMNS = ("video", "reason", "detail", "is_fake", "dataset", "group", "split")
 JPEG_QUALITY = 95
+PNG_OPTIONS = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+"""Run lengths alone make crops of real faces a tenth smaller than level 3 does, in 5 instead of 8 ms."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,12 @@ class FaceDataset:
         Raises:
             DatasetError: A crop is missing, unreadable or of another size.
         """
-        size = self.settings.size
-        return np.stack([_read_crop(self.folder / file, size) for file in self.files[row.clip_id]])
+        return self.load_frames(row, range(row.frames))
+
+    def load_frames(self, row: ClipRow, indices: Iterable[int]) -> Crops:
+        """Some crops of one clip, by their index; as `load_clip`."""
+        files, size = self.files[row.clip_id], self.settings.size
+        return np.stack([_read_crop(self.folder / files[index], size) for index in indices])
 
     def checksum(self, row: ClipRow) -> str:
         """SHA-256 over the bytes of a clip's crop files: changes when any pixel does."""
@@ -153,7 +159,7 @@ def write_clip(folder: Path, row: ClipRow, clip: FaceClip, *, image_format: str)
 
 def encode_picture(picture: Picture, *, image_format: str) -> bytes:
     """PNG or JPEG bytes of an RGB picture; writing them ourselves shows a full disk, which OpenCV would hide."""
-    options = [cv2.IMWRITE_PNG_COMPRESSION, 3] if image_format == "png" else [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    options = PNG_OPTIONS if image_format == "png" else [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
     done, content = cv2.imencode(f".{image_format}", picture[..., ::-1], options)
     if not done:
         raise DatasetError(f"A crop of shape {picture.shape} could not be encoded as {image_format}.")

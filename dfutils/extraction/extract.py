@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import re
+import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import cv2
-import joblib
 from tqdm import tqdm
 
 import dfutils
-from dfutils.errors import DatasetError, MediaError
+from dfutils.errors import DatasetError, DfutilsError
 from dfutils.extraction.catalogue import Catalogue
-from dfutils.extraction.clips import extract_clips
-from dfutils.extraction.dataset import append_journal, manifest_row, read_journal, write_clip, write_tables
+from dfutils.extraction.crops import FRAMINGS, Framing
+from dfutils.extraction.dataset import append_journal, read_journal, write_tables
 from dfutils.extraction.faces import FaceDetector, build_detector
-from dfutils.files import read_json, sha256_of, write_json, writing_error
-from dfutils.records import ClipRow, FaceClip, Video, VideoInfo
+from dfutils.extraction.shards import WHOLE, Shard, differences
+from dfutils.extraction.work import Job, clip_id, identity, key_of, run
+from dfutils.files import read_json, write_json, writing_error
+from dfutils.records import Video
 from dfutils.settings import ExtractionSettings
+
+__all__ = ["ExtractionSummary", "clip_id", "extract_dataset"]
 
 logger = logging.getLogger(__name__)
 
-_detectors: dict[ExtractionSettings, FaceDetector] = {}
+ROUNDS = 3
+"""How often an extraction on a cluster is taken up again when it lost workers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,9 @@ def extract_dataset(
     settings: ExtractionSettings,
     workers: int = 1,
     progress: bool = True,
+    scheduler: str = "",
+    trusted: bool = False,
+    shard: Shard = WHOLE,
 ) -> ExtractionSummary:
     """Extract every video of ``catalogue`` into a face dataset, going on where an earlier run stopped.
 
@@ -75,8 +81,12 @@ def extract_dataset(
         catalogue: From `dfutils.extraction.catalogue.read_catalogue`.
         folder: The face dataset (design: manifest.csv, frames.csv, skipped.csv, extraction.json, real/, fake/).
         settings: How crops are cut; saved, with the detector that was found, in ``extraction.json``.
-        workers: Processes; each decodes with one thread.
+        workers: Files decoded at a time, each with one thread.
         progress: Show a bar on a terminal.
+        scheduler: Address of a Dask scheduler such as ``tcp://host:8786`` whose workers do the work; they must see the
+            videos and ``folder`` under the same paths.
+        trusted: Decode one's own videos without a child process and without limits.
+        shard: The part of the catalogue to extract.
 
     Raises:
         DatasetError: ``folder`` cannot be written, the disk is full, or it was made with other settings. What is
@@ -84,30 +94,53 @@ def extract_dataset(
     """
     for warning in catalogue.warnings:
         logger.warning("%s", warning)
-    settings = _prepare_folder(folder, settings)
-    done = {_key(entry): entry for entry in read_journal(folder)}
-    todo = [video for video in catalogue.videos if _key(_identity(video)) not in done]
-    if len(todo) < len(catalogue.videos):
-        logger.info("%d of %d videos are finished already", len(catalogue.videos) - len(todo), len(catalogue.videos))
-    results = _run(todo, folder, settings, workers)
-    bar = tqdm(results, total=len(todo), desc="extract", unit="video", disable=None if progress else True)
-    for entry in bar:
-        append_journal(folder, entry)
-        done[_key(entry)] = entry
-    entries = [done[_key(_identity(video))] for video in catalogue.videos]
+    if trusted:
+        logger.warning("The videos are trusted: they are decoded without limits, and a damaged one can end this run.")
+    origin = {"shard": str(shard), "catalogue": shard.fingerprint(catalogue.videos), "trusted": trusted}
+    settings = _prepare_folder(folder, settings, origin)
+    videos = [replace(video, path=video.path.absolute()) for video in shard.part(catalogue.videos)]
+    job = Job(folder.absolute(), settings, workers=workers, scheduler=scheduler, trusted=trusted)
+    entries = _extract_all(videos, job, progress=progress)
     write_tables(folder, entries)
-    (folder / ".partial").rmdir() if (folder / ".partial").is_dir() else None
+    shutil.rmtree(folder / ".partial", ignore_errors=True)  # of workers that were killed
     return _summary(folder, entries)
 
 
-def _prepare_folder(folder: Path, settings: ExtractionSettings) -> ExtractionSettings:
+def _extract_all(videos: Sequence[Video], job: Job, *, progress: bool) -> list[dict[str, Any]]:
+    """The entries of all videos, old and new, in the order of the catalogue."""
+    done = {key_of(entry): entry for entry in read_journal(job.folder)}
+    keys = [key_of(identity(video)) for video in videos]
+    if finished := sum(key in done for key in keys):
+        logger.info("%d of %d videos are finished already", finished, len(videos))
+    for round_left in reversed(range(ROUNDS)):
+        todo = [video for video, key in zip(videos, keys, strict=True) if key not in done]
+        results = run(todo, job)
+        bar = tqdm(results, total=len(todo), desc="extract", unit="video", disable=None if progress else True)
+        try:
+            for entry in bar:
+                append_journal(job.folder, entry)
+                done[key_of(entry)] = entry
+            break
+        except DfutilsError:
+            raise
+        except Exception as error:
+            if not job.scheduler or not round_left:
+                raise
+            logger.warning("The cluster lost workers (%s); going on with what is left", error)
+        finally:
+            results.close()
+    return [done[key] for key in keys]
+
+
+def _prepare_folder(folder: Path, settings: ExtractionSettings, origin: dict[str, Any]) -> ExtractionSettings:
     """Write ``extraction.json``, or check that the one there says the same; returns the settings with the detector."""
     detector = build_detector(settings) if settings.crop == "face" else None
     if detector is not None:
         settings = settings.model_copy(update={"detector": detector.name})
     about = {
         "settings": settings.model_dump(mode="json"),
-        "detector": {"name": detector.name, "sha256": detector.checksum} if detector else None,
+        "detector": _about_detector(detector) if detector else None,
+        **origin,
         "dfutils": dfutils.__version__,
         "opencv": cv2.__version__,
     }
@@ -119,112 +152,17 @@ def _prepare_folder(folder: Path, settings: ExtractionSettings) -> ExtractionSet
     if not path.exists():
         write_json(path, about)
         return settings
-    before = read_json(path)
-    if before.get("settings") != about["settings"] or before.get("detector") != about["detector"]:
+    if difference := differences(read_json(path), about, also=("shard", "catalogue")):
         raise DatasetError(
-            f"{folder}: was made with other settings or another face detector ({_difference(before, about)}). "
+            f"{folder}: was made with other settings or another face detector ({difference}). "
             "Choose another --out, or delete the folder."
         )
     return settings
 
 
-def _difference(before: dict[str, Any], after: dict[str, Any]) -> str:
-    old, new = before.get("settings") or {}, after["settings"]
-    changed = [f"{key} was {old.get(key)!r}, now {new[key]!r}" for key in new if old.get(key) != new[key]]
-    return "; ".join(changed) or f"detector was {before.get('detector')}, now {after['detector']}"
-
-
-def _run(videos: Sequence[Video], folder: Path, settings: ExtractionSettings, workers: int) -> Iterator[dict[str, Any]]:
-    if workers == 1:
-        yield from (_extract_one(video, folder, settings) for video in videos)
-        return
-    parallel = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")
-    yield from parallel(joblib.delayed(_extract_one)(video, folder, settings) for video in videos)
-
-
-def _extract_one(video: Video, folder: Path, settings: ExtractionSettings) -> dict[str, Any]:
-    """One journal entry; only trouble with the output folder is raised, all else is the video's own reason."""
-    cv2.setNumThreads(1)  # one process a core: OpenCV's own threads would only fight
-    entry: dict[str, Any] = {**_identity(video), "clips": [], "frames": [], "skipped": None}
-    try:
-        extraction = extract_clips(video.path, settings, _detector(settings))
-    except MediaError as error:
-        entry["skipped"] = _skipped_row(video, error)
-        return entry
-    checksum = sha256_of(video.path)
-    for clip in extraction.clips:
-        row = _row(video, clip, extraction.info, checksum)
-        entry["frames"] += write_clip(folder, row, clip, image_format=settings.image_format)
-        entry["clips"].append(manifest_row(row))
-    return entry
-
-
-def _skipped_row(video: Video, error: MediaError) -> dict[str, str]:
-    return {
-        "video": video.name,
-        "reason": error.reason,
-        "detail": str(error),
-        "is_fake": str(video.is_fake).lower(),
-        "dataset": video.dataset,
-        "group": video.group,
-        "split": video.split or "",
-    }
-
-
-def _detector(settings: ExtractionSettings) -> FaceDetector | None:
-    """The detector of this process, loaded once."""
-    if settings.crop == "none":
-        return None
-    if settings not in _detectors:
-        _detectors[settings] = build_detector(settings)
-    return _detectors[settings]
-
-
-def _row(video: Video, clip: FaceClip, info: VideoInfo, checksum: str) -> ClipRow:
-    return ClipRow(
-        clip_id=clip_id(video.name, clip.track),
-        video=video.name,
-        is_fake=video.is_fake,
-        dataset=video.dataset,
-        group=video.group,
-        split=video.split,
-        track=clip.track,
-        frames=len(clip.crops),
-        width=info.width,
-        height=info.height,
-        fps=round(info.fps, 4),
-        duration_seconds=round(info.duration_seconds, 4),
-        size_bytes=info.size_bytes,
-        sha256=checksum,
-    )
-
-
-def clip_id(video: str, track: int) -> str:
-    """A readable folder name, unique by a checksum of the video's whole name.
-
-    Example:
-        >>> clip_id("part 1/abc.mp4", 0)
-        'abc-cbf7d5-0'
-    """
-    stem = re.sub(r"[^A-Za-z0-9_-]+", "_", Path(video).stem)[:60] or "video"
-    return f"{stem}-{hashlib.sha256(video.encode()).hexdigest()[:6]}-{track}"
-
-
-def _identity(video: Video) -> dict[str, Any]:
-    """What must be unchanged for a finished video to count as finished."""
-    size = video.path.stat().st_size if video.path.is_file() else -1
-    return {
-        "video": video.name,
-        "is_fake": video.is_fake,
-        "group": video.group,
-        "dataset": video.dataset,
-        "split": video.split,
-        "file_bytes": size,
-    }
-
-
-def _key(entry: dict[str, Any]) -> tuple[object, ...]:
-    return tuple(entry[name] for name in ("video", "is_fake", "group", "dataset", "split", "file_bytes"))
+def _about_detector(detector: FaceDetector) -> dict[str, Any]:
+    framing = FRAMINGS.get(detector.name, Framing())
+    return {"name": detector.name, "sha256": detector.checksum, "framing": asdict(framing)}
 
 
 def _summary(folder: Path, entries: Sequence[dict[str, Any]]) -> ExtractionSummary:

@@ -95,7 +95,8 @@ def build_detector(settings: ExtractionSettings) -> FaceDetector:
     except WeightsError as error:
         if settings.detector == "yunet" or not HaarDetector.is_available():
             raise
-        logger.warning("Falling back to OpenCV's Haar cascades, which miss turned faces. %s", error)
+        logger.warning("Falling back to OpenCV's Haar cascades, which miss turned faces.")
+        logger.info("%s", error)
         return _haar(settings)
 
 

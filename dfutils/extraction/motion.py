@@ -1,4 +1,4 @@
-"""One streaming pass that keeps the most moving usable frame of each segment of a video."""
+"""One streaming pass that looks for faces on a sparse grid and keeps the most moving usable frame of each segment."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from dfutils.extraction.faces import DETECTION_SIDE, FaceDetector, detect_at_reduced_size
+from dfutils.extraction.tracks import Look, Sighting, sight
 from dfutils.extraction.video import Frame
 from dfutils.records import Box, Face, VideoInfo
 from dfutils.settings import ExtractionSettings
 
 CUT_DIFFERENCE = 0.1
-"""A mean luma difference above this, of the picture or of the face, is a cut: people in motion stay below 0.06."""
+"""A mean luma difference above this, of picture or face, is supposed to be a cut: people in motion stay below 0.06."""
 
 REGION_MARGIN = 0.2
 """Room around the last known face, as a fraction of its size, within which motion is measured."""
@@ -24,15 +25,24 @@ REGION_MARGIN = 0.2
 CANDIDATES = 2
 """Frames kept per segment beside the one that was searched for faces at its start."""
 
+GRID_SECONDS, MIN_GRID_SECONDS = 1.0, 0.2
+"""Longest and, after supposed cuts, shortest time between two searches for faces."""
+
 
 @dataclass(slots=True)
 class Candidate:
-    """A frame that may represent its segment; ``faces`` is None until it was looked for them."""
+    """A frame that may represent its segment; ``sightings`` is None until it was searched for faces."""
 
     frame: Frame
     motion: float
     priority: float
-    faces: list[Face] | None = None
+    shot: int = 0
+    sightings: tuple[Sighting, ...] | None = None
+
+    @property
+    def faces(self) -> list[Face]:
+        """The faces found, largest first."""
+        return [sighting.face for sighting in self.sightings or ()]
 
 
 @dataclass(slots=True)
@@ -70,6 +80,49 @@ class MotionMeter:
         return (0.0, True) if motion > CUT_DIFFERENCE else (motion, False)
 
 
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What one pass over a video gives.
+
+    Attributes:
+        candidates: The best frame of each segment, in the order of time; where none with a face was found, the most
+            moving one.
+        looks: Every frame that was searched for faces, in the order of time.
+    """
+
+    candidates: list[Candidate]
+    looks: list[Look]
+
+
+def watch(
+    frames: Iterable[Frame],
+    info: VideoInfo,
+    settings: ExtractionSettings,
+    detector: FaceDetector | None,
+    trace: MotionTrace | None = None,
+) -> Watched:
+    """Choose the frames that represent a video, and look for faces all along it.
+
+    The video is cut into T segments of equal time. Of each segment the best frame by ``settings.sampling`` in which a
+    face is found is kept. Memory holds T frames, however long the video is.
+
+    Args:
+        frames: From `dfutils.extraction.video.iter_frames`.
+        info: Its exact frame times decide the segments; frames before the first of them are passed over.
+        settings: T, sampling and face limits.
+        detector: None takes every frame as usable (crops are not faces to be found).
+        trace: Filled with the motion of every frame if given.
+    """
+    watcher = _Watcher(settings, info, detector)
+    end = info.times_seconds[0] + info.duration_seconds
+    for number, frame in enumerate(frames):
+        if (settings.sampling == "first" and number >= settings.frames) or frame.time_seconds > end + 1:
+            break
+        if frame.time_seconds >= info.times_seconds[0]:
+            watcher.see(frame, trace)
+    return watcher.finish()
+
+
 def choose_frames(
     frames: Iterable[Frame],
     info: VideoInfo,
@@ -77,44 +130,37 @@ def choose_frames(
     detector: FaceDetector | None,
     trace: MotionTrace | None = None,
 ) -> list[Candidate]:
-    """Choose at most T frames spread over the clip, in the order of time, each with the faces found in it.
-
-    The clip is cut into T segments of equal time. Of each segment the best frame by ``settings.sampling`` in which a
-    face is found is kept; a segment without one gives nothing. Memory holds T frames, however long the clip is.
-
-    Args:
-        frames: From `dfutils.extraction.video.iter_frames`.
-        info: Its exact frame times decide the segments.
-        settings: T, sampling and face limits.
-        detector: None takes every frame as usable (crops are not faces to be found).
-        trace: Filled with the motion of every frame if given.
-    """
-    chooser = _Chooser(settings, info, detector)
-    for frame in frames:
-        if settings.sampling == "first" and frame.index >= settings.frames:
-            break
-        chooser.see(frame, trace)
-    return chooser.finish()
+    """`watch`, but only the chosen frames in which a face was found: at most T, in the order of time."""
+    candidates = watch(frames, info, settings, detector, trace).candidates
+    return [candidate for candidate in candidates if detector is None or candidate.faces]
 
 
-class _Chooser:
+class _Watcher:
     def __init__(self, settings: ExtractionSettings, info: VideoInfo, detector: FaceDetector | None) -> None:
         self._settings, self._detector = settings, detector
         self._starts = _segment_starts(info, settings)
         self._segment = -1
+        self._shot = 0
         self._meter = MotionMeter()
         self._region: Box | None = None
+        self._searched = -GRID_SECONDS
+        self._next_search = 0.0
         self._open: list[Candidate] = []
         self._chosen: list[Candidate] = []
+        self._looks: list[Look] = []
 
     def see(self, frame: Frame, trace: MotionTrace | None) -> None:
-        segment = bisect.bisect_right(self._starts, frame.time_seconds + 1e-9) - 1
+        segment = max(0, bisect.bisect_right(self._starts, frame.time_seconds + 1e-9) - 1)
         motion, is_cut = self._meter.measure(frame, self._region)
-        candidate = Candidate(frame, motion, self._priority(frame, motion, segment))
+        if is_cut:
+            self._start_shot()
+        candidate = Candidate(frame, motion, self._priority(frame, motion, segment), self._shot)
+        if segment > self._segment or frame.time_seconds >= self._next_search:
+            self._search(candidate)
         if segment > self._segment:
             self._close_segment()
             self._segment = segment
-            self._open_segment(candidate)
+            self._open = [candidate]
         else:
             self._keep_best(candidate)
         if trace is not None:
@@ -123,9 +169,14 @@ class _Chooser:
             if is_cut:
                 trace.cuts.append(frame.index)
 
-    def finish(self) -> list[Candidate]:
+    def finish(self) -> Watched:
         self._close_segment()
-        return self._chosen
+        return Watched(self._chosen, sorted(self._looks, key=lambda look: look.time_seconds))
+
+    def _start_shot(self) -> None:
+        self._shot += 1
+        self._region = None
+        self._next_search = min(self._next_search, self._searched + MIN_GRID_SECONDS)
 
     def _priority(self, frame: Frame, motion: float, segment: int) -> float:
         if self._settings.sampling != "uniform":
@@ -133,12 +184,12 @@ class _Chooser:
         bounds = [*self._starts, 2 * self._starts[-1] - self._starts[-2] if len(self._starts) > 1 else 0.0]
         return -abs(frame.time_seconds - (bounds[segment] + bounds[segment + 1]) / 2)
 
-    def _open_segment(self, first: Candidate) -> None:
-        """Search the first frame of a segment for faces: motion is then measured on the main one."""
-        self._open = [first]
-        if self._settings.sampling == "motion" and self._detector is not None:
-            faces = self._faces_of(first)
-            self._region = _grown(faces[0].box) if faces else None
+    def _search(self, candidate: Candidate) -> None:
+        """Look for faces: motion is from here on measured on the main one."""
+        faces = self._faces_of(candidate)
+        self._region = _grown(faces[0].box) if faces else None
+        self._searched = candidate.frame.time_seconds
+        self._next_search = self._searched + GRID_SECONDS
 
     def _keep_best(self, candidate: Candidate) -> None:
         first, *others = self._open
@@ -146,23 +197,24 @@ class _Chooser:
         self._open = [first, *others]
 
     def _close_segment(self) -> None:
-        for candidate in sorted(self._open, key=lambda one: -one.priority):
-            if self._detector is None or self._faces_of(candidate):
-                self._chosen.append(candidate)
-                break
+        by_priority = sorted(self._open, key=lambda one: -one.priority)
+        usable = (one for one in by_priority if self._detector is None or self._faces_of(one))
+        self._chosen += by_priority and [next(usable, by_priority[0])]
         self._open = []
 
     def _faces_of(self, candidate: Candidate) -> list[Face]:
-        if candidate.faces is None and self._detector is not None:
-            candidate.faces = find_faces(candidate.frame, self._settings, self._detector)
-        return candidate.faces or []
+        if candidate.sightings is None and self._detector is not None:
+            candidate.sightings = find_faces(candidate.frame, self._settings, self._detector)
+            self._looks.append(Look(candidate.frame.time_seconds, candidate.shot, candidate.sightings))
+        return candidate.faces
 
 
-def find_faces(frame: Frame, settings: ExtractionSettings, detector: FaceDetector) -> list[Face]:
+def find_faces(frame: Frame, settings: ExtractionSettings, detector: FaceDetector) -> tuple[Sighting, ...]:
     """Faces of one frame in its own pixels, largest first, found in a reduced picture."""
-    height, width = frame.luma().shape
+    width, height = frame.size
     small = frame.picture(longest_side=DETECTION_SIDE)
-    return detect_at_reduced_size(detector, small, width, settings.min_face_fraction * min(width, height))
+    faces = detect_at_reduced_size(detector, small, width, settings.min_face_fraction * min(width, height))
+    return sight(small, faces, width)
 
 
 def _segment_starts(info: VideoInfo, settings: ExtractionSettings) -> list[float]:
@@ -171,7 +223,7 @@ def _segment_starts(info: VideoInfo, settings: ExtractionSettings) -> list[float
         return list(info.times_seconds[: settings.frames])
     if len(info.times_seconds) <= settings.frames:
         return list(info.times_seconds)
-    return [info.duration_seconds * k / settings.frames for k in range(settings.frames)]
+    return [info.times_seconds[0] + info.duration_seconds * k / settings.frames for k in range(settings.frames)]
 
 
 def _grown(box: Box) -> Box:

@@ -15,8 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from dfutils.errors import TooLargeError, UnreadableError
+from dfutils.extraction.images import check_pixels, is_image, read_image
 from dfutils.records import Picture, VideoInfo
 from dfutils.settings import ExtractionSettings
+
+__all__ = ["Frame", "is_image", "iter_frames", "probe_video", "read_image"]
 
 logger = logging.getLogger(__name__)
 av.logging.set_level(av.logging.PANIC)  # FFmpeg's complaints about broken files become our own, typed errors
@@ -24,7 +27,6 @@ av.logging.set_level(av.logging.PANIC)  # FFmpeg's complaints about broken files
 # Containers only: a playlist or a script that claims to be a video could make FFmpeg open other files.
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,asf,gif,ogg,h264,hevc,mjpeg,dv,mxf"
 LUMA_FIRST_FORMATS = {"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "nv12", "gray"}
-IMAGE_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,6 +44,14 @@ class Frame:
     time_seconds: float
     decoded: av.VideoFrame | Picture
     pixel_aspect: float = 1.0
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Upright, square-pixel ``(width, height)``."""
+        if isinstance(self.decoded, np.ndarray):
+            return self.decoded.shape[1], self.decoded.shape[0]
+        width, height = max(1, round(self.decoded.width * self.pixel_aspect)), self.decoded.height
+        return (height, width) if round(self.decoded.rotation / 90) % 2 else (width, height)
 
     def picture(self, *, longest_side: int | None = None) -> Picture:
         """Upright RGB with square pixels, made smaller (never larger) to ``longest_side`` pixels if given."""
@@ -64,46 +74,11 @@ class Frame:
         return cv2.cvtColor(self.picture(), cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
 
 
-def is_image(path: Path) -> bool:
-    """Whether the content (not the extension) is a still image.
-
-    Raises:
-        UnreadableError: The file cannot be opened, or is empty.
-    """
-    try:
-        with path.open("rb") as file:
-            head = file.read(16)
-    except OSError as error:
-        raise UnreadableError(f"{path}: cannot be opened ({error.strerror}). Check the path and rights.") from error
-    if not head:
-        raise UnreadableError(f"{path}: is empty (0 bytes). Download or copy it again.")
-    return head.startswith(IMAGE_MAGIC) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
-
-
-def read_image(path: Path, *, max_pixels: int) -> Picture:
-    """Read an image file upright (EXIF is honoured) as RGB ``(height, width, 3)`` uint8.
-
-    Raises:
-        UnreadableError: It cannot be decoded.
-        TooLargeError: It has more than ``max_pixels`` pixels.
-    """
-    content = np.fromfile(path, np.uint8)
-    try:
-        bgr = cv2.imdecode(content, cv2.IMREAD_COLOR)
-    except cv2.error as error:
-        raise TooLargeError(
-            f"{path}: the picture was refused by the decoder ({error.err}). Make it smaller."
-        ) from error
-    if bgr is None:
-        raise UnreadableError(f"{path}: the picture cannot be decoded ({content.size} bytes). Save it again as PNG.")
-    _check_pixels(path, bgr.shape[1], bgr.shape[0], max_pixels)
-    return np.ascontiguousarray(bgr[..., ::-1])
-
-
 def probe_video(path: Path, settings: ExtractionSettings) -> VideoInfo:
     """Demux the whole stream without decoding: exact frame times for about 3 % of the cost of decoding.
 
-    Header fields such as the frame count may be wrong or negative and are not used.
+    Header fields such as the frame count may be wrong or negative and are not used. Width and height are those of the
+    stored pictures: how they are turned only stands in the frames.
 
     Raises:
         UnreadableError: Not a video, cut short before its index, or without a video stream.
@@ -111,23 +86,26 @@ def probe_video(path: Path, settings: ExtractionSettings) -> VideoInfo:
     """
     with _opened(path) as (container, stream):
         width, height = _claimed_size(stream)
-        _check_pixels(path, width, height, settings.max_pixels)
-        times, duration = _demuxed_times(container, stream, path, settings.max_seconds)
+        check_pixels(path, width, height, settings.max_pixels)
+        times, duration = _demuxed_times(container, stream, path, settings)
     fps = len(times) / duration if duration > 0 else 0.0
     return VideoInfo(width, height, fps, duration, times, path.stat().st_size)
 
 
-def iter_frames(path: Path, *, threads: int = 1) -> Iterator[Frame]:
+def iter_frames(path: Path, *, threads: int = 1, max_pixels: int = 0) -> Iterator[Frame]:
     """Decode frame by frame in the order of display; damaged parts are skipped and counted in the log.
 
     Args:
         path: The video.
         threads: Decoder threads; 0 lets FFmpeg choose.
+        max_pixels: The decoder refuses larger frames, which may come in the middle of a stream; 0 for no limit.
 
     Raises:
         UnreadableError: The file cannot be opened as a video.
     """
     with _opened(path) as (container, stream):
+        if max_pixels:
+            stream.codec_context.options = {"max_pixels": str(max_pixels)}
         stream.codec_context.thread_count = threads
         stream.thread_type = "NONE" if threads == 1 else "AUTO"
         pixel_aspect = _pixel_aspect(stream)
@@ -164,7 +142,9 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
         raise UnreadableError(f"{path}: cannot be opened as a video ({size_bytes} bytes; {what}). {advice}") from error
 
 
-def _demuxed_times(container: Any, stream: Any, path: Path, max_seconds: float) -> tuple[tuple[float, ...], float]:
+def _demuxed_times(
+    container: Any, stream: Any, path: Path, settings: ExtractionSettings
+) -> tuple[tuple[float, ...], float]:
     stamps: list[float] = []
     default_rate = float(stream.average_rate or stream.guessed_rate or 25)
     lengths = 0.0
@@ -175,8 +155,10 @@ def _demuxed_times(container: Any, stream: Any, path: Path, max_seconds: float) 
         time_base = float(packet.time_base or 0)
         stamps.append(stamp * time_base if stamp is not None and time_base else len(stamps) / default_rate)
         lengths = max(lengths, (packet.duration or 0) * time_base)
-        if abs(stamps[-1] - stamps[0]) > max_seconds:
-            raise TooLargeError(f"{path}: is longer than {max_seconds:g} s. Cut it, or raise max_seconds.")
+        if abs(stamps[-1] - stamps[0]) > settings.max_seconds:
+            raise TooLargeError(f"{path}: is longer than {settings.max_seconds:g} s. Cut it, or raise max_seconds.")
+        if len(stamps) > settings.limits.frames:
+            raise TooLargeError(f"{path}: has more than {settings.limits.frames:,} frames. Cut it, or raise the limit.")
     if not stamps:
         raise UnreadableError(f"{path}: the video stream is empty. The download may be cut short; skip the file.")
     stamps.sort()
@@ -192,14 +174,6 @@ def _claimed_size(stream: Any) -> tuple[int, int]:
 def _pixel_aspect(stream: Any) -> float:
     aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
     return float(aspect) if aspect and 0.1 < aspect < 10 else 1.0
-
-
-def _check_pixels(path: Path, width: int, height: int, max_pixels: int) -> None:
-    if width * height > max_pixels:
-        raise TooLargeError(
-            f"{path}: {width} × {height} pixels are more than the limit of {max_pixels:,}. "
-            "Scale it down, or raise max_pixels."
-        )
 
 
 def _is_plain(frame: av.VideoFrame) -> bool:

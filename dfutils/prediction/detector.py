@@ -11,10 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dfutils.errors import MediaError, RunError, TooFewFacesError
-from dfutils.extraction.clips import Extraction, extract_clips
+from dfutils.extraction.clips import Extraction
 from dfutils.extraction.dataset import FaceDataset
-from dfutils.extraction.faces import FaceDetector, build_detector
-from dfutils.files import sha256_of
+from dfutils.extraction.isolation import extract_clips_safely
 from dfutils.records import Box, ClipRow, FaceClip, FrameScore, Label, Reason, TrackScore, Verdict
 from dfutils.settings import DetectorSettings
 
@@ -42,7 +41,6 @@ class Detector:
     def __init__(self, settings: DetectorSettings, network: ClipNetwork, folder: Path) -> None:
         self.settings, self.folder, self._network = settings, folder, network
         self._extraction = settings.extraction.model_copy(update={"tracks": "all"})
-        self._face_detector: FaceDetector | None = None
 
     @property
     def about(self) -> dict[str, str]:
@@ -60,7 +58,7 @@ class Detector:
     def examine(self, path: Path | str) -> tuple[Verdict, Extraction | None]:
         """`predict`, and what was cut from the input on the way (for pictures and timelines)."""
         try:
-            extraction = extract_clips(Path(path), self._extraction, self._faces(), threads=0)
+            extraction = extract_clips_safely(Path(path), self._extraction, threads=0)
             scores = self.score_clips(extraction.clips)
         except MediaError as error:
             detail = str(error).removeprefix(f"{path}: ")
@@ -122,11 +120,6 @@ class Detector:
             for n in range(len(raw))
         ]
 
-    def _faces(self) -> FaceDetector | None:
-        if self._face_detector is None and self._extraction.crop == "face":
-            self._face_detector = build_detector(self._extraction)
-        return self._face_detector
-
 
 def load_detector(run: Path | str) -> Detector:
     """Load a detector from a run folder: weights only, into a model that this package builds, after a checksum.
@@ -134,21 +127,10 @@ def load_detector(run: Path | str) -> Detector:
     Raises:
         RunError: The folder is incomplete, or its weights are not those it was finished with.
     """
-    from dfutils.training.model import build_backbone, build_head, compose
+    from dfutils.training.run_folder import load_network
 
     folder = Path(run)
-    if not (folder / "detector.json").is_file():
-        raise RunError(
-            f"{folder}: is no finished run folder (no detector.json). Make one with `dfutils train FACES --out RUN`."
-        )
-    settings = DetectorSettings.read(folder / "detector.json")
-    weights = folder / "model.weights.h5"
-    if not weights.is_file() or sha256_of(weights) != settings.weights_sha256:
-        raise RunError(f"{weights}: is missing or was altered since training. Copy the run folder again, whole.")
-    frames, size = settings.extraction.frames, settings.extraction.size
-    backbone = build_backbone("random", size=size)
-    network = compose(backbone.model, build_head(settings.model, frames=frames), frames=frames, size=size)
-    network.clip_model.load_weights(weights)
+    network, settings = load_network(folder)
     return Detector(settings, network, folder)
 
 
@@ -168,7 +150,7 @@ def _track_score(clip: FaceClip, score: ClipScore) -> TrackScore:
 
 def _check_same_crops(settings: DetectorSettings, dataset: FaceDataset) -> None:
     ours, theirs = settings.extraction, dataset.settings
-    harmless = {"tracks", "image_format", "max_pixels", "max_seconds", "min_face_frames"}
+    harmless = {"tracks", "image_format", "max_pixels", "max_seconds", "min_face_frames", "limits"}
     different = [
         f"{name} {getattr(theirs, name)!r} instead of {getattr(ours, name)!r}"
         for name in type(ours).model_fields

@@ -51,11 +51,10 @@ def fit_head(
         loss=keras.losses.BinaryCrossentropy(),
         metrics=["accuracy", *(metric(name=name) for name, metric in _METRICS.items())],
     )
+    best = BestEpoch(patience=settings.patience)
     callbacks: list[keras.callbacks.Callback] = [
         keras.callbacks.ReduceLROnPlateau("val_accuracy", factor=0.5, patience=max(1, settings.patience // 2)),
-        keras.callbacks.EarlyStopping(
-            "val_auc", mode="max", patience=settings.patience, restore_best_weights=True, start_from_epoch=0
-        ),
+        best,
         _EpochBar(settings.epochs, shown=progress),
     ]
     if history_file is not None:
@@ -70,7 +69,33 @@ def fit_head(
         callbacks=callbacks,
         verbose=0,
     )
+    head.set_weights(best.weights)
     return head
+
+
+class BestEpoch(keras.callbacks.Callback):
+    """Early stopping on validation AUC; of epochs with equal AUC the one with the lower validation loss counts.
+
+    A small validation split often has its best AUC at once, when the head has hardly begun to learn.
+
+    Attributes:
+        weights: Of the best epoch.
+    """
+
+    def __init__(self, *, patience: int) -> None:
+        super().__init__()
+        self.weights: list[npt.NDArray[np.float32]] = []
+        self._patience, self._best, self._waited = patience, (-np.inf, -np.inf), 0
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:  # noqa: ARG002
+        """See Keras."""
+        values = logs or {}
+        reached = (round(float(values["val_auc"]), 6), -float(values["val_loss"]))
+        self._waited += 1
+        if reached > self._best:
+            self._best, self._waited, self.weights = reached, 0, self.model.get_weights()
+        if self._waited >= self._patience:
+            self.model.stop_training = True
 
 
 class _EpochBar(keras.callbacks.Callback):

@@ -27,8 +27,14 @@ def calibrated(raw_probability: Floats, temperature: float) -> Floats:
 
 
 def fit_temperature(is_fake: Flags, raw_probability: Floats) -> float:
-    """The temperature with the smallest log loss on these clips; a grid search, so it cannot fail to converge."""
-    losses = [_log_loss(is_fake, calibrated(raw_probability, temperature)) for temperature in TEMPERATURES]
+    """The temperature with the smallest log loss on these clips; a grid search, so it cannot fail to converge.
+
+    The targets are Platt's (1999, "Probabilistic Outputs for Support Vector Machines"): a class of n clips counts as
+    (n + 1) / (n + 2) sure. A handful of clips that happen to be separable would else ask for boundless confidence.
+    """
+    fakes, reals = int(np.sum(is_fake)), int(np.sum(~is_fake))
+    targets = np.where(is_fake, (fakes + 1) / (fakes + 2), 1 / (reals + 2))
+    losses = [_cross_entropy(targets, calibrated(raw_probability, temperature)) for temperature in TEMPERATURES]
     return float(TEMPERATURES[int(np.argmin(losses))])
 
 
@@ -41,6 +47,6 @@ def choose_threshold(is_fake: Flags, fake_probability: Floats) -> float:
     return (above + float(below.max())) / 2 if below.size else above
 
 
-def _log_loss(is_fake: Flags, probability: Floats) -> float:
+def _cross_entropy(targets: Floats, probability: Floats) -> float:
     clipped = np.clip(probability, EPSILON, 1 - EPSILON)
-    return float(-np.mean(np.where(is_fake, np.log(clipped), np.log(1 - clipped))))
+    return float(-np.mean(targets * np.log(clipped) + (1 - targets) * np.log(1 - clipped)))

@@ -17,12 +17,14 @@ from dfutils.extraction.dataset import FaceDataset, read_face_dataset
 from dfutils.files import sha256_of, write_json
 from dfutils.records import SPLIT_NAMES, ClipRow, SplitName
 from dfutils.settings import DetectorSettings, TrainingSettings
+from dfutils.training.devices import devices_in_words, training_devices
 from dfutils.training.features import Features, backbone_key, clip_features
+from dfutils.training.finetune import FinetuneData, finetune
 from dfutils.training.fit import Flags, fit_head
 from dfutils.training.leaks import find_leaks
 from dfutils.training.model import Backbone, ClipNetwork, build_backbone, compose, has_frame_head, score_features
 from dfutils.training.operating import calibrated, choose_threshold, fit_temperature
-from dfutils.training.run_folder import is_finished, mark_finished, write_predictions, write_weights
+from dfutils.training.run_folder import is_finished, load_network, mark_finished, write_predictions, write_weights
 from dfutils.training.splits import extend_split, read_splits, split_videos, write_splits
 
 logger = logging.getLogger(__name__)
@@ -30,18 +32,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingData:
-    """The clips of a run, aligned: ``rows[i]``, ``sides[i]``, ``is_fake[i]`` and ``features[i]`` are one clip."""
+    """The clips of a run, aligned: ``rows[i]`` and ``sides[i]`` are one clip."""
 
     dataset: FaceDataset
     rows: tuple[ClipRow, ...]
     sides: npt.NDArray[np.str_]
-    is_fake: Flags
-    features: Features
 
-    def side(self, name: SplitName) -> tuple[Features, Flags]:
-        """Features and labels of one side of the split."""
-        chosen = self.sides == name
-        return self.features[chosen], self.is_fake[chosen]
+    def on(self, *names: SplitName) -> tuple[ClipRow, ...]:
+        """Clips on these sides of the split."""
+        return tuple(row for row, side in zip(self.rows, self.sides, strict=True) if side in names)
 
 
 def train(
@@ -83,20 +82,54 @@ def train(
     for line in leaks.lines():
         logger.info("Leak report: %s", line)
 
-    backbone = build_backbone(settings.backbone_weights, size=dataset.settings.size, seed=settings.seed)
-    logger.info("Backbone weights: %s (%s)", backbone.weights, backbone.origin)
-    data = _load(dataset, rows, assignment, backbone, progress=progress)
+    data = TrainingData(dataset, rows, np.array([assignment[row.video] for row in rows]))
+    logger.info("Clips: %s", ", ".join(f"{len(data.on(name))} {name}" for name in SPLIT_NAMES))
+    with training_devices(settings):
+        backbone = _start(settings, dataset)
+        logger.info("Backbone weights: %s (%s); devices: %s", backbone.weights, backbone.origin, devices_in_words())
+        if settings.mode == "cached":
+            network = _train_head(run, data, backbone, settings, progress=progress)
+        else:
+            own = FinetuneData(dataset, data.on("train"), data.on("validation"))
+            network = finetune(own, backbone, settings=settings, run=run, identity=identity, progress=progress)
+    detector = _finish(run, network, backbone, data, settings, progress=progress)
+    mark_finished(run, identity, rows, backbone, leaks, seconds=time.monotonic() - started)
+    return detector
+
+
+def _start(settings: TrainingSettings, dataset: FaceDataset) -> Backbone:
+    """The backbone that training starts from."""
+    size = dataset.settings.size
+    if settings.init_from is None:
+        return build_backbone(settings.backbone_weights, size=size, seed=settings.seed)
+    network, known = load_network(Path(settings.init_from))
+    if known.extraction.size != size:
+        raise RunError(
+            f"{settings.init_from}: was trained on crops of {known.extraction.size} pixels, "
+            f"{dataset.folder} has {size}. Extract with the same size."
+        )
+    origin = f"fine-tuned by the run {known.name}, from {known.backbone_weights}"
+    return Backbone(network.backbone, known.backbone_weights, known.weights_sha256, origin)
+
+
+def _train_head(
+    run: Path, data: TrainingData, backbone: Backbone, settings: TrainingSettings, *, progress: bool
+) -> ClipNetwork:
+    key = backbone_key(backbone.checksum, size=data.dataset.settings.size)
+
+    def side(name: SplitName) -> tuple[Features, Flags]:
+        rows = data.on(name)
+        features = clip_features(data.dataset, rows, backbone.model, backbone_key=key, progress=progress)
+        return features, np.array([row.is_fake for row in rows])
+
     head = fit_head(
-        *data.side("train"),
-        validation=data.side("validation"),
+        *side("train"),
+        validation=side("validation"),
         settings=settings,
         history_file=run / "history.csv",
         progress=progress,
     )
-    network = compose(backbone.model, head, frames=rows[0].frames, size=dataset.settings.size)
-    detector = _finish(run, network, backbone, data)
-    mark_finished(run, identity, rows, backbone, leaks, seconds=time.monotonic() - started)
-    return detector
+    return compose(backbone.model, head, frames=data.rows[0].frames, size=data.dataset.settings.size)
 
 
 def _check_length(model: str, row: ClipRow) -> None:
@@ -113,40 +146,42 @@ def _assign(rows: Sequence[ClipRow], settings: TrainingSettings, splits_file: Pa
     return extend_split(read_splits(splits_file), rows, settings.split)
 
 
-def _load(
-    dataset: FaceDataset,
-    rows: tuple[ClipRow, ...],
-    assignment: dict[str, SplitName],
+def _finish(
+    run: Path,
+    network: ClipNetwork,
     backbone: Backbone,
+    data: TrainingData,
+    settings: TrainingSettings,
     *,
     progress: bool,
-) -> TrainingData:
-    key = backbone_key(backbone.checksum, size=dataset.settings.size)
-    features = clip_features(dataset, rows, backbone.model, backbone_key=key, progress=progress)
-    sides = np.array([assignment[row.video] for row in rows])
-    counts = ", ".join(f"{int(np.sum(sides == name))} {name}" for name in SPLIT_NAMES)
-    logger.info("Clips: %s", counts)
-    return TrainingData(dataset, rows, sides, np.array([row.is_fake for row in rows]), features)
-
-
-def _finish(run: Path, network: ClipNetwork, backbone: Backbone, data: TrainingData) -> DetectorSettings:
+) -> DetectorSettings:
     """Calibrate on the validation split and write what a detector is made of."""
-    raw, _ = score_features(network, data.features)
-    held, is_fake = data.sides == "validation", data.is_fake
+    write_weights(run, network)
+    checksum = sha256_of(run / "model.weights.h5")
+    # A frozen backbone's features are known by its own weights; one that was trained is known by the whole's.
+    backbone_checksum = backbone.checksum if settings.mode == "cached" else checksum
+    key = backbone_key(backbone_checksum, size=data.dataset.settings.size)
+    # Scoring every training crop of a large set again would take longer than it is worth.
+    rows = data.rows if settings.mode == "cached" else data.on("validation", "test")
+    raw, _ = score_features(
+        network, clip_features(data.dataset, rows, network.backbone, backbone_key=key, progress=progress)
+    )
+    known = set(rows)
+    sides = np.array([side for row, side in zip(data.rows, data.sides, strict=True) if row in known])
+    is_fake, held = np.array([row.is_fake for row in rows]), sides == "validation"
     temperature = fit_temperature(is_fake[held], raw[held])
     probability = calibrated(raw, temperature)
-    write_weights(run, network)
     detector = DetectorSettings(
         name=network.head.name,
         version=dfutils.__version__,
         model=network.head.name,
         extraction=data.dataset.settings,
         backbone_weights=backbone.weights,
-        backbone_checksum=backbone.checksum,
-        weights_sha256=sha256_of(run / "model.weights.h5"),
+        backbone_checksum=backbone_checksum,
+        weights_sha256=checksum,
         temperature=temperature,
         threshold=choose_threshold(is_fake[held], probability[held]),
     )
-    write_predictions(run, data.rows, data.sides, raw, probability)
+    write_predictions(run, rows, sides, raw, probability)
     detector.write(run / "detector.json")
     return detector

@@ -15,10 +15,11 @@ import tensorflow as tf
 
 import dfutils
 from dfutils.errors import RunError
-from dfutils.files import read_json, replacing, write_csv, write_json
+from dfutils.files import read_json, replacing, sha256_of, write_csv, write_json
 from dfutils.records import ClipRow
+from dfutils.settings import DetectorSettings
 from dfutils.training.leaks import LeakReport
-from dfutils.training.model import Backbone, ClipNetwork
+from dfutils.training.model import Backbone, ClipNetwork, build_backbone, build_head, compose
 
 PREDICTION_COLUMNS = ("clip_id", "video", "split", "is_fake", "raw_probability", "fake_probability")
 
@@ -36,6 +37,27 @@ def is_finished(run: Path, identity: Mapping[str, Any]) -> bool:
         return True
     what = "settings" if before["settings"] != identity["settings"] else "data or splits"
     raise RunError(f"{run}: holds a finished run with other {what}. Choose another --out, or delete the folder.")
+
+
+def load_network(run: Path) -> tuple[ClipNetwork, DetectorSettings]:
+    """Load a run's network: weights only, into a model that this package builds, after a checksum.
+
+    Raises:
+        RunError: The folder is incomplete, or its weights are not those it was finished with.
+    """
+    if not (run / "detector.json").is_file():
+        raise RunError(
+            f"{run}: is no finished run folder (no detector.json). Make one with `dfutils train FACES --out RUN`."
+        )
+    settings = DetectorSettings.read(run / "detector.json")
+    weights = run / "model.weights.h5"
+    if not weights.is_file() or sha256_of(weights) != settings.weights_sha256:
+        raise RunError(f"{weights}: is missing or was altered since training. Copy the run folder again, whole.")
+    frames, size = settings.extraction.frames, settings.extraction.size
+    backbone = build_backbone("random", size=size)
+    network = compose(backbone.model, build_head(settings.model, frames=frames), frames=frames, size=size)
+    network.clip_model.load_weights(weights)
+    return network, settings
 
 
 def write_weights(run: Path, network: ClipNetwork) -> None:
@@ -58,7 +80,7 @@ def write_predictions(
     """Write ``predictions.csv``: every clip of the run with its side, raw and calibrated probability."""
     columns = zip(rows, sides, raw_probability, fake_probability, strict=True)
     values = (
-        (row.clip_id, row.video, side, str(row.is_fake).lower(), f"{raw:.7f}", f"{probability:.7f}")
+        (row.clip_id, row.video, side, str(row.is_fake).lower(), f"{raw:.9g}", f"{probability:.9g}")
         for row, side, raw, probability in columns
     )
     write_csv(

@@ -11,6 +11,7 @@ from dfutils.errors import ReportError
 from dfutils.evaluation import plots
 from dfutils.evaluation.metrics import compute_metrics
 from dfutils.evaluation.style import FAKE_COLOR, REAL_COLOR, dark_figures, figure_png
+from dfutils.extraction.motion import MotionTrace
 
 PNG = b"\x89PNG"
 
@@ -167,7 +168,7 @@ def test_a_history_with_nothing_to_draw_is_refused(history):
 
 def test_contact_sheet_takes_pictures_of_any_size_and_colours_titles():
     pictures = [np.full((height, 20, 3), 99, np.uint8) for height in (10, 20, 30)]
-    figure = plots.plot_contact_sheet(pictures, titles=["REAL 0.1", "FAKE 0.9", "?"], columns=2)
+    figure = plots.plot_contact_sheet(pictures, titles=["REAL 0.1", "FAKE 0.9", "$\\wrong{$.mp4"], columns=2)
     assert len(figure.axes) == 4
     assert [to_hex(axes.title.get_color()).upper() for axes in figure.axes[:2]] == [REAL_COLOR, FAKE_COLOR]
 
@@ -176,3 +177,24 @@ def test_contact_sheet_takes_pictures_of_any_size_and_colours_titles():
 def test_contact_sheet_refuses_what_does_not_fit(titles, columns):
     with pytest.raises(ValueError, match=r"^(titles|pictures, columns):"):
         plots.plot_contact_sheet(np.zeros((2, 8, 8, 3), np.uint8), titles=titles, columns=columns)
+
+
+def test_motion_marks_the_chosen_frames_at_their_motion():
+    trace = MotionTrace(times_seconds=[0.0, 0.1, 0.2, 0.3], motion=[0.0, 0.01, 0.03, 0.02], cuts=[])
+    (axes,) = plots.plot_motion(trace, (0.2, 0.3, 0.2), segments=2).axes
+    border, every, chosen = axes.lines
+    assert border.get_xdata()[0] == pytest.approx(0.2)  # the last frame ends at 0.4
+    assert every.get_ydata() == pytest.approx([0, 1, 3, 2])
+    assert (chosen.get_xdata().tolist(), chosen.get_ydata().tolist()) == ([0.2, 0.3], pytest.approx([3, 2]))
+    assert axes.get_title(loc="left") == "2 of 4 frames chosen"
+
+
+def test_a_still_image_has_no_motion_to_draw():
+    with pytest.raises(ValueError, match="no frame"):
+        plots.plot_motion(MotionTrace(), ())
+
+
+def test_a_notebook_shows_photographs_as_jpeg_and_drawings_as_png(history):
+    sheet, drawing = plots.plot_contact_sheet(np.zeros((3, 8, 8, 3), np.uint8)), plots.plot_history(history)
+    assert (sheet._repr_png_(), sheet._repr_jpeg_()[:2]) == (None, b"\xff\xd8")
+    assert (drawing._repr_png_()[:4], drawing._repr_jpeg_()) == (PNG, None)

@@ -17,7 +17,7 @@ from dfutils.evaluation.report import BACKBONE_FACT, ReportContent, worst_mistak
 from dfutils.files import read_json
 
 HOSTILE = 'evil"><img src=//x.example/a onerror=alert(1)>.mp4'
-FIGURES = {"scores", "confusion", "roc", "precision_recall", "reliability", "history"}
+FIGURES = {"scores", "confusion", "confusion_half", "roc", "precision_recall", "reliability", "history"}
 
 
 class Page(HTMLParser):

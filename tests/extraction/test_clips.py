@@ -1,3 +1,5 @@
+import math
+
 import cv2
 import numpy as np
 import pytest
@@ -6,9 +8,10 @@ from dfutils.demo.clips import DemoSettings, faceless_frames, two_people_frames,
 from dfutils.demo.people import random_person
 from dfutils.errors import NoFaceError, TooFewFacesError
 from dfutils.extraction.clips import crop_square, extract_clips, fill_positions, square_around
+from dfutils.extraction.crops import FRAMINGS, framed
 from dfutils.extraction.faces import HaarDetector, build_detector
 from dfutils.extraction.video import iter_frames
-from dfutils.records import Box
+from dfutils.records import Box, Face
 from dfutils.settings import ExtractionSettings
 
 pytestmark = pytest.mark.skipif(not HaarDetector.is_available(), reason="this OpenCV has no Haar cascades")
@@ -122,3 +125,61 @@ def test_crops_can_be_taken_as_they_are(tmp_path):
     (clip,) = extract_clips(tmp_path / "crop.png", settings, None).clips
     assert np.array_equal(clip.pictures[0], picture)
     assert clip.crops[0].face is None
+
+
+@pytest.mark.parametrize(("name", "longer_side", "below"), [("yunet", 56.5, 0.052), ("haar", 50.8, 0.084)])
+def test_a_face_fills_the_same_part_of_the_crop_whoever_found_it(name, longer_side, below):
+    # Eyes at (80, 90) and mouth at (80, 110); boxes as measured on real faces, in shares of their longer side.
+    top = 100 - below * longer_side - longer_side / 2
+    box = Box(80 - 20, top, 80 + 20, top + longer_side)
+    square = square_around(framed(box, FRAMINGS[name]), margin=0, frame_size=(160, 200))
+    assert square.center == pytest.approx((80, 100), abs=1)
+    assert 20 / square.width == pytest.approx(0.446, abs=0.01)
+
+
+class FaceByBrightness:
+    """Finds one face, unless the picture's corner is black; ``sides`` gives its size by the corner's brightness."""
+
+    name, checksum = "test", ""
+
+    def __init__(self, sides):
+        self.sides = sides
+
+    def detect(self, picture):
+        side = self.sides.get(round(picture[0, 0].mean() / 20), 0)
+        return [Face(Box(80 - side / 2, 60 - side / 2, 80 + side / 2, 60 + side / 2), 0.9)] if side else []
+
+
+def lossless(path, levels, *, fps=10, body=None):
+    """Frame k is gray; its left half has the brightness 20 × levels[k], its right half ``body[k]``."""
+    frames = np.full((len(levels), 120, 160, 3), 128, np.uint8)
+    for frame, level, bright in zip(frames, levels, body or [128] * len(levels), strict=True):
+        frame[:, 80:] = bright
+        frame[:20, :20] = 20 * level
+    write_video(path, frames, fps=fps)
+    return path
+
+
+def test_crops_do_not_breathe_with_the_detector(tmp_path):
+    path = lossless(tmp_path / "clip.mp4", [3, 3, 4, 3, 3, 3, 5, 3, 3, 3])
+    detector = FaceByBrightness({3: 60, 4: 75, 5: 50})
+    (clip,) = extract_clips(path, ExtractionSettings(size=96, frames=10), detector).clips
+    assert {crop.square.width for crop in clip.crops} == {60}
+
+
+def test_a_frame_without_a_face_between_two_with_one_gets_an_interpolated_crop(tmp_path):
+    path = lossless(tmp_path / "clip.mp4", [3, 3, 3, 0, 3, 3])
+    (clip,) = extract_clips(path, ExtractionSettings(size=96, frames=6), FaceByBrightness({3: 60})).clips
+    assert [crop.frame_index for crop in clip.crops] == list(range(6))
+    assert [math.isnan(crop.face.score) for crop in clip.crops] == [False, False, False, True, False, False]
+
+
+def test_a_video_of_many_cuts_is_judged_by_its_longest_shot(tmp_path):
+    shots = [8, 8, 25, 8]  # frames; the body's brightness jumps at every cut, and the face changes its size
+    levels = [3 + number for number, length in enumerate(shots) for _ in range(length)]
+    body = [250 * (number % 2) for number, length in enumerate(shots) for _ in range(length)]
+    path = lossless(tmp_path / "cuts.mp4", levels, body=body)
+    settings = ExtractionSettings(size=96, frames=4, min_face_frames=4)
+    (clip,) = extract_clips(path, settings, FaceByBrightness({3: 30, 4: 50, 5: 90, 6: 30})).clips
+    assert [16 <= crop.frame_index < 41 for crop in clip.crops] == [True] * 4
+    assert len({crop.frame_index for crop in clip.crops}) == 4

@@ -13,7 +13,7 @@ import pytest
 
 from dfutils.demo.clips import DemoSettings, faceless_frames, write_video
 from dfutils.errors import DatasetError
-from dfutils.extraction import extract
+from dfutils.extraction import work
 from dfutils.extraction.catalogue import read_catalogue
 from dfutils.extraction.dataset import read_face_dataset
 from dfutils.extraction.extract import extract_dataset
@@ -95,7 +95,7 @@ def test_a_dataset_reads_back_what_was_cut(demo_faces):
 
 def test_a_second_call_does_nothing_anew(demo_labels, demo_faces, tmp_path, monkeypatch):
     faces = shutil.copytree(demo_faces, tmp_path / "faces")
-    monkeypatch.setattr(extract, "extract_clips", lambda *_args, **_kwargs: pytest.fail("extracted again"))
+    monkeypatch.setattr(work, "extract_clips_safely", lambda *_args, **_kwargs: pytest.fail("extracted again"))
     extract_dataset(read_catalogue(demo_labels.parent, demo_labels), faces, settings=SETTINGS, progress=False)
     assert contents(faces) == contents(demo_faces)
 

@@ -114,6 +114,13 @@ def test_a_clip_shorter_than_asked_for_gives_every_frame():
 
 def test_faces_are_looked_for_in_few_frames_only():
     detector = FaceEverywhere()
-    frames = make_frames([100 + k % 5 for k in range(400)])
+    frames = make_frames([100 + k % 5 for k in range(400)])  # 40 seconds
     chosen(frames, detector, frames=10)
-    assert detector.looked <= 20
+    assert detector.looked <= 40 + 10
+
+
+def test_flicker_does_not_make_the_search_for_faces_costly():
+    detector = FaceEverywhere()
+    frames = make_frames([50 + 150 * (k % 2) for k in range(400)], fps=100)  # a supposed cut at every frame of 4 s
+    chosen(frames, detector, frames=2)
+    assert detector.looked <= 4 / 0.2 + 2 + 2

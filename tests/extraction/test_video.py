@@ -4,6 +4,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from hostile_corpus import turn
 
 from dfutils.demo.clips import write_video
 from dfutils.errors import TooLargeError, UnreadableError
@@ -42,16 +43,6 @@ def write_at_times(path, times_ms):
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
-
-
-def turn(path, degrees):
-    """Write a rotation into the display matrix of an MP4's track header, as phones do."""
-    cosine, sine = {90: (0, 1), 180: (-1, 0), 270: (0, -1)}[degrees]
-    content = bytearray(path.read_bytes())
-    start = content.index(b"tkhd") + 4 + 40  # version 0: flags, times, ids, reserved, layer, volume come first
-    for place, value in zip((0, 4, 12, 16), (cosine, sine, -sine, cosine), strict=True):
-        content[start + place : start + place + 4] = (value << 16).to_bytes(4, "big", signed=True)
-    path.write_bytes(content)
 
 
 def test_frames_come_in_order_with_the_streams_times(clip):

@@ -5,7 +5,7 @@ import pytest
 from dfutils.errors import DfutilsError, WeightsError
 from dfutils.training.model import HEADS, build_backbone, build_head, compose, score_features
 
-SIZE, FRAMES = 75, 4
+SIZE, FRAMES = 75, 2
 
 
 @pytest.fixture(scope="module")

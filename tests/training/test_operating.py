@@ -12,6 +12,14 @@ def test_temperature_finds_back_how_overconfident_the_scores_are():
     assert fit_temperature(is_fake, overconfident) == pytest.approx(3, rel=0.1)
 
 
+def test_a_few_separable_clips_do_not_ask_for_boundless_confidence():
+    is_fake = np.array([True] * 4 + [False] * 4)
+    scores = calibrated(np.where(is_fake, 0.6, 0.4), 1.0)
+    probability = calibrated(scores, fit_temperature(is_fake, scores))
+    # Platt's target for a class of four is 5/6.
+    assert probability == pytest.approx(np.where(is_fake, 5 / 6, 1 / 6), abs=0.02)
+
+
 def test_calibration_keeps_the_order_and_the_middle():
     raw = np.array([0.0, 0.1, 0.5, 0.9, 1.0])
     scores = calibrated(raw, 2.0)

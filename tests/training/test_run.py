@@ -48,6 +48,7 @@ def test_every_clip_has_a_raw_and_a_calibrated_probability(demo_run, demo_faces)
     temperature = json.loads((demo_run / "detector.json").read_text())["temperature"]
     for row in rows:
         raw, probability = float(row["raw_probability"]), float(row["fake_probability"])
+        raw = min(max(raw, 1e-6), 1 - 1e-6)
         logit = np.log(raw / (1 - raw)) / temperature
         assert probability == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-3)
 
@@ -129,6 +130,40 @@ def test_clips_of_different_lengths_are_refused(demo_faces):
 
 def as_dict(row):
     return {name: getattr(row, name) for name in row.__slots__}
+
+
+class Epochs:
+    """Stands for a model whose weights are the number of its epoch."""
+
+    stop_training = False
+
+    def __init__(self):
+        self.epoch = -1
+
+    def get_weights(self):
+        return [self.epoch]
+
+
+@pytest.mark.parametrize(
+    ("aucs", "losses", "kept", "epochs"),
+    [
+        pytest.param([0.5, 0.8, 0.7, 0.6], [1, 1, 1, 1], 1, 4, id="best AUC, stopped two epochs later"),
+        pytest.param([1.0, 1.0, 1.0, 1.0], [0.7, 0.5, 0.3, 0.4], 2, 4, id="of equal AUCs the lower loss"),
+        pytest.param([0.9, 0.8, 0.8, 0.8], [0.7, 0.1, 0.1, 0.1], 0, 3, id="a lower loss does not make up for AUC"),
+    ],
+)
+def test_the_best_epoch_is_kept(aucs, losses, kept, epochs):
+    from dfutils.training.fit import BestEpoch
+
+    best, model = BestEpoch(patience=2), Epochs()
+    best.set_model(model)
+    for auc, loss in zip(aucs, losses, strict=True):
+        if model.stop_training:
+            break
+        model.epoch += 1
+        best.on_epoch_end(model.epoch, {"val_auc": auc, "val_loss": loss})
+    assert best.weights == [kept]
+    assert model.epoch + 1 == epochs
 
 
 @pytest.mark.parametrize("model", ["inception_mean", "inception_gru", "inception_lstm_gru"])

@@ -1,0 +1,161 @@
+"""Tables and the figure of ``benchmarks.real_videos``, made from its JSON alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from dfutils.evaluation.style import FAKE_COLOR, LINE_COLOR, figure_png, new_figure, styled
+from dfutils.files import write_bytes, write_text
+
+SYSTEM_TITLES = {
+    "constant": "a constant (share of FAKE in training)",
+    "file_facts": "logistic regression on file facts only (size, frame rate, duration, bit rate)",
+    "logistic_mixed2": "logistic regression on an early block (mixed2)",
+    "logistic_mixed5": "logistic regression on a middle block (mixed5)",
+    "logistic_mixed10": "logistic regression on the last block (mixed10)",
+    "inception_mean": "`inception_mean`: average of frame scores",
+    "inception_gru": "`inception_gru`",
+    "inception_lstm_gru": "`inception_lstm_gru`: the re-made system's head",
+}
+
+
+def write(results: Mapping[str, Any], folder: Path) -> None:
+    """Write ``real_videos.md`` and ``real_videos.png`` into ``folder``."""
+    write_text(folder / "real_videos.md", markdown(results))
+    write_bytes(folder / "real_videos.png", figure_png(plot(results), dpi=110))
+
+
+def markdown(results: Mapping[str, Any]) -> str:
+    """Both tables with what is needed to read them."""
+    parts = (_preamble, _systems_table, _faults_preamble, _faults_table, _costs)
+    return "\n\n".join(part(results) for part in parts) + "\n"
+
+
+@styled
+def plot(results: Mapping[str, Any]) -> Figure:
+    """AUC of every system and difference of every fault, each with its interval."""
+    systems, faults = results["systems"], results["faults"]
+    figure = new_figure(11, 0.42 * max(len(systems), len(faults)) + 1.4)
+    left, right = figure.subplots(1, 2)
+    _draw_intervals(left, {_plain(SYSTEM_TITLES[name]): row["auc"] for name, row in systems.items()}, LINE_COLOR)
+    left.axvline(0.5, color="gray", linestyle="--", linewidth=1)
+    left.set_xlim(0, 1)
+    left.set_xlabel("AUC on new people (0.5 is a coin toss)")
+    differences = {row["title"]: row["difference"]["auc"] for row in faults.values()}
+    _draw_intervals(right, differences, FAKE_COLOR)
+    right.axvline(0, color="gray", linestyle="--", linewidth=1)
+    right.set_xlabel("change of AUC by each fault (0 is none)")
+    return figure
+
+
+def _draw_intervals(axes: Axes, estimates: Mapping[str, Mapping[str, float | None]], color: str) -> None:
+    for place, estimate in enumerate(estimates.values()):
+        value, low, high = (estimate[key] for key in ("value", "low", "high"))
+        if low is not None and high is not None:
+            axes.plot([low, high], [place, place], color=color, linewidth=2)
+        if value is not None:
+            axes.plot([value], [place], "o", color=color)
+    axes.set_yticks(range(len(estimates)), [_wrapped(title) for title in estimates])
+    axes.invert_yaxis()
+
+
+def _preamble(results: Mapping[str, Any]) -> str:
+    return (
+        f"{results['clips']} FaceForensics++ c23 clips ({results['real']} REAL, {results['fake']} FAKE) of "
+        f"{results['groups']} source pairs; {results['folds']}-fold cross-validation by source pair, mean of "
+        f"{results['seeds']} seeds, 95 % intervals over source pairs. "
+        f"Frozen backbone: {results['backbone']['weights']} ({results['backbone']['origin']}). "
+        f"Faces by {results['face_detector']}."
+    )
+
+
+def _systems_table(results: Mapping[str, Any]) -> str:
+    lines = ["| system | AUC | balanced accuracy | log loss | better than chance? |", "|---|---|---|---|---|"]
+    for name, row in results["systems"].items():
+        cells = [SYSTEM_TITLES[name], *(_with_interval(row[key]) for key in ("auc", "balanced_accuracy", "log_loss"))]
+        lines.append(f"| {' | '.join(cells)} | {_against_chance(row['auc'])} |")
+    return "\n".join(lines)
+
+
+def _faults_preamble(results: Mapping[str, Any]) -> str:
+    base = results["systems"][results["fault_model"]]["auc"]
+    return (
+        f"What each fault of the re-made system does to `{results['fault_model']}` (AUC {_with_interval(base)} without "
+        "any), one at a time and all together; differences are paired:"
+    )
+
+
+def _faults_table(results: Mapping[str, Any]) -> str:
+    lines = ["| fault | AUC | change of AUC | change of log loss | what can be said |", "|---|---|---|---|---|"]
+    for row in results["faults"].values():
+        difference = row["difference"]
+        cells = [
+            row["title"],
+            _with_interval(row["measured"]["auc"]),
+            _with_interval(difference["auc"], signed=True),
+            _with_interval(difference["log_loss"], signed=True),
+            _verdict(difference["auc"]),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _costs(results: Mapping[str, Any]) -> str:
+    """What the stages cost, summed by kind."""
+    kinds = {"extract": ("extraction", "videos"), "features": ("features", "images"), "fit": ("fits", "fits")}
+    words = []
+    for kind, (name, unit) in kinds.items():
+        stages = [cost for stage, cost in results["costs"].items() if stage.split()[0] == kind]
+        seconds, amount = sum(cost["seconds"] for cost in stages), sum(cost[unit] for cost in stages)
+        rate = f" ({amount:,} {unit}, {amount / seconds:.2g} a second)" if seconds > 0 else ""
+        words.append(f"{name} {seconds / 60:.0f} min{rate}")
+    machine = results["machine"]
+    total = sum(cost["seconds"] for cost in results["costs"].values()) / 60
+    return f"Cost: {total:.0f} minutes on {machine['cores']} cores ({machine['processor']}): {', '.join(words)}."
+
+
+def _with_interval(estimate: Mapping[str, float | None], *, signed: bool = False) -> str:
+    form = "{:+.2f}" if signed else "{:.2f}"
+    value, low, high = (estimate[key] for key in ("value", "low", "high"))
+    if value is None:
+        return "–"
+    interval = f" ({form.format(low)} to {form.format(high)})" if low is not None and high is not None else ""
+    return form.format(value).replace("-", "−") + interval.replace("-", "−")
+
+
+def _against_chance(auc: Mapping[str, float | None]) -> str:
+    low, high = auc["low"], auc["high"]
+    if low is None or high is None:
+        return "too few clips to say"
+    if low == high == 0.5:
+        return "is chance"
+    if low > 0.5:
+        return "yes"
+    return "worse" if high < 0.5 else "not shown"
+
+
+def _verdict(difference: Mapping[str, float | None]) -> str:
+    low, high = difference["low"], difference["high"]
+    if low is None or high is None:
+        return "too few clips to say"
+    if low <= 0 <= high:
+        return "too uncertain to say"
+    return "looks better than it is" if low > 0 else "worse"
+
+
+def _plain(title: str) -> str:
+    return title.replace("`", "")
+
+
+def _wrapped(title: str) -> str:
+    words, lines = title.split(), [""]
+    for word in words:
+        if len(lines[-1]) + len(word) > 34:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return "\n".join(lines)

@@ -1,0 +1,186 @@
+"""Staging notebooks for Kaggle, pushing them in order, reading their status and fetching their output."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dfutils.errors import PublishError
+from dfutils.publishing.datasets import check_arrived
+from dfutils.publishing.kaggle import Kaggle
+from dfutils.publishing.layout import lay_out
+from dfutils.publishing.rules import NOTEBOOK_FILE, check_notebook
+from dfutils.publishing.templates import read_document, read_template
+
+logger = logging.getLogger(__name__)
+
+COMPARED = ("is_private", "enable_gpu", "enable_tpu", "enable_internet")
+COMPARED_SOURCES = ("dataset_sources", "kernel_sources", "competition_sources", "model_sources")
+_STATUS = re.compile(r'has status "(?:KernelWorkerStatus\.)?(\w+)"')
+_FAILED = {"error", "cancel_requested", "cancel_acknowledged"}
+
+
+@dataclass(frozen=True, slots=True)
+class StagedNotebook:
+    """A notebook that lies ready.
+
+    Attributes:
+        folder: Holds the notebook and ``kernel-metadata.json``.
+        metadata: The content of ``kernel-metadata.json``.
+    """
+
+    folder: Path
+    metadata: dict[str, Any]
+
+
+def stage_notebooks(
+    source: Path, staging: Path, *, metadata: Path, owner: str, public: bool = False
+) -> list[StagedNotebook]:
+    """Lay out each notebook in a folder of its own, in the order in which they feed each other.
+
+    Args:
+        source: A notebook, or a folder of them.
+        staging: Folder to write.
+        metadata: ``kaggle-metadata/``.
+        owner: Name in the address of your Kaggle page.
+        public: Only if you may show to everybody what the notebooks show.
+
+    Raises:
+        PublishError: A notebook or its metadata is missing, or breaks one of Kaggle's rules.
+    """
+    paths = [source] if source.suffix == ".ipynb" else sorted(source.glob("*.ipynb"))
+    if not paths or not all(path.is_file() for path in paths):
+        raise PublishError(f"{source}: holds no notebook. Name a notebook or a folder of them.")
+    staged = []
+    for path in paths:
+        document = read_template(metadata / "notebooks" / path.stem / NOTEBOOK_FILE, owner=owner)
+        document["is_private"] = not public
+        target = staging / path.stem
+        check_notebook(document)
+        lay_out(target, {document["code_file"]: path}, {NOTEBOOK_FILE: document}, source=path, what="notebook")
+        check_notebook(document, target)
+        staged.append(StagedNotebook(target, document))
+    return _in_order(staged)
+
+
+def _in_order(notebooks: list[StagedNotebook]) -> list[StagedNotebook]:
+    """Sources first; what is not staged here has to be on Kaggle already."""
+    left, ordered = list(notebooks), list[StagedNotebook]()
+    while left:
+        waiting = {one.metadata["id"] for one in left}
+        ready = next((one for one in left if not waiting & set(one.metadata["kernel_sources"])), None)
+        if ready is None:
+            raise PublishError(f"kernel_sources: {', '.join(sorted(waiting))} wait for each other. Break the circle.")
+        ordered.append(ready)
+        left.remove(ready)
+    return ordered
+
+
+def push_notebooks(kaggle: Kaggle, notebooks: Sequence[StagedNotebook]) -> list[str]:
+    """Push each notebook once those that feed it have run, and wait for its own run.
+
+    With ``kaggle.wait_seconds`` 0 each is asked once, and only a failure stops.
+
+    Returns:
+        What happened, in lines.
+
+    Raises:
+        PublishError: One was refused, lacks a source, differs from what was pushed, or its run failed.
+    """
+    lines = []
+    for notebook in notebooks:
+        name = notebook.metadata["id"]
+        lines.append(
+            kaggle.send(name, ["kernels", "push", "-p", str(notebook.folder)], success="successfully pushed").strip()
+        )
+        lines.append(_check_kept(kaggle, notebook))
+        lines.append(f"{name}: {wait_for_run(kaggle, name)}")
+    return lines
+
+
+def wait_for_run(kaggle: Kaggle, notebook: str) -> str:
+    """Wait until a notebook's run is complete; its status.
+
+    Raises:
+        PublishError: The run failed, or is not over in time.
+    """
+    status = ""
+
+    def look() -> str | None:
+        nonlocal status
+        answer = kaggle.ask(notebook, "kernels", "status", notebook)
+        found = _STATUS.search(answer.stdout) if answer else None
+        status = found.group(1).lower() if found else "unknown"
+        if status in _FAILED and answer:
+            why = next((line for line in answer.lines if "Failure message" in line), f"status {status}")
+            raise PublishError(
+                f"{notebook}: its run failed ({why}). Read its log with `kaggle kernels logs {notebook}`."
+            )
+        return status if status == "complete" or not kaggle.wait_seconds else None
+
+    return kaggle.wait(
+        look,
+        otherwise=lambda: (
+            f"{notebook}: its run is not over after {kaggle.wait_seconds:.0f} s (status {status}). "
+            f"It goes on; ask later with `kaggle kernels status {notebook}`."
+        ),
+    )
+
+
+def _check_kept(kaggle: Kaggle, notebook: StagedNotebook) -> str:
+    """Pull the notebook again and compare; the client says nothing of a model that could not be attached.
+
+    Raises:
+        PublishError: Kaggle holds another notebook, or other flags or sources.
+    """
+    name, sent = notebook.metadata["id"], notebook.metadata
+    with tempfile.TemporaryDirectory() as folder:
+        answer = kaggle.run("kernels", "pull", name, "-p", folder, "-m")
+        pulled = Path(folder) / NOTEBOOK_FILE
+        if answer.exit_code or not pulled.is_file():
+            return f"{name}: could not be read back ({answer.reason})"
+        kept = read_document(pulled)
+        sources = _cell_sources(notebook.folder / sent["code_file"])
+        same = sources == _cell_sources(Path(folder) / kept["code_file"])
+    differing = [field for field in COMPARED if kept.get(field) != sent[field]]
+    differing += [field for field in COMPARED_SOURCES if set(kept.get(field) or []) != set(sent[field])]
+    if not same or differing:
+        what = ", ".join(differing) or "cells"
+        raise PublishError(
+            f"{name}: Kaggle kept it otherwise than sent ({what}). Look at its page, then push it again."
+        )
+    return f"{name}: {len(sources)} cells, flags and sources read back as sent"
+
+
+def _cell_sources(path: Path) -> list[str]:
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return ["".join(cell["source"]) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
+    return []
+
+
+def fetch_output(kaggle: Kaggle, notebook: str, folder: Path) -> dict[str, int]:
+    """Download a finished notebook's output to ``folder``; the client would keep an error page as the file.
+
+    Returns:
+        Names and sizes of the output's files.
+
+    Raises:
+        PublishError: The run has not finished, or a file is missing or of another size.
+    """
+    wait_for_run(kaggle, notebook)
+    listed = kaggle.files(notebook, "kernels", "files", notebook)
+    if not listed:
+        raise PublishError(f"{notebook}: has no output. Look at its page on Kaggle.")
+    answer = kaggle.run("kernels", "output", notebook, "-p", str(folder), "--force", "--page-size", "200")
+    if answer.exit_code:
+        raise PublishError(f"{notebook}: its output could not be fetched ({answer.reason}). Try again.")
+    there = {name: (folder / name).stat().st_size for name in listed if (folder / name).is_file()}
+    check_arrived(f"{notebook} in {folder}", listed, there)
+    return listed

@@ -1,0 +1,132 @@
+"""Training batches for fine-tuning: half REAL, half fakes, each step decided by its number and the seed alone.
+
+Because a step needs nothing of the steps before it, training can go on at any step after an interruption and see
+exactly what it would have seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from dfutils.errors import SplitError
+from dfutils.extraction.dataset import FaceDataset
+from dfutils.records import ClipRow, Crops
+from dfutils.training.augmentation import augment_clip
+from dfutils.training.blending import landmarks_in_crops, self_blend
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One clip of a batch.
+
+    Attributes:
+        row: Index into the plan's rows.
+        is_fake: The target.
+        blend: Whether the fake is made from this REAL clip.
+        seed: Of everything random about this sample.
+    """
+
+    row: int
+    is_fake: bool
+    blend: bool
+    seed: int
+
+
+class BatchPlan:
+    """Which clips every step sees.
+
+    REAL clips are gone through in random order, epoch after epoch, and so are FAKE ones, so that each step is balanced
+    whatever the data set is. A self-blended fake is made from a REAL clip of the same batch: the pair differs in
+    nothing but the blending.
+    """
+
+    def __init__(self, rows: Sequence[ClipRow], *, batch_size: int, self_blended: float, seed: int) -> None:
+        self._real = np.array([index for index, row in enumerate(rows) if not row.is_fake])
+        self._fake = np.array([index for index, row in enumerate(rows) if row.is_fake])
+        self._batch_size, self._self_blended, self._seed = batch_size, self_blended, seed
+        if not len(self._real) or (not len(self._fake) and self_blended < 1):
+            raise SplitError(
+                f"training split: {len(self._real)} REAL and {len(self._fake)} FAKE clips. Both are needed, "
+                "or REAL ones alone with self_blended=1."
+            )
+
+    @property
+    def steps_per_pass(self) -> int:
+        """Steps that see every REAL clip about once."""
+        return max(1, len(self._real) // max(1, self._batch_size // 2))
+
+    def samples(self, step: int) -> list[Sample]:
+        """The samples of one step, REAL and fakes in turn."""
+        rng = np.random.default_rng([self._seed, step])
+        half = (self._batch_size + 1) // 2
+        real = self._take(self._real, step, half, stream=0)
+        blend = rng.random(half) < self._self_blended
+        fake = np.where(blend, real, self._take(self._fake, step, half, stream=1) if len(self._fake) else real)
+        seeds = rng.integers(0, 2**31, (half, 2))
+        pairs = [
+            (
+                Sample(int(real[k]), False, False, int(seeds[k, 0])),
+                Sample(int(fake[k]), True, bool(blend[k]), int(seeds[k, 1])),
+            )
+            for k in range(half)
+        ]
+        return [sample for pair in pairs for sample in pair][: self._batch_size]
+
+    def _take(self, indices: npt.NDArray[np.int_], step: int, count: int, *, stream: int) -> npt.NDArray[np.int_]:
+        """The next ``count`` of an endless sequence of permutations, found from the step alone."""
+        positions = np.arange(step * count, (step + 1) * count)
+        rounds, places = np.divmod(positions, len(indices))
+        orders = {
+            int(number): np.random.default_rng([self._seed, 1 + stream, int(number)]).permutation(len(indices))
+            for number in np.unique(rounds)
+        }
+        return np.array([indices[orders[int(number)][place]] for number, place in zip(rounds, places, strict=True)])
+
+
+class SampleLoader:
+    """Reads, blends and augments the crops of a sample."""
+
+    def __init__(self, dataset: FaceDataset, rows: Sequence[ClipRow], *, frames: int, augment: bool) -> None:
+        self._dataset, self._rows, self._frames, self._augment = dataset, rows, frames, augment
+        by_clip: dict[str, list[dict[str, str]]] = {}
+        for row in dataset.frame_rows:
+            by_clip.setdefault(row["clip_id"], []).append(row)
+        size = dataset.settings.size
+        self._landmarks = [landmarks_in_crops(by_clip[row.clip_id], size=size) for row in rows]
+
+    def load(self, sample: Sample) -> Crops:
+        """``(frames, size, size, 3)`` uint8."""
+        rng = np.random.default_rng(sample.seed)
+        row = self._rows[sample.row]
+        chosen = (
+            np.sort(rng.permutation(row.frames)[: self._frames]) if self._frames < row.frames else np.arange(row.frames)
+        )
+        clip = self._dataset.load_frames(row, chosen.tolist())
+        if sample.blend:
+            clip, _ = self_blend(clip, landmarks=self._landmarks[sample.row][chosen], rng=rng)
+        return augment_clip(clip, rng=rng) if self._augment else clip
+
+
+def training_batches(
+    plan: BatchPlan, loader: SampleLoader, *, start: int, stop: int, frames: int, size: int
+) -> tf.data.Dataset:
+    """Batches of the steps ``start`` to ``stop``: crops ``(B, frames, size, size, 3)`` uint8 and targets ``(B, 1)``."""
+
+    def load(step: np.int64) -> tuple[Crops, npt.NDArray[np.float32]]:
+        samples = plan.samples(int(step))
+        crops = np.stack([loader.load(sample) for sample in samples])
+        return crops, np.array([[sample.is_fake] for sample in samples], np.float32)
+
+    def load_in_graph(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        crops, targets = tf.numpy_function(load, [step], (tf.uint8, tf.float32))
+        crops.set_shape((None, frames, size, size, 3))
+        targets.set_shape((None, 1))
+        return crops, targets
+
+    steps = tf.data.Dataset.range(start, stop)
+    return steps.map(load_in_graph, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)

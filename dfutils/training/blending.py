@@ -1,0 +1,308 @@
+"""Self-blended clips: forgeries made from REAL faces alone, so that no forger's habits are learnt.
+
+After Shiohara & Yamasaki, "Detecting Deepfakes with Self-Blended Images", CVPR 2022: a face, slightly changed and
+misplaced, is blended into its own picture. Here for clips: what a forger's program does the same way throughout (shape
+of the mask, colours, sharpness) is drawn once a clip, and where it fits badly it may do so differently in each frame.
+Only what is blended in is changed, never the picture around it: else REAL and FAKE would differ all over, and that
+would be learnt in place of the seam. It may be sharpened too, so that it is not always the softer side.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, TypeAlias
+
+import cv2
+import numpy as np
+from pydantic import Field
+
+from dfutils.extraction.dataset import POINTS
+from dfutils.records import Crops, Picture
+from dfutils.settings import Settings
+from dfutils.training.augmentation import (
+    Floats,
+    LevelRange,
+    Probability,
+    ShareRange,
+    blur_clip,
+    color_matrix,
+    mean_color,
+    recolor,
+    require_crops,
+    resize_clip,
+)
+
+Unit: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
+
+MEAN_LANDMARKS = ((0.31, 0.29), (0.7, 0.28), (0.5, 0.515), (0.36, 0.72), (0.66, 0.72))
+"""Where a face crop of margin 0 has its five landmarks, as fractions of its side.
+
+YuNet's mean over 299 REAL crops of the Deepfake Detection Challenge's training set (seen with a border of 25 and 50 %
+added, so that the detector sees a whole head); standard deviation 0.05, and 0.08 for the nose's x.
+"""
+
+EYE_GAP, EYE_TO_MOUTH = 0.387, 0.435
+"""Lengths between the mean landmarks; they tie the size of a face to the side of a crop of margin 0."""
+
+# Half outlines from the forehead to the chin as (across, down) in face units: 1 across is the gap between the eyes,
+# seen from the front; down runs from 0 at the eyes to 1 at the mouth, which puts the brows near -0.35, the chin at 1.6.
+OUTLINES: Mapping[str, tuple[tuple[float, float], ...]] = {
+    "face": ((0, -0.5), (0.45, -0.5), (0.85, -0.36), (1.0, 0.1), (0.97, 0.55), (0.86, 1.0), (0.6, 1.36), (0.3, 1.54)),
+    "inner": ((0, -0.38), (0.5, -0.4), (0.82, -0.2), (0.8, 0.3), (0.68, 0.8), (0.55, 1.15), (0.3, 1.35), (0, 1.4)),
+    "ellipse": tuple((0.93 * math.sin(a), 0.52 - 0.98 * math.cos(a)) for a in np.linspace(0, math.pi, 12).tolist()),
+    "mouth": ((0, 0.45), (0.35, 0.5), (0.68, 0.75), (0.76, 1.05), (0.5, 1.4), (0, 1.56)),
+}
+"""Brows to chin, as in most face swaps; eyes, nose and mouth; rounder; the mouth, as in lip synchronisation."""
+
+MASK_SIDE = 128
+"""Masks are made at most this large and enlarged: they are smooth, and small ones are quick to deform."""
+MARGIN = 0.04
+"""Masks stay this fraction of the crop's sides away from its edges."""
+
+
+class BlendingSettings(Settings):
+    """How self-blended clips are made. Lengths are fractions of the face's size, the side of its crop at margin 0."""
+
+    shift: Unit = 0.03
+    """Most misplacement, across and down."""
+    scale: Unit = 0.05
+    """Most misjudged size."""
+    turn_degrees: float = Field(2.0, ge=0, le=45)
+    """Most misjudged tilt."""
+    deformation: Unit = 0.05
+    """Most that a point of the mask's outline is moved."""
+    softness: ShareRange = (0.015, 0.06)
+    """Standard deviation of the blur that softens the mask's edge."""
+    strengths: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field((0.25, 0.5, 0.75, 1.0, 1.0, 1.0), min_length=1)
+    """Share of the changed face in the middle of the mask; one is drawn per clip."""
+    jitter_probability: Probability = 0.5
+    """Clips whose misfit changes from frame to frame; the others keep theirs."""
+    jitter: float = Field(0.5, ge=0, le=1)
+    """How much of the ranges such a change may span."""
+    brightness: Unit = 0.12
+    """Most change of the brightness, as a factor: what is added to a dark face must be little."""
+    color_cast: Unit = 0.05
+    """Most change of red, green and blue, each by itself, as a factor."""
+    contrast: Unit = 0.12
+    """Most change of the distance from the clip's mean colour."""
+    saturation: Unit = 0.2
+    """Most change of the distance from grey."""
+    hue_degrees: float = Field(4.0, ge=0, le=180)
+    """Most turn round the grey axis."""
+    quality_probability: Probability = 0.75
+    """What is blended in is softer, sharper or of a lower resolution, each as often."""
+    blur_sigma: ShareRange = (0.002, 0.008)
+    """Standard deviation of the softening blur."""
+    sharpening: LevelRange = (0.3, 1.2)
+    """Share of the fine detail that is added again."""
+    resolution: ShareRange = (0.3, 0.8)
+    """Of what is blended in, as a fraction of the clip's."""
+    face_margin: float = Field(0.0, ge=-0.3, le=2.0)
+    """The extraction's face margin, which places the mask where there are no landmarks."""
+
+
+DEFAULT_SETTINGS = BlendingSettings()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Misfit:
+    """Where and how badly the changed face sits; all in -1..1 of what the settings allow.
+
+    Attributes:
+        outline: The mask's shape in face units, see `OUTLINES`; ``(points, 2)``.
+        softness: Of the mask's edge.
+        placement: Shift across, shift down, scale, turn; ``(4,)``.
+        waves: How the outline is bent, across and down, on a coarse grid over the face; ``(5, 5, 2)``.
+    """
+
+    outline: Floats
+    softness: float
+    placement: Floats
+    waves: Floats
+
+
+def self_blend(
+    clip: Crops,
+    *,
+    landmarks: Floats | None,
+    rng: np.random.Generator,
+    settings: BlendingSettings = DEFAULT_SETTINGS,
+) -> tuple[Crops, Floats]:
+    """Forge a REAL clip with its own face.
+
+    Args:
+        clip: ``(T, height, width, 3)`` uint8 RGB, T from 1; it is not written to.
+        landmarks: ``(T, 5, 2)``, x and y in the crops' pixels, as from `landmarks_in_crops`. Where they are None, NaN
+            or no face, the face is taken to sit as it mostly does in a crop (`MEAN_LANDMARKS`).
+        rng: Random stream; the same state gives the same forgery.
+        settings: How bad a forgery it may be.
+
+    Returns:
+        The FAKE clip, equal to ``clip`` to the bit where the mask is 0, and the masks ``(T, height, width)`` float32:
+        the share of the changed face in each pixel, 0 on the outermost pixels.
+
+    Raises:
+        ValueError: ``clip`` or ``landmarks`` has another shape or dtype.
+    """
+    require_crops(clip)
+    frames, height, width = clip.shape[:3]
+    points = _complete(landmarks, frames=frames, size=(width, height), margin=settings.face_margin)
+    misfit = _draw_misfit(rng, settings)
+    strength = float(rng.choice(settings.strengths))
+    jitter = settings.jitter if rng.random() < settings.jitter_probability else 0.0
+    sources = _change_quality(_change_colors(clip, rng, settings), _face_size(points[0]), rng, settings)
+    fakes, masks = np.empty_like(clip), np.empty(clip.shape[:3], np.float32)
+    for index, (frame, source, five) in enumerate(zip(clip, sources, points, strict=True)):
+        own = _vary(misfit, jitter, rng)
+        moved = _misplace(source, five, own.placement, settings)
+        masks[index] = strength * _mask(five, own, size=(width, height), deformation=settings.deformation)
+        fakes[index] = cv2.blendLinear(moved, frame, masks[index], 1 - masks[index])
+    return fakes, masks
+
+
+def landmarks_in_crops(rows: Sequence[Mapping[str, str]], *, size: int) -> Floats:
+    """Landmarks of a clip's crops in the crops' own pixels.
+
+    Args:
+        rows: The clip's rows of ``frames.csv``, where landmarks are in pixels of the frame.
+        size: Side of the crops in pixels.
+
+    Returns:
+        ``(T, 5, 2)`` float32; NaN where the detector gave none.
+    """
+    found = [[[float(row[f"landmark_{point}_{axis}"] or "nan") for axis in "xy"] for point in POINTS] for row in rows]
+    squares = [[float(row[f"crop_{side}"]) for side in ("left", "top", "right")] for row in rows]
+    left, top, right = np.asarray(squares).T[..., None, None]
+    points = np.asarray(found) - np.concatenate([left, top], axis=-1)
+    return (points * size / (right - left)).astype(np.float32)
+
+
+def _complete(landmarks: Floats | None, *, frames: int, size: tuple[int, int], margin: float) -> Floats:
+    mean = ((np.asarray(MEAN_LANDMARKS) - 0.5) / (1 + 2 * margin) + 0.5) * size
+    means = np.tile(mean.astype(np.float32), (frames, 1, 1))
+    if landmarks is None:
+        return means
+    if landmarks.shape != means.shape:
+        raise ValueError(f"landmarks must be {means.shape} for this clip. Received: {landmarks.shape}")
+    usable = np.asarray([_is_face(five, size) for five in landmarks])
+    return np.where(usable[:, None, None], landmarks, means).astype(np.float32)
+
+
+def _is_face(five: Floats, size: tuple[int, int]) -> bool:
+    """Whether five points are finite, in the picture and far enough apart to hang a mask on."""
+    if not np.isfinite(five).all():
+        return False
+    center, (_, down) = five.mean(axis=0), _axes(five)
+    return bool((center > 0).all() and (center < size).all() and np.hypot(*down) > 0.05 * max(size))
+
+
+def _axes(five: Floats) -> tuple[Floats, Floats]:
+    """Pixels of one face unit across and down; a face in profile keeps half its width."""
+    down = five[3:5].mean(axis=0) - five[:2].mean(axis=0)
+    height = max(float(np.hypot(*down)), 1e-6)
+    width = max(float(np.hypot(*(five[1] - five[0]))), 0.5 * height * EYE_GAP / EYE_TO_MOUTH)
+    across = np.asarray([down[1], -down[0]], np.float32) * np.float32(width / height)
+    return across, down
+
+
+def _face_size(five: Floats) -> float:
+    return float(np.hypot(*_axes(five)[1])) / EYE_TO_MOUTH
+
+
+def _draw_misfit(rng: np.random.Generator, settings: BlendingSettings) -> _Misfit:
+    half = np.asarray(OUTLINES[list(OUTLINES)[rng.integers(len(OUTLINES))]])
+    middle = np.asarray([0, half[:, 1].mean()])
+    outline = (_whole_outline(half) - middle) * rng.uniform(0.85, 1.05, 2) + middle
+    return _Misfit(
+        outline=outline.astype(np.float32),
+        softness=rng.uniform(*settings.softness),
+        placement=rng.uniform(-1, 1, 4).astype(np.float32),
+        waves=rng.uniform(-1, 1, (5, 5, 2)).astype(np.float32),
+    )
+
+
+def _vary(misfit: _Misfit, jitter: float, rng: np.random.Generator) -> _Misfit:
+    if not jitter:
+        return misfit
+    placement = np.clip(misfit.placement + jitter * rng.uniform(-1, 1, 4), -1, 1)
+    waves = np.clip(misfit.waves + jitter * rng.uniform(-1, 1, (5, 5, 2)), -1, 1)
+    return _Misfit(misfit.outline, misfit.softness, placement.astype(np.float32), waves.astype(np.float32))
+
+
+def _change_colors(clip: Crops, rng: np.random.Generator, settings: BlendingSettings) -> Crops:
+    # A forger's program matches colours too: small mismatches must be far more frequent than large ones.
+    brightness, contrast, saturation, hue, *channels = rng.uniform(0, 1) * rng.uniform(-1, 1, 7)
+    matrix = color_matrix(
+        brightness=0.0,
+        contrast=1 + contrast * settings.contrast,
+        saturation=1 + saturation * settings.saturation,
+        hue_degrees=hue * settings.hue_degrees,
+        middle=mean_color(clip),
+    )
+    gains = (1 + brightness * settings.brightness) * (1 + settings.color_cast * np.asarray(channels, np.float32))
+    matrix *= gains[:, None].astype(np.float32)
+    return recolor(clip, matrix)
+
+
+def _change_quality(clip: Crops, face_size: float, rng: np.random.Generator, settings: BlendingSettings) -> Crops:
+    if rng.random() >= settings.quality_probability:
+        return clip
+    change = rng.integers(3)
+    if change == 0:
+        return blur_clip(clip, sigma=rng.uniform(*settings.blur_sigma) * face_size)
+    if change == 1:
+        return _sharpen(clip, amount=rng.uniform(*settings.sharpening), sigma=0.005 * face_size)
+    height, width = clip.shape[1:3]
+    factor = rng.uniform(*settings.resolution)
+    small = resize_clip(clip, width=max(8, round(factor * width)), height=max(8, round(factor * height)))
+    return resize_clip(small, width=width, height=height, smooth=bool(rng.random() < 0.5))
+
+
+def _sharpen(clip: Crops, *, amount: float, sigma: float) -> Crops:
+    softer = blur_clip(clip, sigma=sigma)
+    return np.stack([cv2.addWeighted(a, 1 + amount, b, -amount, 0) for a, b in zip(clip, softer, strict=True)])
+
+
+def _misplace(source: Picture, five: Floats, placement: Floats, settings: BlendingSettings) -> Picture:
+    """Shift, scale and turn a picture about the middle of its face."""
+    x, y = (float(value) for value in five.mean(axis=0))
+    matrix = cv2.getRotationMatrix2D((x, y), placement[3] * settings.turn_degrees, 1 + placement[2] * settings.scale)
+    matrix[:, 2] += placement[:2] * settings.shift * _face_size(five)
+    size = source.shape[1::-1]
+    moved = cv2.warpAffine(source, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    return np.asarray(moved, np.uint8)
+
+
+def _whole_outline(half: Floats, between: int = 4) -> Floats:
+    """Mirror half an outline, with points added between its corners so that it can be bent there too."""
+    corners = np.concatenate([half, half[::-1] * (-1, 1), half[:1]])
+    places = np.arange(0, len(corners) - 1, 1 / between)
+    return np.column_stack([np.interp(places, np.arange(len(corners)), axis) for axis in corners.T])
+
+
+def _mask(five: Floats, misfit: _Misfit, *, size: tuple[int, int], deformation: float) -> Floats:
+    """A soft mask, 0..1, ``(height, width)``; its edge is softened inwards, so that it stays within the outline."""
+    small = (min(size[0], MASK_SIDE), min(size[1], MASK_SIDE))
+    factor = np.asarray(small) / size
+    corners = _place_outline(five, misfit, deformation) * factor
+    kept = np.clip(corners, np.multiply(small, MARGIN), np.multiply(small, 1 - MARGIN))
+    hard = np.zeros(small[::-1], np.float32)
+    cv2.fillPoly(hard, [np.rint((kept - 0.5) * 16).astype(np.int32)], 1.0, cv2.LINE_8, shift=4)
+    sigma = max(0.5, misfit.softness * _face_size(five) * float(factor.mean()))
+    soft = cv2.GaussianBlur(hard, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT)
+    inner = np.clip(2 * soft - 1, 0, 1)
+    inner /= max(float(inner.max()), 1e-6)
+    smooth = inner * inner * (3 - 2 * inner)
+    return cv2.resize(smooth, size, interpolation=cv2.INTER_LINEAR)
+
+
+def _place_outline(five: Floats, misfit: _Misfit, deformation: float) -> Floats:
+    """The bent outline in pixels, ``(points, 2)``; it is bent in the face's own frame, and so moves with the face."""
+    outline = misfit.outline
+    # The grid spans -1..1 across and -0.5..1.6 down.
+    across, down = 2 * (outline[:, 0] + 1), 4 * (outline[:, 1] + 0.5) / 2.1
+    bends = cv2.remap(misfit.waves, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0]
+    bent = outline + deformation * bends / (EYE_GAP, EYE_TO_MOUTH)
+    return five[:2].mean(axis=0) + bent @ np.stack(_axes(five))

@@ -1,0 +1,299 @@
+"""End-to-end training of backbone and head, on whatever devices there are, resumable at any step."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from sklearn.metrics import roc_auc_score
+from tqdm import tqdm
+
+from dfutils.errors import RunError
+from dfutils.extraction.dataset import FaceDataset
+from dfutils.records import ClipRow
+from dfutils.settings import FinetuneSettings, TrainingSettings
+from dfutils.training.batches import BatchPlan, SampleLoader, training_batches
+from dfutils.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from dfutils.training.model import Backbone, ClipNetwork, build_head, compose, has_frame_head, score_features
+
+logger = logging.getLogger(__name__)
+
+NORMALISATION_CLIPS = 256
+"""Training clips whose features set the head's standardisation before the first step."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FinetuneData:
+    """What a fine-tuning sees: clips to train on and to validate on."""
+
+    dataset: FaceDataset
+    train: tuple[ClipRow, ...]
+    validation: tuple[ClipRow, ...]
+
+
+class ScaledAdamW(keras.optimizers.AdamW):
+    """AdamW with a smaller learning rate for the backbone's variables.
+
+    Args:
+        backbone_paths: `keras.Variable.path` of each of them.
+        backbone_rate: Their learning rate as a fraction of the others'.
+    """
+
+    def __init__(
+        self, *args: Any, backbone_paths: Sequence[str] = (), backbone_rate: float = 1.0, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.backbone_paths, self.backbone_rate = list(backbone_paths), backbone_rate
+        self._slow: frozenset[int] = frozenset()
+
+    def build(self, variables: list[keras.Variable]) -> None:
+        """See Keras; remembers which variables are the backbone's."""
+        paths = set(self.backbone_paths)
+        self._slow = frozenset(index for index, variable in enumerate(variables) if variable.path in paths)
+        super().build(variables)
+
+    def update_step(self, gradient: Any, variable: keras.Variable, learning_rate: Any) -> None:
+        """See Keras: one variable's update, here with its own learning rate."""
+        factor = self.backbone_rate if self._get_variable_index(variable) in self._slow else 1.0
+        super().update_step(gradient, variable, learning_rate * factor)
+
+    def get_config(self) -> dict[str, Any]:
+        """See Keras."""
+        return {
+            **super().get_config(),
+            "backbone_paths": self.backbone_paths,
+            "backbone_rate": self.backbone_rate,
+        }
+
+
+def finetune(
+    data: FinetuneData,
+    backbone: Backbone,
+    *,
+    settings: TrainingSettings,
+    run: Path,
+    identity: dict[str, Any],
+    progress: bool = True,
+) -> ClipNetwork:
+    """Train backbone and head end to end and return the network of the epoch with the best validation AUC.
+
+    Args:
+        data: Rows are clips of one length.
+        backbone: Changed in place.
+        settings: ``settings.finetune`` holds what is special to this mode.
+        run: Gets ``history.csv``, and ``checkpoint.npz`` and ``best.npz`` while training goes on.
+        identity: What a checkpoint must belong to.
+        progress: Show a bar on a terminal.
+
+    Raises:
+        RunError: The time budget is used up: the same command goes on from the checkpoint.
+    """
+    own = settings.finetune
+    frames = own.frames_per_clip or (1 if has_frame_head(settings.model) else data.train[0].frames)
+    frames = min(frames, data.train[0].frames)
+    keras.utils.set_random_seed(settings.seed)
+    plan = BatchPlan(data.train, batch_size=settings.batch_size, self_blended=own.self_blended, seed=settings.seed)
+    steps = own.steps_per_epoch or plan.steps_per_pass
+    network, model = _build(backbone, settings, data, frames=frames, steps=steps * settings.epochs)
+    loader = SampleLoader(data.dataset, data.train, frames=frames, augment=own.augment)
+    trainer = _Trainer(model, network, data, settings=settings, run=run, identity=identity, steps_per_epoch=steps)
+    trainer.resume()
+    size = data.dataset.settings.size
+    while trainer.goes_on:
+        start, stop = trainer.state.step, trainer.end_of_epoch
+        batches = training_batches(plan, loader, start=start, stop=stop, frames=frames, size=size)
+        name = f"epoch {trainer.epoch + 1} of {settings.epochs}"
+        with tqdm(total=stop - start, desc=name, unit="step", disable=None if progress else True) as bar:
+            trainer.run_epoch(batches, stop - start, bar)
+    trainer.restore_best()
+    return network
+
+
+class _Trainer:
+    """The loop's state: progress, checkpoints and the best weights."""
+
+    def __init__(
+        self,
+        model: keras.Model,
+        network: ClipNetwork,
+        data: FinetuneData,
+        *,
+        settings: TrainingSettings,
+        run: Path,
+        identity: dict[str, Any],
+        steps_per_epoch: int,
+    ) -> None:
+        self._model, self._network, self._data = model, network, data
+        self._settings, self._run, self._steps = settings, run, steps_per_epoch
+        self.state = Progress(identity=identity)
+        self._started = self._saved = time.monotonic()
+
+    @property
+    def _variables(self) -> list[keras.Variable]:
+        return [*self._model.variables, *self._model.optimizer.variables]
+
+    @property
+    def epoch(self) -> int:
+        return self.state.step // self._steps
+
+    @property
+    def end_of_epoch(self) -> int:
+        return (self.epoch + 1) * self._steps
+
+    @property
+    def goes_on(self) -> bool:
+        waited = self.epoch - 1 - self.state.best_epoch if self.state.history else 0
+        return self.epoch < self._settings.epochs and waited < self._settings.patience
+
+    def resume(self) -> None:
+        known = load_checkpoint(self._run / "checkpoint.npz", self._variables, identity=self.state.identity)
+        if known is not None:
+            self.state = known
+            logger.info("Going on from step %d (epoch %d)", known.step, self.epoch + 1)
+
+    def run_epoch(self, batches: tf.data.Dataset, count: int, bar: tqdm) -> None:
+        started = time.monotonic()
+        done = self._model.fit(
+            batches,
+            epochs=1,
+            steps_per_epoch=count,
+            shuffle=False,
+            callbacks=[_AfterStep(self._after_step, bar)],
+            verbose=0,
+        )
+        seconds = time.monotonic() - started
+        scores = self._validate()
+        images = count * self._settings.batch_size
+        record = {
+            "epoch": len(self.state.history),
+            **{name: float(values[-1]) for name, values in done.history.items()},
+            **scores,
+            "images_per_second": images / seconds,
+        }
+        self.state.history.append({name: round(value, 5) for name, value in record.items()})
+        logger.info("%s", ", ".join(f"{name} {value:.4g}" for name, value in record.items()))
+        if scores["val_auc"] > self.state.best_auc:
+            self.state.best_auc, self.state.best_epoch = scores["val_auc"], len(self.state.history) - 1
+            save_checkpoint(self._run / "best.npz", self.state, self._model.variables)
+        self._save()
+        _write_history(self._run / "history.csv", self.state.history)
+
+    def restore_best(self) -> None:
+        load_checkpoint(self._run / "best.npz", self._model.variables, identity=self.state.identity)
+
+    def _after_step(self) -> None:
+        self.state.step += 1
+        own = self._settings.finetune
+        at_end = self.state.step % self._steps == 0
+        if not at_end and time.monotonic() - self._saved > 60 * own.checkpoint_minutes:
+            self._save()
+        budget = own.time_budget_hours
+        if budget is not None and time.monotonic() - self._started > 3600 * budget:
+            self._save()
+            raise RunError(f"{self._run}: the time budget of {budget:g} h is used up. Give the same command to go on.")
+
+    def _save(self) -> None:
+        save_checkpoint(self._run / "checkpoint.npz", self.state, self._variables)
+        self._saved = time.monotonic()
+
+    def _validate(self) -> dict[str, float]:
+        rows = self._data.validation
+        features = np.concatenate(
+            [
+                _features(self._network.backbone, self._data.dataset, rows[start : start + 16])
+                for start in range(0, len(rows), 16)
+            ]
+        )
+        probability, _ = score_features(self._network, features)
+        is_fake = np.array([row.is_fake for row in rows])
+        clipped = np.clip(probability, 1e-6, 1 - 1e-6)
+        loss = float(-np.mean(np.log(np.where(is_fake, clipped, 1 - clipped))))
+        accuracy = float(np.mean((probability >= 0.5) == is_fake))
+        return {"val_loss": loss, "val_accuracy": accuracy, "val_auc": float(roc_auc_score(is_fake, probability))}
+
+
+def _build(
+    backbone: Backbone, settings: TrainingSettings, data: FinetuneData, *, frames: int, steps: int
+) -> tuple[ClipNetwork, keras.Model]:
+    own, size = settings.finetune, data.dataset.settings.size
+    head = build_head(settings.model, frames=data.train[0].frames if not has_frame_head(settings.model) else frames)
+    chosen = np.random.default_rng(settings.seed).permutation(len(data.train))[:NORMALISATION_CLIPS]
+    sample = _features(backbone.model, data.dataset, [data.train[index] for index in chosen])
+    head.get_layer("standardise").adapt(sample.reshape(1, -1, sample.shape[-1]))
+    network = compose(backbone.model, head, frames=data.train[0].frames, size=size)
+    _unfreeze(backbone.model, own)
+    model = _training_model(network, frames=frames, size=size)
+    model.compile(
+        optimizer=ScaledAdamW(
+            _schedule(settings.learning_rate, own, steps),
+            weight_decay=settings.weight_decay,
+            global_clipnorm=own.gradient_norm,
+            backbone_paths=[variable.path for variable in backbone.model.variables],
+            backbone_rate=own.backbone_rate,
+        ),
+        loss=keras.losses.BinaryCrossentropy(label_smoothing=2 * own.label_smoothing),
+        metrics=["accuracy", keras.metrics.AUC(name="auc")],
+    )
+    model.optimizer.build(model.trainable_variables)
+    return network, model
+
+
+def _training_model(network: ClipNetwork, *, frames: int, size: int) -> keras.Model:
+    """The clip model with all frames of a batch in one backbone call: `keras.layers.TimeDistributed` makes T copies."""
+    clips = keras.Input((frames, size, size, 3), dtype="uint8")
+    flat = keras.ops.reshape(clips, (-1, size, size, 3))
+    features = keras.ops.reshape(network.backbone(flat), (-1, frames, network.backbone.output.shape[-1]))
+    return keras.Model(clips, network.head(features))
+
+
+def _unfreeze(backbone: keras.Model, own: FinetuneSettings) -> None:
+    inception = next(layer for layer in backbone.layers if isinstance(layer, keras.Model))
+    names = [layer.name for layer in inception.layers]
+    if own.unfreeze != "all" and own.unfreeze not in names:
+        blocks = ", ".join(name for name in names if name.startswith("mixed"))
+        raise RunError(f"unfreeze: there is no block {own.unfreeze!r}. Choose all or one of: {blocks}.")
+    first = 0 if own.unfreeze == "all" else names.index(own.unfreeze)
+    for index, layer in enumerate(inception.layers):
+        is_norm = isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = index >= first and (own.train_batch_norm or not is_norm)
+
+
+def _schedule(rate: float, own: FinetuneSettings, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
+    warmup = math.ceil(own.warmup_fraction * steps)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0 if warmup else rate, max(1, steps - warmup), warmup_target=rate if warmup else None, warmup_steps=warmup
+    )
+
+
+def _features(backbone: keras.Model, dataset: FaceDataset, rows: list[ClipRow] | tuple[ClipRow, ...]) -> np.ndarray:
+    clips = np.stack([dataset.load_clip(row) for row in rows])
+    flat = clips.reshape(-1, *clips.shape[2:])
+    # Not predict_on_batch: under MirroredStrategy it joins the replicas' results along the wrong axis.
+    return backbone.predict(flat, batch_size=32, verbose=0).reshape(*clips.shape[:2], -1)
+
+
+class _AfterStep(keras.callbacks.Callback):
+    def __init__(self, action: Callable[[], None], bar: tqdm) -> None:
+        super().__init__()
+        self._action, self._bar = action, bar
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
+        self._bar.set_postfix({name: f"{value:.3f}" for name, value in (logs or {}).items()}, refresh=False)
+        self._bar.update(1)
+        self._action()
+
+
+def _write_history(path: Path, history: list[dict[str, float]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(history[0]))
+        writer.writeheader()
+        writer.writerows(history)

@@ -1,0 +1,121 @@
+"""The benchmark of real videos runs on six made-up clips, says what is uncertain, and goes on where it stopped."""
+
+import numpy as np
+import pytest
+
+from benchmarks import cross_validation, real_videos, real_videos_tables
+from benchmarks.cross_validation import Scores, measure, measure_difference
+from dfutils.evaluation.estimates import auc_score
+from dfutils.extraction.catalogue import Catalogue, read_catalogue
+
+
+@pytest.fixture(scope="module")
+def six_clips(demo_labels):
+    catalogue = read_catalogue(demo_labels.parent, demo_labels)
+    return Catalogue(catalogue.videos[:6], ())
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory):
+    return real_videos.Options(
+        work=tmp_path_factory.mktemp("work"),
+        models=("inception_mean",),
+        fault_model="inception_mean",
+        faults=("ungrouped", "bgr", "black", "margin", "all"),
+        folds=3,
+        seeds=1,
+        epochs=1,
+        size=96,
+        detector="haar",
+        backbone_weights="random",
+        workers=1,
+    )
+
+
+@pytest.fixture(scope="module")
+def results(six_clips, options):
+    return real_videos.run(six_clips, options)
+
+
+def test_every_system_and_fault_is_measured_with_intervals(results, options):
+    assert (results["clips"], results["real"], results["fake"], results["groups"]) == (6, 3, 3, 3)
+    assert set(results["systems"]) >= {"constant", "file_facts", "logistic_mixed5", "inception_mean"}
+    assert set(results["faults"]) == set(options.faults)
+    for row in results["systems"].values():
+        assert 0 <= row["auc"]["value"] <= 1
+
+
+def test_a_constant_is_at_chance_and_costs_the_entropy_of_the_labels(results):
+    constant = results["systems"]["constant"]
+    assert constant["auc"]["value"] == 0.5
+    assert constant["log_loss"]["value"] == pytest.approx(np.log(2), abs=1e-3)
+
+
+def test_a_second_run_fits_nothing_anew(results, six_clips, options, monkeypatch):
+    monkeypatch.setattr(cross_validation, "_fit_and_score", lambda _task: pytest.fail("fitted again"))
+    again = real_videos.run(six_clips, options)
+    assert again["systems"] == results["systems"]
+    assert again["faults"] == results["faults"]
+
+
+def test_what_each_stage_cost_is_written_down(results):
+    assert results["costs"]["extract motion"]["videos"] == 6
+    assert results["costs"]["features motion"]["images"] == 60
+    assert results["costs"]["features motion"]["images_per_second"] > 0
+
+
+def test_the_tables_say_when_nothing_can_be_said(results, tmp_path):
+    real_videos_tables.write(results, tmp_path)
+    table = (tmp_path / "real_videos.md").read_text()
+    assert "is chance" in table
+    assert "Cost: " in table
+    for row in results["faults"].values():
+        assert row["title"] in table
+    assert "too uncertain to say" in table
+    assert (tmp_path / "real_videos.png").stat().st_size > 10_000
+
+
+GROUPS = np.repeat([f"g{k}" for k in range(20)], 4)
+IS_FAKE = np.tile([True, False], 40)
+
+
+def scores_of(values):
+    probability = np.asarray(values, float)[None]
+    return Scores(probability, probability >= 0.5)
+
+
+def test_measures_agree_with_plain_ones():
+    rng = np.random.default_rng(0)
+    values = np.clip(rng.normal(0.5 + 0.1 * IS_FAKE, 0.2), 0.01, 0.99)
+    row = measure(scores_of(values), IS_FAKE, GROUPS)
+    assert row["auc"]["value"] == pytest.approx(auc_score(IS_FAKE, values), abs=1e-4)
+    called = values >= 0.5
+    balanced = (called[IS_FAKE].mean() + (~called[~IS_FAKE]).mean()) / 2
+    assert row["balanced_accuracy"]["value"] == pytest.approx(balanced, abs=1e-4)
+    truth = np.where(IS_FAKE, values, 1 - values)
+    assert row["log_loss"]["value"] == pytest.approx(-np.log(truth).mean(), abs=1e-4)
+
+
+def test_a_paired_difference_is_tighter_than_two_intervals():
+    rng = np.random.default_rng(1)
+    values = np.clip(rng.normal(0.5 + 0.1 * IS_FAKE, 0.2), 0.01, 0.99)
+    better = np.clip(values + 0.05 * IS_FAKE, 0.01, 0.99)
+    difference = measure_difference(scores_of(better), scores_of(values), IS_FAKE, GROUPS)["auc"]
+    alone = measure(scores_of(values), IS_FAKE, GROUPS)["auc"]
+    assert difference["low"] > 0
+    assert difference["high"] - difference["low"] < 0.5 * (alone["high"] - alone["low"])
+
+
+def test_a_split_by_clip_shares_groups_and_a_grouped_one_does_not(demo_faces):
+    from dfutils.extraction.dataset import read_face_dataset
+
+    rows = read_face_dataset(demo_faces).rows
+    groups = np.array([row.group for row in rows])
+
+    def shared(sides):
+        return set(groups[sides == "train"]) & set(groups[sides == "test"])
+
+    grouped = cross_validation.fold_sides(rows, folds=3, seed=0, grouped=True)
+    alone = cross_validation.fold_sides(rows, folds=3, seed=0, grouped=False)
+    assert not any(shared(sides) for sides in grouped)
+    assert any(shared(sides) for sides in alone)

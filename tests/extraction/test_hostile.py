@@ -1,0 +1,249 @@
+"""No file, however bad, ends the run, is lost, or costs more than its limits."""
+
+import csv
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hostile_corpus import jpeg, make_corpus, png
+
+from dfutils.demo.clips import DemoSettings, faceless_frames, write_video
+from dfutils.errors import MediaError, TooLargeError, UnreadableError
+from dfutils.extraction import isolation
+from dfutils.extraction.catalogue import read_catalogue
+from dfutils.extraction.clips import extract_clips
+from dfutils.extraction.extract import extract_dataset
+from dfutils.extraction.faces import HaarDetector, build_detector
+from dfutils.extraction.images import claimed_size
+from dfutils.extraction.isolation import close_children, extract_clips_safely
+from dfutils.extraction.messages import pack_extraction, unpack_extraction
+from dfutils.extraction.video import iter_frames
+from dfutils.settings import ExtractionSettings, MediaLimits
+
+pytestmark = pytest.mark.skipif(not HaarDetector.is_available(), reason="this OpenCV has no Haar cascades")
+
+SETTINGS = ExtractionSettings(size=64, frames=4, detector="haar")
+
+
+@pytest.fixture(scope="module")
+def corpus(demo_videos, tmp_path_factory):
+    """The corpus, the outcomes that are right for it, and the face dataset that was made of it."""
+    pictures = [frame.picture() for frame in iter_frames(demo_videos[1])]
+    faceless = list(faceless_frames(rng=np.random.default_rng(0), settings=DemoSettings(seconds=1)))
+    source, faces = tmp_path_factory.mktemp("corpus"), tmp_path_factory.mktemp("faces")
+    outcomes = make_corpus(source, pictures, faceless)
+    extract_dataset(read_catalogue(source), faces, settings=SETTINGS, workers=2, progress=False)
+    return source, outcomes, faces
+
+
+def rows(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def outcomes_of(faces):
+    skipped = [(row["video"], row["reason"]) for row in rows(faces / "skipped.csv")]
+    return skipped + [(row["video"], "ok") for row in rows(faces / "manifest.csv")]
+
+
+def test_every_file_of_the_corpus_has_its_reason(corpus):
+    _, expected, faces = corpus
+    assert len(expected) >= 40
+    found = dict(outcomes_of(faces))
+    assert {name: found.get(name) for name in expected if found.get(name) not in expected[name]} == {}
+
+
+def test_manifest_and_skipped_add_up_to_the_catalogue(corpus):
+    source, _, faces = corpus
+    names = sorted(video.name for video in read_catalogue(source).videos)
+    assert sorted(name for name, _ in outcomes_of(faces)) == names
+
+
+def test_reasons_are_told_in_a_sentence_that_names_the_file(corpus):
+    for row in rows(corpus[2] / "skipped.csv"):
+        assert Path(row["video"]).name in row["detail"]
+        assert row["detail"].endswith(".")
+
+
+def test_an_odd_file_gives_the_same_crops_as_its_plain_twin(corpus):
+    _, _, faces = corpus
+    crops = {row["video"]: row["clip_id"] for row in rows(faces / "manifest.csv")}
+    plain = (faces / "real" / crops["real/good.mp4"] / "00.png").read_bytes()
+    for twin in ("real/really-mp4.avi", "real/two\nlines.mp4", "real/concat:a.mp4"):
+        assert (faces / "real" / crops[twin] / "00.png").read_bytes() == plain
+
+
+@pytest.mark.parametrize("name", ["anamorphic.mp4", "turned-90.mp4", "turned-180.mp4", "turned-270.mp4"])
+def test_turned_and_anamorphic_videos_have_their_upright_size(corpus, name):
+    rows_by_video = {row["video"]: row for row in rows(corpus[2] / "manifest.csv")}
+    good, odd = rows_by_video["real/good.mp4"], rows_by_video[f"real/{name}"]
+    assert (odd["width"], odd["height"]) == (good["width"], good["height"])
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".webp"])
+def test_the_size_of_an_image_is_known_before_it_is_decoded(suffix):
+    import cv2
+
+    content = cv2.imencode(suffix, np.zeros((20, 30, 3), np.uint8))[1].tobytes()
+    assert claimed_size(content) == (30, 20)
+    assert claimed_size(content[:11]) is None
+
+
+def test_claims_are_read_from_headers_alone():
+    assert claimed_size(png(16384, 16000)) == (16384, 16000)
+    assert claimed_size(jpeg(16384, 16000)) == (16384, 16000)
+
+
+@pytest.fixture
+def fresh_children():
+    """No child is left from other tests, nor for them."""
+    close_children()
+    yield
+    close_children()
+
+
+@pytest.fixture(scope="module")
+def noisy_video(tmp_path_factory):
+    """Two seconds of noise at 640 × 480: Haar needs seconds for it."""
+    path = tmp_path_factory.mktemp("noise") / "noise.mp4"
+    write_video(path, np.random.default_rng(0).integers(0, 255, (40, 480, 640, 3), np.uint8), fps=4)
+    return path
+
+
+def limited(**limits):
+    return SETTINGS.model_copy(update={"limits": MediaLimits(**limits)})
+
+
+def test_a_child_gives_what_this_process_would(demo_videos):
+    here = extract_clips(demo_videos[0], SETTINGS, build_detector(SETTINGS))
+    there = extract_clips_safely(demo_videos[0], SETTINGS)
+    assert np.array_equal(here.clips[0].pictures, there.clips[0].pictures)
+    assert repr(here.clips[0].crops) == repr(there.clips[0].crops)  # by repr, for scores may be NaN
+    assert (here.info, here.trace) == (there.info, there.trace)
+
+
+def test_one_child_serves_many_files(demo_videos, fresh_children):
+    pids = set()
+    for video in demo_videos[:3]:
+        extract_clips_safely(video, SETTINGS)
+        pids |= {child._process.pid for child in isolation._idle}
+    assert len(pids) == 1
+
+
+def test_a_relative_path_counts_from_where_the_caller_is_and_is_named_as_it_was_given(
+    demo_videos, tmp_path, monkeypatch
+):
+    extract_clips_safely(demo_videos[0], SETTINGS)  # the child that serves the next file was started elsewhere
+    monkeypatch.chdir(tmp_path)
+    Path("a.mp4").write_bytes(b"text")
+    with pytest.raises(UnreadableError, match=r"^a\.mp4: cannot be opened as a video"):
+        extract_clips_safely(Path("a.mp4"), SETTINGS)
+
+
+def test_a_file_that_takes_too_long_is_refused_in_time(noisy_video, fresh_children):
+    started = time.monotonic()
+    with pytest.raises(TooLargeError, match=r"took more than 0\.2 s"):
+        extract_clips_safely(noisy_video, limited(wall_seconds=0.2))
+    assert time.monotonic() - started < 5
+
+
+def test_a_file_that_computes_too_long_is_refused(noisy_video, fresh_children):
+    with pytest.raises(TooLargeError, match="took more than 1 s of computing"):
+        extract_clips_safely(
+            noisy_video, limited(cpu_seconds=1).model_copy(update={"frames": 64, "min_face_frames": 1})
+        )
+
+
+def test_a_file_that_needs_too_much_memory_is_refused(tmp_path, fresh_children):
+    (tmp_path / "large.png").write_bytes(png(12_000, 12_000, rows=bytes(12_001 * 12_000)))
+    settings = limited(memory_megabytes=256).model_copy(update={"max_pixels": 10**9})
+    with pytest.raises(MediaError, match="memory|decoded"):
+        extract_clips_safely(tmp_path / "large.png", settings)
+
+
+def test_too_many_frames_are_refused(demo_videos):
+    with pytest.raises(TooLargeError, match="more than 5 frames"):
+        extract_clips_safely(demo_videos[0], limited(frames=5))
+
+
+def test_a_child_that_is_killed_gets_the_file_once_more(demo_videos, fresh_children, monkeypatch):
+    victims = []
+    ask = isolation._Child.ask
+
+    def kill_the_first(child, request, wall_seconds):
+        if not victims:
+            victims.append(child._process.pid)
+            os.kill(child._process.pid, signal.SIGKILL)
+        return ask(child, request, wall_seconds)
+
+    monkeypatch.setattr(isolation._Child, "ask", kill_the_first)
+    assert len(extract_clips_safely(demo_videos[0], SETTINGS).clips) == 1
+    assert victims
+
+
+def test_a_file_that_kills_every_child_is_refused_and_the_next_one_is_not(demo_videos, fresh_children, monkeypatch):
+    ask = isolation._Child.ask
+
+    def crash(child, request, wall_seconds):
+        os.kill(child._process.pid, signal.SIGSEGV)
+        return ask(child, request, wall_seconds)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(isolation._Child, "ask", crash)
+        with pytest.raises(UnreadableError, match="crashed twice \\(SIGSEGV\\)"):
+            extract_clips_safely(demo_videos[0], SETTINGS)
+    assert len(extract_clips_safely(demo_videos[0], SETTINGS).clips) == 1
+
+
+def test_a_child_ends_with_its_parent(demo_videos, fresh_children):
+    extract_clips_safely(demo_videos[0], SETTINGS)
+    (child,) = isolation._idle
+    child._process.stdin.close()  # what the parent's end does
+    assert child._process.wait(10) == 0
+
+
+def test_a_child_can_write_no_file(tmp_path):
+    import subprocess
+    import sys
+
+    program = (
+        "from pathlib import Path; from dfutils.extraction.child import set_limits;"
+        "from dfutils.settings import MediaLimits; set_limits(MediaLimits());"
+        f"Path({str(tmp_path / 'out')!r}).write_bytes(b'x')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "File too large" in done.stderr
+
+
+def test_an_answer_is_data_and_never_code(demo_videos):
+    parts = pack_extraction(extract_clips(demo_videos[0], SETTINGS, build_detector(SETTINGS)))
+    assert parts[0].startswith(b"{")
+    with pytest.raises(ValueError, match="damaged"):
+        unpack_extraction([b'{"info": {}}', *parts[1:]])
+
+
+def test_a_face_detector_that_cannot_be_had_is_told_as_such(demo_videos, monkeypatch, tmp_path):
+    from dfutils.errors import WeightsError
+
+    monkeypatch.setenv("DFUTILS_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("DFUTILS_KAGGLE_INPUT", str(tmp_path))
+    with pytest.raises(WeightsError, match="not found"):
+        extract_clips_safely(demo_videos[0], ExtractionSettings(detector="yunet"))
+
+
+def test_closing_ends_every_child_at_once(demo_videos, fresh_children):
+    extract_clips_safely(demo_videos[0], SETTINGS)
+    (process,) = [child._process for child in isolation._idle]
+    close_children()
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_a_child_of_another_environment_is_not_used(demo_videos, fresh_children, monkeypatch):
+    extract_clips_safely(demo_videos[0], SETTINGS)
+    (before,) = [child._process for child in isolation._idle]
+    monkeypatch.setenv("DFUTILS_WEIGHTS", "elsewhere")
+    extract_clips_safely(demo_videos[0], SETTINGS)
+    assert before.returncode is not None

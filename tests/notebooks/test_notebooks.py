@@ -1,0 +1,141 @@
+"""The committed notebooks: thin, linked, and with outputs that belong to no machine. nbval runs them."""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "notebooks"
+PATHS = sorted(FOLDER.glob("*.ipynb"))
+NAMES = ["01-extract-motion-faces", "02-publish-dataset", "03-train", "04-evaluate", "05-predict"]
+UNTHIN = (ast.FunctionDef, ast.Lambda, ast.ClassDef, ast.For, ast.While, ast.If, ast.Try, ast.With, ast.comprehension)
+MOST_LINES = 25
+MOST_BYTES = 600_000
+MACHINE = re.compile(r"/(?:home|root|tmp|work|Users|usr|opt|mnt)/|\b[A-Z]:\\\\|0x[0-9a-f]{8}|\x1b\[")
+
+
+@pytest.fixture(params=PATHS, ids=lambda path: path.stem)
+def path(request):
+    return request.param
+
+
+@pytest.fixture
+def notebook(path):
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def tagged(notebook, tag):
+    return [cell for cell in notebook.cells if tag in cell.metadata.get("tags", [])]
+
+
+def prose(notebook):
+    return "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+
+
+def test_there_are_five():
+    assert [path.stem for path in PATHS] == NAMES
+
+
+def test_the_format_is_valid_and_stable(path, notebook):
+    nbformat.validate(notebook)
+    ids = [cell.id for cell in notebook.cells]
+    assert ids == [f"{path.stem[:2]}-{number:02d}" for number in range(1, len(ids) + 1)]
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert all(set(cell.metadata) <= {"tags"} for cell in notebook.cells)
+    assert path.stat().st_size < MOST_BYTES
+
+
+def test_every_code_cell_was_run_in_order_and_shows_something(notebook):
+    cells = code_cells(notebook)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    for cell in cells:
+        shown = [output for output in cell.outputs if output.output_type in ("execute_result", "display_data")]
+        assert shown, cell.source
+        rich = {"text/html", "image/png", "image/jpeg", "text/markdown"}
+        assert all(rich & set(output.data) for output in shown), cell.source
+
+
+def test_no_output_is_an_error_or_a_terminals_chatter(notebook):
+    outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
+    assert {output.output_type for output in outputs} <= {"execute_result", "display_data", "stream"}
+    assert {output.name for output in outputs if output.output_type == "stream"} <= {"stdout"}
+
+
+def test_nothing_names_a_machine(path, notebook):
+    texts = [cell.source for cell in notebook.cells]
+    for cell in code_cells(notebook):
+        for output in cell.outputs:
+            data = output.get("data", {})
+            texts += [output.get("text", ""), *(data[kind] for kind in data if kind.startswith("text/"))]
+    found = [match for text in texts for match in MACHINE.findall(text)]
+    assert not found
+
+
+def test_only_the_package_is_imported_and_nothing_is_programmed(notebook):
+    for cell in code_cells(notebook):
+        for node in ast.walk(ast.parse(cell.source)):
+            assert not isinstance(node, UNTHIN), cell.source
+            assert not isinstance(node, ast.Import), cell.source
+            if isinstance(node, ast.ImportFrom):
+                assert node.module.split(".")[0] == "dfutils", cell.source
+
+
+def test_all_imports_are_in_the_first_cell_which_shows_versions(notebook):
+    first, *others = code_cells(notebook)
+    assert first.source.rstrip().endswith("start_notebook()")
+    assert not any(isinstance(node, ast.ImportFrom) for cell in others for node in ast.walk(ast.parse(cell.source)))
+
+
+def test_one_cell_is_there_to_be_edited(notebook):
+    (cell,) = tagged(notebook, "parameters")
+    assert cell is code_cells(notebook)[1]
+    assert "NotebookFolders(" in cell.source
+
+
+def test_only_the_versions_are_left_out_of_the_comparison(notebook):
+    assert tagged(notebook, "nbval-ignore-output") == code_cells(notebook)[:1]
+    assert "NBVAL" not in json.dumps([cell.source for cell in notebook.cells])
+    assert all(
+        tag in ("parameters", "nbval-ignore-output") for c in notebook.cells for tag in c.metadata.get("tags", [])
+    )
+
+
+def test_cells_fit_on_a_screen(notebook):
+    first, *others = (len(cell.source.splitlines()) for cell in code_cells(notebook))
+    assert first <= MOST_LINES
+    assert max(others) <= 5
+
+
+def test_a_sentence_that_ends_in_a_colon_leads_to_every_code_cell(notebook):
+    for before, cell in zip(notebook.cells, notebook.cells[1:], strict=False):
+        if cell.cell_type == "code":
+            assert before.cell_type == "markdown"
+            assert before.source.rstrip().endswith(":"), before.source
+
+
+def test_it_opens_with_what_to_expect_and_closes_with_what_it_does_not_show(notebook):
+    first, *_, last = notebook.cells
+    assert first.source.startswith("# ")
+    assert all(f"**{word}:**" in first.source for word in ("Data", "Accelerator", "Time"))
+    assert last.cell_type == "markdown"
+    assert all(
+        words in last.source for words in ("What this leaves behind", "**What this does not show:**", "**Next:**")
+    )
+
+
+def test_neighbours_are_linked_and_every_link_resolves(path, notebook):
+    place = NAMES.index(path.stem)
+    first = notebook.cells[0].source
+    for neighbour, arrow in ((place - 1, "[← "), (place + 1, " →]")):
+        if 0 <= neighbour < len(NAMES):
+            assert f"({NAMES[neighbour]}.ipynb)" in first
+            assert arrow in first
+    for target in re.findall(r"\]\(([^)]+)\)", prose(notebook)):
+        assert target.startswith("https://") or (FOLDER / target).is_file(), target

@@ -1,0 +1,71 @@
+"""The stub server, and an environment in which the real client and nothing else talks to it."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+import pytest
+from stub import KEY, KaggleStub
+
+from dfutils.cli import main
+
+FOREIGN = ("KAGGLE_API_TOKEN", "KAGGLE_CONFIG_DIR", "KAGGLE_KERNEL_RUN_TYPE", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
+
+
+@dataclass
+class Outcome:
+    """What a person would see."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def reason(self):
+        """The one line of a failure."""
+        (line,) = (line for line in self.stderr.splitlines() if line.startswith("dfutils publish: "))
+        return line.removeprefix("dfutils publish: ")
+
+
+@pytest.fixture
+def stub(tmp_path, monkeypatch):
+    """Kaggle's servers, empty, and this process signed in to them."""
+    home = tmp_path / "home"
+    home.mkdir()
+    server = KaggleStub()
+    for name in FOREIGN:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in server.environment(home).items():
+        monkeypatch.setenv(name, value)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def publish(stub, tmp_path, capsys):
+    """The command line, in this process; whatever it does, the key is in no output and in no staged file."""
+
+    def call(*arguments):
+        staging = tmp_path / "to send"
+        code = main(["publish", *map(str, arguments), "--staging", str(staging)])
+        outcome = Outcome(code, *capsys.readouterr())
+        assert KEY not in outcome.stdout + outcome.stderr
+        assert "Traceback" not in outcome.stdout + outcome.stderr
+        assert not [path for path in staging.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
+        return outcome
+
+    return call
+
+
+@pytest.fixture
+def run_folder(tmp_path):
+    """What of a run folder matters here: a detector, its weights, and tables that name other people's videos."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    weights = bytes(range(256)) * 8
+    (folder / "model.weights.h5").write_bytes(weights)
+    (folder / "model.keras").write_bytes(b"keras" * 100)
+    (folder / "splits.csv").write_text("video,split\nsomebody.mp4,train\n")
+    detector = {"model": "inception_gru", "weights_sha256": hashlib.sha256(weights).hexdigest()}
+    (folder / "detector.json").write_text(json.dumps(detector))
+    return folder

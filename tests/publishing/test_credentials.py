@@ -1,0 +1,53 @@
+"""Credentials: in no output, in no staged file."""
+
+import pytest
+
+from dfutils.errors import PublishError
+from dfutils.publishing.credentials import check_no_credentials, secrets, without_credentials
+
+KEY, TOKEN = "0123456789abcdef", "KGAT_abcdef0123456789"
+
+
+@pytest.fixture(autouse=True)
+def signed_in(tmp_path, monkeypatch):
+    """A key in the environment, another in kaggle.json, and a token in a file."""
+    home = tmp_path / ".kaggle"
+    home.mkdir()
+    (home / "kaggle.json").write_text('{"username": "some-one", "key": "fedcba9876543210"}')
+    (home / "access_token").write_text("opaque-token-of-a-file\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("KAGGLE_CONFIG_DIR", raising=False)
+    monkeypatch.setenv("KAGGLE_KEY", KEY)
+    monkeypatch.setenv("KAGGLE_API_TOKEN", TOKEN)
+
+
+def test_all_places_that_the_client_looks_at_are_known():
+    assert secrets() == {KEY, TOKEN, "fedcba9876543210", "opaque-token-of-a-file"}
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (f"bad key {KEY}", "bad key ***"),
+        ("bad key fedcba9876543210", "bad key ***"),
+        ("bad token opaque-token-of-a-file", "bad token ***"),
+        ("somebody's KGAT_0000000000", "somebody's ***"),
+        ("Authorization: Basic c29tZS1vbmU6MDEyMw==", "Authorization: ***"),
+        ("PUT https://upload.example/x?upload_id=abc&sig=def failed", "PUT https://upload.example/x?… failed"),
+        ("Is the key right? Look at owner/name.", "Is the key right? Look at owner/name."),
+    ],
+)
+def test_what_is_shown_holds_no_credentials(said, shown):
+    assert without_credentials(said) == shown
+
+
+@pytest.mark.parametrize("content", [f"key = {KEY!r}", "token = 'KGAT_9999999999'"])
+def test_a_staged_notebook_with_a_key_in_it_is_refused(tmp_path, content):
+    folder = tmp_path / "staged"
+    folder.mkdir()
+    (folder / "a.ipynb").write_text("nothing")
+    check_no_credentials(folder)
+    (folder / "b.ipynb").write_text(content)
+    with pytest.raises(PublishError, match=r"b.ipynb: holds a Kaggle key or token") as raised:
+        check_no_credentials(folder)
+    assert KEY not in str(raised.value)

@@ -1,0 +1,192 @@
+"""Datasets sent with the real client to a stub of Kaggle: what arrived is what was staged, or it is an error."""
+
+import json
+
+import pytest
+from stub import CUT, KEY, Holding, files_of
+
+from dfutils.errors import PublishError
+from dfutils.publishing import publish as module
+from dfutils.publishing.datasets import check_arrived, check_not_poorer, push_dataset
+from dfutils.publishing.kaggle import Kaggle
+from dfutils.publishing.rules import DATASET_FILE, check_dataset
+
+ID = "some-one/deepfake-motion-faces"
+
+
+def hold(stub, **files):
+    """A dataset that is on Kaggle already."""
+    stub.datasets[ID] = Holding({}, [{name.replace("__", "/").replace("_", "."): b"old" for name in files}])
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A staged dataset of two files, one in a folder."""
+    folder = tmp_path / "small"
+    (folder / "real" / "a").mkdir(parents=True)
+    (folder / "manifest.csv").write_bytes(b"clip_id\r\na\r\n")
+    (folder / "real" / "a" / "00.png").write_bytes(b"\x89PNG picture")
+    document = {"id": ID, "title": "Deepfake motion faces", "licenses": [{"name": "other"}], "isPrivate": True}
+    (folder / DATASET_FILE).write_text(json.dumps({**document, "keywords": []}))
+    check_dataset({**document, "keywords": []}, folder)
+    return folder
+
+
+def push(folder, **more):
+    return push_dataset(Kaggle(timeout_seconds=60, wait_seconds=20), folder, notes="more clips", **more)
+
+
+def test_a_new_dataset_arrives_byte_by_byte_private_and_with_licence_other(publish, stub, demo_faces, tmp_path):
+    done = publish("dataset", demo_faces, "--push")
+    assert done.exit_code == 0
+    (request,) = stub.called("CreateDataset")
+    assert (request["isPrivate"], request["licenseName"]) == (True, "other")
+    assert (request["ownerSlug"], request["slug"]) == tuple(ID.split("/"))
+    staged = files_of(tmp_path / "to send", but=[DATASET_FILE])
+    assert stub.datasets[ID].versions == [staged]
+    assert len([name for name in staged if name.startswith(("real/", "fake/"))]) > 100
+    assert f"ready, {len(staged)} files of {sum(map(len, staged.values()))} bytes arrived" in done.stdout
+
+
+def test_a_version_replaces_what_was_there_and_is_waited_for(stub, small):
+    hold(stub, manifest_csv=1)
+    stub.fail("GetDataset", None, {"currentVersionNumber": 1})  # the old version is ready while the new one is not
+    lines = push(small)
+    assert stub.datasets[ID].versions[-1] == files_of(small, but=[DATASET_FILE])
+    assert stub.called("CreateDatasetVersion")[0]["body"]["versionNotes"] == "more clips"
+    assert len(stub.called("GetDataset")) == 3
+    assert "is being created" in lines[0]
+
+
+def test_a_version_that_would_lose_files_is_not_sent(stub, small):
+    hold(stub, manifest_csv=1, fake__b__00_png=1)
+    with pytest.raises(PublishError, match=r"would lack 1 of 2 files \(fake/b/00.png\). Nothing was sent"):
+        push(small)
+    assert not stub.called("StartBlobUpload")
+
+
+@pytest.mark.parametrize(
+    ("before", "staged", "lost"),
+    [
+        (["dfutils-0.1.0-py3-none-any.whl"], ["dfutils-0.2.0-py3-none-any.whl"], False),
+        (["av-18.1.0-cp312-cp312-manylinux_2_28_x86_64.whl"], ["dfutils-0.2.0-py3-none-any.whl"], True),
+        (["manifest.csv", "real/a/00.png"], ["manifest.csv", "real/a/01.png"], True),
+        ([], ["manifest.csv"], False),
+    ],
+    ids=["newer wheel", "other wheel", "crop", "nothing yet"],
+)
+def test_only_a_newer_wheel_may_stand_for_another_file(before, staged, lost):
+    names = dict.fromkeys(before, 1), dict.fromkeys(staged, 1)
+    check_not_poorer("it", *names, allowed=True)
+    if lost:
+        with pytest.raises(PublishError, match="--fewer-files"):
+            check_not_poorer("it", *names, allowed=False)
+    else:
+        check_not_poorer("it", *names, allowed=False)
+
+
+TAKEN = {"status": "error", "error": 'The requested title "Deepfake motion faces" is already in use by a dataset.'}
+
+
+@pytest.mark.parametrize(
+    ("method", "answers", "reason"),
+    [
+        ("GetDatasetStatus", [CUT], "could not be asked .*Connection.*Check the network"),
+        ("GetDatasetStatus", [(401, {"code": 401, "message": "no"})], "Authentication required.*kaggle auth login"),
+        ("GetDatasetStatus", [(500, {})], "could not be asked .500"),
+        ("GetDatasetStatus", [None, CUT], "did not take it .*Connection"),
+        ("CreateDataset", [TAKEN], "did not take it .*already in use.*Choose another --title and --slug"),
+        (
+            "CreateDataset",
+            [{"status": "error", "error": "no room"}],
+            r"did not take it \(Dataset creation error: no room",
+        ),
+        ("CreateDataset", [(500, {})], "did not take it .500 Server Error"),
+        ("CreateDataset", [(400, {"code": 400, "message": f"key {KEY} is no good"})], r"key \*\*\* is no good"),
+        ("PUT", [403], "did not take it .Upload unsuccessful: .*lacks that file"),
+        ("GetDatasetStatus", [None, None, {"status": "FAILED"}], "could not process it .status failed"),
+        ("ListDatasetFiles", [{"datasetFiles": []}], "arrived with 0 files, staged were 2; 2 missing"),
+    ],
+    ids=str,
+)
+def test_what_fails_on_the_way_to_a_new_dataset_is_a_failure(stub, small, method, answers, reason):
+    stub.fail(method, *answers)
+    with pytest.raises(PublishError, match=f"^{ID}: .*{reason}") as raised:
+        push(small)
+    assert KEY not in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("arrived", "reason"),
+    [
+        ({"a.csv": 1, "b/c.png": 2}, None),
+        ({"a.csv": 1, "b/c.png": 3}, r"1 of another size \(b/c.png\)"),
+        ({"a.csv": 1}, r"arrived with 1 files, staged were 2; 1 missing \(b/c.png\)"),
+        ({"a.csv": 1, "b/c.png": 2, "b.zip": 9}, r"1 not staged \(b.zip\)"),
+    ],
+    ids=["whole", "another size", "missing", "surplus"],
+)
+def test_only_the_same_names_and_sizes_have_arrived(arrived, reason):
+    staged = {"a.csv": 1, "b/c.png": 2}
+    if reason:
+        with pytest.raises(PublishError, match=reason):
+            check_arrived("it", staged, arrived)
+    else:
+        check_arrived("it", staged, arrived)
+
+
+def test_a_list_that_cannot_be_read_is_a_failure(stub):
+    stub.fail("ListDatasetFiles", {"errorMessage": "not now"})
+    with pytest.raises(PublishError, match="could not be listed .not now"):
+        Kaggle().files(ID, "datasets", "files", ID)
+
+
+def test_a_connection_that_stays_cut_ends_in_a_clear_line(stub, small):
+    stub.fail("CreateDataset", *[CUT] * 20)
+    with pytest.raises(PublishError, match="datasets create: no end after 4 s .*give the same command again"):
+        push_dataset(Kaggle(timeout_seconds=4, wait_seconds=1), small, notes="")
+
+
+def test_what_is_not_ready_in_time_is_no_success(stub, small):
+    stub.fail("GetDatasetStatus", None, None, {"status": "BLOBS_RECEIVED"})
+    with pytest.raises(PublishError, match="not ready after 0 s .status blobs_received.. It was sent"):
+        push_dataset(Kaggle(wait_seconds=0), small, notes="")
+
+
+def test_long_lists_are_read_to_their_end(stub):
+    files = {f"real/{n}.png": b"x" * n for n in range(1, 6)}
+    stub.datasets[ID], stub.page_size = Holding({}, [files]), 2
+    found = Kaggle().files(ID, "datasets", "files", ID)
+    assert found == {name: len(content) for name, content in files.items()}
+    assert len(stub.called("ListDatasetFiles")) == 3
+
+
+def test_a_failure_of_the_command_is_exit_code_1_and_one_line(publish, stub, demo_faces):
+    stub.fail("CreateDataset", TAKEN)
+    done = publish("dataset", demo_faces, "--push", "--json")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "already in use" in done.reason
+
+
+def test_without_push_the_client_is_never_called(publish, stub, demo_faces, monkeypatch):
+    monkeypatch.setattr(module.Kaggle, "run", lambda *_: pytest.fail("called"))
+    done = publish("dataset", demo_faces, "--json", "--version-notes", "it's new")
+    document = json.loads(done.stdout)
+    assert not document["pushed"]
+    assert stub.calls == []
+    commands = {entry["to"]: entry["command"] for entry in document["commands"]}
+    assert commands["make the dataset"].endswith("/to send' --dir-mode zip")
+    assert commands["send a new version"].endswith("""--dir-mode zip -m 'it'"'"'s new'""")
+
+
+@pytest.mark.parametrize("wish", [["--public"], ["--licence", "CC0-1.0"]], ids=str)
+def test_faces_go_public_only_by_somebody_who_says_to_have_the_right(publish, demo_faces, tmp_path, wish):
+    done = publish("dataset", demo_faces, *wish)
+    assert done.exit_code == 1
+    assert "--i-have-the-rights" in done.reason
+    assert not (tmp_path / "to send").exists()
+    assert publish("dataset", demo_faces, *wish, "--i-have-the-rights").exit_code == 0
+    metadata = json.loads((tmp_path / "to send" / DATASET_FILE).read_text())
+    assert metadata["isPrivate"] is (wish != ["--public"])
+    assert metadata["licenses"] == [{"name": "CC0-1.0" if wish[0] == "--licence" else "other"}]

@@ -1,0 +1,188 @@
+"""Notebooks pushed with the real client to a stub of Kaggle, their status, and their output."""
+
+import json
+from pathlib import Path
+
+import pytest
+from stub import CUT, files_of
+
+from dfutils.errors import PublishError
+from dfutils.publishing.kaggle import Kaggle
+from dfutils.publishing.notebooks import fetch_output, push_notebooks, stage_notebooks, wait_for_run
+
+METADATA = Path(__file__).parents[2] / "kaggle-metadata"
+NAME = "some-one/deepfakes-1-extract-motion-faces"
+
+
+def notebook(path, *sources):
+    cells = [
+        {"cell_type": "code", "source": source, "metadata": {}, "execution_count": 1, "outputs": [{"text": "seen"}]}
+        for source in sources
+    ]
+    path.write_text(json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
+    return path
+
+
+@pytest.fixture
+def sources(tmp_path):
+    """Five short notebooks with outputs, called like the real ones."""
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    for place in sorted((METADATA / "notebooks").iterdir()):
+        notebook(folder / f"{place.name}.ipynb", ["import dfutils\n", f"print('{place.name}')"], "2 + 2")
+    return folder
+
+
+@pytest.fixture
+def first(sources, tmp_path):
+    """The first of them, staged."""
+    return stage_notebooks(
+        sources / "01-extract-motion-faces.ipynb", tmp_path / "to send", metadata=METADATA, owner="some-one"
+    )
+
+
+def push(staged, wait_seconds=20):
+    return push_notebooks(Kaggle(timeout_seconds=60, wait_seconds=wait_seconds), staged)
+
+
+def test_pushed_notebooks_arrive_in_order_cell_by_cell_with_their_flags(publish, stub, sources, tmp_path):
+    for surplus in ("04-evaluate", "05-predict"):
+        (sources / f"{surplus}.ipynb").unlink()
+    done = publish("notebooks", sources, "--owner", "some-one", "--push")
+    assert done.exit_code == 0
+    saved = stub.called("SaveKernel")
+    assert [request["slug"].split("-")[2] for request in saved] == ["1", "2", "3"]
+    for request, staged in zip(saved, sorted((tmp_path / "to send").iterdir()), strict=True):
+        content = json.loads((staged / f"{staged.name}.ipynb").read_text())
+        for cell in content["cells"]:
+            cell.update(outputs=[], source="".join(cell["source"]))
+        assert json.loads(request["text"]) == content
+        assert (request["isPrivate"], request["enableInternet"], request["enableTpu"]) == (True, False, False)
+        assert request["enableGpu"] is (staged.name == "03-train")
+        assert request["machineShape"] == ("NvidiaTeslaT4" if staged.name == "03-train" else "None")
+    assert saved[1]["kernelDataSources"] == [NAME]
+    assert saved[2]["datasetDataSources"] == ["some-one/dfutils", "some-one/deepfake-motion-faces"]
+    assert done.stdout.count("2 cells, flags and sources read back as sent") == 3
+    methods = [name for name, _ in stub.calls]
+    assert methods == ["SaveKernel", "GetKernel", "GetKernelSessionStatus"] * 3
+
+
+def test_a_run_is_waited_for(stub):
+    stub.fail("GetKernelSessionStatus", {"status": "QUEUED"}, {"status": "RUNNING"})
+    assert wait_for_run(Kaggle(wait_seconds=20), NAME) == "complete"
+    assert len(stub.called("GetKernelSessionStatus")) == 3
+
+
+def test_without_waiting_a_run_that_goes_on_is_no_failure(stub):
+    stub.run_status = {"status": "RUNNING"}
+    assert wait_for_run(Kaggle(wait_seconds=0), NAME) == "running"
+
+
+def test_a_run_that_is_not_over_in_time_is_a_failure(stub):
+    stub.run_status = {"status": "RUNNING"}
+    with pytest.raises(PublishError, match="not over after 0 s .status running.. It goes on"):
+        wait_for_run(Kaggle(wait_seconds=0.1), NAME)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ({"status": "ERROR", "failureMessage": "out of memory"}, 'its run failed .Failure message: "out of memory"'),
+        ({"status": "CANCEL_ACKNOWLEDGED"}, "its run failed .status cancel_acknowledged"),
+        ((500, {}), "could not be asked .500"),
+    ],
+    ids=str,
+)
+def test_a_run_that_failed_is_a_failure(stub, answer, reason):
+    stub.fail("GetKernelSessionStatus", answer)
+    with pytest.raises(PublishError, match=f"^{NAME}: .*{reason}"):
+        wait_for_run(Kaggle(wait_seconds=20), NAME)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ({"error": "Title is taken"}, "did not take it .Kernel push error: Title is taken"),
+        ((500, {}), "did not take it .500 Server Error"),
+        ((403, {"code": 403, "message": "Permission denied"}), "did not take it .Permission denied"),
+        (CUT, "did not take it .*Connection.*Check the network"),
+        (
+            {"versionNumber": 1, "invalidDatasetSources": ["some-one/dfutils"]},
+            "not valid dataset sources.*some-one/dfutils.*Publish these datasets first",
+        ),
+        (
+            {"versionNumber": 1, "invalidKernelSources": ["some-one/other"]},
+            "not valid kernel sources.*Push these notebooks first",
+        ),
+        (
+            {"versionNumber": 1, "invalidCompetitionSources": ["deepfake-detection-challenge"]},
+            "not valid competition sources.*Accept the competition's rules",
+        ),
+    ],
+    ids=str,
+)
+def test_what_fails_while_pushing_is_a_failure(stub, first, answer, reason):
+    stub.fail("SaveKernel", answer)
+    with pytest.raises(PublishError, match=f"^{NAME}: .*{reason}") as raised:
+        push(first)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_notebook_that_kaggle_kept_otherwise_is_a_failure(stub, first):
+    kept = {"cells": [{"cell_type": "code", "source": "older"}]}
+    metadata = {"ref": NAME, "title": "t", "isPrivate": True, "enableInternet": True}
+    blob = {"source": json.dumps(kept), "language": "python", "kernelType": "notebook", "slug": "s"}
+    stub.fail("GetKernel", {"metadata": metadata, "blob": blob})
+    with pytest.raises(PublishError, match=r"kept it otherwise than sent \(enable_internet, dataset_sources, compet"):
+        push(first)
+
+
+def test_a_failed_push_is_exit_code_1_and_one_line(publish, stub, sources):
+    stub.fail("SaveKernel", {"error": "Title is taken"})
+    done = publish("notebooks", sources / "02-publish-dataset.ipynb", "--push")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "Title is taken" in done.reason
+
+
+def test_the_output_of_a_notebook_is_fetched_whole(stub, tmp_path):
+    stub.outputs = {"faces/manifest.csv": b"clip_id\n", "faces/real/a/00.png": bytes(range(256))}
+    folder = tmp_path / "output"
+    fetch_output(Kaggle(wait_seconds=5), NAME, folder)
+    assert files_of(folder) == stub.outputs
+
+
+def test_an_error_page_in_the_place_of_an_output_is_a_failure(stub, tmp_path, monkeypatch):
+    stub.outputs = {"manifest.csv": b"clip_id\n"}
+    stub.fail("ListKernelSessionOutput", {"files": [{"url": "http://localhost/gone", "fileName": "manifest.csv"}]})
+    with pytest.raises(PublishError, match=r"1 of another size \(manifest.csv\)"):
+        fetch_output(Kaggle(wait_seconds=5), NAME, tmp_path / "output")
+
+
+def test_the_dataset_in_a_notebooks_output_is_staged(publish, stub, demo_faces, tmp_path):
+    stub.outputs = {f"output/faces/{name}": content for name, content in files_of(demo_faces).items()}
+    done = publish("dataset", tmp_path / "fetched", "--fetch", NAME)
+    assert done.exit_code == 0
+    staged = files_of(tmp_path / "to send", but=["dataset-metadata.json"])
+    assert staged.items() <= files_of(demo_faces).items()
+    assert len(staged) > 100
+
+
+def test_notebooks_that_wait_for_each_other_are_refused(sources, tmp_path):
+    metadata = tmp_path / "metadata"
+    for name in ("01-extract-motion-faces", "02-publish-dataset"):
+        text = (METADATA / "notebooks" / name / "kernel-metadata.json").read_text()
+        document = json.loads(text)
+        other = {"01": "deepfakes-2-publish-the-face-dataset", "02": "deepfakes-1-extract-motion-faces"}[name[:2]]
+        document["kernel_sources"] = [f"some-one/{other}"]
+        (metadata / "notebooks" / name).mkdir(parents=True)
+        (metadata / "notebooks" / name / "kernel-metadata.json").write_text(json.dumps(document))
+    for surplus in ("03-train", "04-evaluate", "05-predict"):
+        (sources / f"{surplus}.ipynb").unlink()
+    with pytest.raises(PublishError, match="wait for each other"):
+        stage_notebooks(sources, tmp_path / "to send", metadata=metadata, owner="some-one")
+
+
+def test_a_notebook_without_metadata_is_named(tmp_path):
+    stray = notebook(tmp_path / "06-stray.ipynb", "1")
+    with pytest.raises(PublishError, match=r"06-stray/kernel-metadata.json: cannot be read"):
+        stage_notebooks(stray, tmp_path / "to send", metadata=METADATA, owner="some-one")

@@ -1,0 +1,167 @@
+"""End-to-end training: resumable to the same weights, the same on two replicas, and only where it is allowed."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+
+from dfutils.errors import RunError
+from dfutils.extraction.dataset import read_face_dataset
+from dfutils.files import read_csv
+from dfutils.settings import FinetuneSettings, TrainingSettings
+from dfutils.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from dfutils.training.finetune import ScaledAdamW, _unfreeze
+from dfutils.training.model import build_backbone
+from dfutils.training.run import train
+
+# Only the last block is trained: enough to test everything around it, and quick.
+FINETUNE = {"unfreeze": "mixed10", "steps_per_epoch": 3, "self_blended": 0.5}
+SPLIT = {"test_fraction": 0.34, "validation_fraction": 0.34}
+SETTINGS = TrainingSettings(
+    model="inception_mean",
+    mode="finetune",
+    backbone_weights="random",
+    epochs=2,
+    batch_size=4,
+    finetune=FINETUNE,
+    split=SPLIT,
+)
+
+
+@pytest.fixture(scope="module")
+def finetuned(demo_faces, tmp_path_factory):
+    run = tmp_path_factory.mktemp("finetuned")
+    train(demo_faces, run, settings=SETTINGS, progress=False)
+    return run
+
+
+def probabilities(run):
+    return {row["clip_id"]: float(row["raw_probability"]) for row in read_csv(run / "predictions.csv", ("clip_id",))}
+
+
+def test_a_finetuned_run_is_a_detector_like_any_other(finetuned, demo_videos):
+    from dfutils.prediction.detector import load_detector
+
+    verdict = load_detector(finetuned).predict(demo_videos[0])
+    assert verdict.reason == "ok"
+    history = read_csv(finetuned / "history.csv", ("loss", "val_loss", "val_auc", "images_per_second"))
+    assert len(history) == 2
+
+
+def test_scores_written_by_training_are_those_of_the_saved_weights(finetuned, demo_faces):
+    from dfutils.prediction.detector import load_detector
+
+    dataset = read_face_dataset(demo_faces)
+    written = probabilities(finetuned)
+    rows = [row for row in dataset.rows if row.clip_id in written]
+    scores = load_detector(finetuned).score_dataset(dataset, rows, progress=False)
+    assert [score.raw_probability for score in scores] == pytest.approx(
+        [written[row.clip_id] for row in rows], abs=1e-4
+    )
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(finetuned, demo_faces, tmp_path):
+    run = tmp_path / "run"
+    settings = SETTINGS.model_copy(
+        update={"finetune": SETTINGS.finetune.model_copy(update={"checkpoint_minutes": 1e-6})}
+    )
+    code = (
+        "import sys; from pathlib import Path; from dfutils.settings import TrainingSettings;"
+        "from dfutils.training.run import train;"
+        "settings = TrainingSettings.model_validate_json(sys.argv[3]);"
+        "train(Path(sys.argv[1]), Path(sys.argv[2]), settings=settings, progress=False)"
+    )
+    command = [sys.executable, "-c", code, str(demo_faces), str(run), settings.model_dump_json()]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 240
+        while not (run / "checkpoint.npz").exists():
+            assert process.poll() is None, "finished before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+    with np.load(run / "checkpoint.npz") as kept:
+        assert 1 <= json.loads(str(kept["progress"]))["step"] < 6
+    train(demo_faces, run, settings=settings, progress=False)
+    assert probabilities(run) == pytest.approx(probabilities(finetuned), abs=1e-5)
+
+
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
+    variable = keras.Variable([1.0, 2.0])
+    save_checkpoint(tmp_path / "c.npz", Progress(step=3, identity={"seed": 0}), [variable])
+    variable.assign([0.0, 0.0])
+    with pytest.raises(RunError, match="other settings"):
+        load_checkpoint(tmp_path / "c.npz", [variable], identity={"seed": 1})
+    known = load_checkpoint(tmp_path / "c.npz", [variable], identity={"seed": 0})
+    assert known.step == 3
+    assert keras.ops.convert_to_numpy(variable).tolist() == [1.0, 2.0]
+
+
+def test_training_stops_itself_before_the_time_budget_and_says_how_to_go_on(demo_faces, tmp_path):
+    budget = SETTINGS.finetune.model_copy(update={"time_budget_hours": 1e-9})
+    with pytest.raises(RunError, match="Give the same command to go on"):
+        train(demo_faces, tmp_path / "run", settings=SETTINGS.model_copy(update={"finetune": budget}), progress=False)
+    assert (tmp_path / "run" / "checkpoint.npz").is_file()
+
+
+@pytest.mark.parametrize(("unfreeze", "train_batch_norm"), [("all", False), ("mixed9", False), ("mixed9", True)])
+def test_only_the_blocks_asked_for_are_trained(unfreeze, train_batch_norm):
+    backbone = build_backbone("random", size=75).model
+    _unfreeze(backbone, FinetuneSettings(unfreeze=unfreeze, train_batch_norm=train_batch_norm))
+    inception = next(layer for layer in backbone.layers if isinstance(layer, keras.Model))
+    names = [layer.name for layer in inception.layers]
+    first = 0 if unfreeze == "all" else names.index(unfreeze)
+    for index, layer in enumerate(inception.layers):
+        norm = isinstance(layer, keras.layers.BatchNormalization)
+        assert layer.trainable == (index >= first and (train_batch_norm or not norm)), layer.name
+
+
+def test_an_unknown_block_is_named_with_the_known_ones():
+    backbone = build_backbone("random", size=75).model
+    with pytest.raises(RunError, match=r"mixed11.*mixed10"):
+        _unfreeze(backbone, FinetuneSettings(unfreeze="mixed11"))
+
+
+def test_the_backbone_learns_at_its_own_rate():
+    slow, fast = keras.layers.Dense(1, use_bias=False), keras.layers.Dense(1, use_bias=False)
+    inputs = keras.Input((1,))
+    model = keras.Model(inputs, [slow(inputs), fast(inputs)])
+    slow.set_weights([np.ones((1, 1))])
+    fast.set_weights([np.ones((1, 1))])
+    optimizer = ScaledAdamW(0.1, weight_decay=0.0, backbone_paths=[slow.kernel.path], backbone_rate=0.25)
+    optimizer.build(model.trainable_variables)
+    optimizer.apply([keras.ops.ones((1, 1)), keras.ops.ones((1, 1))])
+    moved = [1 - float(layer.get_weights()[0][0, 0]) for layer in (slow, fast)]
+    assert moved == pytest.approx([0.025, 0.1], rel=1e-3)
+
+
+TWO_REPLICAS = """
+import sys
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from pathlib import Path
+from dfutils.settings import TrainingSettings
+from dfutils.training.run import train
+settings = TrainingSettings.model_validate_json(sys.argv[3])
+train(Path(sys.argv[1]), Path(sys.argv[2]), settings=settings, progress=False)
+"""
+
+
+def test_two_replicas_train_what_one_trains(demo_faces, tmp_path):
+    results = []
+    for strategy in ("none", "mirrored"):
+        own = {**FINETUNE, "strategy": strategy, "augment": False, "self_blended": 0.0}
+        settings = TrainingSettings.model_validate({**SETTINGS.model_dump(), "finetune": own})
+        run = tmp_path / strategy
+        command = [sys.executable, "-c", TWO_REPLICAS, str(demo_faces), str(run), settings.model_dump_json()]
+        subprocess.run(command, check=True, capture_output=True)
+        results.append((probabilities(run), read_csv(run / "history.csv", ("loss", "val_auc"))))
+    (alone, history), (mirrored, mirrored_history) = results
+    assert mirrored == pytest.approx(alone, abs=1e-4)
+    for one, two in zip(history, mirrored_history, strict=True):
+        assert float(two["loss"]) == pytest.approx(float(one["loss"]), abs=1e-4)
