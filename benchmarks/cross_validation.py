@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dfutils.evaluation.bootstrap import bootstrap_over_groups, percentile_interval
-from dfutils.evaluation.estimates import class_weights_by_score, log_losses, ratio, weighted_auc
+from dfutils.evaluation.estimates import class_weights_by_score, log_losses, ratio
 from dfutils.files import replacing
 from dfutils.records import ClipRow, SplitName
 from dfutils.settings import TrainingSettings
@@ -57,10 +57,17 @@ class Task:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
-    """Out-of-fold scores of all clips: calibrated probabilities ``(S, N)`` and calls ``(S, N)``, a row a seed."""
+    """Out-of-fold scores of all clips, a row a seed.
+
+    Attributes:
+        probability: ``(S, N)`` calibrated.
+        called_fake: ``(S, N)`` whether it reached the operating point of its fold.
+        fold: ``(S, N)`` number of the fold in which the clip was tested.
+    """
 
     probability: Floats
     called_fake: Flags
+    fold: npt.NDArray[np.int_]
 
 
 def fold_sides(rows: Sequence[ClipRow], *, folds: int, seed: int, grouped: bool) -> list[npt.NDArray[np.str_]]:
@@ -102,10 +109,12 @@ def cross_validate(
     """
     tasks: list[Task] = []
     places: list[tuple[int, Flags]] = []
+    fold = np.zeros((seeds, len(rows)), int)
     for seed in range(seeds):
-        for sides in fold_sides(rows, folds=folds, seed=seed, grouped=grouped):
+        for number, sides in enumerate(fold_sides(rows, folds=folds, seed=seed, grouped=grouped)):
             tasks.append(tasks_of(seed, sides))
             places.append((seed, sides == "test"))
+            fold[seed, sides == "test"] = number
     probability = np.full((seeds, len(rows)), np.nan)
     called = np.zeros((seeds, len(rows)), bool)
     for number, ((seed, test), (scores, calls)) in enumerate(
@@ -116,7 +125,7 @@ def cross_validate(
     print()
     if np.isnan(probability).any():
         raise AssertionError(f"{name}: a clip was in no test fold")
-    return Scores(probability, called)
+    return Scores(probability, called, fold)
 
 
 def measure(scores: Scores, is_fake: Flags, groups: Sequence[str], *, resamples: int = 2000) -> dict[str, Any]:
@@ -187,21 +196,36 @@ def _fit_logistic(task: Task) -> Callable[[npt.NDArray[np.float32]], Floats]:
 
 def _statistic(scores: Scores, is_fake: Flags) -> Callable[[Floats], Floats]:
     def values(weights: Floats) -> Floats:
-        seeds = [
-            _one_seed(is_fake, probability, called, weights)
-            for probability, called in zip(scores.probability, scores.called_fake, strict=True)
-        ]
-        return np.mean(seeds, axis=0)
+        seeds = zip(scores.probability, scores.called_fake, scores.fold, strict=True)
+        return np.mean([_one_seed(is_fake, *seed, weights) for seed in seeds], axis=0)
 
     return values
 
 
-def _one_seed(is_fake: Flags, probability: Floats, called: Flags, weights: Floats) -> Floats:
-    auc = weighted_auc(*class_weights_by_score(is_fake, probability, weights))
+def _one_seed(
+    is_fake: Flags, probability: Floats, called: Flags, fold: npt.NDArray[np.int_], weights: Floats
+) -> Floats:
+    auc = _auc_within_folds(is_fake, probability, fold, weights)
     found = ratio(weights @ (is_fake & called), weights @ is_fake.astype(float))
     cleared = ratio(weights @ (~is_fake & ~called), weights @ (~is_fake).astype(float))
     losses = weights @ log_losses(is_fake, probability) / weights.sum(axis=1)
     return np.column_stack([auc, (found + cleared) / 2, losses])
+
+
+def _auc_within_folds(is_fake: Flags, probability: Floats, fold: npt.NDArray[np.int_], weights: Floats) -> Floats:
+    """Share of (FAKE, REAL) pairs of one fold in which the FAKE scores higher, over the pairs of all folds.
+
+    Scores of different folds come from different models. Comparing them puts even a constant below 0.5: a fold with
+    many FAKE clips in its test part has few in training.
+    """
+    right, pairs = np.zeros(len(weights)), np.zeros(len(weights))
+    for number in np.unique(fold):
+        inside = fold == number
+        fakes, reals = class_weights_by_score(is_fake[inside], probability[inside], weights[:, inside])
+        reals_below = np.cumsum(reals, axis=1) - reals / 2
+        right += (fakes * reals_below).sum(axis=1)
+        pairs += fakes.sum(axis=1) * reals.sum(axis=1)
+    return ratio(right, pairs)
 
 
 def _estimate(value: float, drawn: Floats) -> dict[str, float | None]:

@@ -68,7 +68,7 @@ def _preamble(results: Mapping[str, Any]) -> str:
     return (
         f"{results['clips']} FaceForensics++ c23 clips ({results['real']} REAL, {results['fake']} FAKE) of "
         f"{results['groups']} source pairs; {results['folds']}-fold cross-validation by source pair, mean of "
-        f"{results['seeds']} seeds, 95 % intervals over source pairs. "
+        f"{results['seeds']} seeds, 95 % intervals over source pairs, AUC within folds. "
         f"Frozen backbone: {results['backbone']['weights']} ({results['backbone']['origin']}). "
         f"Faces by {results['face_detector']}."
     )

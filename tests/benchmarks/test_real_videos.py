@@ -81,7 +81,22 @@ IS_FAKE = np.tile([True, False], 40)
 
 def scores_of(values):
     probability = np.asarray(values, float)[None]
-    return Scores(probability, probability >= 0.5)
+    return Scores(probability, probability >= 0.5, np.zeros(probability.shape, int))
+
+
+def test_a_constant_of_each_fold_is_at_chance_whatever_the_folds_hold():
+    fold = np.arange(80)[None] // 10
+    share = np.array([IS_FAKE[fold[0] != number].mean() for number in range(8)])[fold]
+    skewed = np.arange(80) % 3 == 0
+    scores = Scores(share + 0.01 * fold, share > 1, fold)
+    assert measure(scores, skewed, GROUPS)["auc"]["value"] == 0.5
+
+
+def test_auc_compares_clips_of_one_fold_only():
+    fold = np.array([[0, 0, 1, 1]])
+    is_fake = np.array([True, False, True, False])
+    scores = Scores(np.array([[0.9, 0.8, 0.2, 0.1]]), np.zeros((1, 4), bool), fold)
+    assert measure(scores, is_fake, ["a", "a", "b", "b"])["auc"]["value"] == 1.0
 
 
 def test_measures_agree_with_plain_ones():
