@@ -162,6 +162,7 @@ def test_two_replicas_train_what_one_trains(demo_faces, tmp_path):
         subprocess.run(command, check=True, capture_output=True)
         results.append((probabilities(run), read_csv(run / "history.csv", ("loss", "val_auc"))))
     (alone, history), (mirrored, mirrored_history) = results
-    assert mirrored == pytest.approx(alone, abs=1e-4)
+    # Half batches round differently in the last bits, and Adam turns the sign of a gradient near 0 into a whole step.
+    assert mirrored == pytest.approx(alone, abs=5e-3)
     for one, two in zip(history, mirrored_history, strict=True):
-        assert float(two["loss"]) == pytest.approx(float(one["loss"]), abs=1e-4)
+        assert float(two["loss"]) == pytest.approx(float(one["loss"]), abs=1e-3)
