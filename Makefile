@@ -39,7 +39,7 @@ types: $(READY) ## check types
 	$(BIN)/mypy
 
 unit: $(READY) ## unit tests, doctests and one end-to-end run
-	$(HERMETIC) $(BIN)/python -m pytest
+	$(HERMETIC) $(BIN)/python -m pytest -n 2 --dist loadfile
 
 notebooks-check: $(READY) ## run the committed notebooks and compare every output
 	rm -rf notebooks/output

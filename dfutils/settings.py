@@ -118,7 +118,7 @@ class FinetuneSettings(Settings):
     label_smoothing: float = Field(0.0, ge=0, lt=0.5)
     """Targets become this and 1 minus this."""
     gradient_norm: float = Field(1.0, gt=0)
-    """Gradients are scaled down to at most this global norm."""
+    """Gradients are scaled down to at most this global norm, each replica's own before they are summed."""
     steps_per_epoch: int | None = Field(None, ge=1)
     """Steps between two validations; by default one pass over the REAL training clips."""
     frames_per_clip: int | None = Field(None, ge=1)

@@ -155,14 +155,14 @@ train(Path(sys.argv[1]), Path(sys.argv[2]), settings=settings, progress=False)
 def test_two_replicas_train_what_one_trains(demo_faces, tmp_path):
     results = []
     for strategy in ("none", "mirrored"):
-        own = {**FINETUNE, "strategy": strategy, "augment": False, "self_blended": 0.0}
+        # Keras clips the gradients of each replica before it sums them, so clipping would make a difference.
+        own = {**FINETUNE, "strategy": strategy, "augment": False, "self_blended": 0.0, "gradient_norm": 1e9}
         settings = TrainingSettings.model_validate({**SETTINGS.model_dump(), "finetune": own})
         run = tmp_path / strategy
         command = [sys.executable, "-c", TWO_REPLICAS, str(demo_faces), str(run), settings.model_dump_json()]
         subprocess.run(command, check=True, capture_output=True)
         results.append((probabilities(run), read_csv(run / "history.csv", ("loss", "val_auc"))))
     (alone, history), (mirrored, mirrored_history) = results
-    # Half batches round differently in the last bits, and Adam turns the sign of a gradient near 0 into a whole step.
-    assert mirrored == pytest.approx(alone, abs=5e-3)
+    assert mirrored == pytest.approx(alone, abs=1e-3)
     for one, two in zip(history, mirrored_history, strict=True):
         assert float(two["loss"]) == pytest.approx(float(one["loss"]), abs=1e-3)
