@@ -143,6 +143,10 @@ def _add_finetune(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--unfreeze", help="all, or the first InceptionV3 block to train, such as mixed8")
     group.add_argument("--train-batch-norm", action="store_true", default=None, help="also train batch normalisation")
     group.add_argument("--backbone-rate", type=float, help="the backbone's share of the learning rate")
+    group.add_argument(
+        "--weight-average", type=float, help="momentum of a running average of the weights, which is kept"
+    )
+    group.add_argument("--paired", action="store_true", default=None, help="take FAKE clips from the REAL one's group")
     group.add_argument("--label-smoothing", type=float, help="0 to 0.5")
     group.add_argument("--steps-per-epoch", type=int, help="steps between two validations")
     group.add_argument("--frames-per-clip", type=int, help="random frames of a clip in each step")
@@ -150,7 +154,7 @@ def _add_finetune(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--no-augment", dest="augment", action="store_false", default=None, help="crops as they are")
     group.add_argument("--checkpoint-minutes", type=float, help="minutes between checkpoints")
     group.add_argument("--time-budget-hours", type=float, help="stop cleanly before; the same command goes on")
-    group.add_argument("--precision", choices=["auto", "float32", "mixed_float16"], help="default: auto")
+    group.add_argument("--precision", choices=["auto", "float32", "mixed_float16", "mixed_bfloat16"])
     group.add_argument("--strategy", choices=["auto", "none", "mirrored"], help="default: auto")
 
 

@@ -106,6 +106,11 @@ class Face:
     score: float
     landmarks: tuple[tuple[float, float], ...] = ()
 
+    def moved(self, right: float, down: float) -> Face:
+        """The face in a picture whose origin lies elsewhere."""
+        box = Box(self.box.left + right, self.box.top + down, self.box.right + right, self.box.bottom + down)
+        return Face(box, self.score, tuple((x + right, y + down) for x, y in self.landmarks))
+
 
 @dataclass(frozen=True, slots=True)
 class Video:

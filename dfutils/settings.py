@@ -118,20 +118,25 @@ class FinetuneSettings(Settings):
     label_smoothing: float = Field(0.0, ge=0, lt=0.5)
     """Targets become this and 1 minus this."""
     gradient_norm: float = Field(1.0, gt=0)
-    """Gradients are scaled down to at most this global norm, each replica's own before they are summed."""
+    """Gradients are scaled down to at most this global norm."""
+    weight_average: float = Field(0.0, ge=0, lt=1)
+    """Momentum of a running average of the weights, which is then what is validated and kept; 0 keeps them as they
+    are."""
     steps_per_epoch: int | None = Field(None, ge=1)
     """Steps between two validations; by default one pass over the REAL training clips."""
     frames_per_clip: int | None = Field(None, ge=1)
     """Random frames of each clip in a step; by default 1 for a model with a frame head, else all."""
     self_blended: float = Field(0.0, ge=0, le=1)
     """Share of the fakes that are blended on the fly from REAL training crops (Shiohara & Yamasaki 2022)."""
+    paired: bool = False
+    """Choose each FAKE clip from the group of the REAL one beside it, where the group has one."""
     augment: bool = True
     """Random camera, compression and geometry changes, REAL and FAKE alike."""
     checkpoint_minutes: float = Field(5.0, gt=0)
     """A run that is killed goes on from its last checkpoint."""
     time_budget_hours: float | None = Field(None, gt=0)
     """Stop cleanly before this many hours have passed; the same command goes on."""
-    precision: Literal["auto", "float32", "mixed_float16"] = "auto"
+    precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
     """``auto`` is mixed_float16 where every device is a GPU that is quick at it."""
     strategy: Literal["auto", "none", "mirrored"] = "auto"
     """``auto`` mirrors the model over all GPUs where there are several."""

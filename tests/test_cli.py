@@ -15,7 +15,7 @@ def run(*arguments):
     )
 
 
-@pytest.mark.parametrize("command", ["demo", "extract", "train", "evaluate", "predict"])
+@pytest.mark.parametrize("command", ["demo", "extract", "merge", "train", "evaluate", "predict", "publish"])
 def test_every_command_has_help_with_an_example(command, capsys):
     with pytest.raises(SystemExit) as exited:
         main([command, "--help"])

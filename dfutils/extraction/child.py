@@ -20,7 +20,7 @@ import cv2
 
 from dfutils.errors import DfutilsError, TooLargeError, UnreadableError
 from dfutils.extraction.clips import extract_clips
-from dfutils.extraction.faces import FaceDetector, build_detector
+from dfutils.extraction.faces import FaceDetector, detector_for
 from dfutils.extraction.messages import pack_error, pack_extraction
 from dfutils.settings import ExtractionSettings, MediaLimits
 
@@ -32,7 +32,7 @@ except ImportError:  # Windows has no such limits: there, only the parent's cloc
 LENGTH_BYTES = 8
 MAX_OPEN_FILES = 64
 
-_detectors: dict[str, FaceDetector] = {}
+_detectors: dict[str, FaceDetector | None] = {}
 
 
 def main() -> None:
@@ -104,11 +104,9 @@ def _bound(kind: int, limit: int) -> None:
 
 
 def _detector(settings: ExtractionSettings) -> FaceDetector | None:
-    if settings.crop == "none":
-        return None
-    key = settings.model_dump_json(include={"detector", "min_detection_score", "min_face_fraction"})
+    key = settings.model_dump_json(include={"crop", "detector", "min_detection_score", "min_face_fraction"})
     if key not in _detectors:
-        _detectors[key] = build_detector(settings)
+        _detectors[key] = detector_for(settings)
     return _detectors[key]
 
 

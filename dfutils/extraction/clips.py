@@ -18,7 +18,7 @@ from dfutils.extraction.crops import (
     framed,
     square_around,
 )
-from dfutils.extraction.faces import FaceDetector
+from dfutils.extraction.faces import FaceDetector, find_face_in_crop
 from dfutils.extraction.images import is_image, read_image
 from dfutils.extraction.motion import Candidate, MotionTrace, Watched, find_faces, watch
 from dfutils.extraction.tracks import Look, Track, link_faces
@@ -55,7 +55,7 @@ def extract_clips(
     Args:
         path: A video, or an image, which gives clips with T = 1.
         settings: Saved with a detector and used again in prediction.
-        detector: From `dfutils.extraction.faces.build_detector`; None with ``settings.crop == "none"``.
+        detector: From `dfutils.extraction.faces.build_detector`; may be None with ``settings.crop == "none"``.
         threads: Decoder threads; 0 lets FFmpeg choose.
 
     Raises:
@@ -66,21 +66,22 @@ def extract_clips(
         return _extract_image(path, settings, detector, framing)
     trace = MotionTrace()
     info = probe_video(path, settings)
-    watched = watch(iter_frames(path, threads=threads, max_pixels=settings.max_pixels), info, settings, detector, trace)
+    frames = iter_frames(path, threads=threads, max_pixels=settings.max_pixels)
+    watched = watch(frames, info, settings, detector if settings.crop == "face" else None, trace)
     if not trace.times_seconds:
         raise UnreadableError(
             f"{path}: no frame could be decoded ({info.size_bytes} bytes). "
             "The download may be cut short, or the codec missing; re-encode or skip the file."
         )
     try:
-        places = _place(path, watched, settings, framing, wanted=settings.frames)
+        places = _place(path, watched, settings, detector, framing, wanted=settings.frames)
     except TooFewFacesError:
         # Cut so fast that no shot holds enough of the frames chosen: look at the longest shot alone.
         shot = _main_shot(watched, trace, info)
         if shot is None:
             raise
         watched = watch(iter_frames(path, threads=threads, max_pixels=settings.max_pixels), shot, settings, detector)
-        places = _place(path, watched, settings, framing, wanted=settings.frames)
+        places = _place(path, watched, settings, detector, framing, wanted=settings.frames)
     width, height = watched.candidates[0].frame.size  # upright, while the header's may be turned or wrong
     info = replace(info, width=width, height=height)
     return Extraction(info, _cut(watched.candidates, places, settings, wanted=settings.frames), trace)
@@ -92,21 +93,26 @@ def _extract_image(
     picture = read_image(path, max_pixels=settings.max_pixels)
     height, width = picture.shape[:2]
     candidate = Candidate(Frame(0, 0.0, picture), 0.0, 0.0)
-    if detector is not None:
+    if detector is not None and settings.crop == "face":
         candidate.sightings = find_faces(candidate.frame, settings, detector)
     watched = Watched([candidate], [Look(0.0, 0, candidate.sightings or ())])
-    places = _place(path, watched, settings, framing, wanted=1)
+    places = _place(path, watched, settings, detector, framing, wanted=1)
     info = VideoInfo(width, height, 0.0, 0.0, (0.0,), path.stat().st_size)
     return Extraction(info, _cut(watched.candidates, places, settings, wanted=1), MotionTrace())
 
 
 def _place(
-    path: Path, watched: Watched, settings: ExtractionSettings, framing: Framing, *, wanted: int
+    path: Path,
+    watched: Watched,
+    settings: ExtractionSettings,
+    detector: FaceDetector | None,
+    framing: Framing,
+    *,
+    wanted: int,
 ) -> list[list[_Place]]:
     """Where to cut, a list a track that is long enough, the main person's first."""
     if settings.crop == "none":
-        frames = [candidate.frame for candidate in watched.candidates]
-        return [[_Place(number, None, central_square(*frame.size)) for number, frame in enumerate(frames)]]
+        return [[_as_it_is(number, candidate, detector) for number, candidate in enumerate(watched.candidates)]]
     tracks = link_faces(watched.looks)
     if not tracks:
         raise NoFaceError(f"{path}: no face was found in any frame looked at. Nothing can be said about this file.")
@@ -120,6 +126,17 @@ def _place(
             "Use a longer or clearer video, or lower min_face_frames."
         )
     return long_enough if settings.tracks == "all" else long_enough[:1]
+
+
+def _as_it_is(number: int, candidate: Candidate, detector: FaceDetector | None) -> _Place:
+    """The middle of a picture that is a face crop already; its landmarks are for those who blend faces."""
+    picture = candidate.frame.picture()
+    square = central_square(*candidate.frame.size)
+    whole = square_around(square, margin=0.0, frame_size=candidate.frame.size)
+    left, top = int(whole.left), int(whole.top)
+    part = picture[top : int(whole.bottom), left : int(whole.right)]
+    face = find_face_in_crop(detector, part) if detector else None
+    return _Place(number, face and face.moved(left, top), square)
 
 
 def _follow(track: Track, candidates: Sequence[Candidate], framing: Framing) -> list[_Place]:
@@ -164,7 +181,7 @@ def _cut_one(
     picture: Picture, place: _Place, candidate: Candidate, settings: ExtractionSettings
 ) -> tuple[Picture, FaceCrop]:
     height, width = picture.shape[:2]
-    margin = settings.margin if place.face else 0.0
+    margin = settings.margin if settings.crop == "face" else 0.0
     square = square_around(place.box, margin=margin, frame_size=(width, height))
     frame = candidate.frame
     crop = FaceCrop(frame.index, frame.time_seconds, candidate.motion, place.face, square)

@@ -18,7 +18,7 @@ from dfutils.errors import DatasetError, DfutilsError
 from dfutils.extraction.catalogue import Catalogue
 from dfutils.extraction.crops import FRAMINGS, Framing
 from dfutils.extraction.dataset import append_journal, read_journal, write_tables
-from dfutils.extraction.faces import FaceDetector, build_detector
+from dfutils.extraction.faces import FaceDetector, detector_for
 from dfutils.extraction.shards import WHOLE, Shard, differences
 from dfutils.extraction.work import Job, clip_id, identity, key_of, run
 from dfutils.files import read_json, write_json, writing_error
@@ -134,7 +134,7 @@ def _extract_all(videos: Sequence[Video], job: Job, *, progress: bool) -> list[d
 
 def _prepare_folder(folder: Path, settings: ExtractionSettings, origin: dict[str, Any]) -> ExtractionSettings:
     """Write ``extraction.json``, or check that the one there says the same; returns the settings with the detector."""
-    detector = build_detector(settings) if settings.crop == "face" else None
+    detector = detector_for(settings)
     if detector is not None:
         settings = settings.model_copy(update={"detector": detector.name})
     about = {

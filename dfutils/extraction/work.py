@@ -16,7 +16,7 @@ import joblib
 from dfutils.errors import DfutilsError, MediaError, UnreadableError
 from dfutils.extraction.clips import Extraction, extract_clips
 from dfutils.extraction.dataset import manifest_row, write_clip
-from dfutils.extraction.faces import FaceDetector, build_detector
+from dfutils.extraction.faces import FaceDetector, detector_for
 from dfutils.extraction.isolation import extract_clips_safely
 from dfutils.files import sha256_of
 from dfutils.records import ClipRow, FaceClip, Video, VideoInfo
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 CONNECTION_SECONDS = 20
 
-_detectors: dict[ExtractionSettings, FaceDetector] = {}
+_detectors: dict[ExtractionSettings, FaceDetector | None] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +128,8 @@ def _skipped_row(video: Video, error: MediaError) -> dict[str, str]:
 
 def _detector(settings: ExtractionSettings) -> FaceDetector | None:
     """The detector of this process, loaded once."""
-    if settings.crop == "none":
-        return None
     if settings not in _detectors:
-        _detectors[settings] = build_detector(settings)
+        _detectors[settings] = detector_for(settings)
     return _detectors[settings]
 
 

@@ -42,10 +42,13 @@ class BatchPlan:
 
     REAL clips are gone through in random order, epoch after epoch, and so are FAKE ones, so that each step is balanced
     whatever the data set is. A self-blended fake is made from a REAL clip of the same batch: the pair differs in
-    nothing but the blending.
+    nothing but the blending. With ``paired``, other fakes come from the group of that REAL clip too: the pair shares
+    its source, or its person, whatever groups stand for.
     """
 
-    def __init__(self, rows: Sequence[ClipRow], *, batch_size: int, self_blended: float, seed: int) -> None:
+    def __init__(
+        self, rows: Sequence[ClipRow], *, batch_size: int, self_blended: float, seed: int, paired: bool = False
+    ) -> None:
         self._real = np.array([index for index, row in enumerate(rows) if not row.is_fake])
         self._fake = np.array([index for index, row in enumerate(rows) if row.is_fake])
         self._batch_size, self._self_blended, self._seed = batch_size, self_blended, seed
@@ -54,6 +57,10 @@ class BatchPlan:
                 f"training split: {len(self._real)} REAL and {len(self._fake)} FAKE clips. Both are needed, "
                 "or REAL ones alone with self_blended=1."
             )
+        fakes_of: dict[str, list[int]] = {}
+        for index in self._fake:
+            fakes_of.setdefault(rows[index].group, []).append(int(index))
+        self._partners = {int(index): fakes_of.get(rows[index].group, []) for index in self._real} if paired else {}
 
     @property
     def steps_per_pass(self) -> int:
@@ -66,8 +73,11 @@ class BatchPlan:
         half = (self._batch_size + 1) // 2
         real = self._take(self._real, step, half, stream=0)
         blend = rng.random(half) < self._self_blended
-        fake = np.where(blend, real, self._take(self._fake, step, half, stream=1) if len(self._fake) else real)
+        others = self._take(self._fake, step, half, stream=1) if len(self._fake) else real
         seeds = rng.integers(0, 2**31, (half, 2))
+        if self._partners:
+            others = [self._partner(int(one), int(other), rng) for one, other in zip(real, others, strict=True)]
+        fake = np.where(blend, real, others)
         pairs = [
             (
                 Sample(int(real[k]), False, False, int(seeds[k, 0])),
@@ -76,6 +86,11 @@ class BatchPlan:
             for k in range(half)
         ]
         return [sample for pair in pairs for sample in pair][: self._batch_size]
+
+    def _partner(self, real: int, other: int, rng: np.random.Generator) -> int:
+        """A fake of the same group; ``other`` where the group has none."""
+        known = self._partners[real]
+        return known[rng.integers(len(known))] if known else other
 
     def _take(self, indices: npt.NDArray[np.int_], step: int, count: int, *, stream: int) -> npt.NDArray[np.int_]:
         """The next ``count`` of an endless sequence of permutations, found from the step alone."""

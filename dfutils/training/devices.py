@@ -52,7 +52,7 @@ def _strategy(wanted: Literal["auto", "none", "mirrored"]) -> tf.distribute.Stra
     return tf.distribute.MirroredStrategy([device.name for device in devices])
 
 
-def _precision(wanted: Literal["auto", "float32", "mixed_float16"]) -> str:
+def _precision(wanted: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"]) -> str:
     if wanted != "auto":
         return wanted
     gpus = _physical_gpus()

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import csv
 import logging
-import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from dfutils.settings import FinetuneSettings, TrainingSettings
 from dfutils.training.batches import BatchPlan, SampleLoader, training_batches
 from dfutils.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from dfutils.training.model import Backbone, ClipNetwork, build_head, compose, has_frame_head, score_features
+from dfutils.training.optimizer import ScaledAdamW, build_optimizer
 
 logger = logging.getLogger(__name__)
 
@@ -38,41 +38,6 @@ class FinetuneData:
     dataset: FaceDataset
     train: tuple[ClipRow, ...]
     validation: tuple[ClipRow, ...]
-
-
-class ScaledAdamW(keras.optimizers.AdamW):
-    """AdamW with a smaller learning rate for the backbone's variables.
-
-    Args:
-        backbone_paths: `keras.Variable.path` of each of them.
-        backbone_rate: Their learning rate as a fraction of the others'.
-    """
-
-    def __init__(
-        self, *args: Any, backbone_paths: Sequence[str] = (), backbone_rate: float = 1.0, **kwargs: Any
-    ) -> None:
-        super().__init__(*args, **kwargs)
-        self.backbone_paths, self.backbone_rate = list(backbone_paths), backbone_rate
-        self._slow: frozenset[int] = frozenset()
-
-    def build(self, variables: list[keras.Variable]) -> None:
-        """See Keras; remembers which variables are the backbone's."""
-        paths = set(self.backbone_paths)
-        self._slow = frozenset(index for index, variable in enumerate(variables) if variable.path in paths)
-        super().build(variables)
-
-    def update_step(self, gradient: Any, variable: keras.Variable, learning_rate: Any) -> None:
-        """See Keras: one variable's update, here with its own learning rate."""
-        factor = self.backbone_rate if self._get_variable_index(variable) in self._slow else 1.0
-        super().update_step(gradient, variable, learning_rate * factor)
-
-    def get_config(self) -> dict[str, Any]:
-        """See Keras."""
-        return {
-            **super().get_config(),
-            "backbone_paths": self.backbone_paths,
-            "backbone_rate": self.backbone_rate,
-        }
 
 
 def finetune(
@@ -101,7 +66,13 @@ def finetune(
     frames = own.frames_per_clip or (1 if has_frame_head(settings.model) else data.train[0].frames)
     frames = min(frames, data.train[0].frames)
     keras.utils.set_random_seed(settings.seed)
-    plan = BatchPlan(data.train, batch_size=settings.batch_size, self_blended=own.self_blended, seed=settings.seed)
+    plan = BatchPlan(
+        data.train,
+        batch_size=settings.batch_size,
+        self_blended=own.self_blended,
+        paired=own.paired,
+        seed=settings.seed,
+    )
     steps = own.steps_per_epoch or plan.steps_per_pass
     network, model = _build(backbone, settings, data, frames=frames, steps=steps * settings.epochs)
     loader = SampleLoader(data.dataset, data.train, frames=frames, augment=own.augment)
@@ -142,6 +113,11 @@ class _Trainer:
         return [*self._model.variables, *self._model.optimizer.variables]
 
     @property
+    def _optimizer(self) -> ScaledAdamW:
+        optimizer = self._model.optimizer
+        return getattr(optimizer, "inner_optimizer", optimizer)  # mixed_float16 wraps it for loss scaling
+
+    @property
     def epoch(self) -> int:
         return self.state.step // self._steps
 
@@ -171,7 +147,11 @@ class _Trainer:
             verbose=0,
         )
         seconds = time.monotonic() - started
-        scores = self._validate()
+        with self._optimizer.averaged(self._model.trainable_variables):
+            scores = self._validate()
+            if scores["val_auc"] > self.state.best_auc:
+                self.state.best_auc, self.state.best_epoch = scores["val_auc"], len(self.state.history)
+                save_checkpoint(self._run / "best.npz", self.state, self._model.variables)
         images = count * self._settings.batch_size
         record = {
             "epoch": len(self.state.history),
@@ -181,9 +161,6 @@ class _Trainer:
         }
         self.state.history.append({name: round(value, 5) for name, value in record.items()})
         logger.info("%s", ", ".join(f"{name} {value:.4g}" for name, value in record.items()))
-        if scores["val_auc"] > self.state.best_auc:
-            self.state.best_auc, self.state.best_epoch = scores["val_auc"], len(self.state.history) - 1
-            save_checkpoint(self._run / "best.npz", self.state, self._model.variables)
         self._save()
         _write_history(self._run / "history.csv", self.state.history)
 
@@ -233,12 +210,8 @@ def _build(
     _unfreeze(backbone.model, own)
     model = _training_model(network, frames=frames, size=size)
     model.compile(
-        optimizer=ScaledAdamW(
-            _schedule(settings.learning_rate, own, steps),
-            weight_decay=settings.weight_decay,
-            global_clipnorm=own.gradient_norm,
-            backbone_paths=[variable.path for variable in backbone.model.variables],
-            backbone_rate=own.backbone_rate,
+        optimizer=build_optimizer(
+            settings.learning_rate, own, weight_decay=settings.weight_decay, steps=steps, backbone=backbone.model
         ),
         loss=keras.losses.BinaryCrossentropy(label_smoothing=2 * own.label_smoothing),
         metrics=["accuracy", keras.metrics.AUC(name="auc")],
@@ -265,13 +238,6 @@ def _unfreeze(backbone: keras.Model, own: FinetuneSettings) -> None:
     for index, layer in enumerate(inception.layers):
         is_norm = isinstance(layer, keras.layers.BatchNormalization)
         layer.trainable = index >= first and (own.train_batch_norm or not is_norm)
-
-
-def _schedule(rate: float, own: FinetuneSettings, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
-    warmup = math.ceil(own.warmup_fraction * steps)
-    return keras.optimizers.schedules.CosineDecay(
-        0.0 if warmup else rate, max(1, steps - warmup), warmup_target=rate if warmup else None, warmup_steps=warmup
-    )
 
 
 def _features(backbone: keras.Model, dataset: FaceDataset, rows: list[ClipRow] | tuple[ClipRow, ...]) -> np.ndarray:

@@ -24,7 +24,15 @@ from dfutils.training.fit import Flags, fit_head
 from dfutils.training.leaks import find_leaks
 from dfutils.training.model import Backbone, ClipNetwork, build_backbone, compose, has_frame_head, score_features
 from dfutils.training.operating import calibrated, choose_threshold, fit_temperature
-from dfutils.training.run_folder import is_finished, load_network, mark_finished, write_predictions, write_weights
+from dfutils.training.run_folder import (
+    is_finished,
+    load_network,
+    mark_finished,
+    read_network,
+    write_keras_model,
+    write_predictions,
+    write_weights,
+)
 from dfutils.training.splits import extend_split, read_splits, split_videos, write_splits
 
 logger = logging.getLogger(__name__)
@@ -157,10 +165,15 @@ def _finish(
 ) -> DetectorSettings:
     """Calibrate on the validation split and write what a detector is made of."""
     write_weights(run, network)
-    checksum = sha256_of(run / "model.weights.h5")
+    weights, extraction = run / "model.weights.h5", data.dataset.settings
+    if settings.mode == "finetune":
+        # Scores are of the network that will be loaded, not of the mirrored, half-precision one that was trained.
+        network = read_network(weights, model=settings.model, frames=data.rows[0].frames, size=extraction.size)
+    write_keras_model(run, network)
+    checksum = sha256_of(weights)
     # A frozen backbone's features are known by its own weights; one that was trained is known by the whole's.
     backbone_checksum = backbone.checksum if settings.mode == "cached" else checksum
-    key = backbone_key(backbone_checksum, size=data.dataset.settings.size)
+    key = backbone_key(backbone_checksum, size=extraction.size)
     # Scoring every training crop of a large set again would take longer than it is worth.
     rows = data.rows if settings.mode == "cached" else data.on("validation", "test")
     raw, _ = score_features(
@@ -175,7 +188,7 @@ def _finish(
         name=network.head.name,
         version=dfutils.__version__,
         model=network.head.name,
-        extraction=data.dataset.settings,
+        extraction=extraction,
         backbone_weights=backbone.weights,
         backbone_checksum=backbone_checksum,
         weights_sha256=checksum,

@@ -54,18 +54,27 @@ def load_network(run: Path) -> tuple[ClipNetwork, DetectorSettings]:
     if not weights.is_file() or sha256_of(weights) != settings.weights_sha256:
         raise RunError(f"{weights}: is missing or was altered since training. Copy the run folder again, whole.")
     frames, size = settings.extraction.frames, settings.extraction.size
+    return read_network(weights, model=settings.model, frames=frames, size=size), settings
+
+
+def read_network(weights: Path, *, model: str, frames: int, size: int) -> ClipNetwork:
+    """Build a network in float32 on one device, as prediction has it, and read its weights."""
     backbone = build_backbone("random", size=size)
-    network = compose(backbone.model, build_head(settings.model, frames=frames), frames=frames, size=size)
+    network = compose(backbone.model, build_head(model, frames=frames), frames=frames, size=size)
     network.clip_model.load_weights(weights)
-    return network, settings
+    return network
 
 
 def write_weights(run: Path, network: ClipNetwork) -> None:
-    """Write ``model.weights.h5`` (what this package loads) and ``model.keras`` (for Keras users), atomically."""
+    """Write ``model.weights.h5``, what this package loads, atomically."""
     with replacing(run / "model.weights.h5") as temporary:
         keras_named = temporary.with_name(f"{temporary.name}.weights.h5")  # Keras insists on this ending
         network.clip_model.save_weights(keras_named)
         keras_named.rename(temporary)
+
+
+def write_keras_model(run: Path, network: ClipNetwork) -> None:
+    """Write ``model.keras``, for Keras users, atomically."""
     with replacing(run / "model.keras") as temporary:
         network.clip_model.save(temporary)
 

@@ -134,3 +134,13 @@ def test_a_split_by_clip_shares_groups_and_a_grouped_one_does_not(demo_faces):
     alone = cross_validation.fold_sides(rows, folds=3, seed=0, grouped=False)
     assert not any(shared(sides) for sides in grouped)
     assert any(shared(sides) for sides in alone)
+
+
+@pytest.mark.parametrize(
+    ("high", "says"), [(0.01, "no way is shown to be better"), (-0.01, "shown to be better than uniform frames")]
+)
+def test_motion_frames_are_called_better_only_beyond_the_uncertainty(high, says):
+    change = {"auc": {"value": -0.04, "low": -0.1, "high": high}}
+    sentence = real_videos_tables._frame_choice({"faults": {"uniform": {"difference": change}}})
+    assert says in sentence
+    assert "uniform frames −0.04 (−0.10 to" in sentence

@@ -127,6 +127,37 @@ def test_crops_can_be_taken_as_they_are(tmp_path):
     assert clip.crops[0].face is None
 
 
+class HeadDetector:
+    """Finds a face only where there is a head's room around it, as detectors do: a quarter of the face at least."""
+
+    name, checksum = "heads", ""
+
+    def __init__(self, needed):
+        self.needed, self.seen = needed, []
+
+    def detect(self, picture):
+        self.seen.append(picture.shape)
+        rows, columns = np.nonzero(picture[..., 0] == 255)
+        if picture.shape[1] < (1 + self.needed) * 60:
+            return []
+        box = Box(columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+        return [Face(box, 0.9, ((box.left, box.top),) * 5)]
+
+
+@pytest.mark.parametrize(("needed", "looks"), [(0.0, 1), (0.4, 1), (0.9, 2), (5.0, 3)])
+def test_landmarks_of_ready_made_crops_are_found_with_a_border_around_them(tmp_path, needed, looks):
+    picture = np.zeros((60, 100, 3), np.uint8)
+    picture[10:40, 50:60] = 255
+    cv2.imwrite(str(tmp_path / "crop.png"), picture)
+    heads = HeadDetector(needed)
+    (clip,) = extract_clips(tmp_path / "crop.png", ExtractionSettings(size=60, crop="none", margin=0.3), heads).clips
+    (crop,) = clip.crops
+    assert (crop.square.left, crop.square.width, clip.pictures.shape) == (20, 60, (1, 60, 60, 3))
+    assert len(heads.seen) == looks
+    assert crop.face is None if needed == 5.0 else crop.face.box == Box(50, 10, 60, 40)
+    assert crop.face is None or crop.face.landmarks == ((50, 10),) * 5
+
+
 @pytest.mark.parametrize(("name", "longer_side", "below"), [("yunet", 56.5, 0.052), ("haar", 50.8, 0.084)])
 def test_a_face_fills_the_same_part_of_the_crop_whoever_found_it(name, longer_side, below):
     # Eyes at (80, 90) and mouth at (80, 110); boxes as measured on real faces, in shares of their longer side.

@@ -1,5 +1,6 @@
 """A step of training is decided by its number and the seed alone."""
 
+import dataclasses
 import shutil
 
 import numpy as np
@@ -52,6 +53,18 @@ def test_self_blended_fakes_are_made_from_the_real_clips_of_their_batch():
         assert not fake.blend or fake.row == real.row
     share = np.mean([sample.blend for sample in samples if sample.is_fake])
     assert 0.4 < share < 0.6
+
+
+def test_pairs_share_their_group_where_it_has_a_fake():
+    rows = [dataclasses.replace(row, group=f"g{index % 3}") for index, row in enumerate(make_rows(6, 10))]
+    rows[5] = dataclasses.replace(rows[5], group="without fakes")
+    steps = BatchPlan(rows, batch_size=4, self_blended=0.0, seed=0, paired=True)
+    samples = [sample for step in range(30) for sample in steps.samples(step)]
+    pairs = [(rows[real.row], rows[fake.row]) for real, fake in zip(samples[::2], samples[1::2], strict=True)]
+    assert {real.group == fake.group for real, fake in pairs if real.group != "without fakes"} == {True}
+    assert all(fake.is_fake for _, fake in pairs)
+    assert {real.group for real, _ in pairs} == {"g0", "g1", "g2", "without fakes"}
+    assert len({fake.video for _, fake in pairs}) == 10
 
 
 def test_real_clips_alone_are_enough_with_self_blending_only():

@@ -15,8 +15,9 @@ from dfutils.extraction.dataset import read_face_dataset
 from dfutils.files import read_csv
 from dfutils.settings import FinetuneSettings, TrainingSettings
 from dfutils.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from dfutils.training.finetune import ScaledAdamW, _unfreeze
+from dfutils.training.finetune import _unfreeze
 from dfutils.training.model import build_backbone
+from dfutils.training.optimizer import ScaledAdamW
 from dfutils.training.run import train
 
 # Only the last block is trained: enough to test everything around it, and quick.
@@ -139,6 +140,42 @@ def test_the_backbone_learns_at_its_own_rate():
     assert moved == pytest.approx([0.025, 0.1], rel=1e-3)
 
 
+def one_weight(*values, **kwargs):
+    """A variable and an optimiser that was given these gradients, one a step."""
+    variable = keras.Variable(np.ones(1, np.float32))
+    optimizer = ScaledAdamW(0.1, weight_decay=0.0, **kwargs)
+    optimizer.build([variable])
+    for value in values:
+        optimizer.apply([keras.ops.full((1,), value)])
+    return variable, optimizer
+
+
+def test_gradients_above_the_norm_are_scaled_down():
+    # Adam's own step hides the size of a constant gradient, but not that of one larger than those before.
+    small, _ = one_weight(0.01, 1.0, gradient_norm=0.01)
+    same, _ = one_weight(0.01, 0.01)
+    large, _ = one_weight(0.01, 1.0)
+    assert float(small[0]) == pytest.approx(float(same[0]), abs=1e-6)
+    assert float(large[0]) != pytest.approx(float(same[0]), abs=1e-3)
+
+
+def test_averaged_weights_are_lent_and_given_back():
+    variable, optimizer = one_weight(1.0, 1.0, 1.0, use_ema=True, ema_momentum=0.5)
+    now = float(variable[0])
+    with optimizer.averaged([variable]):
+        # Steps of 0.1 from 1: 0.9, 0.8, 0.7; the average starts at the first of them.
+        assert float(variable[0]) == pytest.approx(0.25 * 0.9 + 0.25 * 0.8 + 0.5 * 0.7, abs=1e-3)
+    assert float(variable[0]) == now
+    optimizer.finalize_variable_values([variable])
+    assert float(variable[0]) == now
+
+
+def test_without_averaging_nothing_is_lent():
+    variable, optimizer = one_weight(1.0)
+    with optimizer.averaged([variable]):
+        assert float(variable[0]) == pytest.approx(0.9, abs=1e-4)
+
+
 TWO_REPLICAS = """
 import sys
 import tensorflow as tf
@@ -155,8 +192,8 @@ train(Path(sys.argv[1]), Path(sys.argv[2]), settings=settings, progress=False)
 def test_two_replicas_train_what_one_trains(demo_faces, tmp_path):
     results = []
     for strategy in ("none", "mirrored"):
-        # Keras clips the gradients of each replica before it sums them, so clipping would make a difference.
-        own = {**FINETUNE, "strategy": strategy, "augment": False, "self_blended": 0.0, "gradient_norm": 1e9}
+        # A small gradient norm, so that it matters whether each replica's gradients are clipped or their sum.
+        own = {**FINETUNE, "strategy": strategy, "augment": False, "self_blended": 0.0, "gradient_norm": 0.01}
         settings = TrainingSettings.model_validate({**SETTINGS.model_dump(), "finetune": own})
         run = tmp_path / strategy
         command = [sys.executable, "-c", TWO_REPLICAS, str(demo_faces), str(run), settings.model_dump_json()]
