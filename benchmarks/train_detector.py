@@ -12,8 +12,8 @@ DATA holds ``dfdc_faces.csv`` (file,label,group,person) with still face crops of
 Protocol, written down before the first training:
 
 * DFDC crops are split 80/10/10 by ``person``, so that its test part shows people who were never seen.
-* Candidate X sees DFDC's training part and fakes blended from its REAL crops only. FaceForensics++ is then a test on new
-  people, cameras and forgeries.
+* Candidate X sees DFDC's training part and fakes blended from its REAL crops only. FaceForensics++ is then a test on
+  new people, cameras and forgeries.
 * What is chosen (epoch, temperature, threshold) is chosen on DFDC's validation part. The test parts are looked at once
   per candidate, by `benchmarks.detector`.
 * The shipped detector goes on from X with FaceForensics++ clips. Its number there comes from five folds by source pair:
