@@ -81,8 +81,10 @@ def cut_faces(data: Path, work: Path) -> None:
     rows = read_csv(data / "dfdc_faces.csv", ("file", "label", "person"))
     labels = work / "dfdc_people.csv"
     write_csv(labels, ("file", "label", "dataset", "group"), (_by_person(row) for row in rows))
+    if not (pictures := work / "dfdc_faces").exists():
+        pictures.symlink_to((data / "dfdc_faces").resolve())  # files of a catalogue are named from its CSV on
     crops = ExtractionSettings(size=SIZE, crop="none")
-    extract_dataset(read_catalogue(data, labels), work / "dfdc", settings=crops, workers=2, trusted=True)
+    extract_dataset(read_catalogue(work, labels), work / "dfdc", settings=crops, workers=2, trusted=True)
     clips = ExtractionSettings(size=SIZE)
     extract_dataset(read_catalogue(data, data / "videos.csv"), work / "ffpp", settings=clips, workers=2)
 
