@@ -40,8 +40,8 @@ CROSS = TrainingSettings.model_validate(
     {
         "model": "inception_mean",
         "mode": "finetune",
-        "epochs": 8,
-        "patience": 8,
+        "epochs": 5,
+        "patience": 5,
         "batch_size": 16,
         "learning_rate": 2e-4,
         "split": {"test_fraction": 0.1, "validation_fraction": 1 / 9},
@@ -50,7 +50,7 @@ CROSS = TrainingSettings.model_validate(
             "self_blended": 0.5,
             "paired": True,
             "weight_average": 0.99,
-            "precision": "mixed_bfloat16",
+            "precision": "cpu_bfloat16",
         },
     }
 )
@@ -69,7 +69,7 @@ CLIPS = TrainingSettings.model_validate(
             "frames_per_clip": 1,
             "self_blended": 0.3,
             "weight_average": 0.95,
-            "precision": "mixed_bfloat16",
+            "precision": "cpu_bfloat16",
         },
     }
 )

@@ -154,7 +154,7 @@ def _add_finetune(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--no-augment", dest="augment", action="store_false", default=None, help="crops as they are")
     group.add_argument("--checkpoint-minutes", type=float, help="minutes between checkpoints")
     group.add_argument("--time-budget-hours", type=float, help="stop cleanly before; the same command goes on")
-    group.add_argument("--precision", choices=["auto", "float32", "mixed_float16", "mixed_bfloat16"])
+    group.add_argument("--precision", choices=["auto", "float32", "mixed_float16", "cpu_bfloat16"])
     group.add_argument("--strategy", choices=["auto", "none", "mirrored"], help="default: auto")
 
 

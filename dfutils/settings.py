@@ -136,8 +136,9 @@ class FinetuneSettings(Settings):
     """A run that is killed goes on from its last checkpoint."""
     time_budget_hours: float | None = Field(None, gt=0)
     """Stop cleanly before this many hours have passed; the same command goes on."""
-    precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
-    """``auto`` is mixed_float16 where every device is a GPU that is quick at it."""
+    precision: Literal["auto", "float32", "mixed_float16", "cpu_bfloat16"] = "auto"
+    """``auto`` is mixed_float16 where every device is a GPU that is quick at it; cpu_bfloat16 lets oneDNN compute
+    convolutions in bfloat16, on processors that have it."""
     strategy: Literal["auto", "none", "mirrored"] = "auto"
     """``auto`` mirrors the model over all GPUs where there are several."""
 
