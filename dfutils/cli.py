@@ -132,10 +132,16 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="default: %(default)s")
     parser.add_argument("--init-from", metavar="RUN", help="start from the backbone of another run")
     parser.add_argument("--splits", type=Path, metavar="FILE", help="splits.csv of an earlier run, to be kept")
+    parser.add_argument(
+        "--folds",
+        type=int,
+        metavar="K",
+        help="train K detectors by grouped cross-validation: RUN becomes their ensemble, measured in folds.csv",
+    )
     parser.add_argument("--patience", type=int, default=6, help="epochs without a better AUC (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     _add_finetune(parser.add_argument_group("with --mode finetune"))
-    parser.set_defaults(run=_train)
+    parser.set_defaults(run=_train, usage_error=parser.error)
 
 
 def _add_finetune(group: argparse._ArgumentGroup) -> None:
@@ -256,6 +262,8 @@ def _merge(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
+    if options.folds is not None and (options.folds < 2 or options.splits):
+        options.usage_error("--folds: needs at least 2, and deals its own splits: leave --splits out")
     from dfutils.settings import FinetuneSettings, TrainingSettings
 
     values = {
@@ -276,11 +284,23 @@ def _train(options: argparse.Namespace) -> None:
         "split": {"seed": options.seed},
     }
     settings = TrainingSettings.parse(values, source="options")
-    from dfutils.training.run import train
+    if options.folds is None:
+        from dfutils.training.run import train
 
-    detector = train(options.faces, options.out, settings=settings, splits_file=options.splits)
+        detector = train(options.faces, options.out, settings=settings, splits_file=options.splits)
+    else:
+        from dfutils.training.folds import train_folds
+
+        detector = train_folds(options.faces, options.out, settings=settings, folds=options.folds)
     lines = [f"{detector.name}: run folder {options.out}, operating point {detector.threshold:.3f}"]
-    _print(options, {"run": str(options.out), **detector.model_dump(mode="json")}, lines)
+    document = {"run": str(options.out), **detector.model_dump(mode="json")}
+    if options.folds is not None:
+        from dfutils.evaluation.folds import summarise_folds
+
+        measured = summarise_folds(options.out)
+        lines += [one.line() for one in measured]
+        document["folds"] = [one.document() for one in measured]
+    _print(options, document, lines)
 
 
 def _evaluate(options: argparse.Namespace) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,7 +54,14 @@ class TrainingData:
 
 
 def train(
-    faces: Path, run: Path, *, settings: TrainingSettings, splits_file: Path | None = None, progress: bool = True
+    faces: Path,
+    run: Path,
+    *,
+    settings: TrainingSettings,
+    splits_file: Path | None = None,
+    assignment: Mapping[str, SplitName] | None = None,
+    since: float | None = None,
+    progress: bool = True,
 ) -> DetectorSettings:
     """Train a detector on a face dataset and write the run folder.
 
@@ -64,6 +73,8 @@ def train(
         run: The run folder to write.
         settings: Saved as ``settings.json``.
         splits_file: A ``splits.csv`` of an earlier run: its groups stay where they were.
+        assignment: Every video and its split, as `dfutils.training.splits` deals them; replaces ``splits_file``.
+        since: When the time budget began, by `time.monotonic`; by default now.
         progress: Show bars on a terminal.
 
     Raises:
@@ -71,18 +82,21 @@ def train(
         DfutilsError: The dataset, split or weights are not usable; says why.
     """
     dataset = read_face_dataset(faces)
-    rows = tuple(row for row in dataset.rows if row.track == 0)
+    rows = training_rows(dataset)
     identity = {
         "settings": settings.model_dump(mode="json"),
         "dataset": sha256_of(faces / "manifest.csv"),
         "splits_file": sha256_of(splits_file) if splits_file else None,
     }
+    if assignment is not None:
+        identity["assignment"] = _checksum(assignment)
     if is_finished(run, identity):
         logger.info("%s: is finished already", run)
         return DetectorSettings.read(run / "detector.json")
     _check_length(settings.model, rows[0])
     started = time.monotonic()
-    assignment = _assign(rows, settings, splits_file)
+    if assignment is None:
+        assignment = _assign(rows, settings, splits_file)
     leaks = find_leaks(rows, assignment, lambda row: dataset.load_clip(row)[0])
     settings.write(run / "settings.json")
     write_splits(run / "splits.csv", rows, assignment)
@@ -99,10 +113,17 @@ def train(
             network = _train_head(run, data, backbone, settings, progress=progress)
         else:
             own = FinetuneData(dataset, data.on("train"), data.on("validation"))
-            network = finetune(own, backbone, settings=settings, run=run, identity=identity, progress=progress)
+            network = finetune(
+                own, backbone, settings=settings, run=run, identity=identity, since=since, progress=progress
+            )
     detector = _finish(run, network, backbone, data, settings, progress=progress)
     mark_finished(run, identity, rows, backbone, leaks, seconds=time.monotonic() - started)
     return detector
+
+
+def training_rows(dataset: FaceDataset) -> tuple[ClipRow, ...]:
+    """What is trained on: the main person of each video."""
+    return tuple(row for row in dataset.rows if row.track == 0)
 
 
 def _start(settings: TrainingSettings, dataset: FaceDataset) -> Backbone:
@@ -146,6 +167,10 @@ def _check_length(model: str, row: ClipRow) -> None:
             f"model {model}: needs clips, and this dataset holds still pictures. Choose a model with a frame head "
             "such as inception_mean."
         )
+
+
+def _checksum(assignment: Mapping[str, SplitName]) -> str:
+    return hashlib.sha256(json.dumps(sorted(assignment.items())).encode()).hexdigest()
 
 
 def _assign(rows: Sequence[ClipRow], settings: TrainingSettings, splits_file: Path | None) -> dict[str, SplitName]:
