@@ -40,16 +40,16 @@ CROSS = TrainingSettings.model_validate(
     {
         "model": "inception_mean",
         "mode": "finetune",
-        "epochs": 5,
-        "patience": 5,
+        "epochs": 3,
+        "patience": 3,
         "batch_size": 16,
-        "learning_rate": 2e-4,
+        "learning_rate": 3e-4,
         "split": {"test_fraction": 0.1, "validation_fraction": 1 / 9},
         "finetune": {
-            "steps_per_epoch": 400,
+            "steps_per_epoch": 600,
             "self_blended": 0.5,
             "paired": True,
-            "weight_average": 0.99,
+            "train_batch_norm": True,
             "precision": "cpu_bfloat16",
         },
     }
