@@ -151,6 +151,9 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
         metavar="K",
         help="train K detectors by grouped cross-validation: RUN becomes their ensemble, measured in folds.csv",
     )
+    parser.add_argument(
+        "--views", type=int, default=1, help="times a clip is seen, augmented after the first; cached mode"
+    )
     parser.add_argument("--patience", type=int, default=6, help="epochs without a better AUC (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     _add_finetune(parser.add_argument_group("with --mode finetune"))
@@ -298,6 +301,7 @@ def _train(options: argparse.Namespace) -> None:
         "learning_rate": options.learning_rate,
         "patience": options.patience,
         "init_from": options.init_from,
+        "views": options.views,
         "seed": options.seed,
         "finetune": {
             name: getattr(options, name)

@@ -155,6 +155,8 @@ class TrainingSettings(Settings):
     init_from: str | None = None
     """A run folder, or the name of a detector that comes with the package, whose backbone is the start, instead of
     ``backbone_weights``."""
+    views: int = Field(1, ge=1)
+    """How often each training clip is seen in an epoch of ``mode="cached"``: as it is, then augmented in other ways."""
     epochs: int = Field(10, ge=1)
     """Most epochs; early stopping on validation AUC may end before."""
     batch_size: int = Field(32, ge=1)

@@ -16,7 +16,8 @@ from tqdm import tqdm
 from dfutils.errors import DatasetError
 from dfutils.extraction.dataset import FaceDataset
 from dfutils.files import replacing
-from dfutils.records import ClipRow
+from dfutils.records import ClipRow, Crops
+from dfutils.training.augmentation import DEFAULT_SETTINGS, augment_clip
 from dfutils.weights import cache_folder
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ def clip_features(
     backbone: keras.Model,
     *,
     backbone_key: str,
+    view: int = 0,
     progress: bool = True,
 ) -> Features:
     """Features of clips, from the cache where they are known.
@@ -43,6 +45,7 @@ def clip_features(
         rows: Clips of one length T.
         backbone: uint8 ``(N, size, size, 3)`` to ``(N, channels)``.
         backbone_key: Names architecture, weights and preprocessing; with the clip's own checksum it is the cache key.
+        view: 0 is the crops as they are; every other number is an augmentation of its own, the same whenever asked.
         progress: Show a bar on a terminal.
 
     Returns:
@@ -57,6 +60,8 @@ def clip_features(
             f"{dataset.folder}: holds clips of {sorted(lengths)} frames; a model takes one length. "
             "Extract images and videos into folders of their own."
         )
+    if view:
+        backbone_key = f"{backbone_key} view {view} {DEFAULT_SETTINGS.model_dump_json()}"
     paths = [_cache_path(dataset, row, backbone_key) for row in rows]
     missing = [number for number, path in enumerate(paths) if not path.is_file()]
     if missing:
@@ -65,7 +70,8 @@ def clip_features(
         at_once = max(1, PICTURES_AT_ONCE // rows[0].frames) if rows else 1
         for start in range(0, len(missing), at_once):
             numbers = missing[start : start + at_once]
-            for number, features in zip(numbers, _compute(dataset, [rows[n] for n in numbers], backbone), strict=True):
+            clips = np.stack([_clip(dataset, rows[number], view) for number in numbers])
+            for number, features in zip(numbers, _compute(clips, backbone), strict=True):
                 _store(paths[number], features)
             bar.update(len(numbers))
     return np.stack([np.load(path) for path in paths])
@@ -77,8 +83,16 @@ def backbone_key(weights_checksum: str, *, size: int) -> str:
     return json.dumps({**parts, "weights": weights_checksum}, sort_keys=True)
 
 
-def _compute(dataset: FaceDataset, rows: Sequence[ClipRow], backbone: keras.Model) -> Features:
-    clips = np.stack([dataset.load_clip(row) for row in rows])
+def _clip(dataset: FaceDataset, row: ClipRow, view: int) -> Crops:
+    clip = dataset.load_clip(row)
+    if not view:
+        return clip
+    # Drawn by the crops themselves, so that a clip's views do not depend on what else is in the dataset.
+    rng = np.random.default_rng([view, int(hashlib.sha256(dataset.checksum(row).encode()).hexdigest()[:16], 16)])
+    return augment_clip(clip, rng=rng)
+
+
+def _compute(clips: Crops, backbone: keras.Model) -> Features:
     features = backbone.predict(clips.reshape(-1, *clips.shape[2:]), batch_size=16, verbose=0)
     return features.reshape(*clips.shape[:2], -1).astype(np.float32)
 

@@ -214,7 +214,7 @@ def _build(
     head = build_head(settings.model, frames=data.train[0].frames if not has_frame_head(settings.model) else frames)
     chosen = np.random.default_rng(settings.seed).permutation(len(data.train))[:NORMALISATION_CLIPS]
     sample = _features(backbone.model, data.dataset, [data.train[index] for index in chosen])
-    head.get_layer("standardise").adapt(sample.reshape(1, -1, sample.shape[-1]))
+    _standardise(head.get_layer("standardise"), sample)
     network = compose(backbone.model, head, frames=data.train[0].frames, size=size)
     _unfreeze(backbone.model, own)
     model = _training_model(network, frames=frames, size=size)
@@ -227,6 +227,18 @@ def _build(
     )
     model.optimizer.build(model.trainable_variables)
     return network, model
+
+
+def _standardise(layer: keras.layers.Normalization, features: np.ndarray) -> None:
+    """Set mean and variance by features ``(N, T, channels)``, no variance below the median of all.
+
+    Channels that are all but dead when training starts wake up on the way: divided by what little they varied, they
+    would drown all others.
+    """
+    layer.adapt(features.reshape(1, -1, features.shape[-1]))
+    variance = keras.ops.convert_to_numpy(layer.adapt_variance)
+    layer.adapt_variance.assign(np.maximum(variance, np.median(variance)))
+    layer.finalize_state()
 
 
 def _training_model(network: ClipNetwork, *, frames: int, size: int) -> keras.Model:

@@ -147,13 +147,16 @@ def _train_head(
 ) -> ClipNetwork:
     key = backbone_key(backbone.checksum, size=data.dataset.settings.size)
 
-    def side(name: SplitName) -> tuple[Features, Flags]:
+    def side(name: SplitName, *, views: int = 1) -> tuple[Features, Flags]:
         rows = data.on(name)
-        features = clip_features(data.dataset, rows, backbone.model, backbone_key=key, progress=progress)
-        return features, np.array([row.is_fake for row in rows])
+        seen = [
+            clip_features(data.dataset, rows, backbone.model, backbone_key=key, view=view, progress=progress)
+            for view in range(views)
+        ]
+        return np.concatenate(seen), np.tile([row.is_fake for row in rows], views)
 
     head = fit_head(
-        *side("train"),
+        *side("train", views=settings.views),
         validation=side("validation"),
         settings=settings,
         history_file=run / "history.csv",

@@ -15,7 +15,7 @@ from dfutils.extraction.dataset import read_face_dataset
 from dfutils.files import read_csv
 from dfutils.settings import FinetuneSettings, TrainingSettings
 from dfutils.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from dfutils.training.finetune import _unfreeze
+from dfutils.training.finetune import _standardise, _unfreeze
 from dfutils.training.model import build_backbone
 from dfutils.training.optimizer import ScaledAdamW
 from dfutils.training.run import train
@@ -140,6 +140,17 @@ def test_the_backbone_learns_at_its_own_rate():
     optimizer.apply([keras.ops.ones((1, 1)), keras.ops.ones((1, 1))])
     moved = [1 - float(layer.get_weights()[0][0, 0]) for layer in (slow, fast)]
     assert moved == pytest.approx([0.025, 0.1], rel=1e-3)
+
+
+def test_channels_that_are_all_but_dead_at_the_start_do_not_drown_the_others():
+    features = np.random.default_rng(0).normal(size=(4, 16, 9)).astype(np.float32) * ([1e-6] + [1.0] * 7 + [100.0])
+    layer = keras.layers.Normalization()
+    layer.build((None, None, 9))
+    _standardise(layer, features)
+    scaled = keras.ops.convert_to_numpy(layer(np.ones((1, 1, 9), np.float32)))[0, 0]
+    assert abs(scaled[0]) < 2
+    assert abs(scaled[-1]) < 0.2
+    assert np.std(keras.ops.convert_to_numpy(layer(features))[..., 1]) == pytest.approx(1, abs=0.2)
 
 
 def one_weight(*values, **kwargs):

@@ -121,6 +121,44 @@ def test_features_are_computed_once_and_again_when_a_pixel_changes(demo_faces, t
     assert np.array_equal(changed[0, 0], changed[0, 1])
 
 
+def test_augmented_views_are_kept_too_and_the_same_whatever_else_is_asked_for(demo_faces, tmp_path, monkeypatch):
+    monkeypatch.setenv("DFUTILS_CACHE", str(tmp_path / "cache"))
+    dataset, backbone = read_face_dataset(demo_faces), CountingBackbone()
+
+    def view(number, rows=dataset.rows):
+        return clip_features(dataset, rows, backbone, backbone_key="a", view=number, progress=False)
+
+    plain, first, second = view(0), view(1), view(2)
+    assert not np.array_equal(first, plain)
+    assert not np.array_equal(first, second)
+    assert backbone.crops == 360
+    assert np.array_equal(view(1), first)
+    assert backbone.crops == 360
+    monkeypatch.setenv("DFUTILS_CACHE", str(tmp_path / "another"))
+    assert np.array_equal(view(1, dataset.rows[3:5]), first[3:5])
+
+
+VIEWS = TrainingSettings(
+    model="inception_mean",
+    backbone_weights="random",
+    epochs=1,
+    views=3,
+    split={"test_fraction": 0.34, "validation_fraction": 0.34},
+)
+
+
+def test_views_are_of_training_clips_only(demo_faces, tmp_path, monkeypatch):
+    asked = []
+
+    def features(dataset, rows, *_, view=0, **__):
+        asked.append((view, len(rows)))
+        return np.random.default_rng(view).normal(size=(len(rows), 10, 2048)).astype(np.float32)
+
+    monkeypatch.setattr("dfutils.training.run.clip_features", features)
+    train(demo_faces, tmp_path / "run", settings=VIEWS, progress=False)
+    assert asked == [(0, 6), (1, 6), (2, 6), (0, 2), (0, 12)]
+
+
 def test_clips_of_different_lengths_are_refused(demo_faces):
     dataset = read_face_dataset(demo_faces)
     rows = [dataset.rows[0], dataset.rows[1].__class__(**{**as_dict(dataset.rows[1]), "frames": 1})]
