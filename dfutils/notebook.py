@@ -88,11 +88,16 @@ class _Page(logging.Handler):
 
 
 def start_notebook() -> TextTable:
-    """Let tables show whole sentences and the package's warnings stand on the page as text; return the versions."""
+    """Let tables show whole sentences, and the package's warnings and long epochs stand on the page as text.
+
+    Returns:
+        The versions.
+    """
     pd.set_option("display.max_colwidth", None)
     logger = logging.getLogger("dfutils")
     logger.handlers, logger.propagate = [_Page()], False
     logger.setLevel(logging.WARNING)
+    logging.getLogger("dfutils.training.progress").setLevel(logging.INFO)  # in the place of a bar
     for chatty in ("absl", "tensorflow"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
     return versions_table()
