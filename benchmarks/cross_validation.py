@@ -1,4 +1,4 @@
-"""Grouped cross-validation of heads on cached features, with paired bootstrap intervals over groups."""
+"""Grouped cross-validation of heads on cached features; `dfutils.evaluation.cross_validation` measures it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import joblib
 import numpy as np
 import numpy.typing as npt
 
-from dfutils.evaluation.bootstrap import bootstrap_over_groups, percentile_interval
-from dfutils.evaluation.estimates import class_weights_by_score, log_losses, ratio
+from dfutils.evaluation.cross_validation import FoldScores
 from dfutils.files import replacing
 from dfutils.records import ClipRow, SplitName
 from dfutils.settings import TrainingSettings
@@ -21,8 +20,6 @@ from dfutils.training.splits import fold_videos
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
-
-MEASURES = ("auc", "balanced_accuracy", "log_loss")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,21 +52,6 @@ class Task:
         return digest.hexdigest()[:24]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Scores:
-    """Out-of-fold scores of all clips, a row a seed.
-
-    Attributes:
-        probability: ``(S, N)`` calibrated.
-        called_fake: ``(S, N)`` whether it reached the operating point of its fold.
-        fold: ``(S, N)`` number of the fold in which the clip was tested.
-    """
-
-    probability: Floats
-    called_fake: Flags
-    fold: npt.NDArray[np.int_]
-
-
 def fold_sides(rows: Sequence[ClipRow], *, folds: int, seed: int, grouped: bool) -> list[npt.NDArray[np.str_]]:
     """Sides of every clip in each fold; ``grouped=False`` makes every video a group of its own: the leaking split."""
     if not grouped:
@@ -94,7 +76,7 @@ def cross_validate(
     grouped: bool,
     folder: Path,
     workers: int,
-) -> Scores:
+) -> FoldScores:
     """Score every clip once per seed, by a model that saw no clip of its fold.
 
     Args:
@@ -125,25 +107,7 @@ def cross_validate(
     print()
     if np.isnan(probability).any():
         raise AssertionError(f"{name}: a clip was in no test fold")
-    return Scores(probability, called, fold)
-
-
-def measure(scores: Scores, is_fake: Flags, groups: Sequence[str], *, resamples: int = 2000) -> dict[str, Any]:
-    """AUC, balanced accuracy and log loss, averaged over seeds, with 95 % intervals over groups."""
-    drawn = bootstrap_over_groups(groups, _statistic(scores, is_fake), resamples=resamples)
-    values = _statistic(scores, is_fake)(np.ones((1, len(is_fake))))[0]
-    return {name: _estimate(values[k], drawn[:, k]) for k, name in enumerate(MEASURES)}
-
-
-def measure_difference(
-    scores: Scores, baseline: Scores, is_fake: Flags, groups: Sequence[str], *, resamples: int = 2000
-) -> dict[str, Any]:
-    """The same for ``scores`` minus ``baseline``, on the same resamples of groups (paired)."""
-    one, two = _statistic(scores, is_fake), _statistic(baseline, is_fake)
-    drawn = bootstrap_over_groups(groups, lambda weights: one(weights) - two(weights), resamples=resamples)
-    everyone = np.ones((1, len(is_fake)))
-    values = (one(everyone) - two(everyone))[0]
-    return {name: _estimate(values[k], drawn[:, k]) for k, name in enumerate(MEASURES)}
+    return FoldScores(probability, called, fold)
 
 
 def _run_task(task: Task, folder: Path) -> tuple[Floats, Flags]:
@@ -192,49 +156,6 @@ def _fit_logistic(task: Task) -> Callable[[npt.NDArray[np.float32]], Floats]:
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=5000))
     model.fit(task.train_features[train].mean(axis=1), task.is_fake[train])
     return lambda features: model.predict_proba(features.mean(axis=1))[:, 1]
-
-
-def _statistic(scores: Scores, is_fake: Flags) -> Callable[[Floats], Floats]:
-    def values(weights: Floats) -> Floats:
-        seeds = zip(scores.probability, scores.called_fake, scores.fold, strict=True)
-        return np.mean([_one_seed(is_fake, *seed, weights) for seed in seeds], axis=0)
-
-    return values
-
-
-def _one_seed(
-    is_fake: Flags, probability: Floats, called: Flags, fold: npt.NDArray[np.int_], weights: Floats
-) -> Floats:
-    auc = _auc_within_folds(is_fake, probability, fold, weights)
-    found = ratio(weights @ (is_fake & called), weights @ is_fake.astype(float))
-    cleared = ratio(weights @ (~is_fake & ~called), weights @ (~is_fake).astype(float))
-    losses = weights @ log_losses(is_fake, probability) / weights.sum(axis=1)
-    return np.column_stack([auc, (found + cleared) / 2, losses])
-
-
-def _auc_within_folds(is_fake: Flags, probability: Floats, fold: npt.NDArray[np.int_], weights: Floats) -> Floats:
-    """Share of (FAKE, REAL) pairs of one fold in which the FAKE scores higher, over the pairs of all folds.
-
-    Scores of different folds come from different models. Comparing them puts even a constant below 0.5: a fold with
-    many FAKE clips in its test part has few in training.
-    """
-    right, pairs = np.zeros(len(weights)), np.zeros(len(weights))
-    for number in np.unique(fold):
-        inside = fold == number
-        fakes, reals = class_weights_by_score(is_fake[inside], probability[inside], weights[:, inside])
-        reals_below = np.cumsum(reals, axis=1) - reals / 2
-        right += (fakes * reals_below).sum(axis=1)
-        pairs += fakes.sum(axis=1) * reals.sum(axis=1)
-    return ratio(right, pairs)
-
-
-def _estimate(value: float, drawn: Floats) -> dict[str, float | None]:
-    low, high = percentile_interval(drawn) or (None, None)
-    return {"value": round(float(value), 4), "low": _rounded(low), "high": _rounded(high)}
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
 
 
 def _alone(row: ClipRow) -> ClipRow:

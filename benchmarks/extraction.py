@@ -51,7 +51,7 @@ from dfutils.records import Face, Picture, Video
 from dfutils.settings import ExtractionSettings
 
 SETTINGS = ExtractionSettings()
-FRAMES, FPS, COPIES = 300, 30, 3
+FRAMES, FPS, COPIES = 300, 30, 2
 SIZES = {"1080p": (1920, 1080), "360p": (640, 360)}
 BARS = {
     "choose_1080p": ("choose ten frames, 1080p", "≤", 1.35),
@@ -123,13 +123,13 @@ def cpu_seconds(work: Callable[[], object]) -> float:
     return time.process_time() - before[0] + _children_cpu() - before[1]
 
 
-def fastest(works: dict[str, Callable[[], object]], *, rounds: int = 3) -> dict[str, float]:
-    """The least CPU time of each, measured in turns so that all see the same machine."""
+def in_turns(works: dict[str, Callable[[], object]], *, rounds: int = 9) -> dict[str, float]:
+    """The median CPU time of each, measured in turns so that all see the same machine."""
     seconds: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(rounds):
         for name, work in works.items():
             seconds[name].append(cpu_seconds(work))
-    return {name: round(min(values), 4) for name, values in seconds.items()}
+    return {name: round(float(np.median(values)), 4) for name, values in seconds.items()}
 
 
 def decode_alone(path: Path) -> None:
@@ -185,14 +185,15 @@ def measure_speed(clips: dict[str, Path]) -> dict[str, Any]:
             "decode": lambda path=path: decode_alone(path),  # type: ignore[misc]
             "choose": lambda path=path: choose(path, NoDetector()),  # type: ignore[misc]
             "extract": lambda path=path: extract(_copies(path, COPIES)),  # type: ignore[misc]
+            "isolated": lambda path=path: extract(_copies(path, COPIES), trusted=False),  # type: ignore[misc]
         }
-        seconds = fastest(works)
-        seconds["extract"] = round(seconds["extract"] / COPIES, 4)
+        seconds = in_turns(works)
+        for whole in ("extract", "isolated"):
+            seconds[whole] = round(seconds[whole] / COPIES, 4)
         figures[f"seconds_{name}"] = seconds
         figures[f"choose_{name}"] = seconds["choose"] / seconds["decode"]
         figures[f"extract_{name}"] = seconds["extract"] / seconds["decode"]
-    isolated = cpu_seconds(lambda: extract(_copies(clips["1080p"], 2 * COPIES), trusted=False)) / (2 * COPIES)
-    figures["extract_isolated_1080p"] = isolated / figures["seconds_1080p"]["decode"]
+        figures[f"extract_isolated_{name}"] = seconds["isolated"] / seconds["decode"]
     return figures
 
 
@@ -200,17 +201,19 @@ def measure_notebook(clips: dict[str, Path]) -> dict[str, Any]:
     """The notebook way against the whole of extract, at 1080p."""
     path = clips["1080p"]
     ours = build_detector(SETTINGS)
-    seconds = {
-        "extract": min(cpu_seconds(lambda: extract(_copies(path, COPIES))) for _ in range(2)) / COPIES,
-        "notebook_ours": cpu_seconds(lambda: notebook_way(path, ours.detect)),
+    works: dict[str, Callable[[], object]] = {
+        "extract": lambda: extract(_copies(path, COPIES)),
+        "notebook_ours": lambda: notebook_way(path, ours.detect),
     }
     try:
         import dlib  # type: ignore[import-not-found, unused-ignore]
 
         hog = dlib.get_frontal_face_detector()
-        seconds["notebook_hog"] = cpu_seconds(lambda: notebook_way(path, lambda picture: hog(picture, 0)))
+        works["notebook_hog"] = lambda: notebook_way(path, lambda picture: hog(picture, 0))
     except ImportError:
         print("dlib is not installed (benchmarks/requirements.txt): the HOG detector is left out")
+    seconds = in_turns(works, rounds=5)
+    seconds["extract"] /= COPIES
     ratios = {name: value / seconds["extract"] for name, value in seconds.items() if name != "extract"}
     return {"seconds_notebook": {name: round(value, 3) for name, value in seconds.items()}, **ratios}
 
@@ -266,7 +269,7 @@ def measure_real(_clips: dict[str, Path]) -> dict[str, Any]:
         "choose": lambda: deque(map(choose, paths, repeat(NoDetector())), maxlen=0),
         "extract": lambda: extract([_copy(path, f"real-{number}.mp4") for number, path in enumerate(paths)]),
     }
-    seconds = fastest(works, rounds=2)
+    seconds = in_turns(works, rounds=3)
     return {
         "real_clips": len(videos),
         "seconds_real": seconds,

@@ -26,8 +26,9 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks import real_videos_tables as tables
-from benchmarks.cross_validation import Flags, Scores, Task, cross_validate, measure, measure_difference
+from benchmarks.cross_validation import Flags, Task, cross_validate
 from benchmarks.machine import describe_machine
+from dfutils.evaluation.cross_validation import FoldScores, measure, measure_difference
 from dfutils.extraction.catalogue import Catalogue, read_catalogue
 from dfutils.extraction.dataset import FaceDataset, read_face_dataset
 from dfutils.extraction.extract import extract_dataset
@@ -143,7 +144,7 @@ class Benchmark:
             self._note(f"features {changes or 'motion'}{' bgr' if bgr else ''}", seconds, images=images)
         return features
 
-    def score(self, name: str, model: str, fault: Fault, block: str = "mixed10") -> Scores:
+    def score(self, name: str, model: str, fault: Fault, block: str = "mixed10") -> FoldScores:
         """Cross-validated scores of one model with one fault."""
         channels = _channels(block)
         train = self.features(fault.crops, bgr=fault.bgr)[..., channels]
@@ -163,7 +164,7 @@ class Benchmark:
         test: npt.NDArray[np.float32],
         *,
         grouped: bool = True,
-    ) -> Scores:
+    ) -> FoldScores:
         """Cross-validated scores of one model on given features."""
 
         def task(seed: int, sides: npt.NDArray[np.str_]) -> Task:

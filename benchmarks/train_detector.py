@@ -12,8 +12,8 @@ DATA holds ``dfdc_faces.csv`` (file,label,group,person) with still face crops of
 Protocol, written down before the first training:
 
 * DFDC crops are split 80/10/10 by ``person``, so that its test part shows people who were never seen.
-* Candidate X sees DFDC's training part and fakes blended from its REAL crops only. FaceForensics++ is then a test on new
-  people, cameras and forgeries.
+* Candidate X sees DFDC's training part and fakes blended from its REAL crops only. FaceForensics++ is then a test on
+  new people, cameras and forgeries.
 * What is chosen (epoch, temperature, threshold) is chosen on DFDC's validation part. The test parts are looked at once
   per candidate, by `benchmarks.detector`.
 * The shipped detector goes on from X with FaceForensics++ clips. Its number there comes from five folds by source pair:
@@ -40,8 +40,8 @@ CROSS = TrainingSettings.model_validate(
     {
         "model": "inception_mean",
         "mode": "finetune",
-        "epochs": 8,
-        "patience": 8,
+        "epochs": 5,
+        "patience": 5,
         "batch_size": 16,
         "learning_rate": 2e-4,
         "split": {"test_fraction": 0.1, "validation_fraction": 1 / 9},
@@ -50,7 +50,7 @@ CROSS = TrainingSettings.model_validate(
             "self_blended": 0.5,
             "paired": True,
             "weight_average": 0.99,
-            "precision": "mixed_bfloat16",
+            "precision": "cpu_bfloat16",
         },
     }
 )
@@ -69,7 +69,7 @@ CLIPS = TrainingSettings.model_validate(
             "frames_per_clip": 1,
             "self_blended": 0.3,
             "weight_average": 0.95,
-            "precision": "mixed_bfloat16",
+            "precision": "cpu_bfloat16",
         },
     }
 )
@@ -81,8 +81,10 @@ def cut_faces(data: Path, work: Path) -> None:
     rows = read_csv(data / "dfdc_faces.csv", ("file", "label", "person"))
     labels = work / "dfdc_people.csv"
     write_csv(labels, ("file", "label", "dataset", "group"), (_by_person(row) for row in rows))
+    if not (pictures := work / "dfdc_faces").exists():
+        pictures.symlink_to((data / "dfdc_faces").resolve())  # files of a catalogue are named from its CSV on
     crops = ExtractionSettings(size=SIZE, crop="none")
-    extract_dataset(read_catalogue(data, labels), work / "dfdc", settings=crops, workers=2, trusted=True)
+    extract_dataset(read_catalogue(work, labels), work / "dfdc", settings=crops, workers=2, trusted=True)
     clips = ExtractionSettings(size=SIZE)
     extract_dataset(read_catalogue(data, data / "videos.csv"), work / "ffpp", settings=clips, workers=2)
 

@@ -139,12 +139,18 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--init-from", metavar="RUN", help="start from the backbone of another run")
     parser.add_argument("--splits", type=Path, metavar="FILE", help="splits.csv of an earlier run, to be kept")
+    parser.add_argument(
+        "--folds",
+        type=int,
+        metavar="K",
+        help="train K detectors by grouped cross-validation: RUN becomes their ensemble, measured in folds.csv",
+    )
     parser.add_argument("--patience", type=int, default=6, help="epochs without a better AUC (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument("--tensorboard", action="store_true", help="also write the curves into RUN/tensorboard")
     _add_devices(parser.add_argument_group("several GPUs of one machine"))
     _add_finetune(parser.add_argument_group("with --mode finetune"))
-    parser.set_defaults(run=_train)
+    parser.set_defaults(run=_train, usage_error=parser.error)
 
 
 def _add_devices(group: argparse._ArgumentGroup) -> None:
@@ -177,7 +183,7 @@ def _add_finetune(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--no-augment", dest="augment", action="store_false", default=None, help="crops as they are")
     group.add_argument("--checkpoint-minutes", type=float, help="minutes between checkpoints")
     group.add_argument("--time-budget-hours", type=float, help="stop cleanly before; the same command goes on")
-    group.add_argument("--precision", choices=["auto", "float32", "mixed_float16", "mixed_bfloat16"])
+    group.add_argument("--precision", choices=["auto", "float32", "mixed_float16", "cpu_bfloat16"])
 
 
 def _add_evaluate(commands: argparse._SubParsersAction) -> None:
@@ -278,6 +284,8 @@ def _merge(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
+    if options.folds is not None and (options.folds < 2 or options.splits):
+        options.usage_error("--folds: needs at least 2, and deals its own splits: leave --splits out")
     from dfutils.settings import DeviceSettings, FinetuneSettings, TrainingSettings
 
     values = {
@@ -295,14 +303,30 @@ def _train(options: argparse.Namespace) -> None:
         "split": {"seed": options.seed},
     }
     settings = TrainingSettings.parse(values, source="options")
-    from dfutils.training.run import train
+    if options.folds is None:
+        from dfutils.training.run import train
 
-    detector = train(
-        options.faces, options.out, settings=settings, splits_file=options.splits, tensorboard=options.tensorboard
-    )
-    _draw_history(options.out)
+        detector = train(
+            options.faces, options.out, settings=settings, splits_file=options.splits, tensorboard=options.tensorboard
+        )
+        _draw_history(options.out)
+    else:
+        from dfutils.training.folds import train_folds
+
+        detector = train_folds(
+            options.faces, options.out, settings=settings, folds=options.folds, tensorboard=options.tensorboard
+        )
+        for member in detector.members:
+            _draw_history(options.out / member.folder)
     lines = [f"{detector.name}: run folder {options.out}, operating point {detector.threshold:.3f}"]
-    _print(options, {"run": str(options.out), **detector.model_dump(mode="json")}, lines)
+    document = {"run": str(options.out), **detector.model_dump(mode="json")}
+    if options.folds is not None:
+        from dfutils.evaluation.folds import summarise_folds
+
+        measured = summarise_folds(options.out)
+        lines += [one.line() for one in measured]
+        document["folds"] = [one.document() for one in measured]
+    _print(options, document, lines)
 
 
 def _given(options: argparse.Namespace, names: Iterable[str]) -> dict[str, object]:

@@ -106,6 +106,11 @@ class Face:
     score: float
     landmarks: tuple[tuple[float, float], ...] = ()
 
+    def scaled(self, factor: float) -> Face:
+        """The face in a picture ``factor`` times as large."""
+        landmarks = tuple((x * factor, y * factor) for x, y in self.landmarks)
+        return Face(self.box.scaled(factor), self.score, landmarks)
+
     def moved(self, right: float, down: float) -> Face:
         """The face in a picture whose origin lies elsewhere."""
         box = Box(self.box.left + right, self.box.top + down, self.box.right + right, self.box.bottom + down)

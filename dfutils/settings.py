@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -136,8 +136,9 @@ class FinetuneSettings(Settings):
     """A run that is killed goes on from its last checkpoint."""
     time_budget_hours: float | None = Field(None, gt=0)
     """Stop cleanly before this many hours have passed; the same command goes on."""
-    precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
-    """``auto`` is mixed_float16 where every device is a GPU that is quick at it."""
+    precision: Literal["auto", "float32", "mixed_float16", "cpu_bfloat16"] = "auto"
+    """``auto`` is mixed_float16 where every device is a GPU that is quick at it; cpu_bfloat16 lets oneDNN compute
+    convolutions in bfloat16, on processors that have it."""
 
 
 class DeviceSettings(Settings):
@@ -180,12 +181,25 @@ class TrainingSettings(Settings):
     split: SplitSettings = SplitSettings()
     """Used where the dataset brings no official splits and no splits file is given."""
 
+    def identity(self) -> dict[str, Any]:
+        """What a run is known by: plain values of all but `devices`."""
+        return self.model_dump(mode="json", exclude={"devices"})
+
+
+class MemberSettings(Settings):
+    """One of the detectors that an ensemble averages."""
+
+    folder: str = Field(pattern=r"^fold-\d+$")
+    """Its run folder, inside the ensemble's."""
+    sha256: str
+    """Of its ``detector.json``, which in turn holds the checksum of its weights."""
+
 
 class DetectorSettings(Settings):
     """What turns crops into a verdict besides the weights: ``detector.json`` of a run folder."""
 
     name: str
-    """Name of the detector: the model's, for a run."""
+    """Name of the detector: the model's, for a run; of an ensemble, with the number of its members."""
     version: str
     """Version of the package that made it."""
     model: str
@@ -195,10 +209,14 @@ class DetectorSettings(Settings):
     backbone_weights: str
     """Where the backbone's weights come from: a name in `dfutils.weights`, ``random`` or a file name."""
     backbone_checksum: str
-    """Checksum of those weights, or the seed they were drawn with."""
+    """Checksum of those weights, or the seed they were drawn with; of an ensemble of several backbones, its own."""
     weights_sha256: str
-    """SHA-256 of ``model.weights.h5``."""
+    """SHA-256 of ``model.weights.h5``; of an ensemble, over the checksums of its members."""
     temperature: float = Field(1.0, gt=0)
-    """Divides the logit (Guo et al. 2017); fitted on the validation split."""
+    """Divides the logit (Guo et al. 2017); fitted on the validation split. 1 for an ensemble, whose members are
+    calibrated before they are averaged."""
     threshold: float = Field(0.5, ge=0, le=1)
-    """Operating point on the calibrated probability, chosen on the validation split."""
+    """Operating point on the calibrated probability, chosen on the validation split; of an ensemble, the mean of its
+    members' as logits."""
+    members: tuple[MemberSettings, ...] = ()
+    """Detectors whose calibrated logits are averaged; empty for one that stands alone."""

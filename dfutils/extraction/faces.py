@@ -122,20 +122,6 @@ def detector_for(settings: ExtractionSettings) -> FaceDetector | None:
         return None
 
 
-def detect_at_reduced_size(detector: FaceDetector, small: Picture, full_width: int, min_side: float) -> list[Face]:
-    """Detect in a reduced picture and give boxes in the pixels of the full one.
-
-    Args:
-        detector: Any.
-        small: The picture, made smaller.
-        full_width: Width of the full picture in pixels.
-        min_side: Faces with a longer side below this, in pixels of the full picture, are left out.
-    """
-    factor = full_width / small.shape[1]
-    faces = [_scaled(face, factor) for face in detector.detect(small)]
-    return [face for face in faces if max(face.box.width, face.box.height) >= min_side]
-
-
 def find_face_in_crop(detector: FaceDetector, crop: Picture) -> Face | None:
     """The largest face of a square picture that is a face crop already, in its pixels; None where none is found."""
     side = min(CROP_SIDE, crop.shape[0])
@@ -146,7 +132,7 @@ def find_face_in_crop(detector: FaceDetector, crop: Picture) -> Face | None:
         bordered = cv2.copyMakeBorder(small, width, width, width, width, cv2.BORDER_REPLICATE)
         faces = detector.detect(np.asarray(bordered, np.uint8))
         if faces:
-            return _scaled(faces[0].moved(-width, -width), factor)
+            return faces[0].moved(-width, -width).scaled(factor)
     return None
 
 
@@ -163,11 +149,6 @@ def _yunet_face(row: np.ndarray) -> Face:
     left, top, width, height, *points, score = (float(value) for value in row)
     landmarks = tuple(zip(points[0::2], points[1::2], strict=True))
     return Face(Box(left, top, left + width, top + height), score, landmarks)
-
-
-def _scaled(face: Face, factor: float) -> Face:
-    landmarks = tuple((x * factor, y * factor) for x, y in face.landmarks)
-    return Face(face.box.scaled(factor), face.score, landmarks)
 
 
 def _largest_first(faces: list[Face]) -> list[Face]:

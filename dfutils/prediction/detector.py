@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,32 +13,21 @@ from dfutils.errors import MediaError, RunError, TooFewFacesError
 from dfutils.extraction.clips import Extraction
 from dfutils.extraction.dataset import FaceDataset
 from dfutils.extraction.isolation import extract_clips_safely
+from dfutils.prediction.members import ClipScore, Member, load_members, score_members
 from dfutils.records import Box, ClipRow, FaceClip, FrameScore, Label, Reason, TrackScore, Verdict
 from dfutils.settings import DetectorSettings
 
-if TYPE_CHECKING:
-    from dfutils.training.model import ClipNetwork
-
-
-@dataclass(frozen=True, slots=True)
-class ClipScore:
-    """Scores of one clip: raw and calibrated probability, and calibrated ones of frames where there is a frame head."""
-
-    raw_probability: float
-    fake_probability: float
-    frame_probabilities: tuple[float, ...] | None
-
 
 class Detector:
-    """A trained model with everything that surrounds it; made by `load_detector`.
+    """A trained model, or an ensemble of several, with everything that surrounds it; made by `load_detector`.
 
     Attributes:
         settings: ``detector.json``.
         folder: The run folder it was loaded from.
     """
 
-    def __init__(self, settings: DetectorSettings, network: ClipNetwork, folder: Path) -> None:
-        self.settings, self.folder, self._network = settings, folder, network
+    def __init__(self, settings: DetectorSettings, members: Sequence[Member], folder: Path) -> None:
+        self.settings, self.folder, self._members = settings, folder, members
         self._extraction = settings.extraction.model_copy(update={"tracks": "all"})
 
     @property
@@ -91,8 +79,11 @@ class Detector:
             )
         pictures = np.stack([clip.pictures for clip in clips])
         flat = pictures.reshape(-1, *pictures.shape[2:])
-        features = self._network.backbone.predict(flat, batch_size=16, verbose=0)
-        return self._score(features.reshape(*pictures.shape[:2], -1))
+
+        def features(member: Member) -> npt.NDArray[np.float32]:
+            return member.network.backbone.predict(flat, batch_size=16, verbose=0).reshape(*pictures.shape[:2], -1)
+
+        return score_members(self._members, features)
 
     def score_dataset(self, dataset: FaceDataset, rows: Sequence[ClipRow], *, progress: bool = True) -> list[ClipScore]:
         """Score clips of a face dataset, with the features of frozen backbones from the cache.
@@ -103,35 +94,28 @@ class Detector:
         from dfutils.training.features import backbone_key, clip_features
 
         _check_same_crops(self.settings, dataset)
-        key = backbone_key(self.settings.backbone_checksum, size=self.settings.extraction.size)
-        return self._score(clip_features(dataset, rows, self._network.backbone, backbone_key=key, progress=progress))
 
-    def _score(self, features: npt.NDArray[np.float32]) -> list[ClipScore]:
-        from dfutils.training.model import score_features
-        from dfutils.training.operating import calibrated
+        def features(member: Member) -> npt.NDArray[np.float32]:
+            key = backbone_key(member.settings.backbone_checksum, size=self.settings.extraction.size)
+            return clip_features(dataset, rows, member.network.backbone, backbone_key=key, progress=progress)
 
-        raw, frames = score_features(self._network, features)
-        probabilities = calibrated(raw, self.settings.temperature)
-        per_frame = None if frames is None else calibrated(frames, self.settings.temperature)
-        return [
-            ClipScore(
-                float(raw[n]), float(probabilities[n]), None if per_frame is None else tuple(per_frame[n].tolist())
-            )
-            for n in range(len(raw))
-        ]
+        return score_members(self._members, features)
 
 
 def load_detector(run: Path | str) -> Detector:
     """Load a detector from a run folder: weights only, into a model that this package builds, after a checksum.
 
+    Args:
+        run: A run folder, of one detector or of an ensemble of folds.
+
     Raises:
         RunError: The folder is incomplete, or its weights are not those it was finished with.
     """
-    from dfutils.training.run_folder import load_network
+    from dfutils.training.run_folder import read_detector
 
     folder = Path(run)
-    network, settings = load_network(folder)
-    return Detector(settings, network, folder)
+    settings = read_detector(folder)
+    return Detector(settings, load_members(folder, settings), folder)
 
 
 def verdict_document(detector: Detector, verdicts: Iterable[Verdict]) -> dict[str, Any]:

@@ -61,8 +61,11 @@ def stage_model(run: Path, staging: Path, *, model: Mapping[str, Any], variation
         variation: The content of ``model-instance-metadata.json``.
 
     Raises:
-        PublishError: The run folder is incomplete or altered, or the metadata breaks one of Kaggle's rules.
+        PublishError: The run folder is incomplete, altered or an ensemble's, or the metadata breaks one of Kaggle's
+            rules.
     """
+    if (run / "fold-0").is_dir():
+        raise PublishError(f"{run}: is an ensemble of folds; only one network is sent. Name one of them: {run}/fold-0.")
     missing = [name for name in NEEDED if not (run / name).is_file()]
     if missing:
         raise PublishError(f"{run}: is no finished run folder (no {missing[0]}). Make one with `dfutils train`.")

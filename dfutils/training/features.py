@@ -24,7 +24,8 @@ logger = logging.getLogger(__name__)
 Features = npt.NDArray[np.float32]
 """``(N, T, 2048)`` float32: clips, frames, channels."""
 
-CLIPS_AT_ONCE = 8
+PICTURES_AT_ONCE = 80
+"""Crops per call of the backbone: a call has a cost of its own, and few still pictures would be all cost."""
 
 
 def clip_features(
@@ -61,8 +62,9 @@ def clip_features(
     if missing:
         logger.info("Computing backbone features of %d clips, %d are cached", len(missing), len(rows) - len(missing))
     with tqdm(total=len(missing), desc="features", unit="clip", disable=None if progress else True) as bar:
-        for start in range(0, len(missing), CLIPS_AT_ONCE):
-            numbers = missing[start : start + CLIPS_AT_ONCE]
+        at_once = max(1, PICTURES_AT_ONCE // rows[0].frames) if rows else 1
+        for start in range(0, len(missing), at_once):
+            numbers = missing[start : start + at_once]
             for number, features in zip(numbers, _compute(dataset, [rows[n] for n in numbers], backbone), strict=True):
                 _store(paths[number], features)
             bar.update(len(numbers))

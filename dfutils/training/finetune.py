@@ -48,6 +48,7 @@ def finetune(
     settings: TrainingSettings,
     run: Path,
     identity: dict[str, Any],
+    since: float | None = None,
     events: keras.callbacks.Callback | None = None,
     progress: bool = True,
 ) -> ClipNetwork:
@@ -59,6 +60,7 @@ def finetune(
         settings: ``settings.finetune`` holds what is special to this mode.
         run: Gets ``history.csv``, and ``checkpoint.npz`` and ``best.npz`` while training goes on.
         identity: What a checkpoint must belong to.
+        since: When the time budget began, by `time.monotonic`; by default now.
         events: Is told of every epoch.
         progress: Show a bar on a terminal.
 
@@ -79,7 +81,9 @@ def finetune(
     steps = own.steps_per_epoch or plan.steps_per_pass
     network, model = _build(backbone, settings, data, frames=frames, steps=steps * settings.epochs)
     loader = SampleLoader(data.dataset, data.train, frames=frames, augment=own.augment)
-    trainer = _Trainer(model, network, data, settings=settings, run=run, identity=identity, steps_per_epoch=steps)
+    trainer = _Trainer(
+        model, network, data, settings=settings, run=run, identity=identity, since=since, steps_per_epoch=steps
+    )
     trainer.resume()
     size, images = data.dataset.settings.size, settings.batch_size * frames
     with TrainingProgress(
@@ -108,13 +112,15 @@ class _Trainer:
         settings: TrainingSettings,
         run: Path,
         identity: dict[str, Any],
+        since: float | None,
         steps_per_epoch: int,
     ) -> None:
         self._model, self._network, self._data = model, network, data
         self._settings, self._run, self._steps = settings, run, steps_per_epoch
         # What "auto" chose on these devices: other precisions have other variables.
         self.state = Progress(identity={**identity, "precision": keras.config.dtype_policy().name})
-        self._started = self._saved = time.monotonic()
+        self._saved = time.monotonic()
+        self._started = self._saved if since is None else since
 
     @property
     def _variables(self) -> list[keras.Variable]:

@@ -22,8 +22,18 @@ def calibrated(raw_probability: Floats, temperature: float) -> Floats:
         >>> calibrated(np.array([0.5, 0.9]), 1.0).round(3).tolist()
         [0.5, 0.9]
     """
-    clipped = np.clip(raw_probability.astype(np.float64), EPSILON, 1 - EPSILON)
-    return 1 / (1 + np.exp(-np.log(clipped / (1 - clipped)) / temperature))
+    return sigmoid(logit(raw_probability) / temperature)
+
+
+def logit(probability: Floats) -> Floats:
+    """Logarithm of the odds, float64; finite, since probabilities are kept `EPSILON` from 0 and 1."""
+    clipped = np.clip(probability.astype(np.float64), EPSILON, 1 - EPSILON)
+    return np.log(clipped / (1 - clipped))
+
+
+def sigmoid(logits: Floats) -> Floats:
+    """The probabilities that `logit` came from."""
+    return 1 / (1 + np.exp(-logits))
 
 
 def fit_temperature(is_fake: Flags, raw_probability: Floats) -> float:

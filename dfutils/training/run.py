@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -66,6 +68,8 @@ def train(
     *,
     settings: TrainingSettings,
     splits_file: Path | None = None,
+    assignment: Mapping[str, SplitName] | None = None,
+    since: float | None = None,
     tensorboard: bool = False,
     progress: bool = True,
 ) -> DetectorSettings:
@@ -79,6 +83,8 @@ def train(
         run: The run folder to write.
         settings: Saved as ``settings.json``.
         splits_file: A ``splits.csv`` of an earlier run: its groups stay where they were.
+        assignment: Every video and its split, as `dfutils.training.splits` deals them; replaces ``splits_file``.
+        since: When the time budget began, by `time.monotonic`; by default now.
         tensorboard: Also write the curves as event files, into ``tensorboard``.
         progress: Show bars on a terminal.
 
@@ -88,18 +94,21 @@ def train(
     """
     require_one_worker()
     dataset = read_face_dataset(faces)
-    rows = tuple(row for row in dataset.rows if row.track == 0)
+    rows = training_rows(dataset)
     identity = {
-        "settings": settings.model_dump(mode="json", exclude={"devices"}),
+        "settings": settings.identity(),
         "dataset": sha256_of(faces / "manifest.csv"),
         "splits_file": sha256_of(splits_file) if splits_file else None,
     }
+    if assignment is not None:
+        identity["assignment"] = _checksum(assignment)
     if is_finished(run, identity):
         logger.info("%s: is finished already", run)
         return DetectorSettings.read(run / "detector.json")
     _check_length(settings.model, rows[0])
     started = time.monotonic()
-    assignment = _assign(rows, settings, splits_file)
+    if assignment is None:
+        assignment = _assign(rows, settings, splits_file)
     leaks = find_leaks(rows, assignment, lambda row: dataset.load_clip(row)[0])
     settings.write(run / "settings.json")
     write_splits(run / "splits.csv", rows, assignment)
@@ -118,7 +127,14 @@ def train(
         else:
             own = FinetuneData(dataset, data.on("train"), data.on("validation"))
             network = finetune(
-                own, backbone, settings=settings, run=run, identity=identity, events=events, progress=progress
+                own,
+                backbone,
+                settings=settings,
+                run=run,
+                identity=identity,
+                since=since,
+                events=events,
+                progress=progress,
             )
             trained = Trained(network, _usual_speed(run / "history.csv"))
     is_mirrored = devices.strategy == "mirrored"
@@ -126,6 +142,11 @@ def train(
     about = {**asdict(devices), "images_per_second": round(trained.images_per_second, 1)}
     mark_finished(run, identity, rows, backbone, leaks, about=about, seconds=time.monotonic() - started)
     return detector
+
+
+def training_rows(dataset: FaceDataset) -> tuple[ClipRow, ...]:
+    """What is trained on: the main person of each video."""
+    return tuple(row for row in dataset.rows if row.track == 0)
 
 
 def _start(settings: TrainingSettings, dataset: FaceDataset) -> Backbone:
@@ -187,6 +208,10 @@ def _check_length(model: str, row: ClipRow) -> None:
             f"model {model}: needs clips, and this dataset holds still pictures. Choose a model with a frame head "
             "such as inception_mean."
         )
+
+
+def _checksum(assignment: Mapping[str, SplitName]) -> str:
+    return hashlib.sha256(json.dumps(sorted(assignment.items())).encode()).hexdigest()
 
 
 def _assign(rows: Sequence[ClipRow], settings: TrainingSettings, splits_file: Path | None) -> dict[str, SplitName]:

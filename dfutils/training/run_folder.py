@@ -1,7 +1,8 @@
-"""Writing the files of a run folder."""
+"""Writing and reading the files of a run folder."""
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ import dfutils
 from dfutils.errors import RunError
 from dfutils.files import read_json, replacing, sha256_of, write_csv, write_json
 from dfutils.records import ClipRow
-from dfutils.settings import DetectorSettings
+from dfutils.settings import DetectorSettings, MemberSettings
 from dfutils.training.leaks import LeakReport
 from dfutils.training.model import Backbone, ClipNetwork, build_backbone, build_head, compose
 
@@ -39,30 +40,67 @@ def is_finished(run: Path, identity: Mapping[str, Any]) -> bool:
     raise RunError(f"{run}: holds a finished run with other {what}. Choose another --out, or delete the folder.")
 
 
-def load_network(run: Path) -> tuple[ClipNetwork, DetectorSettings]:
-    """Load a run's network: weights only, into a model that this package builds, after a checksum.
+def read_detector(run: Path) -> DetectorSettings:
+    """Read a run's ``detector.json``.
 
     Raises:
-        RunError: The folder is incomplete, or its weights are not those it was finished with.
+        RunError: There is none.
     """
     if not (run / "detector.json").is_file():
         raise RunError(
             f"{run}: is no finished run folder (no detector.json). Make one with `dfutils train FACES --out RUN`."
         )
-    settings = DetectorSettings.read(run / "detector.json")
+    return DetectorSettings.read(run / "detector.json")
+
+
+def load_network(
+    run: Path, *, backbones: Mapping[str, keras.Model] | None = None
+) -> tuple[ClipNetwork, DetectorSettings]:
+    """Load a run's network: weights only, into a model that this package builds, after a checksum.
+
+    Args:
+        run: The run folder of one detector.
+        backbones: Backbones that are loaded already, by their checksum: a run with one of them shares it.
+
+    Raises:
+        RunError: The folder is incomplete or an ensemble's, or its weights are not those it was finished with.
+    """
+    settings = read_detector(run)
+    if settings.members:
+        raise RunError(
+            f"{run}: is an ensemble, and one network is needed. Name one of its members, such as "
+            f"{run / settings.members[0].folder}."
+        )
     weights = run / "model.weights.h5"
     if not weights.is_file() or sha256_of(weights) != settings.weights_sha256:
         raise RunError(f"{weights}: is missing or was altered since training. Copy the run folder again, whole.")
     frames, size = settings.extraction.frames, settings.extraction.size
-    return read_network(weights, model=settings.model, frames=frames, size=size), settings
+    backbone = (backbones or {}).get(settings.backbone_checksum)
+    return read_network(weights, model=settings.model, frames=frames, size=size, backbone=backbone), settings
 
 
-def read_network(weights: Path, *, model: str, frames: int, size: int) -> ClipNetwork:
-    """Build a network in float32 on one device, as prediction has it, and read its weights."""
-    backbone = build_backbone("random", size=size)
-    network = compose(backbone.model, build_head(model, frames=frames), frames=frames, size=size)
+def read_network(
+    weights: Path, *, model: str, frames: int, size: int, backbone: keras.Model | None = None
+) -> ClipNetwork:
+    """Build a network in float32 on one device, as prediction has it, and read its weights.
+
+    Args:
+        weights: A ``model.weights.h5``.
+        model: Name of the head.
+        frames: Crops per clip.
+        size: Side of a crop in pixels.
+        backbone: To be shared instead of built; it must be the one that ``weights`` hold.
+    """
+    if backbone is None:
+        backbone = build_backbone("random", size=size).model
+    network = compose(backbone, build_head(model, frames=frames), frames=frames, size=size)
     network.clip_model.load_weights(weights)
     return network
+
+
+def members_checksum(members: Sequence[MemberSettings]) -> str:
+    """Checksum of an ensemble: over those of its members, in their order."""
+    return hashlib.sha256("".join(f"{member.folder} {member.sha256}\n" for member in members).encode()).hexdigest()
 
 
 def write_weights(run: Path, network: ClipNetwork) -> None:

@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 
 from benchmarks import cross_validation, real_videos, real_videos_tables
-from benchmarks.cross_validation import Scores, measure, measure_difference
-from dfutils.evaluation.estimates import auc_score
 from dfutils.extraction.catalogue import Catalogue, read_catalogue
 
 
@@ -73,52 +71,6 @@ def test_the_tables_say_when_nothing_can_be_said(results, tmp_path):
         assert row["title"] in table
     assert "too uncertain to say" in table
     assert (tmp_path / "real_videos.png").stat().st_size > 10_000
-
-
-GROUPS = np.repeat([f"g{k}" for k in range(20)], 4)
-IS_FAKE = np.tile([True, False], 40)
-
-
-def scores_of(values):
-    probability = np.asarray(values, float)[None]
-    return Scores(probability, probability >= 0.5, np.zeros(probability.shape, int))
-
-
-def test_a_constant_of_each_fold_is_at_chance_whatever_the_folds_hold():
-    fold = np.arange(80)[None] // 10
-    share = np.array([IS_FAKE[fold[0] != number].mean() for number in range(8)])[fold]
-    skewed = np.arange(80) % 3 == 0
-    scores = Scores(share + 0.01 * fold, share > 1, fold)
-    assert measure(scores, skewed, GROUPS)["auc"]["value"] == 0.5
-
-
-def test_auc_compares_clips_of_one_fold_only():
-    fold = np.array([[0, 0, 1, 1]])
-    is_fake = np.array([True, False, True, False])
-    scores = Scores(np.array([[0.9, 0.8, 0.2, 0.1]]), np.zeros((1, 4), bool), fold)
-    assert measure(scores, is_fake, ["a", "a", "b", "b"])["auc"]["value"] == 1.0
-
-
-def test_measures_agree_with_plain_ones():
-    rng = np.random.default_rng(0)
-    values = np.clip(rng.normal(0.5 + 0.1 * IS_FAKE, 0.2), 0.01, 0.99)
-    row = measure(scores_of(values), IS_FAKE, GROUPS)
-    assert row["auc"]["value"] == pytest.approx(auc_score(IS_FAKE, values), abs=1e-4)
-    called = values >= 0.5
-    balanced = (called[IS_FAKE].mean() + (~called[~IS_FAKE]).mean()) / 2
-    assert row["balanced_accuracy"]["value"] == pytest.approx(balanced, abs=1e-4)
-    truth = np.where(IS_FAKE, values, 1 - values)
-    assert row["log_loss"]["value"] == pytest.approx(-np.log(truth).mean(), abs=1e-4)
-
-
-def test_a_paired_difference_is_tighter_than_two_intervals():
-    rng = np.random.default_rng(1)
-    values = np.clip(rng.normal(0.5 + 0.1 * IS_FAKE, 0.2), 0.01, 0.99)
-    better = np.clip(values + 0.05 * IS_FAKE, 0.01, 0.99)
-    difference = measure_difference(scores_of(better), scores_of(values), IS_FAKE, GROUPS)["auc"]
-    alone = measure(scores_of(values), IS_FAKE, GROUPS)["auc"]
-    assert difference["low"] > 0
-    assert difference["high"] - difference["low"] < 0.5 * (alone["high"] - alone["low"])
 
 
 def test_a_split_by_clip_shares_groups_and_a_grouped_one_does_not(demo_faces):

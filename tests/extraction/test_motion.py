@@ -1,9 +1,10 @@
 import math
 
+import cv2
 import numpy as np
 import pytest
 
-from dfutils.extraction.motion import CUT_DIFFERENCE, MotionMeter, MotionTrace, choose_frames
+from dfutils.extraction.motion import CUT_DIFFERENCE, GRID_SECONDS, MotionMeter, MotionTrace, choose_frames, watch
 from dfutils.extraction.video import Frame
 from dfutils.records import Box, Face, VideoInfo
 from dfutils.settings import ExtractionSettings
@@ -124,3 +125,64 @@ def test_flicker_does_not_make_the_search_for_faces_costly():
     frames = make_frames([50 + 150 * (k % 2) for k in range(400)], fps=100)  # a supposed cut at every frame of 4 s
     chosen(frames, detector, frames=2)
     assert detector.looked <= 4 / 0.2 + 2 + 2
+
+
+class BrightSquares:
+    """Finds white squares, and remembers how large the pictures were that it was shown."""
+
+    name, checksum = "test", ""
+
+    def __init__(self):
+        self.shown = []
+
+    def detect(self, picture):
+        self.shown.append(picture.shape[:2])
+        count, _, stats, _ = cv2.connectedComponentsWithStats((picture[..., 0] == 255).astype(np.uint8))
+        boxes = [Box(x, y, x + w, y + h) for x, y, w, h, _ in stats[1:count].tolist()]
+        return [Face(box, 0.9) for box in sorted(boxes, key=lambda box: -box.area)]
+
+
+def scene(squares, *, frames=80, fps=10):
+    """``squares(k)`` gives the places (left, top, side) of the faces in frame k."""
+    pictures = np.full((frames, 360, 640, 3), 245, np.uint8)  # so like a face that a leap is no cut
+    for k, picture in enumerate(pictures):
+        for left, top, side in squares(k):
+            picture[top : top + side, left : left + side] = 255
+    return [Frame(k, k / fps, picture) for k, picture in enumerate(pictures)]
+
+
+def looks_of(frames, detector):
+    info = VideoInfo(640, 360, 10, len(frames) / 10, tuple(frame.time_seconds for frame in frames), 1000)
+    return watch(frames, info, ExtractionSettings(frames=8), detector).looks
+
+
+def boxes_of(look):
+    return [sighting.face.box for sighting in look.sightings]
+
+
+def test_searches_are_near_the_known_face_and_find_what_a_whole_search_finds():
+    squares = BrightSquares()
+    looks = looks_of(scene(lambda k: [(200 + k, 100 + k // 2, 60)]), squares)
+    nearby = [shape for shape in squares.shown if shape != (360, 640)]
+    assert 4 <= len(nearby) < len(squares.shown)
+    assert all(height % 32 == 0 and width % 32 == 0 for height, width in nearby)
+    for look in looks:
+        k = round(look.time_seconds * 10)
+        assert boxes_of(look) == [Box(200 + k, 100 + k // 2, 260 + k, 160 + k // 2)]
+
+
+def test_a_face_that_leaves_its_place_is_looked_for_everywhere():
+    looks = looks_of(scene(lambda k: [(20 if k // 10 % 2 else 500, 100, 60)]), BrightSquares())
+    assert all(len(look.sightings) == 1 for look in looks)
+
+
+def test_a_face_that_is_cut_by_the_part_searched_is_measured_whole():
+    # Moved by more than the room around it: the part shows only an edge of the face.
+    looks = looks_of(scene(lambda k: [(200 + 55 * (k // 10 % 2), 100, 60)]), BrightSquares())
+    assert {box.width for look in looks for box in boxes_of(look)} == {60}
+
+
+def test_who_comes_in_is_found_within_two_steps_of_the_grid():
+    looks = looks_of(scene(lambda k: [(100, 100, 60), *([(400, 100, 50)] if k >= 25 else [])]), BrightSquares())
+    first = min(look.time_seconds for look in looks if len(look.sightings) == 2)
+    assert 2.5 <= first <= 2.5 + 2 * GRID_SECONDS

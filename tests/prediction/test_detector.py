@@ -14,6 +14,7 @@ from dfutils.extraction.dataset import read_face_dataset
 from dfutils.extraction.video import iter_frames
 from dfutils.files import read_csv
 from dfutils.prediction.detector import Detector, load_detector, verdict_document
+from dfutils.prediction.members import Member
 from dfutils.records import FaceClip, Label, Reason
 from dfutils.training.model import build_backbone, build_head, compose
 
@@ -32,7 +33,7 @@ def recurrent_detector(detector):
         build_backbone("random", size=size).model, build_head("inception_gru", frames=frames), frames=frames, size=size
     )
     settings = detector.settings.model_copy(update={"name": "inception_gru", "model": "inception_gru"})
-    return Detector(settings, network, detector.folder)
+    return Detector(settings, [Member(settings, network)], detector.folder)
 
 
 def test_prediction_crops_equal_training_crops_pixel_for_pixel(detector, demo_faces, demo_labels):

@@ -70,6 +70,11 @@ def test_an_unfinished_run_is_not_staged(publish, run_folder):
     assert "no finished run folder (no detector.json)" in publish("model", run_folder).reason
 
 
+def test_an_ensemble_is_not_staged_and_a_member_is_named(publish, run_folder):
+    (run_folder / "fold-0").mkdir()
+    assert f"{run_folder}/fold-0" in publish("model", run_folder).reason
+
+
 def test_another_name_and_licence_are_taken_from_the_command_line(publish, run_folder, tmp_path):
     wishes = ["--title", "My detector", "--licence", "MIT", "--public", "--i-have-the-rights"]
     assert publish("model", run_folder, *wishes).exit_code == 0

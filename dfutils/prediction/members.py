@@ -1,0 +1,104 @@
+"""The networks behind a detector: one, or several whose calibrated logits are averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dfutils.errors import RunError
+from dfutils.files import sha256_of
+from dfutils.settings import DetectorSettings
+
+if TYPE_CHECKING:
+    from dfutils.training.model import ClipNetwork
+
+
+@dataclass(frozen=True, slots=True)
+class ClipScore:
+    """Scores of one clip.
+
+    Attributes:
+        raw_probability: Before calibration, the mean over the members.
+        fake_probability: Calibrated: the mean of the members' calibrated logits, as a probability.
+        frame_probabilities: The same of each frame; None without a frame head.
+    """
+
+    raw_probability: float
+    fake_probability: float
+    frame_probabilities: tuple[float, ...] | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Member:
+    """One network, with the temperature that was fitted for it."""
+
+    settings: DetectorSettings
+    network: ClipNetwork
+
+
+def load_members(folder: Path, settings: DetectorSettings) -> list[Member]:
+    """Load the networks of a run folder; members of an ensemble that start from one frozen backbone share it.
+
+    Args:
+        folder: A run folder, of one detector or of an ensemble.
+        settings: Its ``detector.json``.
+
+    Raises:
+        RunError: The folder is incomplete, or a member is not the one that it was finished with.
+    """
+    from dfutils.training.run_folder import load_network, members_checksum
+
+    if not settings.members:
+        return [Member(settings, load_network(folder)[0])]
+    if members_checksum(settings.members) != settings.weights_sha256:
+        raise RunError(f"{folder / 'detector.json'}: its members were altered. Copy the run folder again, whole.")
+    members: list[Member] = []
+    backbones: dict[str, Any] = {}
+    for known in settings.members:
+        document = folder / known.folder / "detector.json"
+        if not document.is_file() or sha256_of(document) != known.sha256:
+            raise RunError(f"{document}: is missing or was altered since training. Copy the run folder again, whole.")
+        network, own = load_network(document.parent, backbones=backbones)
+        backbones[own.backbone_checksum] = network.backbone
+        members.append(Member(own, network))
+    return members
+
+
+def score_members(
+    members: Sequence[Member], features_of: Callable[[Member], npt.NDArray[np.float32]]
+) -> list[ClipScore]:
+    """Score clips with every member and average.
+
+    Args:
+        members: At least one; all with the same head.
+        features_of: Computes the features ``(N, T, 2048)`` of a member's backbone; asked once a backbone.
+    """
+    from dfutils.training.model import score_features
+    from dfutils.training.operating import logit, sigmoid
+
+    raw, logits, frame_logits = [], [], []
+
+    def backbone(member: Member) -> str:
+        return member.settings.backbone_checksum
+
+    for _, sharing in groupby(sorted(members, key=backbone), key=backbone):
+        first, *others = sharing
+        features = features_of(first)
+        for member in (first, *others):
+            clips, frames = score_features(member.network, features)
+            raw.append(clips)
+            logits.append(logit(clips) / member.settings.temperature)
+            if frames is not None:
+                frame_logits.append(logit(frames) / member.settings.temperature)
+    raw_means, probabilities = np.mean(raw, axis=0), sigmoid(np.mean(logits, axis=0))
+    per_frame = sigmoid(np.mean(frame_logits, axis=0)).tolist() if frame_logits else None
+    return [
+        ClipScore(float(raw_means[n]), float(probabilities[n]), None if per_frame is None else tuple(per_frame[n]))
+        for n in range(len(probabilities))
+    ]

@@ -1,0 +1,323 @@
+"""Training in folds tests every clip once, goes on where it stopped, and ends in an ensemble that does not flatter."""
+
+import csv
+import json
+import os
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dfutils.cli import main
+from dfutils.errors import ReportError, RunError
+from dfutils.evaluation import evaluate as evaluation
+from dfutils.evaluation.folds import COLUMNS, summarise_folds
+from dfutils.extraction.dataset import MANIFEST_COLUMNS, manifest_row, read_face_dataset
+from dfutils.files import read_csv, read_json, write_csv
+from dfutils.prediction.detector import load_detector
+from dfutils.prediction.members import Member, score_members
+from dfutils.settings import DetectorSettings, TrainingSettings
+from dfutils.training import folds
+from dfutils.training.folds import OUT_OF_FOLD_COLUMNS, train_folds
+from dfutils.training.run_folder import load_network
+
+FOLDS = 2
+OPTIONS = ["--folds", FOLDS, "--model", "inception_mean", "--backbone-weights", "random", "--epochs", 2]
+
+
+def train_command(faces, run, *more):
+    return main([str(part) for part in ("train", faces, "--out", run, *OPTIONS, *more)])
+
+
+@pytest.fixture(scope="module")
+def run(demo_faces, tmp_path_factory):
+    """Six people in two folds of six clips."""
+    folder = tmp_path_factory.mktemp("folds")
+    assert train_command(demo_faces, folder, "--tensorboard") == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ensemble(run):
+    return load_detector(run)
+
+
+@pytest.fixture(scope="module")
+def members(run):
+    """Settings of the members."""
+    return [DetectorSettings.read(run / f"fold-{fold}" / "detector.json") for fold in range(FOLDS)]
+
+
+@pytest.fixture
+def copied_run(run, tmp_path):
+    """A copy to be damaged: its files are replaced, never written into, since they are links."""
+    return shutil.copytree(run, tmp_path / "run", copy_function=os.link)
+
+
+def replace_text(path, text):
+    path.unlink()
+    path.write_text(text)
+
+
+def predictions_of(run):
+    return read_csv(run / "predictions.csv", OUT_OF_FOLD_COLUMNS)
+
+
+def test_every_clip_is_tested_exactly_once(run, demo_faces):
+    tested = sorted(row["clip_id"] for row in predictions_of(run))
+    assert tested == sorted(row.clip_id for row in read_face_dataset(demo_faces).rows)
+    assert {row["fold"] for row in predictions_of(run)} == {"0", "1"}
+
+
+def test_every_fold_has_its_curves(run):
+    for fold in range(FOLDS):
+        assert (run / f"fold-{fold}" / "history.png").is_file()
+        assert len(list((run / f"fold-{fold}" / "tensorboard").iterdir())) == 1
+
+
+def test_a_clip_is_tested_by_a_member_that_saw_nothing_of_its_group(run):
+    for row in predictions_of(run):
+        splits = read_csv(run / f"fold-{row['fold']}" / "splits.csv", ("video", "group", "split"))
+        assert {other["split"] for other in splits if other["group"] == row["group"]} == {"test"}
+        assert row["group"] in {other["group"] for other in splits if other["video"] == row["video"]}
+
+
+def test_out_of_fold_scores_and_calls_are_those_of_the_clips_own_member(run):
+    for row in predictions_of(run):
+        folder = run / f"fold-{row['fold']}"
+        (own,) = (one for one in read_csv(folder / "predictions.csv", ()) if one["clip_id"] == row["clip_id"])
+        assert (row["raw_probability"], row["fake_probability"]) == (own["raw_probability"], own["fake_probability"])
+        threshold = DetectorSettings.read(folder / "detector.json").threshold
+        assert row["label"] == ("FAKE" if float(row["fake_probability"]) >= threshold else "REAL")
+
+
+def test_an_interrupted_training_goes_on_and_leaves_finished_folds_alone(copied_run, run, demo_faces):
+    for name in ("run.json", "detector.json", "predictions.csv", "fold-1/run.json", "fold-1/model.weights.h5"):
+        (copied_run / name).unlink()
+    kept = (copied_run / "fold-0" / "model.weights.h5").stat().st_mtime_ns
+    assert train_command(demo_faces, copied_run) == 0
+    assert (copied_run / "fold-0" / "model.weights.h5").stat().st_mtime_ns == kept
+    assert (copied_run / "predictions.csv").read_text() == (run / "predictions.csv").read_text()
+    after, before = (DetectorSettings.read(folder / "detector.json") for folder in (copied_run, run))
+    assert (after.name, after.threshold, len(after.members)) == (before.name, before.threshold, FOLDS)
+
+
+def test_a_finished_training_is_left_alone_and_measured_again(run, demo_faces, capsys):
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.name in ("run.json", "model.weights.h5")}
+    (run / "folds.csv").unlink()
+    assert train_command(demo_faces, run, "--json") == 0
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    document = json.loads(capsys.readouterr().out)
+    assert [row["fold"] for row in document["folds"]] == [0, 1, "all"]
+    assert [member["folder"] for member in document["members"]] == ["fold-0", "fold-1"]
+    assert len(read_csv(run / "folds.csv", COLUMNS)) == FOLDS + 1
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_folds_dealt_otherwise_are_not_mixed(copied_run, demo_faces, finished):
+    if not finished:
+        (copied_run / "run.json").unlink()
+    settings = TrainingSettings.read(copied_run / "settings.json")
+    with pytest.raises(RunError, match="other data or splits"):
+        train_folds(demo_faces, copied_run, settings=settings, folds=3, progress=False)
+
+
+def test_the_time_budget_is_that_of_all_folds_together(demo_faces, tmp_path, monkeypatch):
+    begun = []
+
+    def train(*_, since, **__):
+        begun.append(since)
+        if len(begun) == FOLDS:
+            raise RunError("used up")
+
+    monkeypatch.setattr(folds, "train", train)
+    with pytest.raises(RunError, match="used up"):
+        train_folds(demo_faces, tmp_path, settings=TrainingSettings(), folds=FOLDS)
+    assert None not in begun
+    assert len(set(begun)) == 1
+
+
+@pytest.mark.parametrize("more", [["--folds", "1"], ["--splits", "splits.csv"]])
+def test_one_fold_or_given_splits_are_wrong_use(more, tmp_path):
+    with pytest.raises(SystemExit) as exited:
+        train_command(tmp_path, tmp_path / "run", *more)
+    assert exited.value.code == 2
+
+
+def logit(probability):
+    return np.log(probability / (1 - probability))
+
+
+def sigmoid(value):
+    return 1 / (1 + np.exp(-value))
+
+
+def test_the_ensemble_answers_with_the_mean_calibrated_logit_of_its_members(ensemble, run, demo_faces, demo_labels):
+    dataset = read_face_dataset(demo_faces)
+    rows = dataset.rows[:4]
+    scores = ensemble.score_dataset(dataset, rows, progress=False)
+    written = [
+        {row["clip_id"]: row for row in read_csv(run / f"fold-{fold}" / "predictions.csv", ("clip_id",))}
+        for fold in range(FOLDS)
+    ]
+    for row, score in zip(rows, scores, strict=True):
+        calibrated = [float(one[row.clip_id]["fake_probability"]) for one in written]
+        assert score.fake_probability == pytest.approx(sigmoid(np.mean([logit(one) for one in calibrated])), abs=1e-5)
+        raw = [float(one[row.clip_id]["raw_probability"]) for one in written]
+        assert score.raw_probability == pytest.approx(np.mean(raw), abs=1e-5)
+    verdict = ensemble.predict(demo_labels.parent / rows[0].video)
+    assert verdict.fake_probability == pytest.approx(scores[0].fake_probability, abs=1e-3)
+
+
+def test_frames_and_clips_are_averaged_alike_and_features_are_computed_once_a_backbone(ensemble):
+    asked = []
+    features = np.random.default_rng(0).normal(0, 1, (2, 10, 2048)).astype(np.float32)
+
+    def features_of(member):
+        asked.append(member.settings.backbone_checksum)
+        return features
+
+    own = ensemble._members
+    assert len({id(member.network.backbone) for member in own}) == 1
+    shared = score_members(own, features_of)
+    assert len(asked) == 1
+    alone = [score_members([member], features_of) for member in own]
+    for n, score in enumerate(shared):
+        clips = np.mean([logit(one[n].fake_probability) for one in alone])
+        frames = np.mean([logit(np.array(one[n].frame_probabilities)) for one in alone], axis=0)
+        assert score.fake_probability == pytest.approx(sigmoid(clips), abs=1e-9)
+        assert score.frame_probabilities == pytest.approx(sigmoid(frames), abs=1e-9)
+    asked.clear()
+    several = [
+        Member(member.settings.model_copy(update={"backbone_checksum": name}), member.network)
+        for member, name in zip([*own, own[0]], "aba", strict=True)
+    ]
+    score_members(several, features_of)
+    assert asked == ["a", "b"]
+
+
+def test_the_operating_point_is_where_the_members_distances_to_theirs_cancel_out(run, members):
+    settings = DetectorSettings.read(run / "detector.json")
+    expected = sigmoid(np.mean([logit(member.threshold) for member in members]))
+    assert settings.threshold == pytest.approx(expected, abs=1e-9)
+    assert settings.temperature == 1
+
+
+def test_the_ensemble_is_named_after_all_its_members(ensemble, members):
+    assert ensemble.about["name"] == "inception_mean_of_2_folds"
+    assert len({ensemble.about["sha256"], *(member.weights_sha256 for member in members)}) == FOLDS + 1
+
+
+def alter_weights(run):
+    path = run / "fold-1" / "model.weights.h5"
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.unlink()
+    path.write_bytes(content)
+
+
+def alter_threshold(run):
+    settings = DetectorSettings.read(run / "fold-0" / "detector.json")
+    replace_text(run / "fold-0" / "detector.json", settings.model_copy(update={"threshold": 0.1}).model_dump_json())
+
+
+def swap_members(run):
+    (run / "fold-0").rename(run / "other")
+    (run / "fold-1").rename(run / "fold-0")
+    (run / "other").rename(run / "fold-1")
+
+
+def remove_member(run):
+    shutil.rmtree(run / "fold-0")
+
+
+def forget_member(run):
+    settings = read_json(run / "detector.json")
+    replace_text(run / "detector.json", json.dumps({**settings, "members": settings["members"][:1]}))
+
+
+@pytest.mark.parametrize("damage", [alter_weights, alter_threshold, swap_members, remove_member, forget_member])
+def test_an_ensemble_whose_members_are_not_its_own_is_refused(copied_run, damage):
+    damage(copied_run)
+    with pytest.raises(RunError, match=r"altered.* Copy the run folder again"):
+        load_detector(copied_run)
+
+
+def test_one_network_cannot_be_loaded_of_an_ensemble(run):
+    with pytest.raises(RunError, match=r"is an ensemble.*fold-0"):
+        load_network(run)
+
+
+def renamed(faces, folder, *, keep_group_of=""):
+    """The same clips under names and groups that no training knows, but for the group of one clip."""
+    dataset = read_face_dataset(faces)
+    shutil.copytree(faces, folder, copy_function=os.link)
+    (folder / "manifest.csv").unlink()
+    rows = [
+        replace(row, video=f"new {row.video}", group=row.group if row.video == keep_group_of else f"new {row.group}")
+        for row in dataset.rows
+    ]
+    write_csv(folder / "manifest.csv", MANIFEST_COLUMNS, map(manifest_row, rows))
+    return folder
+
+
+@pytest.mark.parametrize("split", ["test", "train", "all"])
+def test_an_ensemble_is_not_evaluated_on_what_its_members_were_trained_on(run, demo_faces, tmp_path, split):
+    with pytest.raises(ReportError, match=r"folds\.csv measures them out of fold.*fold-0"):
+        evaluation.evaluate(run, demo_faces, tmp_path / "report", split=split, progress=False)
+    assert not (tmp_path / "report").exists()
+
+
+def test_an_ensemble_is_evaluated_on_new_videos_only(run, ensemble, demo_faces, tmp_path, monkeypatch):
+    known = read_face_dataset(demo_faces).rows[0].video
+    faces = renamed(demo_faces, tmp_path / "faces", keep_group_of=known)
+    monkeypatch.setattr(evaluation, "load_detector", lambda _run: ensemble)
+    monkeypatch.setattr(evaluation, "write_report", lambda _folder, content, **_: content)
+    content = evaluation.evaluate(run, faces, tmp_path / "report", progress=False)
+    assert len(content.predictions) == 11
+    assert f"new {known}" not in set(content.predictions["video"])
+    assert content.threshold == DetectorSettings.read(run / "detector.json").threshold
+    with pytest.raises(ReportError, match="out of fold"):
+        evaluation.evaluate(run, faces, tmp_path / "report", split="all", progress=False)
+
+
+def write_out_of_fold(folder, rows):
+    """Rows of fold, group, truth, score and call."""
+    folder.mkdir()
+    with (folder / "predictions.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(OUT_OF_FOLD_COLUMNS)
+        for number, (fold, group, is_fake, score, label) in enumerate(rows):
+            writer.writerow([f"c{number}", f"v{number}", group, fold, str(is_fake).lower(), score, score, label])
+    return folder
+
+
+def test_the_summary_compares_clips_of_one_fold_only(tmp_path):
+    # Each fold ranks its own clips right, on a scale of its own; over both, 3 of 4 pairs would be right.
+    rows = [
+        (0, "a", True, 0.9, "FAKE"),
+        (0, "b", False, 0.8, "FAKE"),
+        (1, "c", True, 0.2, "FAKE"),
+        (1, "d", False, 0.1, "REAL"),
+    ]
+    run = write_out_of_fold(tmp_path / "run", rows)
+    first, second, together = summarise_folds(run, resamples=100)
+    assert [one.estimates["auc"]["value"] for one in (first, second, together)] == [1, 1, 1]
+    assert [one.estimates["balanced_accuracy"]["value"] for one in (first, second, together)] == [0.5, 1, 0.75]
+    losses = -np.log([0.9, 0.2, 0.2, 0.9])
+    assert together.estimates["log_loss"]["value"] == pytest.approx(losses.mean(), abs=1e-4)
+    assert (together.clips, together.groups, together.real, together.fake) == (4, 4, 2, 2)
+    written = read_csv(run / "folds.csv", COLUMNS)
+    assert [row["fold"] for row in written] == ["0", "1", "all"]
+    assert written[2]["log_loss"] == str(together.estimates["log_loss"]["value"])
+    assert read_json(run / "folds.json")["all"] == together.document()
+
+
+def test_intervals_of_the_summary_draw_whole_groups(tmp_path):
+    # Ten clips of two groups hold no more than two clips would: only the share of each group varies.
+    rows = [(0, group, is_fake, score, "REAL") for group, is_fake, score in [("a", True, 0.5), ("b", False, 0.2)] * 5]
+    (fold, _) = summarise_folds(write_out_of_fold(tmp_path / "run", rows), resamples=200)
+    low, high = fold.estimates["log_loss"]["low"], fold.estimates["log_loss"]["high"]
+    assert (low, high) == pytest.approx((-np.log(0.8), -np.log(0.5)), abs=1e-4)
+    assert fold.estimates["auc"]["low"] is None
