@@ -3,8 +3,9 @@
     python -m benchmarks.train_detector DATA --work WORK --stage faces     # cut the crops
     python -m benchmarks.train_detector DATA --work WORK --stage cross     # candidate X: DFDC and self-blended crops
     python -m benchmarks.train_detector DATA --work WORK --stage folds     # the shipped recipe in cross-validation
-    python -m benchmarks.train_detector DATA --work WORK --stage shipped   # and on everything
+    python -m benchmarks.train_detector DATA --work WORK --stage frozen    # the baseline, its backbone never trained
     python -m benchmarks.detector WORK                                     # the table
+    python -m benchmarks.ship_detector WORK                                # X as package data
 
 DATA holds ``dfdc_faces.csv`` (file,label,group,person) with still face crops of the Deepfake Detection Challenge, and
 ``videos.csv`` (file,label,dataset,group) with FaceForensics++ clips.
@@ -27,12 +28,11 @@ import logging
 from pathlib import Path
 
 from dfutils.extraction.catalogue import read_catalogue
-from dfutils.extraction.dataset import read_face_dataset
 from dfutils.extraction.extract import extract_dataset
 from dfutils.files import read_csv, write_csv
 from dfutils.settings import ExtractionSettings, TrainingSettings
+from dfutils.training.folds import train_folds
 from dfutils.training.run import train
-from dfutils.training.splits import fold_videos, write_splits
 
 SIZE, FOLDS = 224, 5
 
@@ -40,16 +40,16 @@ CROSS = TrainingSettings.model_validate(
     {
         "model": "inception_mean",
         "mode": "finetune",
-        "epochs": 5,
-        "patience": 5,
+        "epochs": 3,
+        "patience": 3,
         "batch_size": 16,
-        "learning_rate": 2e-4,
+        "learning_rate": 3e-4,
         "split": {"test_fraction": 0.1, "validation_fraction": 1 / 9},
         "finetune": {
-            "steps_per_epoch": 400,
+            "steps_per_epoch": 600,
             "self_blended": 0.5,
             "paired": True,
-            "weight_average": 0.99,
+            "train_batch_norm": True,
             "precision": "cpu_bfloat16",
         },
     }
@@ -94,21 +94,26 @@ def train_cross(_data: Path, work: Path) -> None:
     train(work / "dfdc", work / "runs" / "cross", settings=CROSS)
 
 
-def train_folds(_data: Path, work: Path) -> None:
-    """The shipped recipe, once a fold: ``runs/fold-<k>``."""
-    rows = read_face_dataset(work / "ffpp").rows
+def train_clips(_data: Path, work: Path) -> None:
+    """The shipped recipe, once a fold."""
     settings = CLIPS.model_copy(update={"init_from": str(work / "runs" / "cross")})
-    for number, assignment in enumerate(fold_videos(rows, folds=FOLDS, seed=0)):
-        splits = work / f"fold-{number}.csv"
-        write_splits(splits, rows, assignment)
-        train(work / "ffpp", work / "runs" / f"fold-{number}", settings=settings, splits_file=splits)
+    train_folds(work / "ffpp", work / "runs" / "folds", settings=settings, folds=FOLDS)
+
+
+def train_frozen(_data: Path, work: Path) -> None:
+    """The baseline: the same data with a backbone that is never trained."""
+    split = CROSS.split.model_dump()
+    settings = TrainingSettings.model_validate({"model": "inception_mean", "epochs": 20, "split": split})
+    train(work / "dfdc", work / "runs" / "frozen", settings=settings)
+    twin = TrainingSettings(model="inception_lstm_gru")
+    train_folds(work / "ffpp", work / "runs" / "frozen-folds", settings=twin, folds=FOLDS)
 
 
 def _by_person(row: dict[str, str]) -> dict[str, str]:
     return {"file": row["file"], "label": row["label"], "dataset": "dfdc", "group": row["person"]}
 
 
-STAGES = {"faces": cut_faces, "cross": train_cross, "folds": train_folds}
+STAGES = {"faces": cut_faces, "cross": train_cross, "folds": train_clips, "frozen": train_frozen}
 
 
 def main() -> None:

@@ -8,9 +8,13 @@ import logging
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import dfutils
 from dfutils.errors import DfutilsError
+from dfutils.pretrained import DEFAULT
+
+logger = logging.getLogger(__name__)
 
 EXIT_FAILURE, EXIT_INTERRUPTED = 1, 130
 
@@ -39,7 +43,16 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="dfutils", description=dfutils.__doc__)
     parser.add_argument("--version", action="version", version=f"dfutils {dfutils.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_demo, _add_extract, _add_merge, _add_train, _add_evaluate, _add_predict, _add_publish):
+    for add in (
+        _add_demo,
+        _add_extract,
+        _add_merge,
+        _add_train,
+        _add_evaluate,
+        _add_predict,
+        _add_models,
+        _add_publish,
+    ):
         add(commands)
     return parser
 
@@ -199,11 +212,21 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
 
 def _add_predict(commands: argparse._SubParsersAction) -> None:
     parser = _command(
-        commands, "predict", "say whether videos or images are fake", "dfutils predict clip.mp4 photo.jpg --model run"
+        commands, "predict", "say whether videos or images are fake", "dfutils predict clip.mp4 photo.jpg"
     )
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="videos, images, or folders of them")
-    parser.add_argument("--model", type=Path, required=True, metavar="RUN", help="run folder")
+    parser.add_argument(
+        "--model",
+        default=DEFAULT,
+        metavar="RUN",
+        help="run folder, or a name that `dfutils models` lists (default: %(default)s)",
+    )
     parser.set_defaults(run=_predict)
+
+
+def _add_models(commands: argparse._SubParsersAction) -> None:
+    parser = _command(commands, "models", "list the detectors that come with the package", "dfutils models")
+    parser.set_defaults(run=_models)
 
 
 def _add_publish(commands: argparse._SubParsersAction) -> None:
@@ -339,7 +362,7 @@ def _draw_history(run: Path) -> None:
     try:
         from dfutils.evaluation.curves import write_history_figure
     except ImportError:
-        logging.getLogger(__name__).info("history.png: is left out. To have it, pip install 'dfutils[report]'.")
+        logger.info("history.png: is left out. To have it, pip install 'dfutils[report]'.")
         return
     write_history_figure(run)
 
@@ -359,6 +382,7 @@ def _predict(options: argparse.Namespace) -> None:
 
     inputs = expand_inputs(options.inputs)
     detector = load_detector(options.model)
+    logger.info("Detector: %s", detector.settings.name)
     verdicts = []
     for verdict in detector.predict_many(inputs):
         verdicts.append(verdict)
@@ -366,6 +390,21 @@ def _predict(options: argparse.Namespace) -> None:
             _print(options, None, [verdict_line(verdict)])
     if options.json:
         _print(options, verdict_document(detector, verdicts), [])
+
+
+def _models(options: argparse.Namespace) -> None:
+    from dfutils.pretrained import describe, pretrained_names
+
+    models = [describe(name) for name in pretrained_names()]
+    lines = [line for model in models for line in _model_lines(model)]
+    _print(options, {"models": models}, lines or ["No detector comes with this package. Train one: dfutils train."])
+
+
+def _model_lines(model: dict[str, Any]) -> list[str]:
+    about = (
+        f"{model['name']}: {model['model']}, {model['size']} pixels, {model['bytes'] / 1e6:.0f} MB. {model['about']}"
+    )
+    return [about, *(f"  {words}: {value}" for words, value in model["measured"].items()), f"  {model['licence']}"]
 
 
 def _publish(options: argparse.Namespace) -> None:

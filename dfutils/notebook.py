@@ -299,7 +299,7 @@ def commands_table(staged: StagedDataset) -> TextTable:
 def _setting_rows(settings: Settings, prefix: str = "") -> Iterator[tuple[str, str, str]]:
     """A group of settings is one row while it is as the package has it, else a row a setting."""
     for name, field in type(settings).model_fields.items():
-        value, meaning = getattr(settings, name), (field.description or "").replace("`", "")
+        value, meaning = getattr(settings, name), " ".join((field.description or "").replace("`", "").split())
         if not isinstance(value, Settings):
             yield f"{prefix}{name}", str(value), meaning
         elif value == type(value)():

@@ -161,7 +161,8 @@ class TrainingSettings(Settings):
     backbone_weights: str = "auto"
     """``auto``, ``imagenet``, ``stand-in``, ``random``, or a path."""
     init_from: str | None = None
-    """A run folder whose backbone is the start, instead of ``backbone_weights``."""
+    """A run folder, or the name of a detector that comes with the package, whose backbone is the start, instead of
+    ``backbone_weights``."""
     epochs: int = Field(10, ge=1)
     """Most epochs; early stopping on validation AUC may end before."""
     batch_size: int = Field(32, ge=1)

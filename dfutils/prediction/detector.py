@@ -14,6 +14,7 @@ from dfutils.extraction.clips import Extraction
 from dfutils.extraction.dataset import FaceDataset
 from dfutils.extraction.isolation import extract_clips_safely
 from dfutils.prediction.members import ClipScore, Member, load_members, score_members
+from dfutils.pretrained import run_folder
 from dfutils.records import Box, ClipRow, FaceClip, FrameScore, Label, Reason, TrackScore, Verdict
 from dfutils.settings import DetectorSettings
 
@@ -102,18 +103,20 @@ class Detector:
         return score_members(self._members, features)
 
 
-def load_detector(run: Path | str) -> Detector:
-    """Load a detector from a run folder: weights only, into a model that this package builds, after a checksum.
+def load_detector(model: Path | str) -> Detector:
+    """Load a detector: weights only, into a network that this package builds, after a checksum.
 
     Args:
-        run: A run folder, of one detector or of an ensemble of folds.
+        model: A run folder, of one detector or of an ensemble of folds, or the name of a detector that comes with the
+            package (`dfutils.pretrained.pretrained_names`).
 
     Raises:
-        RunError: The folder is incomplete, or its weights are not those it was finished with.
+        RunError: There is no such detector, its folder is incomplete, or its weights are not those it was finished
+            with.
     """
     from dfutils.training.run_folder import read_detector
 
-    folder = Path(run)
+    folder = run_folder(model)
     settings = read_detector(folder)
     return Detector(settings, load_members(folder, settings), folder)
 

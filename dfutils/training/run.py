@@ -18,6 +18,7 @@ import dfutils
 from dfutils.errors import RunError
 from dfutils.extraction.dataset import FaceDataset, read_face_dataset
 from dfutils.files import read_csv, sha256_of, write_json
+from dfutils.pretrained import run_folder
 from dfutils.records import SPLIT_NAMES, ClipRow, SplitName
 from dfutils.settings import DetectorSettings, TrainingSettings
 from dfutils.training.devices import require_one_worker, training_devices
@@ -154,7 +155,7 @@ def _start(settings: TrainingSettings, dataset: FaceDataset) -> Backbone:
     size = dataset.settings.size
     if settings.init_from is None:
         return build_backbone(settings.backbone_weights, size=size, seed=settings.seed)
-    network, known = load_network(Path(settings.init_from))
+    network, known = load_network(run_folder(settings.init_from))
     if known.extraction.size != size:
         raise RunError(
             f"{settings.init_from}: was trained on crops of {known.extraction.size} pixels, "

@@ -1,0 +1,93 @@
+"""Detectors that come with the package: found by name, packed in half precision, the same scores."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+
+from dfutils import cli, pretrained
+from dfutils.errors import RunError
+from dfutils.extraction.dataset import read_face_dataset
+from dfutils.files import write_json
+from dfutils.prediction.detector import load_detector
+from dfutils.training.packing import pack_detector
+
+
+@pytest.fixture(scope="module")
+def shelf(demo_run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pretrained")
+    pack_detector(demo_run, folder / "made-up", name="made-up", threshold=0.4)
+    measured = {"AUC on made-up clips": "0.9 (0.8 to 1.0)"}
+    about = {"about": "Trained on made-up clips.", "measured": measured, "licence": "CC0"}
+    write_json(folder / "made-up" / "metrics.json", about)
+    return folder
+
+
+@pytest.fixture
+def on_shelf(shelf, monkeypatch):
+    monkeypatch.setattr(pretrained, "FOLDER", shelf)
+    return shelf
+
+
+def test_a_packed_detector_scores_as_its_run_and_is_half_as_large(demo_run, shelf, demo_faces):
+    dataset = read_face_dataset(demo_faces)
+    rows = dataset.rows[:4]
+    one, two = (
+        [score.raw_probability for score in load_detector(folder).score_dataset(dataset, rows, progress=False)]
+        for folder in (demo_run, shelf / "made-up")
+    )
+    assert two == pytest.approx(one, abs=0.01)
+    sizes = [(folder / "model.weights.h5").stat().st_size for folder in (demo_run, shelf / "made-up")]
+    assert sizes[1] < 0.55 * sizes[0]
+
+
+def test_a_packed_detector_keeps_its_settings_but_for_what_was_changed(demo_run, shelf):
+    before, after = (load_detector(folder).settings for folder in (demo_run, shelf / "made-up"))
+    changed = {"name", "threshold", "weights_sha256"}
+    assert {name for name in type(before).model_fields if getattr(before, name) != getattr(after, name)} == changed
+    assert (after.name, after.threshold) == ("made-up", 0.4)
+
+
+def test_weights_beyond_half_precision_are_refused(demo_run, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "detector.json").write_bytes((demo_run / "detector.json").read_bytes())
+    with h5py.File(run / "model.weights.h5", "w") as file:
+        file.create_dataset("layer/vars/0", data=np.array([[1.0, 7e4]], np.float32))
+    with pytest.raises(OverflowError, match="layer/vars/0"):
+        pack_detector(run, tmp_path / "packed")
+    assert not (tmp_path / "packed" / "detector.json").exists()
+
+
+def test_detectors_are_found_by_name_and_a_folder_of_that_name_wins(on_shelf, tmp_path, monkeypatch):
+    assert pretrained.pretrained_names() == ["made-up"]
+    assert pretrained.run_folder("made-up") == on_shelf / "made-up"
+    assert load_detector("made-up").settings.name == "made-up"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "made-up").mkdir()
+    assert pretrained.run_folder("made-up").resolve() == (tmp_path / "made-up").resolve()
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones(on_shelf):
+    with pytest.raises(RunError, match=r"made-down: is neither a run folder.*\(made-up\)"):
+        pretrained.run_folder("made-down")
+
+
+def test_models_lists_what_is_there(on_shelf, capsys):
+    assert cli.main(["models"]) == 0
+    printed = capsys.readouterr().out
+    assert "made-up: " in printed
+    assert "AUC on made-up clips: 0.9 (0.8 to 1.0)" in printed
+    assert cli.main(["models", "--json"]) == 0
+    (model,) = json.loads(capsys.readouterr().out)["models"]
+    assert (model["name"], model["licence"]) == ("made-up", "CC0")
+
+
+def test_predict_takes_the_default_detector_and_says_its_name(on_shelf, monkeypatch, demo_videos, caplog, capsys):
+    options = cli.build_parser().parse_args(["predict", "clip.mp4"])
+    assert options.model == pretrained.DEFAULT
+    with caplog.at_level("INFO"):
+        assert cli.main(["predict", str(demo_videos[0]), "--model", "made-up"]) == 0
+    assert "Detector: made-up" in caplog.text
+    assert demo_videos[0].name in capsys.readouterr().out
