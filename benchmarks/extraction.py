@@ -35,6 +35,7 @@ import av
 import cv2
 import numpy as np
 
+from benchmarks.bars import bars_table
 from benchmarks.machine import describe_machine
 from dfutils.demo.clips import DemoSettings, write_video
 from dfutils.demo.people import random_person
@@ -286,15 +287,6 @@ PARTS = {
 }
 
 
-def table(figures: dict[str, Any]) -> str:
-    """The figures that have a bar, as Markdown."""
-    lines = ["| | measured | wanted |", "|---|---|---|"]
-    for key, (words, sign, bar) in BARS.items():
-        if key in figures:
-            lines.append(f"| {words} | {figures[key]:.2f} | {f'{sign} {bar:g}' if sign else ''} |")
-    return "\n".join(lines) + "\n"
-
-
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -313,11 +305,11 @@ def main() -> None:
     with _clips() as clips:
         for name in options.only or PARTS:
             figures |= PARTS[name](clips)
-            print(table(figures))
+            print(bars_table(figures, BARS))
     detector = build_detector(SETTINGS).name
     options.out.mkdir(parents=True, exist_ok=True)
     write_json(results, {"machine": describe_machine(), "detector": detector, "figures": figures})
-    write_text(options.out / "extraction.md", table(figures))
+    write_text(options.out / "extraction.md", bars_table(figures, BARS))
 
 
 @contextmanager

@@ -40,16 +40,15 @@ CROSS = TrainingSettings.model_validate(
     {
         "model": "inception_mean",
         "mode": "finetune",
-        "epochs": 3,
-        "patience": 3,
+        "epochs": 6,
+        "patience": 6,
         "batch_size": 16,
-        "learning_rate": 3e-4,
+        "learning_rate": 1.5e-4,
         "split": {"test_fraction": 0.1, "validation_fraction": 1 / 9},
         "finetune": {
             "steps_per_epoch": 600,
             "self_blended": 0.5,
             "paired": True,
-            "train_batch_norm": True,
             "precision": "cpu_bfloat16",
         },
     }

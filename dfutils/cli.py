@@ -6,7 +6,7 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -141,8 +141,15 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
         "--backbone-weights", default="auto", help="auto, imagenet, stand-in, random or a path (default: %(default)s)"
     )
     parser.add_argument("--epochs", type=int, default=10, help="default: %(default)s")
-    parser.add_argument("--batch-size", type=int, default=32, help="default: %(default)s")
-    parser.add_argument("--learning-rate", type=float, default=1e-3, help="default: %(default)s")
+    parser.add_argument(
+        "--batch-size", type=int, default=32, help="clips per step, shared by all GPUs (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--learning-rate",
+        type=float,
+        default=1e-3,
+        help="for that batch, however many GPUs share it (default: %(default)s)",
+    )
     parser.add_argument("--init-from", metavar="RUN", help="start from the backbone of another run")
     parser.add_argument("--splits", type=Path, metavar="FILE", help="splits.csv of an earlier run, to be kept")
     parser.add_argument(
@@ -156,8 +163,24 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--patience", type=int, default=6, help="epochs without a better AUC (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    parser.add_argument("--tensorboard", action="store_true", help="also write the curves into RUN/tensorboard")
+    _add_devices(parser.add_argument_group("several GPUs of one machine"))
     _add_finetune(parser.add_argument_group("with --mode finetune"))
     parser.set_defaults(run=_train, usage_error=parser.error)
+
+
+def _add_devices(group: argparse._ArgumentGroup) -> None:
+    """Options that are fields of `DeviceSettings`, under the same names."""
+    group.add_argument(
+        "--strategy",
+        choices=["auto", "none", "mirrored"],
+        help="auto (default) shares the steps of --mode finetune among all GPUs; mirrored does so in both modes",
+    )
+    group.add_argument(
+        "--cross-device",
+        choices=["auto", "nccl", "hierarchical", "reduce_to_one"],
+        help="how they add up their gradients (default: auto, TensorFlow's choice)",
+    )
 
 
 def _add_finetune(group: argparse._ArgumentGroup) -> None:
@@ -177,7 +200,6 @@ def _add_finetune(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--checkpoint-minutes", type=float, help="minutes between checkpoints")
     group.add_argument("--time-budget-hours", type=float, help="stop cleanly before; the same command goes on")
     group.add_argument("--precision", choices=["auto", "float32", "mixed_float16", "cpu_bfloat16"])
-    group.add_argument("--strategy", choices=["auto", "none", "mirrored"], help="default: auto")
 
 
 def _add_evaluate(commands: argparse._SubParsersAction) -> None:
@@ -290,7 +312,7 @@ def _merge(options: argparse.Namespace) -> None:
 def _train(options: argparse.Namespace) -> None:
     if options.folds is not None and (options.folds < 2 or options.splits):
         options.usage_error("--folds: needs at least 2, and deals its own splits: leave --splits out")
-    from dfutils.settings import FinetuneSettings, TrainingSettings
+    from dfutils.settings import DeviceSettings, FinetuneSettings, TrainingSettings
 
     values = {
         "model": options.model,
@@ -303,22 +325,26 @@ def _train(options: argparse.Namespace) -> None:
         "init_from": options.init_from,
         "views": options.views,
         "seed": options.seed,
-        "finetune": {
-            name: getattr(options, name)
-            for name in FinetuneSettings.model_fields
-            if getattr(options, name, None) is not None
-        },
+        "finetune": _given(options, FinetuneSettings.model_fields),
+        "devices": _given(options, DeviceSettings.model_fields),
         "split": {"seed": options.seed},
     }
     settings = TrainingSettings.parse(values, source="options")
     if options.folds is None:
         from dfutils.training.run import train
 
-        detector = train(options.faces, options.out, settings=settings, splits_file=options.splits)
+        detector = train(
+            options.faces, options.out, settings=settings, splits_file=options.splits, tensorboard=options.tensorboard
+        )
+        _draw_history(options.out)
     else:
         from dfutils.training.folds import train_folds
 
-        detector = train_folds(options.faces, options.out, settings=settings, folds=options.folds)
+        detector = train_folds(
+            options.faces, options.out, settings=settings, folds=options.folds, tensorboard=options.tensorboard
+        )
+        for member in detector.members:
+            _draw_history(options.out / member.folder)
     lines = [f"{detector.name}: run folder {options.out}, operating point {detector.threshold:.3f}"]
     document = {"run": str(options.out), **detector.model_dump(mode="json")}
     if options.folds is not None:
@@ -328,6 +354,21 @@ def _train(options: argparse.Namespace) -> None:
         lines += [one.line() for one in measured]
         document["folds"] = [one.document() for one in measured]
     _print(options, document, lines)
+
+
+def _given(options: argparse.Namespace, names: Iterable[str]) -> dict[str, object]:
+    """Options of these names that were given, and not left to the default of their setting."""
+    values = {name: getattr(options, name, None) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _draw_history(run: Path) -> None:
+    try:
+        from dfutils.evaluation.curves import write_history_figure
+    except ImportError:
+        logger.info("history.png: is left out. To have it, pip install 'dfutils[report]'.")
+        return
+    write_history_figure(run)
 
 
 def _evaluate(options: argparse.Namespace) -> None:

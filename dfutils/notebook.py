@@ -88,11 +88,16 @@ class _Page(logging.Handler):
 
 
 def start_notebook() -> TextTable:
-    """Let tables show whole sentences and the package's warnings stand on the page as text; return the versions."""
+    """Let tables show whole sentences, and the package's warnings and long epochs stand on the page as text.
+
+    Returns:
+        The versions.
+    """
     pd.set_option("display.max_colwidth", None)
     logger = logging.getLogger("dfutils")
     logger.handlers, logger.propagate = [_Page()], False
     logger.setLevel(logging.WARNING)
+    logging.getLogger("dfutils.training.progress").setLevel(logging.INFO)  # in the place of a bar
     for chatty in ("absl", "tensorflow"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
     return versions_table()
@@ -294,7 +299,7 @@ def commands_table(staged: StagedDataset) -> TextTable:
 def _setting_rows(settings: Settings, prefix: str = "") -> Iterator[tuple[str, str, str]]:
     """A group of settings is one row while it is as the package has it, else a row a setting."""
     for name, field in type(settings).model_fields.items():
-        value, meaning = getattr(settings, name), (field.description or "").replace("`", "")
+        value, meaning = getattr(settings, name), " ".join((field.description or "").replace("`", "").split())
         if not isinstance(value, Settings):
             yield f"{prefix}{name}", str(value), meaning
         elif value == type(value)():

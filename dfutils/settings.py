@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -139,8 +139,16 @@ class FinetuneSettings(Settings):
     precision: Literal["auto", "float32", "mixed_float16", "cpu_bfloat16"] = "auto"
     """``auto`` is mixed_float16 where every device is a GPU that is quick at it; cpu_bfloat16 lets oneDNN compute
     convolutions in bfloat16, on processors that have it."""
+
+
+class DeviceSettings(Settings):
+    """What training is shared among. It is not part of what a run is: the same run may go on elsewhere."""
+
     strategy: Literal["auto", "none", "mirrored"] = "auto"
-    """``auto`` mirrors the model over all GPUs where there are several."""
+    """``mirrored`` shares every step among all GPUs of the machine. ``auto`` does so for ``mode="finetune"`` where
+    there are several; a head on cached features is too small to gain by it."""
+    cross_device: Literal["auto", "nccl", "hierarchical", "reduce_to_one"] = "auto"
+    """How the GPUs add up their gradients; ``auto`` leaves it to TensorFlow, which takes NCCL where it can."""
 
 
 class TrainingSettings(Settings):
@@ -160,9 +168,9 @@ class TrainingSettings(Settings):
     epochs: int = Field(10, ge=1)
     """Most epochs; early stopping on validation AUC may end before."""
     batch_size: int = Field(32, ge=1)
-    """Clips per step."""
+    """Clips per step, which all devices share: however many there are, the step stays the same."""
     learning_rate: float = Field(1e-3, gt=0)
-    """AdamW's."""
+    """AdamW's, for that batch; it is not scaled by the number of devices."""
     weight_decay: float = Field(1e-4, ge=0)
     """AdamW's, decoupled."""
     patience: int = Field(6, ge=1)
@@ -171,8 +179,14 @@ class TrainingSettings(Settings):
     """Seeds weights, order and dropout."""
     finetune: FinetuneSettings = FinetuneSettings()
     """Used by ``mode="finetune"`` only."""
+    devices: DeviceSettings = DeviceSettings()
+    """What training is shared among."""
     split: SplitSettings = SplitSettings()
     """Used where the dataset brings no official splits and no splits file is given."""
+
+    def identity(self) -> dict[str, Any]:
+        """What a run is known by: plain values of all but `devices`."""
+        return self.model_dump(mode="json", exclude={"devices"})
 
 
 class MemberSettings(Settings):

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from dfutils.cli import build_parser, main
+from dfutils.cli import _draw_history, build_parser, main
 
 
 def run(*arguments):
@@ -77,6 +77,25 @@ def test_extraction_and_prediction_import_no_tensorflow():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_training_leaves_its_curves_as_a_picture_and_as_event_files(demo_faces, tmp_path, capsys):
+    run_folder = tmp_path / "run"
+    options = ["--model", "inception_mean", "--backbone-weights", "random", "--epochs", "2", "--tensorboard", "--json"]
+    assert main(["train", str(demo_faces), "--out", str(run_folder), *options, "--strategy", "none"]) == 0
+    assert json.loads(capsys.readouterr().out)["run"] == str(run_folder)
+    assert (run_folder / "history.png").read_bytes().startswith(b"\x89PNG")
+    assert len(list((run_folder / "tensorboard").glob("events.out.tfevents.*"))) == 1
+    settings = json.loads((run_folder / "settings.json").read_text())
+    assert settings["devices"] == {"strategy": "none", "cross_device": "auto"}
+
+
+def test_training_does_without_a_picture_where_nothing_can_draw_it(demo_run, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "dfutils.evaluation.curves", None)  # as where matplotlib is not installed
+    caplog.set_level("INFO")
+    _draw_history(demo_run)
+    assert "dfutils[report]" in caplog.text
+    assert not (demo_run / "history.png").exists()
 
 
 def test_json_stands_alone_on_stdout(demo_run, demo_videos, tmp_path):

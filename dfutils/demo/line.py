@@ -12,6 +12,7 @@ import numpy as np
 
 from dfutils.demo.clips import DemoSettings, faceless_frames, make_demo_videos, two_people_frames, write_video
 from dfutils.demo.people import random_person
+from dfutils.evaluation.curves import write_history_figure
 from dfutils.evaluation.evaluate import evaluate
 from dfutils.evaluation.wording import headline
 from dfutils.extraction.catalogue import read_catalogue
@@ -86,6 +87,7 @@ def run_demo(out: Path, *, people: int = 24, workers: int = 2, progress: bool = 
     logger.info("%s", summary.lines()[0])
     logger.info("3/5 Training on groups that share no person with the test")
     train(faces, run, settings=DEMO_TRAINING, progress=progress)
+    write_history_figure(run)
     logger.info("4/5 Evaluating on people who were not trained on")
     metrics = evaluate(run, faces, out / "report", progress=progress)
     logger.info("5/5 Predicting")

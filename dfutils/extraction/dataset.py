@@ -248,4 +248,5 @@ def _read_crop(path: Path, size: int) -> Picture:
     if bgr is None or bgr.shape != (size, size, 3):
         shape = None if bgr is None else bgr.shape
         raise DatasetError(f"{path}: is no crop of {size} × {size} pixels ({shape}). Extract the dataset again.")
-    return np.ascontiguousarray(bgr[..., ::-1])
+    # By OpenCV and not by indexing: a quarter of the time, during which other threads of a training may load too.
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)

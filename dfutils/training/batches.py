@@ -76,7 +76,8 @@ class BatchPlan:
         others = self._take(self._fake, step, half, stream=1) if len(self._fake) else real
         seeds = rng.integers(0, 2**31, (half, 2))
         if self._partners:
-            others = [self._partner(int(one), int(other), rng) for one, other in zip(real, others, strict=True)]
+            partners = [self._partner(int(one), int(other), rng) for one, other in zip(real, others, strict=True)]
+            others = np.array(partners)
         fake = np.where(blend, real, others)
         pairs = [
             (

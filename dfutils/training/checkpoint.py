@@ -45,7 +45,7 @@ def load_checkpoint(path: Path, variables: Sequence[keras.Variable], *, identity
     """Restore ``variables`` in place and return the progress; None where there is no checkpoint.
 
     Raises:
-        RunError: The checkpoint belongs to other settings or data.
+        RunError: The checkpoint belongs to other settings or data, or to another precision.
     """
     if not path.is_file():
         return None
@@ -53,7 +53,7 @@ def load_checkpoint(path: Path, variables: Sequence[keras.Variable], *, identity
         progress = Progress(**json.loads(str(kept["progress"])))
         if progress.identity != identity:
             raise RunError(
-                f"{path}: belongs to a training with other settings or data. "
+                f"{path}: belongs to a training with other settings or data, or in another precision. "
                 "Choose another --out, or delete the folder."
             )
         for index, variable in enumerate(variables):

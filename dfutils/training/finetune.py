@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 from sklearn.metrics import roc_auc_score
-from tqdm import tqdm
 
 from dfutils.errors import RunError
 from dfutils.extraction.dataset import FaceDataset
@@ -24,6 +23,8 @@ from dfutils.training.batches import BatchPlan, SampleLoader, training_batches
 from dfutils.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from dfutils.training.model import Backbone, ClipNetwork, build_head, compose, has_frame_head, score_features
 from dfutils.training.optimizer import ScaledAdamW, build_optimizer
+from dfutils.training.progress import TrainingProgress
+from dfutils.training.replicas import ReplicaModel
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ def finetune(
     run: Path,
     identity: dict[str, Any],
     since: float | None = None,
+    events: keras.callbacks.Callback | None = None,
     progress: bool = True,
 ) -> ClipNetwork:
     """Train backbone and head end to end and return the network of the epoch with the best validation AUC.
@@ -62,6 +64,7 @@ def finetune(
         run: Gets ``history.csv``, and ``checkpoint.npz`` and ``best.npz`` while training goes on.
         identity: What a checkpoint must belong to.
         since: When the time budget began, by `time.monotonic`; by default now.
+        events: Is told of every epoch.
         progress: Show a bar on a terminal.
 
     Raises:
@@ -85,13 +88,17 @@ def finetune(
         model, network, data, settings=settings, run=run, identity=identity, since=since, steps_per_epoch=steps
     )
     trainer.resume()
-    size = data.dataset.settings.size
-    while trainer.goes_on:
-        start, stop = trainer.state.step, trainer.end_of_epoch
-        batches = training_batches(plan, loader, start=start, stop=stop, frames=frames, size=size)
-        name = f"epoch {trainer.epoch + 1} of {settings.epochs}"
-        with tqdm(total=stop - start, desc=name, unit="step", disable=None if progress else True) as bar:
-            trainer.run_epoch(batches, stop - start, bar)
+    size, images = data.dataset.settings.size, settings.batch_size * frames
+    with TrainingProgress(
+        epochs=settings.epochs, images=steps * images, done=trainer.state.step * images, shown=progress
+    ) as bar:
+        while trainer.goes_on:
+            start, stop = trainer.state.step, trainer.end_of_epoch
+            batches = training_batches(plan, loader, start=start, stop=stop, frames=frames, size=size)
+            record = trainer.run_epoch(batches, stop - start, lambda logs: bar.advance(images, logs), images)
+            bar.end_epoch(record["epoch"], record)
+            if events is not None:
+                events.on_epoch_end(record["epoch"], record)
     trainer.restore_best()
     return network
 
@@ -113,7 +120,8 @@ class _Trainer:
     ) -> None:
         self._model, self._network, self._data = model, network, data
         self._settings, self._run, self._steps = settings, run, steps_per_epoch
-        self.state = Progress(identity=identity)
+        # What "auto" chose on these devices: other precisions have other variables.
+        self.state = Progress(identity={**identity, "precision": keras.config.dtype_policy().name})
         self._saved = time.monotonic()
         self._started = self._saved if since is None else since
 
@@ -145,14 +153,17 @@ class _Trainer:
             self.state = known
             logger.info("Going on from step %d (epoch %d)", known.step, self.epoch + 1)
 
-    def run_epoch(self, batches: tf.data.Dataset, count: int, bar: tqdm) -> None:
+    def run_epoch(
+        self, batches: tf.data.Dataset, count: int, after_step: Callable[[Mapping[str, float]], None], images: int
+    ) -> dict[str, Any]:
+        """Train ``count`` steps of ``images`` crops, validate, and return the record of the epoch."""
         started = time.monotonic()
         done = self._model.fit(
             batches,
             epochs=1,
             steps_per_epoch=count,
             shuffle=False,
-            callbacks=[_AfterStep(self._after_step, bar)],
+            callbacks=[_AfterStep(after_step, self._after_step)],
             verbose=0,
         )
         seconds = time.monotonic() - started
@@ -161,22 +172,21 @@ class _Trainer:
             if scores["val_auc"] > self.state.best_auc:
                 self.state.best_auc, self.state.best_epoch = scores["val_auc"], len(self.state.history)
                 save_checkpoint(self._run / "best.npz", self.state, self._model.variables)
-        images = count * self._settings.batch_size
         record = {
             "epoch": len(self.state.history),
             **{name: float(values[-1]) for name, values in done.history.items()},
             **scores,
-            "images_per_second": images / seconds,
+            "images_per_second": count * images / seconds,
         }
         self.state.history.append({name: round(value, 5) for name, value in record.items()})
-        logger.info("%s", ", ".join(f"{name} {value:.4g}" for name, value in record.items()))
         self._save()
         _write_history(self._run / "history.csv", self.state.history)
+        return record
 
     def restore_best(self) -> None:
         load_checkpoint(self._run / "best.npz", self._model.variables, identity=self.state.identity)
 
-    def _after_step(self) -> None:
+    def _after_step(self, _logs: Mapping[str, float]) -> None:
         self.state.step += 1
         own = self._settings.finetune
         at_end = self.state.step % self._steps == 0
@@ -246,7 +256,7 @@ def _training_model(network: ClipNetwork, *, frames: int, size: int) -> keras.Mo
     clips = keras.Input((frames, size, size, 3), dtype="uint8")
     flat = keras.ops.reshape(clips, (-1, size, size, 3))
     features = keras.ops.reshape(network.backbone(flat), (-1, frames, network.backbone.output.shape[-1]))
-    return keras.Model(clips, network.head(features))
+    return ReplicaModel(clips, network.head(features))
 
 
 def _unfreeze(backbone: keras.Model, own: FinetuneSettings) -> None:
@@ -271,14 +281,13 @@ def _features(backbone: keras.Model, dataset: FaceDataset, rows: list[ClipRow] |
 
 
 class _AfterStep(keras.callbacks.Callback):
-    def __init__(self, action: Callable[[], None], bar: tqdm) -> None:
+    def __init__(self, *actions: Callable[[Mapping[str, float]], None]) -> None:
         super().__init__()
-        self._action, self._bar = action, bar
+        self._actions = actions
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
-        self._bar.set_postfix({name: f"{value:.3f}" for name, value in (logs or {}).items()}, refresh=False)
-        self._bar.update(1)
-        self._action()
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:  # noqa: ARG002
+        for act in self._actions:
+            act(logs or {})
 
 
 def _write_history(path: Path, history: list[dict[str, float]]) -> None:

@@ -9,11 +9,12 @@ import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
-from tqdm import tqdm
 
 from dfutils.settings import TrainingSettings
 from dfutils.training.features import Features
 from dfutils.training.model import build_head
+from dfutils.training.progress import TrainingProgress
+from dfutils.training.replicas import ReplicaModel
 
 Flags = npt.NDArray[np.bool_]
 
@@ -27,6 +28,7 @@ def fit_head(
     validation: tuple[Features, Flags],
     settings: TrainingSettings,
     history_file: Path | None = None,
+    events: keras.callbacks.Callback | None = None,
     progress: bool = True,
 ) -> keras.Model:
     """Train a head on cached features; deterministic given the seed.
@@ -37,6 +39,7 @@ def fit_head(
         validation: The same of the validation clips: decides learning rate, stopping and which epoch is kept.
         settings: Model name, optimiser, patience and seed.
         history_file: Gets a row an epoch, flushed.
+        events: Is told of every epoch.
         progress: Show a bar on a terminal.
 
     Returns:
@@ -46,7 +49,8 @@ def fit_head(
     tf.config.experimental.enable_op_determinism()
     head = build_head(settings.model, frames=features.shape[1])
     head.get_layer("standardise").adapt(features.reshape(1, -1, features.shape[-1]))
-    head.compile(
+    model = ReplicaModel(head.input, head.output)
+    model.compile(
         optimizer=keras.optimizers.AdamW(settings.learning_rate, weight_decay=settings.weight_decay),
         loss=keras.losses.BinaryCrossentropy(),
         metrics=["accuracy", *(metric(name=name) for name, metric in _METRICS.items())],
@@ -55,21 +59,23 @@ def fit_head(
     callbacks: list[keras.callbacks.Callback] = [
         keras.callbacks.ReduceLROnPlateau("val_accuracy", factor=0.5, patience=max(1, settings.patience // 2)),
         best,
-        _EpochBar(settings.epochs, shown=progress),
+        *([events] if events else []),
     ]
     if history_file is not None:
         callbacks.append(keras.callbacks.CSVLogger(str(history_file)))
-    head.fit(
-        features,
-        is_fake.astype(np.float32),
-        validation_data=(validation[0], validation[1].astype(np.float32)),
-        batch_size=settings.batch_size,
-        epochs=settings.epochs,
-        shuffle=True,
-        callbacks=callbacks,
-        verbose=0,
-    )
-    head.set_weights(best.weights)
+    images = features.shape[0] * features.shape[1]
+    with TrainingProgress(epochs=settings.epochs, images=images, shown=progress) as bar:
+        model.fit(
+            features,
+            is_fake.astype(np.float32),
+            validation_data=(validation[0], validation[1].astype(np.float32)),
+            batch_size=settings.batch_size,
+            epochs=settings.epochs,
+            shuffle=True,
+            callbacks=[*callbacks, _AfterEpoch(bar, images)],
+            verbose=0,
+        )
+    model.set_weights(best.weights)
     return head
 
 
@@ -98,17 +104,11 @@ class BestEpoch(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
-class _EpochBar(keras.callbacks.Callback):
-    def __init__(self, epochs: int, *, shown: bool) -> None:
+class _AfterEpoch(keras.callbacks.Callback):
+    def __init__(self, bar: TrainingProgress, images: int) -> None:
         super().__init__()
-        self._bar = tqdm(total=epochs, desc="train", unit="epoch", disable=None if shown else True)
+        self._bar, self._images = bar, images
 
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:  # noqa: ARG002
-        values = logs or {}
-        self._bar.set_postfix(
-            {name: f"{values[name]:.3f}" for name in ("loss", "val_loss", "val_auc") if name in values}
-        )
-        self._bar.update(1)
-
-    def on_train_end(self, logs: Mapping[str, float] | None = None) -> None:  # noqa: ARG002
-        self._bar.close()
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        self._bar.advance(self._images, logs or {})
+        self._bar.end_epoch(epoch, logs or {})

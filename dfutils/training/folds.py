@@ -27,7 +27,13 @@ OUT_OF_FOLD_COLUMNS = ("clip_id", "video", "group", "fold", "is_fake", "raw_prob
 
 
 def train_folds(
-    faces: Path, run: Path, *, settings: TrainingSettings, folds: int, progress: bool = True
+    faces: Path,
+    run: Path,
+    *,
+    settings: TrainingSettings,
+    folds: int,
+    tensorboard: bool = False,
+    progress: bool = True,
 ) -> DetectorSettings:
     """Train a detector a fold and write their ensemble: `dfutils.prediction.detector.load_detector` takes ``run``.
 
@@ -41,6 +47,7 @@ def train_folds(
         settings: Of every fold. ``settings.split`` deals the folds, but for its test fraction, which is 1 / k. A time
             budget is that of all folds together.
         folds: k, at least 2.
+        tensorboard: Also write each fold's curves as event files.
         progress: Show bars on a terminal.
 
     Returns:
@@ -56,7 +63,7 @@ def train_folds(
     split = settings.split
     plan = fold_videos(rows, folds=folds, seed=split.seed, validation_fraction=split.validation_fraction)
     identity = {
-        "settings": settings.model_dump(mode="json"),
+        "settings": settings.identity(),
         "dataset": sha256_of(faces / "manifest.csv"),
         "folds": folds,
     }
@@ -69,7 +76,17 @@ def train_folds(
     for fold, assignment in enumerate(plan):
         logger.info("Fold %d of %d", fold + 1, folds)
         folder = run / _name(fold)
-        members.append(train(faces, folder, settings=settings, assignment=assignment, since=started, progress=progress))
+        members.append(
+            train(
+                faces,
+                folder,
+                settings=settings,
+                assignment=assignment,
+                since=started,
+                tensorboard=tensorboard,
+                progress=progress,
+            )
+        )
     settings.write(run / "settings.json")
     write_csv(run / "predictions.csv", OUT_OF_FOLD_COLUMNS, _out_of_fold(run, rows, members))
     detector = _ensemble(run, members)

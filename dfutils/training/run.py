@@ -7,8 +7,9 @@ import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +17,12 @@ import numpy.typing as npt
 import dfutils
 from dfutils.errors import RunError
 from dfutils.extraction.dataset import FaceDataset, read_face_dataset
-from dfutils.files import sha256_of, write_json
+from dfutils.files import read_csv, sha256_of, write_json
 from dfutils.pretrained import run_folder
 from dfutils.records import SPLIT_NAMES, ClipRow, SplitName
 from dfutils.settings import DetectorSettings, TrainingSettings
-from dfutils.training.devices import devices_in_words, training_devices
+from dfutils.training.devices import require_one_worker, training_devices
+from dfutils.training.events import EventWriter
 from dfutils.training.features import Features, backbone_key, clip_features
 from dfutils.training.finetune import FinetuneData, finetune
 from dfutils.training.fit import Flags, fit_head
@@ -54,6 +56,13 @@ class TrainingData:
         return tuple(row for row, side in zip(self.rows, self.sides, strict=True) if side in names)
 
 
+class Trained(NamedTuple):
+    """A network and the crops a second that it was trained on."""
+
+    network: ClipNetwork
+    images_per_second: float
+
+
 def train(
     faces: Path,
     run: Path,
@@ -62,6 +71,7 @@ def train(
     splits_file: Path | None = None,
     assignment: Mapping[str, SplitName] | None = None,
     since: float | None = None,
+    tensorboard: bool = False,
     progress: bool = True,
 ) -> DetectorSettings:
     """Train a detector on a face dataset and write the run folder.
@@ -76,16 +86,18 @@ def train(
         splits_file: A ``splits.csv`` of an earlier run: its groups stay where they were.
         assignment: Every video and its split, as `dfutils.training.splits` deals them; replaces ``splits_file``.
         since: When the time budget began, by `time.monotonic`; by default now.
+        tensorboard: Also write the curves as event files, into ``tensorboard``.
         progress: Show bars on a terminal.
 
     Raises:
-        RunError: ``run`` holds a finished run with other settings or data.
+        RunError: ``run`` holds a finished run with other settings or data, or this is to be one of several machines.
         DfutilsError: The dataset, split or weights are not usable; says why.
     """
+    require_one_worker()
     dataset = read_face_dataset(faces)
     rows = training_rows(dataset)
     identity = {
-        "settings": settings.model_dump(mode="json"),
+        "settings": settings.identity(),
         "dataset": sha256_of(faces / "manifest.csv"),
         "splits_file": sha256_of(splits_file) if splits_file else None,
     }
@@ -107,18 +119,29 @@ def train(
 
     data = TrainingData(dataset, rows, np.array([assignment[row.video] for row in rows]))
     logger.info("Clips: %s", ", ".join(f"{len(data.on(name))} {name}" for name in SPLIT_NAMES))
-    with training_devices(settings):
+    events = EventWriter(run / "tensorboard") if tensorboard else None
+    with training_devices(settings) as devices:
         backbone = _start(settings, dataset)
-        logger.info("Backbone weights: %s (%s); devices: %s", backbone.weights, backbone.origin, devices_in_words())
+        logger.info("Backbone weights: %s (%s); devices: %s", backbone.weights, backbone.origin, devices.names)
         if settings.mode == "cached":
-            network = _train_head(run, data, backbone, settings, progress=progress)
+            trained = _train_head(run, data, backbone, settings, events=events, progress=progress)
         else:
             own = FinetuneData(dataset, data.on("train"), data.on("validation"))
             network = finetune(
-                own, backbone, settings=settings, run=run, identity=identity, since=since, progress=progress
+                own,
+                backbone,
+                settings=settings,
+                run=run,
+                identity=identity,
+                since=since,
+                events=events,
+                progress=progress,
             )
-    detector = _finish(run, network, backbone, data, settings, progress=progress)
-    mark_finished(run, identity, rows, backbone, leaks, seconds=time.monotonic() - started)
+            trained = Trained(network, _usual_speed(run / "history.csv"))
+    is_mirrored = devices.strategy == "mirrored"
+    detector = _finish(run, trained.network, backbone, data, settings, is_mirrored=is_mirrored, progress=progress)
+    about = {**asdict(devices), "images_per_second": round(trained.images_per_second, 1)}
+    mark_finished(run, identity, rows, backbone, leaks, about=about, seconds=time.monotonic() - started)
     return detector
 
 
@@ -143,8 +166,14 @@ def _start(settings: TrainingSettings, dataset: FaceDataset) -> Backbone:
 
 
 def _train_head(
-    run: Path, data: TrainingData, backbone: Backbone, settings: TrainingSettings, *, progress: bool
-) -> ClipNetwork:
+    run: Path,
+    data: TrainingData,
+    backbone: Backbone,
+    settings: TrainingSettings,
+    *,
+    events: EventWriter | None,
+    progress: bool,
+) -> Trained:
     key = backbone_key(backbone.checksum, size=data.dataset.settings.size)
 
     def side(name: SplitName, *, views: int = 1) -> tuple[Features, Flags]:
@@ -155,14 +184,26 @@ def _train_head(
         ]
         return np.concatenate(seen), np.tile([row.is_fake for row in rows], views)
 
+    (features, is_fake), validation = side("train", views=settings.views), side("validation")
+    started = time.monotonic()
     head = fit_head(
-        *side("train", views=settings.views),
-        validation=side("validation"),
+        features,
+        is_fake,
+        validation=validation,
         settings=settings,
         history_file=run / "history.csv",
+        events=events,
         progress=progress,
     )
-    return compose(backbone.model, head, frames=data.rows[0].frames, size=data.dataset.settings.size)
+    seconds = time.monotonic() - started
+    images = len(read_csv(run / "history.csv", ())) * features.shape[0] * features.shape[1]
+    network = compose(backbone.model, head, frames=data.rows[0].frames, size=data.dataset.settings.size)
+    return Trained(network, images / seconds)
+
+
+def _usual_speed(history_file: Path) -> float:
+    rows = read_csv(history_file, ("images_per_second",))
+    return float(np.median([float(row["images_per_second"]) for row in rows]))
 
 
 def _check_length(model: str, row: ClipRow) -> None:
@@ -190,12 +231,13 @@ def _finish(
     data: TrainingData,
     settings: TrainingSettings,
     *,
+    is_mirrored: bool,
     progress: bool,
 ) -> DetectorSettings:
     """Calibrate on the validation split and write what a detector is made of."""
     write_weights(run, network)
     weights, extraction = run / "model.weights.h5", data.dataset.settings
-    if settings.mode == "finetune":
+    if settings.mode == "finetune" or is_mirrored:
         # Scores are of the network that will be loaded, not of the mirrored, half-precision one that was trained.
         network = read_network(weights, model=settings.model, frames=data.rows[0].frames, size=extraction.size)
     write_keras_model(run, network)

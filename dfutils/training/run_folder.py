@@ -142,9 +142,10 @@ def mark_finished(
     backbone: Backbone,
     leaks: LeakReport,
     *,
+    about: Mapping[str, Any],
     seconds: float,
 ) -> None:
-    """Write ``run.json``, last: its presence says that the run is finished."""
+    """Write ``run.json``, last: its presence says that the run is finished; ``about`` says what it ran on."""
     write_json(
         run / "run.json",
         {
@@ -154,6 +155,7 @@ def mark_finished(
             "backbone": {"weights": backbone.weights, "checksum": backbone.checksum, "origin": backbone.origin},
             "leaks": leaks.lines(),
             "seconds": round(seconds, 1),
+            **about,
             "devices": [device.name for device in tf.config.list_logical_devices()],
             "versions": {
                 "dfutils": dfutils.__version__,

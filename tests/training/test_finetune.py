@@ -111,6 +111,17 @@ def test_training_stops_itself_before_the_time_budget_and_says_how_to_go_on(demo
     assert (tmp_path / "run" / "checkpoint.npz").is_file()
 
 
+def test_training_does_not_go_on_in_another_precision(demo_faces, tmp_path, monkeypatch):
+    budget = SETTINGS.finetune.model_copy(update={"time_budget_hours": 1e-9})
+    settings = SETTINGS.model_copy(update={"finetune": budget})
+    with pytest.raises(RunError, match="Give the same command to go on"):
+        train(demo_faces, tmp_path / "run", settings=settings, progress=False)
+    # Another machine, on which precision="auto" chooses otherwise.
+    monkeypatch.setattr("dfutils.training.devices._precision", lambda _wanted: "mixed_float16")
+    with pytest.raises(RunError, match="in another precision"):
+        train(demo_faces, tmp_path / "run", settings=settings, progress=False)
+
+
 @pytest.mark.parametrize(("unfreeze", "train_batch_norm"), [("all", False), ("mixed9", False), ("mixed9", True)])
 def test_only_the_blocks_asked_for_are_trained(unfreeze, train_batch_norm):
     backbone = build_backbone("random", size=75).model
@@ -206,8 +217,10 @@ def test_two_replicas_train_what_one_trains(demo_faces, tmp_path):
     results = []
     for strategy in ("none", "mirrored"):
         # A small gradient norm, so that it matters whether each replica's gradients are clipped or their sum.
-        own = {**FINETUNE, "strategy": strategy, "augment": False, "self_blended": 0.0, "gradient_norm": 0.01}
-        settings = TrainingSettings.model_validate({**SETTINGS.model_dump(), "finetune": own})
+        own = {**FINETUNE, "augment": False, "self_blended": 0.0, "gradient_norm": 0.01}
+        # A batch of 3, so that one replica has more of it than the other.
+        changes = {"finetune": own, "batch_size": 3, "devices": {"strategy": strategy}}
+        settings = TrainingSettings.model_validate({**SETTINGS.model_dump(), **changes})
         run = tmp_path / strategy
         command = [sys.executable, "-c", TWO_REPLICAS, str(demo_faces), str(run), settings.model_dump_json()]
         subprocess.run(command, check=True, capture_output=True)

@@ -34,7 +34,7 @@ def train_command(faces, run, *more):
 def run(demo_faces, tmp_path_factory):
     """Six people in two folds of six clips."""
     folder = tmp_path_factory.mktemp("folds")
-    assert train_command(demo_faces, folder) == 0
+    assert train_command(demo_faces, folder, "--tensorboard") == 0
     return folder
 
 
@@ -68,6 +68,12 @@ def test_every_clip_is_tested_exactly_once(run, demo_faces):
     tested = sorted(row["clip_id"] for row in predictions_of(run))
     assert tested == sorted(row.clip_id for row in read_face_dataset(demo_faces).rows)
     assert {row["fold"] for row in predictions_of(run)} == {"0", "1"}
+
+
+def test_every_fold_has_its_curves(run):
+    for fold in range(FOLDS):
+        assert (run / f"fold-{fold}" / "history.png").is_file()
+        assert len(list((run / f"fold-{fold}" / "tensorboard").iterdir())) == 1
 
 
 def test_a_clip_is_tested_by_a_member_that_saw_nothing_of_its_group(run):

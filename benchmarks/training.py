@@ -1,0 +1,230 @@
+"""What training costs, as ratios within one run; bars and figures go to ``results/training.json`` and ``.md``.
+
+    python -m benchmarks.training --out benchmarks/results
+    python -m benchmarks.training --only input
+
+``cached``: 50 epochs of a recurrent head over 153 clips of 10 frames (122 to train on, 31 to validate on), once with
+features that are computed a single time, once computing them anew in every epoch. The latter would take hours, so what
+an image costs is measured on a sample and multiplied. Neither the weights of the backbone nor what the pictures show
+make a difference to the time: weights are random, faces made up. Wall-clock time, on all cores.
+
+``input``: decoding, self-blending and augmenting single crops, as fine-tuning does, in CPU time on one core, times the
+four cores of a Kaggle machine, against the images a second at which one of its T4s trains InceptionV3. Crops get camera
+grain, since the smooth ones of the demo would decode faster than real ones.
+
+No published figure for a T4 was found, so `T4_IMAGES_PER_SECOND` is derived, and rather too high than too low. An
+RTX 2080 has the chip of a T4 (TU104) with 2,944 instead of 2,560 cores, 448 instead of 320 GB/s and 215 instead of 70 W
+(https://en.gamegpu.com/geforce-rtx-2xx-series/geforce-rtx-2080, https://sysrqmts.com/en/gpus/nvidia/tesla/t4). It
+trains InceptionV3 at 142 images/s in float32 with TensorFlow 1.12, and half precision made training 1.446 times as fast
+on average over seven networks on an RTX 2080 Ti (https://lambdalabs.com/blog/2080-ti-deep-learning-benchmarks). For
+smaller crops it is taken to be faster by the ratio of the areas.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import cv2
+import numpy as np
+
+from benchmarks.bars import bars_table
+from benchmarks.machine import describe_machine
+from dfutils.demo.clips import DemoSettings, make_demo_videos
+from dfutils.extraction.catalogue import read_catalogue
+from dfutils.extraction.dataset import FaceDataset, encode_picture, read_face_dataset
+from dfutils.extraction.extract import extract_dataset
+from dfutils.files import write_json, write_text
+from dfutils.settings import ExtractionSettings, TrainingSettings
+from dfutils.training.batches import BatchPlan, SampleLoader, training_batches
+from dfutils.training.features import clip_features
+from dfutils.training.fit import fit_head
+from dfutils.training.model import build_backbone
+
+CLIPS, FRAMES, EPOCHS = 153, 10, 50
+VALIDATION_CLIPS, SAMPLE_CLIPS = 31, 8
+SIZES, BATCHES = (299, 224), 20
+GRAIN = 3.0
+"""Standard deviation of the camera grain, in levels of 0..255."""
+KAGGLE_CORES = 4
+T4_IMAGES_PER_SECOND = 142 * 1.446
+"""Of InceptionV3 with crops of 299 pixels in mixed precision; derived, see above."""
+
+BARS = {
+    "cached": ("50 epochs of a head: features computed in every epoch / once", "≥", 40.0),
+    "cached_before": ("the same, where an earlier run has computed them", "", 0.0),
+    **{
+        f"input_{size}": (f"images a second: input pipeline on 4 cores / training on one T4, {size} pixels", "≥", 2.0)
+        for size in SIZES
+    },
+    "input_together": ("input pipeline by the clock: tf.data on all cores of this machine / a loop on one", "", 0.0),
+}
+
+
+def make_faces(folder: Path, *, size: int) -> FaceDataset:
+    """A face dataset of eight made-up people, two clips each, with camera grain."""
+    labels = make_demo_videos(folder / "videos", settings=DemoSettings(people=8, seconds=2.0), progress=False)
+    faces, settings = folder / f"faces-{size}", ExtractionSettings(size=size)
+    extract_dataset(read_catalogue(labels.parent, labels), faces, settings=settings, progress=False)
+    dataset = read_face_dataset(faces)
+    add_grain(dataset)
+    return dataset
+
+
+def add_grain(dataset: FaceDataset) -> None:
+    """Add noise of `GRAIN` levels to the crops of a dataset, in place."""
+    rng = np.random.default_rng(0)
+    for row in dataset.rows:
+        clip = dataset.load_clip(row)
+        noisy = np.clip(clip + rng.normal(0, GRAIN, clip.shape), 0, 255).astype(np.uint8)
+        for file, picture in zip(dataset.files[row.clip_id], noisy, strict=True):
+            (dataset.folder / file).write_bytes(encode_picture(picture, image_format="png"))
+
+
+def measure_cached(folder: Path) -> dict[str, Any]:
+    """Training a head with features that are computed once, against computing them in every epoch."""
+    dataset = make_faces(folder, size=SIZES[0])
+    rows, images = dataset.rows[:SAMPLE_CLIPS], SAMPLE_CLIPS * FRAMES
+    backbone = build_backbone("random", size=SIZES[0]).model
+
+    def features(key: str = "benchmark") -> object:
+        return clip_features(dataset, rows, backbone, backbone_key=key, progress=False)
+
+    with patch.dict(os.environ, DFUTILS_CACHE=str(folder / "cache")):
+        features("warm up")
+        compute, read = (wall_seconds(features) * CLIPS * FRAMES / images for _ in range(2))
+    return cached_ratios(compute=compute, read=read, head=wall_seconds(train_head))
+
+
+def cached_ratios(*, compute: float, read: float, head: float) -> dict[str, Any]:
+    """Seconds to compute all features, to read them back, and to train a head for all epochs, as ratios."""
+    anew = EPOCHS * compute + head
+    return {
+        "seconds_cached": {"compute": round(compute, 1), "read": round(read, 2), "head": round(head, 2)},
+        "cached": anew / (compute + head),
+        "cached_before": anew / (read + head),
+    }
+
+
+def train_head() -> None:
+    """All epochs of a recurrent head on features drawn at random."""
+    rng = np.random.default_rng(0)
+    features, is_fake = rng.normal(0, 1, (CLIPS, FRAMES, 2048)).astype(np.float32), np.arange(CLIPS) % 2 == 0
+    held = slice(0, VALIDATION_CLIPS)
+    fit_head(
+        features[VALIDATION_CLIPS:],
+        is_fake[VALIDATION_CLIPS:],
+        validation=(features[held], is_fake[held]),
+        settings=TrainingSettings(model="inception_gru", epochs=EPOCHS, patience=EPOCHS),
+        progress=False,
+    )
+
+
+def measure_input(folder: Path) -> dict[str, Any]:
+    """The input pipeline of fine-tuning against a T4."""
+    figures: dict[str, Any] = {"t4_images_per_second": {}, "input_images_per_core_second": {}}
+    for size in SIZES:
+        dataset = make_faces(folder, size=size)
+        speed = input_speed(dataset, batches=BATCHES)
+        t4 = T4_IMAGES_PER_SECOND * (SIZES[0] / size) ** 2
+        figures["t4_images_per_second"][str(size)] = round(t4, 1)
+        figures["input_images_per_core_second"][str(size)] = {name: round(value, 1) for name, value in speed.items()}
+        figures[f"input_{size}"] = KAGGLE_CORES * speed["all"] / t4
+        if size == SIZES[0]:
+            figures["input_together"] = input_speedup(dataset, batches=BATCHES)
+    return {"load_average": os.getloadavg()[0], **figures}
+
+
+def input_speed(dataset: FaceDataset, *, batches: int) -> dict[str, float]:
+    """Images a second of CPU time on one core: ``decode`` alone, and ``all`` that fine-tuning does to them."""
+    plan, loader = _plan(dataset), _loader(dataset)
+    samples = [sample for step in range(batches) for sample in plan.samples(step)]
+    work: dict[str, Callable[[], object]] = {
+        "decode": lambda: deque((dataset.load_frames(dataset.rows[one.row], [0]) for one in samples), maxlen=0),
+        "all": lambda: deque(map(loader.load, samples), maxlen=0),
+    }
+    seconds: dict[str, float] = {}
+    for name, step in work.items():
+        before = time.process_time()
+        step()
+        seconds[name] = time.process_time() - before
+    return {name: len(samples) / value for name, value in seconds.items()}
+
+
+def input_speedup(dataset: FaceDataset, *, batches: int) -> float:
+    """How many times as fast as a loop the pipeline of training is, by the clock."""
+    plan, loader, size = _plan(dataset), _loader(dataset), dataset.settings.size
+    pipeline = training_batches(plan, loader, start=0, stop=batches, frames=1, size=size)
+    samples = [sample for step in range(batches) for sample in plan.samples(step)]
+    loop = wall_seconds(lambda: deque(map(loader.load, samples), maxlen=0))
+    return loop / wall_seconds(lambda: deque(pipeline.as_numpy_iterator(), maxlen=0))
+
+
+def _plan(dataset: FaceDataset) -> BatchPlan:
+    return BatchPlan(dataset.rows, batch_size=32, self_blended=0.5, seed=0)
+
+
+def _loader(dataset: FaceDataset) -> SampleLoader:
+    return SampleLoader(dataset, dataset.rows, frames=1, augment=True)
+
+
+def wall_seconds(work: Callable[[], object]) -> float:
+    """Seconds by the clock."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+PARTS = {"cached": measure_cached, "input": measure_input}
+
+
+def table(figures: Mapping[str, Any]) -> str:
+    """The figures that have a bar, and what they rest on, as Markdown."""
+    notes = []
+    if "seconds_cached" in figures:
+        seconds = figures["seconds_cached"]
+        notes.append(
+            f"{CLIPS} clips of {FRAMES} frames: features {seconds['compute']} s (scaled from {SAMPLE_CLIPS} clips), "
+            f"{EPOCHS} epochs of the head {seconds['head']} s."
+        )
+    if "t4_images_per_second" in figures:
+        rates = " and ".join(
+            f"{figures['input_images_per_core_second'][str(size)]['all']:.0f} images a second and core at {size} pixels"
+            for size in SIZES
+        )
+        notes.append(
+            f"Input pipeline: {rates}. One T4 is taken to train InceptionV3 at {T4_IMAGES_PER_SECOND:.0f} images a "
+            "second at 299 pixels: derived, not measured, from Lambda's figures for an RTX 2080, which is the same "
+            "chip with more of everything (see `benchmarks/training.py`)."
+        )
+    return "\n".join([bars_table(figures, BARS), *notes]) + "\n"
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="default: %(default)s")
+    parser.add_argument("--only", choices=PARTS, action="append", help="measure this part; the others' figures stay")
+    options = parser.parse_args()
+    cv2.setNumThreads(1)
+    results = options.out / "training.json"
+    figures = json.loads(results.read_text()).get("figures", {}) if options.only and results.is_file() else {}
+    for name in options.only or PARTS:
+        with tempfile.TemporaryDirectory() as folder:
+            figures |= PARTS[name](Path(folder))
+        print(table(figures))
+    options.out.mkdir(parents=True, exist_ok=True)
+    write_json(results, {"machine": describe_machine(), "figures": figures})
+    write_text(options.out / "training.md", table(figures))
+
+
+if __name__ == "__main__":
+    main()
