@@ -212,7 +212,7 @@ def measure_notebook(clips: dict[str, Path]) -> dict[str, Any]:
         works["notebook_hog"] = lambda: notebook_way(path, lambda picture: hog(picture, 0))
     except ImportError:
         print("dlib is not installed (benchmarks/requirements.txt): the HOG detector is left out")
-    seconds = in_turns(works, rounds=5)
+    seconds = in_turns(works, rounds=3)
     seconds["extract"] /= COPIES
     ratios = {name: value / seconds["extract"] for name, value in seconds.items() if name != "extract"}
     return {"seconds_notebook": {name: round(value, 3) for name, value in seconds.items()}, **ratios}
