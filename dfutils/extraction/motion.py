@@ -19,8 +19,8 @@ from dfutils.settings import ExtractionSettings
 CUT_DIFFERENCE = 0.1
 """A mean luma difference above this, of picture or face, is supposed to be a cut: people in motion stay below 0.06."""
 
-CUT_ROWS, FACE_ROWS = 4, 2
-"""Of the whole picture every fourth row is compared, of the face every second: all would cost 6 % of decoding."""
+CUT_ROWS = 4
+"""Of the whole picture every fourth row is compared: all of them would cost 4 % of decoding at 1080p."""
 
 REGION_MARGIN = 0.2
 """Room around the last known face, as a fraction of its size, within which motion is measured."""
@@ -34,7 +34,7 @@ GRID_PIXELS = 32
 GRID_SECONDS, MIN_GRID_SECONDS = 1.0, 0.2
 """Longest and, after supposed cuts, shortest time between two searches for faces."""
 
-NEARBY, WHOLE_SEARCHES = 0.3, 2
+NEARBY, WHOLE_SEARCHES = 0.5, 2
 """Room around the faces of the last search, as a fraction of each, in which a frame is searched first; every second
 search on the grid is of the whole picture, so that nobody who comes in is missed for longer than two grid steps."""
 
@@ -85,9 +85,9 @@ class MotionMeter:
             return 0.0, False
         if before.shape != luma.shape:
             return 0.0, True
-        overall = _mean_difference(before[::CUT_ROWS], luma[::CUT_ROWS])
-        rows, columns = _slices(region, luma.shape)
-        place = slice(rows.start, rows.stop, FACE_ROWS), columns
+        rows = slice(None, None, CUT_ROWS)
+        overall = _mean_difference(before[rows], luma[rows])
+        place = _slices(region, luma.shape)
         motion = overall if region is None else _mean_difference(before[place], luma[place])
         return (0.0, True) if max(overall, motion) > CUT_DIFFERENCE else (motion, False)
 
