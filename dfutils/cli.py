@@ -12,7 +12,7 @@ from typing import Any
 
 import dfutils
 from dfutils.errors import DfutilsError
-from dfutils.pretrained import DEFAULT
+from dfutils.pretrained import default_model
 
 logger = logging.getLogger(__name__)
 
@@ -215,14 +215,16 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
 
 def _add_predict(commands: argparse._SubParsersAction) -> None:
     parser = _command(
-        commands, "predict", "say whether videos or images are fake", "dfutils predict clip.mp4 photo.jpg"
+        commands, "predict", "say whether videos or images are fake", "dfutils predict clip.mp4 photo.jpg --model run"
     )
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="videos, images, or folders of them")
+    default = default_model()
     parser.add_argument(
         "--model",
-        default=DEFAULT,
+        default=default,
+        required=default is None,
         metavar="RUN",
-        help="run folder, or a name that `dfutils models` lists (default: %(default)s)",
+        help=f"run folder, or a name that `dfutils models` lists{f' (default: {default})' if default else ''}",
     )
     parser.set_defaults(run=_predict)
 

@@ -84,10 +84,17 @@ def test_models_lists_what_is_there(on_shelf, capsys):
     assert (model["name"], model["licence"]) == ("made-up", "CC0")
 
 
+def test_without_a_shipped_detector_predict_asks_for_a_model(on_shelf, monkeypatch, capsys):
+    monkeypatch.setattr(pretrained, "DEFAULT", "not there")
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["predict", "clip.mp4"])
+    assert "--model" in capsys.readouterr().err
+
+
 def test_predict_takes_the_default_detector_and_says_its_name(on_shelf, monkeypatch, demo_videos, caplog, capsys):
-    options = cli.build_parser().parse_args(["predict", "clip.mp4"])
-    assert options.model == pretrained.DEFAULT
+    monkeypatch.setattr(pretrained, "DEFAULT", "made-up")
+    assert cli.build_parser().parse_args(["predict", "clip.mp4"]).model == "made-up"
     with caplog.at_level("INFO"):
-        assert cli.main(["predict", str(demo_videos[0]), "--model", "made-up"]) == 0
+        assert cli.main(["predict", str(demo_videos[0])]) == 0
     assert "Detector: made-up" in caplog.text
     assert demo_videos[0].name in capsys.readouterr().out

@@ -12,12 +12,17 @@ from dfutils.settings import DetectorSettings
 FOLDER = Path(__file__).parent
 
 DEFAULT = "inception-cross-1"
-"""What ``dfutils predict`` uses when no model is named."""
+"""What ``dfutils predict`` uses when no model is named, once it is there."""
 
 
 def pretrained_names() -> list[str]:
     """Names of the detectors that are there, sorted."""
     return sorted(path.parent.name for path in FOLDER.glob("*/detector.json"))
+
+
+def default_model() -> str | None:
+    """Name of the detector to use when none is named; None while the package brings none."""
+    return DEFAULT if DEFAULT in pretrained_names() else None
 
 
 def run_folder(model: Path | str) -> Path:
