@@ -1,0 +1,50 @@
+"""The detector's benchmark: who is grouped with whom, what counts as a false alarm, and a table that hides nothing."""
+
+import numpy as np
+import pytest
+
+from benchmarks import detector, train_detector
+from dfutils.records import ClipRow
+
+
+def clip(number, *, is_fake, dataset="ffpp_c23_real", group="g0"):
+    return ClipRow(f"c{number}", f"v{number}", is_fake, dataset, group, None, 0, 1, 1, 1, 1.0, 1.0, 1, "")
+
+
+def test_crops_are_grouped_by_person_not_by_video():
+    row = {"file": "a.jpg", "label": "REAL", "group": "dfdc_x", "person": "p7"}
+    assert train_detector._by_person(row) == {"file": "a.jpg", "label": "REAL", "dataset": "dfdc", "group": "p7"}
+
+
+def test_false_alarms_are_counted_on_real_clips_only():
+    rows = [clip(k, is_fake=k >= 4, group=f"g{k % 4}") for k in range(8)]
+    called = np.array([True, False, False, False, *[True] * 4])
+    estimate = detector._false_alarms(rows, called)
+    assert estimate["value"] == 0.25
+    assert estimate["low"] <= 0.25 <= estimate["high"]
+
+
+def test_qualities_are_told_apart_by_the_name_of_the_data_set():
+    rows = [clip(0, is_fake=True, dataset="ffpp_c23_faceswap"), clip(1, is_fake=False, dataset="ffpp_c40")]
+    chosen = {name: flags.tolist() for name, flags in detector._by_quality(rows)}
+    assert chosen == {"c23": [True, False], "c40": [False, True]}
+
+
+@pytest.mark.parametrize(
+    ("estimate", "words"),
+    [
+        (None, "not measured"),
+        ({"value": None, "low": None, "high": None}, "not measured"),
+        ({"value": 0.814, "low": 0.79, "high": 0.83}, "0.81 (0.79 to 0.83)"),
+        ({"value": 0.5, "low": None, "high": None}, "0.50"),
+    ],
+)
+def test_a_missing_figure_is_called_missing(estimate, words):
+    assert detector.cell(estimate) == words
+
+
+def test_the_table_has_every_aim_reached_or_not():
+    figures = {"dfdc_auc": {"value": 0.6, "low": 0.58, "high": 0.62}}
+    text = detector.table({"recipes": {"fine-tuned": figures}})
+    assert "0.60 (0.58 to 0.62) | ≥ .80" in text
+    assert all(words in text for words, _ in detector.WANTED.values())
