@@ -150,7 +150,7 @@ def test_landmarks_of_ready_made_crops_are_found_with_a_border_around_them(tmp_p
     picture[10:40, 50:60] = 255
     cv2.imwrite(str(tmp_path / "crop.png"), picture)
     heads = HeadDetector(needed)
-    (clip,) = extract_clips(tmp_path / "crop.png", ExtractionSettings(size=60, crop="none", margin=0.3), heads).clips
+    (clip,) = extract_clips(tmp_path / "crop.png", ExtractionSettings(size=60, crop="none", margin=-0.2), heads).clips
     (crop,) = clip.crops
     assert (crop.square.left, crop.square.width, clip.pictures.shape) == (20, 60, (1, 60, 60, 3))
     assert len(heads.seen) == looks
