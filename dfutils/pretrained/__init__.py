@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from dfutils.errors import RunError
-from dfutils.files import read_json
-from dfutils.settings import DetectorSettings
 
 FOLDER = Path(__file__).parent
 
@@ -47,6 +45,9 @@ def run_folder(model: Path | str) -> Path:
 
 def describe(name: str) -> dict[str, Any]:
     """What ``dfutils models`` says of a detector: its settings, size in bytes and what was measured."""
+    from dfutils.files import read_json
+    from dfutils.settings import DetectorSettings  # pydantic would slow every start of the command line
+
     folder = run_folder(name)
     settings = DetectorSettings.read(folder / "detector.json")
     return {
