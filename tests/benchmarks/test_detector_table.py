@@ -30,6 +30,37 @@ def test_qualities_are_told_apart_by_the_name_of_the_data_set():
     assert chosen == {"c23": [True, False], "c40": [False, True]}
 
 
+@pytest.fixture
+def folds(tmp_path, monkeypatch):
+    """Two trainings in two folds: the first separates the labels, the second scores them the other way round."""
+    rows = [clip(k, is_fake=k % 2 == 1, group=f"g{k // 2}") for k in range(8)]
+    rows.append(clip(8, is_fake=True, dataset="ffpp_c40_faceswap", group="g0"))
+    monkeypatch.setattr(detector, "read_face_dataset", lambda _folder: type("Faces", (), {"rows": rows}))
+
+    def write(run, score, fold_of=lambda k: k // 4):
+        lines = [f"c{k},{fold_of(k)},{score(k)},{'FAKE' if score(k) > 0.5 else 'REAL'}" for k in reversed(range(9))]
+        (tmp_path / "runs" / run).mkdir(parents=True)
+        text = "\n".join(["clip_id,fold,fake_probability,label", *lines])
+        (tmp_path / "runs" / run / "predictions.csv").write_text(text)
+        return tmp_path
+
+    write("good", lambda k: 0.9 if k % 2 else 0.1)
+    write("bad", lambda k: 0.1 if k % 2 else 0.9)
+    return write
+
+
+def test_what_fine_tuning_gains_is_paired_and_of_c23_clips_only(folds, tmp_path):
+    gain = detector.compare_folds(tmp_path, "good", "bad")
+    assert gain["auc"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+    assert detector.compare_folds(tmp_path, "good", "good")["auc"]["value"] == 0
+
+
+def test_trainings_in_other_folds_are_not_compared(folds, tmp_path):
+    folds("other", lambda _: 0.5, fold_of=lambda k: k % 2)
+    with pytest.raises(ValueError, match="other folds"):
+        detector.compare_folds(tmp_path, "good", "other")
+
+
 @pytest.mark.parametrize(
     ("estimate", "words"),
     [
