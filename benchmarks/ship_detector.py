@@ -8,15 +8,24 @@ WORK is that of ``benchmarks.train_detector``; the figures are those that ``benc
 from __future__ import annotations
 
 import argparse
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from benchmarks.detector import WANTED, cell
+from dfutils.demo.clips import DemoSettings, make_demo_videos
 from dfutils.files import read_json, write_json, write_text
+from dfutils.prediction.detector import Detector
+from dfutils.prediction.members import load_members
 from dfutils.pretrained import DEFAULT, FOLDER
+from dfutils.records import Verdict
 from dfutils.settings import ExtractionSettings
 from dfutils.training.packing import pack_detector
+from dfutils.training.run_folder import read_detector
+
+GOLDEN = "golden.json"
+"""Scores of clips of the demo, by their names."""
 
 ABOUT = (
     "Trained on still face crops of the Deepfake Detection Challenge and on self-blended faces, "
@@ -96,6 +105,28 @@ def ship(work: Path, run: str, results: Path, folder: Path) -> None:
     }
     write_text(folder / "MODEL_CARD.md", CARD.format(**values))
     write_text(folder / "LICENSE", LICENSE.format(**values))
+    write_json(folder / GOLDEN, golden_scores(folder))
+
+
+def golden_scores(folder: Path) -> dict[str, float]:
+    """What the detector in ``folder`` makes of four clips of the demo: a test says when that changes.
+
+    Faces are found with OpenCV's cascades, which come with OpenCV 4, so that nothing has to be downloaded.
+    """
+    settings = read_detector(folder)
+    extraction = settings.extraction.model_copy(update={"detector": "haar"})
+    detector = Detector(settings.model_copy(update={"extraction": extraction}), load_members(folder, settings), folder)
+    with tempfile.TemporaryDirectory() as scratch:
+        labels = make_demo_videos(Path(scratch), settings=DemoSettings(people=2, seconds=2.0), progress=False)
+        videos = sorted((labels.parent / "videos").glob("*.mp4"))
+        verdicts = {path.name: detector.predict(path) for path in videos}
+    return {name: round(_score(verdict), 6) for name, verdict in verdicts.items()}
+
+
+def _score(verdict: Verdict) -> float:
+    if verdict.fake_probability is None:
+        raise AssertionError(f"{verdict.input}: has no score ({verdict.detail})")
+    return verdict.fake_probability
 
 
 def _size(work: Path, run: str) -> int:
