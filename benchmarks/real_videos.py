@@ -187,7 +187,7 @@ class Benchmark:
         return scores
 
     def _build_backbone(self) -> Any:
-        from dfutils.training.model import build_backbone
+        from dfutils.training.backbones import build_backbone
 
         return build_backbone(self.options.backbone_weights, size=self.options.size)
 

@@ -138,6 +138,12 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
         help="train the head only, or everything (default: cached)",
     )
     parser.add_argument(
+        "--backbone",
+        default="InceptionV3",
+        metavar="NAME",
+        help="network of keras.applications, such as Xception or EfficientNetB4 (default: %(default)s)",
+    )
+    parser.add_argument(
         "--backbone-weights", default="auto", help="auto, imagenet, stand-in, random or a path (default: %(default)s)"
     )
     parser.add_argument("--epochs", type=int, default=10, help="default: %(default)s")
@@ -164,7 +170,7 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--patience", type=int, default=6, help="epochs without a better AUC (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument("--tensorboard", action="store_true", help="also write the curves into RUN/tensorboard")
-    _add_devices(parser.add_argument_group("several GPUs of one machine"))
+    _add_devices(parser.add_argument_group("devices"))
     _add_finetune(parser.add_argument_group("with --mode finetune"))
     parser.set_defaults(run=_train, usage_error=parser.error)
 
@@ -181,11 +187,17 @@ def _add_devices(group: argparse._ArgumentGroup) -> None:
         choices=["auto", "nccl", "hierarchical", "reduce_to_one"],
         help="how they add up their gradients (default: auto, TensorFlow's choice)",
     )
+    group.add_argument(
+        "--input-workers",
+        type=int,
+        metavar="N",
+        help="processes that make the batches of --mode finetune (default: one a core where there is a GPU, else 0)",
+    )
 
 
 def _add_finetune(group: argparse._ArgumentGroup) -> None:
     """Options that are fields of `FinetuneSettings`, under the same names; what is not given keeps its default."""
-    group.add_argument("--unfreeze", help="all, or the first InceptionV3 block to train, such as mixed8")
+    group.add_argument("--unfreeze", help="all, or the backbone's first block to train, such as mixed8")
     group.add_argument("--train-batch-norm", action="store_true", default=None, help="also train batch normalisation")
     group.add_argument("--backbone-rate", type=float, help="the backbone's share of the learning rate")
     group.add_argument(
@@ -319,6 +331,7 @@ def _train(options: argparse.Namespace) -> None:
     values = {
         "model": options.model,
         "mode": options.mode,
+        "backbone": options.backbone,
         "backbone_weights": options.backbone_weights,
         "epochs": options.epochs,
         "batch_size": options.batch_size,

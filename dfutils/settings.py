@@ -12,6 +12,9 @@ from dfutils.files import read_json, write_json
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
+DEFAULT_BACKBONE = "InceptionV3"
+"""The frame encoder where none is named; detectors made when there was no other do not name it."""
+
 
 class Settings(BaseModel):
     """Base of all settings; attributes are documented by their field descriptions."""
@@ -108,7 +111,8 @@ class FinetuneSettings(Settings):
     """How the whole network is trained end to end."""
 
     unfreeze: str = "all"
-    """``all``, or the first InceptionV3 block to be trained, such as ``mixed8``; blocks before it stay frozen."""
+    """``all``, or the first block of the backbone to be trained, such as InceptionV3's ``mixed8``; blocks before it
+    stay frozen. A name that there is not is refused with those that there are."""
     train_batch_norm: bool = False
     """Frozen batch normalisation uses the moving averages it came with: safer on few videos."""
     backbone_rate: float = Field(1.0, gt=0, le=1)
@@ -149,6 +153,9 @@ class DeviceSettings(Settings):
     there are several; a head on cached features is too small to gain by it."""
     cross_device: Literal["auto", "nccl", "hierarchical", "reduce_to_one"] = "auto"
     """How the GPUs add up their gradients; ``auto`` leaves it to TensorFlow, which takes NCCL where it can."""
+    input_workers: int | None = Field(None, ge=0)
+    """Processes that make the batches of ``mode="finetune"``; with less than 2, threads of the training itself do. By
+    default one a core where there is a GPU to feed, else 0: a network on the CPU is slower than its input by far."""
 
 
 class TrainingSettings(Settings):
@@ -158,6 +165,8 @@ class TrainingSettings(Settings):
     """Name in the table of `dfutils.training.model`."""
     mode: Literal["cached", "finetune"] = "cached"
     """``cached`` trains the head on stored backbone features; ``finetune`` trains backbone and head end to end."""
+    backbone: str = DEFAULT_BACKBONE
+    """Name in the table of `dfutils.training.backbones`."""
     backbone_weights: str = "auto"
     """``auto``, ``imagenet``, ``stand-in``, ``random``, or a path."""
     init_from: str | None = None
@@ -202,13 +211,16 @@ class DetectorSettings(Settings):
     """What turns crops into a verdict besides the weights: ``detector.json`` of a run folder."""
 
     name: str
-    """Name of the detector: the model's, for a run; of an ensemble, with the number of its members."""
+    """Name of the detector: the model's, for a run, and the backbone's where that is not the usual one; of an ensemble,
+    with the number of its members."""
     version: str
     """Version of the package that made it."""
     model: str
     """Name in the table of `dfutils.training.model`."""
     extraction: ExtractionSettings
     """How the training crops were cut; prediction cuts the same way."""
+    backbone: str = DEFAULT_BACKBONE
+    """Name in the table of `dfutils.training.backbones`."""
     backbone_weights: str
     """Where the backbone's weights come from: a name in `dfutils.weights`, ``random`` or a file name."""
     backbone_checksum: str

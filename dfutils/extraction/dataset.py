@@ -75,7 +75,7 @@ class FaceDataset:
     def load_frames(self, row: ClipRow, indices: Iterable[int]) -> Crops:
         """Some crops of one clip, by their index; as `load_clip`."""
         files, size = self.files[row.clip_id], self.settings.size
-        return np.stack([_read_crop(self.folder / files[index], size) for index in indices])
+        return np.stack([read_crop(self.folder / files[index], size=size) for index in indices])
 
     def checksum(self, row: ClipRow) -> str:
         """SHA-256 over the bytes of a clip's crop files: changes when any pixel does."""
@@ -166,6 +166,23 @@ def encode_picture(picture: Picture, *, image_format: str) -> bytes:
     return content.tobytes()
 
 
+def read_crop(path: Path, *, size: int) -> Picture:
+    """Read one crop file: ``(size, size, 3)`` uint8 RGB.
+
+    Raises:
+        DatasetError: It is missing, unreadable or of another size.
+    """
+    try:
+        bgr = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    except (OSError, cv2.error) as error:
+        raise DatasetError(f"{path}: the crop cannot be read ({error}). Copy or extract the dataset again.") from error
+    if bgr is None or bgr.shape != (size, size, 3):
+        shape = None if bgr is None else bgr.shape
+        raise DatasetError(f"{path}: is no crop of {size} × {size} pixels ({shape}). Extract the dataset again.")
+    # By OpenCV and not by indexing: a quarter of the time, during which other threads of a training may load too.
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+
+
 def append_journal(folder: Path, entry: Mapping[str, Any]) -> None:
     """Note one finished video; on the disk before the call returns."""
     path = folder / ".journal.jsonl"
@@ -238,15 +255,3 @@ def _frame_row(clip_id: str, index: int, file: str, crop: FaceCrop) -> Row:
         for point, place in zip(POINTS, crop.face.landmarks, strict=False):
             row.update({f"landmark_{point}_{axis}": round(value, 2) for axis, value in zip("xy", place, strict=True)})
     return row
-
-
-def _read_crop(path: Path, size: int) -> Picture:
-    try:
-        bgr = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
-    except (OSError, cv2.error) as error:
-        raise DatasetError(f"{path}: the crop cannot be read ({error}). Copy or extract the dataset again.") from error
-    if bgr is None or bgr.shape != (size, size, 3):
-        shape = None if bgr is None else bgr.shape
-        raise DatasetError(f"{path}: is no crop of {size} × {size} pixels ({shape}). Extract the dataset again.")
-    # By OpenCV and not by indexing: a quarter of the time, during which other threads of a training may load too.
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)

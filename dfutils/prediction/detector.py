@@ -97,7 +97,8 @@ class Detector:
         _check_same_crops(self.settings, dataset)
 
         def features(member: Member) -> npt.NDArray[np.float32]:
-            key = backbone_key(member.settings.backbone_checksum, size=self.settings.extraction.size)
+            own = member.settings
+            key = backbone_key(own.backbone_checksum, size=own.extraction.size, family=own.backbone)
             return clip_features(dataset, rows, member.network.backbone, backbone_key=key, progress=progress)
 
         return score_members(self._members, features)

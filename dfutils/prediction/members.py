@@ -77,7 +77,7 @@ def score_members(
 
     Args:
         members: At least one; all with the same head.
-        features_of: Computes the features ``(N, T, 2048)`` of a member's backbone; asked once a backbone.
+        features_of: Computes the features ``(N, T, channels)`` of a member's backbone; asked once a backbone.
     """
     from dfutils.training.model import score_features
     from dfutils.training.operating import logit, sigmoid

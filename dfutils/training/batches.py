@@ -1,23 +1,26 @@
 """Training batches for fine-tuning: half REAL, half fakes, each step decided by its number and the seed alone.
 
 Because a step needs nothing of the steps before it, training can go on at any step after an interruption and see
-exactly what it would have seen.
+exactly what it would have seen, and several processes can make the batches of several steps. They must start quickly
+and stay small: TensorFlow is not imported here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 
 from dfutils.errors import SplitError
-from dfutils.extraction.dataset import FaceDataset
+from dfutils.extraction.dataset import FaceDataset, read_crop
 from dfutils.records import ClipRow, Crops
 from dfutils.training.augmentation import augment_clip
 from dfutils.training.blending import landmarks_in_crops, self_blend
+
+Batch: TypeAlias = tuple[Crops, npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,41 +111,36 @@ class SampleLoader:
     """Reads, blends and augments the crops of a sample."""
 
     def __init__(self, dataset: FaceDataset, rows: Sequence[ClipRow], *, frames: int, augment: bool) -> None:
-        self._dataset, self._rows, self._frames, self._augment = dataset, rows, frames, augment
         by_clip: dict[str, list[dict[str, str]]] = {}
         for row in dataset.frame_rows:
             by_clip.setdefault(row["clip_id"], []).append(row)
-        size = dataset.settings.size
-        self._landmarks = [landmarks_in_crops(by_clip[row.clip_id], size=size) for row in rows]
+        # No more of the dataset than is needed: it is sent to every worker process.
+        self._folder, self._size = dataset.folder.absolute(), dataset.settings.size
+        self._files = [dataset.files[row.clip_id] for row in rows]
+        self._landmarks = [landmarks_in_crops(by_clip[row.clip_id], size=self._size) for row in rows]
+        self._frames, self._augment = frames, augment
 
     def load(self, sample: Sample) -> Crops:
         """``(frames, size, size, 3)`` uint8."""
         rng = np.random.default_rng(sample.seed)
-        row = self._rows[sample.row]
-        chosen = (
-            np.sort(rng.permutation(row.frames)[: self._frames]) if self._frames < row.frames else np.arange(row.frames)
-        )
-        clip = self._dataset.load_frames(row, chosen.tolist())
+        files = self._files[sample.row]
+        there = len(files)
+        chosen = np.sort(rng.permutation(there)[: self._frames]) if self._frames < there else np.arange(there)
+        clip = np.stack([read_crop(self._folder / files[index], size=self._size) for index in chosen])
         if sample.blend:
             clip, _ = self_blend(clip, landmarks=self._landmarks[sample.row][chosen], rng=rng)
         return augment_clip(clip, rng=rng) if self._augment else clip
 
 
-def training_batches(
-    plan: BatchPlan, loader: SampleLoader, *, start: int, stop: int, frames: int, size: int
-) -> tf.data.Dataset:
-    """Batches of the steps ``start`` to ``stop``: crops ``(B, frames, size, size, 3)`` uint8 and targets ``(B, 1)``."""
+@dataclass(frozen=True, slots=True)
+class BatchLoader:
+    """Makes the batch of a step."""
 
-    def load(step: np.int64) -> tuple[Crops, npt.NDArray[np.float32]]:
-        samples = plan.samples(int(step))
-        crops = np.stack([loader.load(sample) for sample in samples])
+    plan: BatchPlan
+    samples: SampleLoader
+
+    def load(self, step: int) -> Batch:
+        """Crops ``(B, frames, size, size, 3)`` uint8 and targets ``(B, 1)`` float32, 1 = FAKE."""
+        samples = self.plan.samples(step)
+        crops = np.stack([self.samples.load(sample) for sample in samples])
         return crops, np.array([[sample.is_fake] for sample in samples], np.float32)
-
-    def load_in_graph(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        crops, targets = tf.numpy_function(load, [step], (tf.uint8, tf.float32))
-        crops.set_shape((None, frames, size, size, 3))
-        targets.set_shape((None, 1))
-        return crops, targets
-
-    steps = tf.data.Dataset.range(start, stop)
-    return steps.map(load_in_graph, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)

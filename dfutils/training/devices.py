@@ -10,6 +10,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import joblib
 import keras
 import tensorflow as tf
 
@@ -96,6 +97,14 @@ def require_one_worker() -> None:
             f"TF_CONFIG: names {len(workers)} workers, and Keras 3 cannot train on several machines with TensorFlow "
             f"({SEVERAL_WORKERS}). Unset it: --strategy mirrored uses all GPUs of one machine."
         )
+
+
+def input_workers(settings: TrainingSettings) -> int:
+    """Processes that make batches: as set, else one a core where there is a GPU to feed."""
+    wanted = settings.devices.input_workers
+    if wanted is not None:
+        return wanted
+    return int(joblib.cpu_count()) if _physical_gpus() else 0
 
 
 def _strategy(settings: TrainingSettings) -> tf.distribute.Strategy | None:

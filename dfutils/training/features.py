@@ -17,13 +17,15 @@ from dfutils.errors import DatasetError
 from dfutils.extraction.dataset import FaceDataset
 from dfutils.files import replacing
 from dfutils.records import ClipRow, Crops
+from dfutils.settings import DEFAULT_BACKBONE
 from dfutils.training.augmentation import DEFAULT_SETTINGS, augment_clip
+from dfutils.training.backbones import FAMILIES
 from dfutils.weights import cache_folder
 
 logger = logging.getLogger(__name__)
 
 Features = npt.NDArray[np.float32]
-"""``(N, T, 2048)`` float32: clips, frames, channels."""
+"""``(N, T, channels)`` float32: clips, frames, channels; InceptionV3 has 2048."""
 
 PICTURES_AT_ONCE = 80
 """Crops per call of the backbone: a call has a cost of its own, and few still pictures would be all cost."""
@@ -77,9 +79,9 @@ def clip_features(
     return np.stack([np.load(path) for path in paths])
 
 
-def backbone_key(weights_checksum: str, *, size: int) -> str:
+def backbone_key(weights_checksum: str, *, size: int, family: str = DEFAULT_BACKBONE) -> str:
     """Name what features depend on besides the crops."""
-    parts = {"architecture": "InceptionV3", "layer": "avg_pool", "scaling": "-1..1", "size": size}
+    parts = {"architecture": family, "layer": "avg_pool", "scaling": FAMILIES[family].scaling, "size": size}
     return json.dumps({**parts, "weights": weights_checksum}, sort_keys=True)
 
 

@@ -19,12 +19,16 @@ from dfutils.errors import RunError
 from dfutils.extraction.dataset import FaceDataset
 from dfutils.records import ClipRow
 from dfutils.settings import FinetuneSettings, TrainingSettings
-from dfutils.training.batches import BatchPlan, SampleLoader, training_batches
+from dfutils.training.backbones import Backbone, block_starts, network_of
+from dfutils.training.batches import BatchLoader, BatchPlan, SampleLoader
 from dfutils.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from dfutils.training.model import Backbone, ClipNetwork, build_head, compose, has_frame_head, score_features
+from dfutils.training.devices import input_workers
+from dfutils.training.model import ClipNetwork, build_head, compose, has_frame_head, score_features
 from dfutils.training.optimizer import ScaledAdamW, build_optimizer
+from dfutils.training.pipeline import training_batches
 from dfutils.training.progress import TrainingProgress
 from dfutils.training.replicas import ReplicaModel
+from dfutils.training.workers import BatchSource
 
 logger = logging.getLogger(__name__)
 
@@ -83,18 +87,21 @@ def finetune(
     )
     steps = own.steps_per_epoch or plan.steps_per_pass
     network, model = _build(backbone, settings, data, frames=frames, steps=steps * settings.epochs)
-    loader = SampleLoader(data.dataset, data.train, frames=frames, augment=own.augment)
+    loader = BatchLoader(plan, SampleLoader(data.dataset, data.train, frames=frames, augment=own.augment))
     trainer = _Trainer(
         model, network, data, settings=settings, run=run, identity=identity, since=since, steps_per_epoch=steps
     )
     trainer.resume()
     size, images = data.dataset.settings.size, settings.batch_size * frames
-    with TrainingProgress(
-        epochs=settings.epochs, images=steps * images, done=trainer.state.step * images, shown=progress
-    ) as bar:
+    with (
+        BatchSource(loader, workers=input_workers(settings)) as source,
+        TrainingProgress(
+            epochs=settings.epochs, images=steps * images, done=trainer.state.step * images, shown=progress
+        ) as bar,
+    ):
         while trainer.goes_on:
             start, stop = trainer.state.step, trainer.end_of_epoch
-            batches = training_batches(plan, loader, start=start, stop=stop, frames=frames, size=size)
+            batches = training_batches(source, start=start, stop=stop, frames=frames, size=size)
             record = trainer.run_epoch(batches, stop - start, lambda logs: bar.advance(images, logs), images)
             bar.end_epoch(record["epoch"], record)
             if events is not None:
@@ -221,12 +228,16 @@ def _build(
     backbone: Backbone, settings: TrainingSettings, data: FinetuneData, *, frames: int, steps: int
 ) -> tuple[ClipNetwork, keras.Model]:
     own, size = settings.finetune, data.dataset.settings.size
-    head = build_head(settings.model, frames=data.train[0].frames if not has_frame_head(settings.model) else frames)
+    head = build_head(
+        settings.model,
+        frames=data.train[0].frames if not has_frame_head(settings.model) else frames,
+        channels=backbone.model.output.shape[-1],
+    )
     chosen = np.random.default_rng(settings.seed).permutation(len(data.train))[:NORMALISATION_CLIPS]
     sample = _features(backbone.model, data.dataset, [data.train[index] for index in chosen])
     _standardise(head.get_layer("standardise"), sample)
     network = compose(backbone.model, head, frames=data.train[0].frames, size=size)
-    _unfreeze(backbone.model, own)
+    _unfreeze(backbone, own)
     model = _training_model(network, frames=frames, size=size)
     model.compile(
         optimizer=build_optimizer(
@@ -259,14 +270,15 @@ def _training_model(network: ClipNetwork, *, frames: int, size: int) -> keras.Mo
     return ReplicaModel(clips, network.head(features))
 
 
-def _unfreeze(backbone: keras.Model, own: FinetuneSettings) -> None:
-    inception = next(layer for layer in backbone.layers if isinstance(layer, keras.Model))
-    names = [layer.name for layer in inception.layers]
-    if own.unfreeze != "all" and own.unfreeze not in names:
-        blocks = ", ".join(name for name in names if name.startswith("mixed"))
-        raise RunError(f"unfreeze: there is no block {own.unfreeze!r}. Choose all or one of: {blocks}.")
-    first = 0 if own.unfreeze == "all" else names.index(own.unfreeze)
-    for index, layer in enumerate(inception.layers):
+def _unfreeze(backbone: Backbone, own: FinetuneSettings) -> None:
+    network = network_of(backbone.model)
+    starts = block_starts(network, backbone.family)
+    if own.unfreeze != "all" and own.unfreeze not in starts:
+        raise RunError(
+            f"unfreeze: {backbone.family} has no block {own.unfreeze!r}. Choose all or one of: {', '.join(starts)}."
+        )
+    first = 0 if own.unfreeze == "all" else starts[own.unfreeze]
+    for index, layer in enumerate(network.layers):
         is_norm = isinstance(layer, keras.layers.BatchNormalization)
         layer.trainable = index >= first and (own.train_batch_norm or not is_norm)
         if is_norm and layer.trainable:

@@ -34,7 +34,7 @@ def fit_head(
     """Train a head on cached features; deterministic given the seed.
 
     Args:
-        features: ``(N, T, 2048)`` of the training clips.
+        features: ``(N, T, channels)`` of the training clips.
         is_fake: ``(N,)``.
         validation: The same of the validation clips: decides learning rate, stopping and which epoch is kept.
         settings: Model name, optimiser, patience and seed.
@@ -47,7 +47,7 @@ def fit_head(
     """
     keras.utils.set_random_seed(settings.seed)
     tf.config.experimental.enable_op_determinism()
-    head = build_head(settings.model, frames=features.shape[1])
+    head = build_head(settings.model, frames=features.shape[1], channels=features.shape[2])
     head.get_layer("standardise").adapt(features.reshape(1, -1, features.shape[-1]))
     model = ReplicaModel(head.input, head.output)
     model.compile(

@@ -125,7 +125,7 @@ def _ensemble(run: Path, members: Sequence[DetectorSettings]) -> DetectorSetting
     thresholds = np.array([member.threshold for member in members])
     return members[0].model_copy(
         update={
-            "name": f"{members[0].model}_of_{len(members)}_folds",
+            "name": f"{members[0].name}_of_{len(members)}_folds",
             "version": dfutils.__version__,
             "backbone_checksum": backbones.pop() if len(backbones) == 1 else checksum,
             "weights_sha256": checksum,

@@ -21,13 +21,14 @@ from dfutils.files import read_csv, sha256_of, write_json
 from dfutils.pretrained import run_folder
 from dfutils.records import SPLIT_NAMES, ClipRow, SplitName
 from dfutils.settings import DetectorSettings, TrainingSettings
+from dfutils.training.backbones import Backbone, build_backbone
 from dfutils.training.devices import require_one_worker, training_devices
 from dfutils.training.events import EventWriter
 from dfutils.training.features import Features, backbone_key, clip_features
 from dfutils.training.finetune import FinetuneData, finetune
 from dfutils.training.fit import Flags, fit_head
 from dfutils.training.leaks import find_leaks
-from dfutils.training.model import Backbone, ClipNetwork, build_backbone, compose, has_frame_head, score_features
+from dfutils.training.model import ClipNetwork, compose, detector_name, has_frame_head, score_features
 from dfutils.training.operating import calibrated, choose_threshold, fit_temperature
 from dfutils.training.run_folder import (
     is_finished,
@@ -122,7 +123,13 @@ def train(
     events = EventWriter(run / "tensorboard") if tensorboard else None
     with training_devices(settings) as devices:
         backbone = _start(settings, dataset)
-        logger.info("Backbone weights: %s (%s); devices: %s", backbone.weights, backbone.origin, devices.names)
+        logger.info(
+            "Backbone %s, weights: %s (%s); devices: %s",
+            backbone.family,
+            backbone.weights,
+            backbone.origin,
+            devices.names,
+        )
         if settings.mode == "cached":
             trained = _train_head(run, data, backbone, settings, events=events, progress=progress)
         else:
@@ -154,15 +161,20 @@ def _start(settings: TrainingSettings, dataset: FaceDataset) -> Backbone:
     """The backbone that training starts from."""
     size = dataset.settings.size
     if settings.init_from is None:
-        return build_backbone(settings.backbone_weights, size=size, seed=settings.seed)
+        return build_backbone(settings.backbone_weights, size=size, seed=settings.seed, family=settings.backbone)
     network, known = load_network(run_folder(settings.init_from))
+    if known.backbone != settings.backbone:
+        raise RunError(
+            f"{settings.init_from}: its backbone is {known.backbone}, not {settings.backbone}. "
+            f"Choose it with --backbone {known.backbone}."
+        )
     if known.extraction.size != size:
         raise RunError(
             f"{settings.init_from}: was trained on crops of {known.extraction.size} pixels, "
             f"{dataset.folder} has {size}. Extract with the same size."
         )
     origin = f"fine-tuned by the run {known.name}, from {known.backbone_weights}"
-    return Backbone(network.backbone, known.backbone_weights, known.weights_sha256, origin)
+    return Backbone(network.backbone, known.backbone_weights, known.weights_sha256, origin, known.backbone)
 
 
 def _train_head(
@@ -174,7 +186,7 @@ def _train_head(
     events: EventWriter | None,
     progress: bool,
 ) -> Trained:
-    key = backbone_key(backbone.checksum, size=data.dataset.settings.size)
+    key = backbone_key(backbone.checksum, size=data.dataset.settings.size, family=backbone.family)
 
     def side(name: SplitName, *, views: int = 1) -> tuple[Features, Flags]:
         rows = data.on(name)
@@ -239,12 +251,15 @@ def _finish(
     weights, extraction = run / "model.weights.h5", data.dataset.settings
     if settings.mode == "finetune" or is_mirrored:
         # Scores are of the network that will be loaded, not of the mirrored, half-precision one that was trained.
-        network = read_network(weights, model=settings.model, frames=data.rows[0].frames, size=extraction.size)
+        frames = data.rows[0].frames
+        network = read_network(
+            weights, model=settings.model, frames=frames, size=extraction.size, family=backbone.family
+        )
     write_keras_model(run, network)
     checksum = sha256_of(weights)
     # A frozen backbone's features are known by its own weights; one that was trained is known by the whole's.
     backbone_checksum = backbone.checksum if settings.mode == "cached" else checksum
-    key = backbone_key(backbone_checksum, size=extraction.size)
+    key = backbone_key(backbone_checksum, size=extraction.size, family=backbone.family)
     # Scoring every training crop of a large set again would take longer than it is worth.
     rows = data.rows if settings.mode == "cached" else data.on("validation", "test")
     raw, _ = score_features(
@@ -256,10 +271,11 @@ def _finish(
     temperature = fit_temperature(is_fake[held], raw[held])
     probability = calibrated(raw, temperature)
     detector = DetectorSettings(
-        name=network.head.name,
+        name=detector_name(settings.model, backbone.family),
         version=dfutils.__version__,
-        model=network.head.name,
+        model=settings.model,
         extraction=extraction,
+        backbone=backbone.family,
         backbone_weights=backbone.weights,
         backbone_checksum=backbone_checksum,
         weights_sha256=checksum,

@@ -18,9 +18,10 @@ import dfutils
 from dfutils.errors import RunError
 from dfutils.files import read_json, replacing, sha256_of, write_csv, write_json
 from dfutils.records import ClipRow
-from dfutils.settings import DetectorSettings, MemberSettings
+from dfutils.settings import DEFAULT_BACKBONE, DetectorSettings, MemberSettings
+from dfutils.training.backbones import Backbone, build_backbone
 from dfutils.training.leaks import LeakReport
-from dfutils.training.model import Backbone, ClipNetwork, build_backbone, build_head, compose
+from dfutils.training.model import ClipNetwork, build_head, compose
 
 PREDICTION_COLUMNS = ("clip_id", "video", "split", "is_fake", "raw_probability", "fake_probability")
 
@@ -76,11 +77,20 @@ def load_network(
         raise RunError(f"{weights}: is missing or was altered since training. Copy the run folder again, whole.")
     frames, size = settings.extraction.frames, settings.extraction.size
     backbone = (backbones or {}).get(settings.backbone_checksum)
-    return read_network(weights, model=settings.model, frames=frames, size=size, backbone=backbone), settings
+    network = read_network(
+        weights, model=settings.model, frames=frames, size=size, family=settings.backbone, backbone=backbone
+    )
+    return network, settings
 
 
 def read_network(
-    weights: Path, *, model: str, frames: int, size: int, backbone: keras.Model | None = None
+    weights: Path,
+    *,
+    model: str,
+    frames: int,
+    size: int,
+    family: str = DEFAULT_BACKBONE,
+    backbone: keras.Model | None = None,
 ) -> ClipNetwork:
     """Build a network in float32 on one device, as prediction has it, and read its weights.
 
@@ -89,11 +99,13 @@ def read_network(
         model: Name of the head.
         frames: Crops per clip.
         size: Side of a crop in pixels.
+        family: Name of the backbone.
         backbone: To be shared instead of built; it must be the one that ``weights`` hold.
     """
     if backbone is None:
-        backbone = build_backbone("random", size=size).model
-    network = compose(backbone, build_head(model, frames=frames), frames=frames, size=size)
+        backbone = build_backbone("random", size=size, family=family).model
+    head = build_head(model, frames=frames, channels=backbone.output.shape[-1])
+    network = compose(backbone, head, frames=frames, size=size)
     network.clip_model.load_weights(weights)
     return network
 
@@ -152,7 +164,12 @@ def mark_finished(
             "identity": identity,
             "clips": len(rows),
             "groups": len({row.group for row in rows}),
-            "backbone": {"weights": backbone.weights, "checksum": backbone.checksum, "origin": backbone.origin},
+            "backbone": {
+                "family": backbone.family,
+                "weights": backbone.weights,
+                "checksum": backbone.checksum,
+                "origin": backbone.origin,
+            },
             "leaks": leaks.lines(),
             "seconds": round(seconds, 1),
             **about,

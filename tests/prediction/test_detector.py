@@ -16,7 +16,8 @@ from dfutils.files import read_csv
 from dfutils.prediction.detector import Detector, load_detector, verdict_document
 from dfutils.prediction.members import Member
 from dfutils.records import FaceClip, Label, Reason
-from dfutils.training.model import build_backbone, build_head, compose
+from dfutils.training.backbones import build_backbone
+from dfutils.training.model import build_head, compose
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +30,8 @@ def recurrent_detector(detector):
     """The same settings around an untrained GRU model."""
     frames, size = detector.settings.extraction.frames, detector.settings.extraction.size
     keras.utils.set_random_seed(0)
-    network = compose(
-        build_backbone("random", size=size).model, build_head("inception_gru", frames=frames), frames=frames, size=size
-    )
+    head = build_head("inception_gru", frames=frames, channels=2048)
+    network = compose(build_backbone("random", size=size).model, head, frames=frames, size=size)
     settings = detector.settings.model_copy(update={"name": "inception_gru", "model": "inception_gru"})
     return Detector(settings, [Member(settings, network)], detector.folder)
 

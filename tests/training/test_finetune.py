@@ -14,9 +14,9 @@ from dfutils.errors import RunError
 from dfutils.extraction.dataset import read_face_dataset
 from dfutils.files import read_csv
 from dfutils.settings import FinetuneSettings, TrainingSettings
+from dfutils.training.backbones import build_backbone, network_of
 from dfutils.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from dfutils.training.finetune import _standardise, _unfreeze
-from dfutils.training.model import build_backbone
 from dfutils.training.optimizer import ScaledAdamW
 from dfutils.training.run import train
 
@@ -122,21 +122,24 @@ def test_training_does_not_go_on_in_another_precision(demo_faces, tmp_path, monk
         train(demo_faces, tmp_path / "run", settings=settings, progress=False)
 
 
-@pytest.mark.parametrize(("unfreeze", "train_batch_norm"), [("all", False), ("mixed9", False), ("mixed9", True)])
+@pytest.mark.parametrize(("unfreeze", "train_batch_norm"), [("all", False), ("mixed10", False), ("mixed10", True)])
 def test_only_the_blocks_asked_for_are_trained(unfreeze, train_batch_norm):
-    backbone = build_backbone("random", size=75).model
+    backbone = build_backbone("random", size=75)
     _unfreeze(backbone, FinetuneSettings(unfreeze=unfreeze, train_batch_norm=train_batch_norm))
-    inception = next(layer for layer in backbone.layers if isinstance(layer, keras.Model))
-    names = [layer.name for layer in inception.layers]
-    first = 0 if unfreeze == "all" else names.index(unfreeze)
-    for index, layer in enumerate(inception.layers):
+    layers = network_of(backbone.model).layers
+    # A block of InceptionV3 is named by its end, where its branches are joined.
+    first = 0 if unfreeze == "all" else [layer.name for layer in layers].index("mixed9") + 1
+    trained = []
+    for index, layer in enumerate(layers):
         norm = isinstance(layer, keras.layers.BatchNormalization)
         assert layer.trainable == (index >= first and (train_batch_norm or not norm)), layer.name
+        trained += [layer] if layer.trainable and isinstance(layer, keras.layers.Conv2D) else []
+    assert len(trained) == (94 if unfreeze == "all" else 9)
 
 
 def test_an_unknown_block_is_named_with_the_known_ones():
-    backbone = build_backbone("random", size=75).model
-    with pytest.raises(RunError, match=r"mixed11.*mixed10"):
+    backbone = build_backbone("random", size=75)
+    with pytest.raises(RunError, match=r"InceptionV3 has no block 'mixed11'.* mixed0, .*mixed10"):
         _unfreeze(backbone, FinetuneSettings(unfreeze="mixed11"))
 
 

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from dfutils.errors import DfutilsError, WeightsError
-from dfutils.training.model import HEADS, build_backbone, build_head, compose, score_features
+from dfutils.training.backbones import build_backbone
+from dfutils.training.model import HEADS, build_head, compose, score_features
 
 SIZE, FRAMES = 75, 2
 
@@ -19,7 +20,7 @@ def random_clips(count, seed=0):
 
 def head_for(name, features):
     keras.utils.set_random_seed(0)
-    head = build_head(name, frames=FRAMES)
+    head = build_head(name, frames=FRAMES, channels=features.shape[-1])
     head.get_layer("standardise").adapt(features.reshape(1, -1, features.shape[-1]))
     return head
 
@@ -72,7 +73,7 @@ def test_time_does_not_matter_to_the_frame_average(features):
 
 
 def test_the_twins_architecture_is_built_as_named():
-    head = build_head("inception_lstm_gru", frames=FRAMES)
+    head = build_head("inception_lstm_gru", frames=FRAMES, channels=8)
     layers = [
         (type(layer).__name__, getattr(layer, "units", getattr(layer, "rate", None))) for layer in head.layers[2:]
     ]
@@ -95,7 +96,7 @@ def test_one_frame_is_enough_for_the_frame_average(backbone, features):
 
 def test_an_unknown_model_is_named_with_the_known_ones():
     with pytest.raises(DfutilsError, match=r"inception_gruu.*inception_lstm_gru, inception_gru, inception_mean"):
-        build_head("inception_gruu", frames=FRAMES)
+        build_head("inception_gruu", frames=FRAMES, channels=8)
 
 
 def test_unknown_backbone_weights_are_an_error_before_anything_is_built():

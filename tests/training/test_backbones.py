@@ -1,0 +1,175 @@
+"""Every backbone is built by name, scaled as it was trained, and found again by its run folder."""
+
+import json
+import shutil
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from dfutils.errors import RunError, WeightsError
+from dfutils.extraction.dataset import read_face_dataset
+from dfutils.files import read_json
+from dfutils.settings import FinetuneSettings, TrainingSettings
+from dfutils.training.backbones import FAMILIES, _scaled, block_starts, build_backbone, network_of
+from dfutils.training.features import backbone_key
+from dfutils.training.finetune import _unfreeze
+from dfutils.training.model import build_head, compose
+from dfutils.training.run import train
+from dfutils.training.run_folder import load_network, read_network, write_weights
+
+# One of each kind: its channels, its last block, and the layer with which that block begins.
+KINDS = {
+    "InceptionResNetV2": (1536, "block8_10", "conv2d"),
+    "Xception": (2048, "block14", "block14_sepconv1"),
+    "ResNet50": (2048, "conv5_block3", "conv5_block3_1_conv"),
+    "ResNet50V2": (2048, "conv5_block3", "conv5_block3_preact_bn"),
+    "DenseNet121": (1024, "conv5_block16", "conv5_block16_0_bn"),
+    "MobileNet": (1024, "conv_pw_13", "conv_pw_13"),
+    "MobileNetV2": (1280, "block_16", "block_16_expand"),
+    "MobileNetV3Small": (576, "expanded_conv_10", "expanded_conv_10_expand"),
+    "EfficientNetB0": (1280, "block7a", "block7a_expand_conv"),
+    "EfficientNetV2B0": (1280, "block6h", "block6h_expand_conv"),
+    "ConvNeXtTiny": (768, "stage_3_block_2", "convnext_tiny_stage_3_block_2_depthwise_conv"),
+    "VGG16": (512, "block5", "block5_conv1"),
+}
+
+
+def size_of(family):
+    return 75 if family.startswith(("Inception", "Xception")) else 32
+
+
+def pictures(size, count=2):
+    return np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8)
+
+
+@pytest.mark.parametrize("family", KINDS)
+def test_a_backbone_is_what_its_name_says_and_is_read_back_by_it(family, tmp_path):
+    channels, last_block, first_layer = KINDS[family]
+    size = size_of(family)
+    backbone = build_backbone("random", size=size, seed=1, family=family)
+    assert backbone.model.output.shape == (None, channels)
+    network = network_of(backbone.model)
+    starts = block_starts(network, family)
+    assert list(starts.values()) == sorted(starts.values())
+    assert list(starts)[-1] == last_block
+    assert network.layers[starts[last_block]].name.startswith(first_layer)
+
+    head = build_head("inception_mean", frames=1, channels=channels)
+    whole = compose(backbone.model, head, frames=1, size=size)
+    write_weights(tmp_path, whole)
+    again = read_network(tmp_path / "model.weights.h5", model="inception_mean", frames=1, size=size, family=family)
+    features = keras.ops.convert_to_numpy(backbone.model(pictures(size)))
+    assert np.array_equal(keras.ops.convert_to_numpy(again.backbone(pictures(size))), features)
+    assert not np.array_equal(features[0], features[1])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_pictures_are_scaled_as_keras_does_for_the_family(family):
+    inputs = keras.Input((4, 4, 3), dtype="uint8")
+    scaled = keras.Model(inputs, _scaled(inputs, FAMILIES[family].scaling))(pictures(4))
+    preprocess = sys.modules[getattr(keras.applications, family).__module__].preprocess_input
+    expected = preprocess(pictures(4).astype(np.float32))
+    if FAMILIES[family].scaling == "own, squared":
+        # What the network does first, and what Keras adds to it with its own copy of the weights.
+        mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+        expected = (expected / 255 - mean) / np.sqrt(deviation) / np.sqrt(deviation)
+        scaled = (scaled / 255 - mean) / np.sqrt(deviation)
+    assert np.allclose(scaled, expected, atol=1e-4)
+
+
+def test_families_are_there_under_the_names_of_keras():
+    assert all(callable(getattr(keras.applications, family)) for family in FAMILIES)
+
+
+def test_an_unknown_backbone_is_named_with_the_known_ones():
+    with pytest.raises(RunError, match=r"'InceptionV5'.*InceptionV3, InceptionResNetV2, Xception"):
+        build_backbone("random", size=75, family="InceptionV5")
+
+
+def test_a_size_that_the_backbone_cannot_take_is_refused():
+    with pytest.raises(RunError, match="Xception: cannot be built for 32 pixels"):
+        build_backbone("random", size=32, family="Xception")
+
+
+def test_weights_of_another_backbone_are_refused(tmp_path):
+    path = tmp_path / "mobile.weights.h5"
+    network_of(build_backbone("random", size=32, family="MobileNet").model).save_weights(path)
+    with pytest.raises(WeightsError, match="does not fit MobileNetV2"):
+        build_backbone(str(path), size=32, family="MobileNetV2")
+    same = build_backbone(str(path), size=32, family="MobileNet")
+    first = build_backbone("random", size=32, family="MobileNet")
+    assert np.array_equal(same.model(pictures(32)), first.model(pictures(32)))
+    assert same.weights == "mobile.weights.h5"
+
+
+@pytest.mark.parametrize("weights", ["auto", "imagenet", "stand-in"])
+def test_weights_of_inception_are_not_taken_for_another_backbone(weights):
+    with pytest.raises(WeightsError, match="random"):
+        build_backbone(weights, size=32, family="MobileNetV2")
+
+
+def test_features_are_kept_under_the_name_of_their_backbone():
+    # Spelled out: a change would make all features that people have cached stale.
+    assert backbone_key("c", size=299) == (
+        '{"architecture": "InceptionV3", "layer": "avg_pool", "scaling": "-1..1", "size": 299, "weights": "c"}'
+    )
+    assert len({backbone_key("seed-0", size=75, family=family) for family in FAMILIES}) == len(FAMILIES)
+
+
+SETTINGS = TrainingSettings(
+    model="inception_mean",
+    backbone="MobileNetV2",
+    backbone_weights="random",
+    epochs=2,
+    split={"test_fraction": 0.34, "validation_fraction": 0.34},
+)
+
+
+@pytest.fixture(scope="module")
+def other_run(demo_faces, tmp_path_factory):
+    run = tmp_path_factory.mktemp("mobile")
+    train(demo_faces, run, settings=SETTINGS, progress=False)
+    return run
+
+
+def test_a_run_with_another_backbone_is_a_detector_like_any_other(other_run, demo_faces):
+    from dfutils.prediction.detector import load_detector
+
+    detector = load_detector(other_run)
+    assert (detector.settings.name, detector.settings.backbone) == ("mobilenetv2_mean", "MobileNetV2")
+    assert read_json(other_run / "run.json")["backbone"]["family"] == "MobileNetV2"
+    dataset = read_face_dataset(demo_faces)
+    scores = detector.score_dataset(dataset, dataset.rows, progress=False)
+    written = {row.split(",")[0]: float(row.split(",")[4]) for row in predictions(other_run)}
+    assert [score.raw_probability for score in scores] == pytest.approx(
+        [written[row.clip_id] for row in dataset.rows], abs=1e-5
+    )
+
+
+def predictions(run):
+    return (run / "predictions.csv").read_text().splitlines()[1:]
+
+
+def test_the_backbone_of_another_run_must_be_of_the_same_family(other_run, demo_faces, tmp_path):
+    settings = SETTINGS.model_copy(update={"backbone": "Xception", "init_from": str(other_run)})
+    with pytest.raises(RunError, match="its backbone is MobileNetV2, not Xception"):
+        train(demo_faces, tmp_path / "run", settings=settings, progress=False)
+
+
+def test_a_detector_that_names_no_backbone_has_the_first_there_was(demo_run, tmp_path):
+    run = shutil.copytree(demo_run, tmp_path / "run")
+    document = read_json(run / "detector.json")
+    assert document.pop("backbone") == "InceptionV3"
+    (run / "detector.json").write_text(json.dumps(document))
+    network, settings = load_network(run)
+    assert settings.backbone == "InceptionV3"
+    assert network.backbone.output.shape == (None, 2048)
+
+
+def test_blocks_of_any_backbone_can_be_unfrozen():
+    backbone = build_backbone("random", size=32, family="MobileNetV2")
+    _unfreeze(backbone, FinetuneSettings(unfreeze="block_16"))
+    trained = [layer.name for layer in network_of(backbone.model).layers if layer.trainable and layer.weights]
+    assert trained == ["block_16_expand", "block_16_depthwise", "block_16_project", "Conv_1"]
