@@ -6,21 +6,30 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dfutils
 from dfutils.errors import DfutilsError
 from dfutils.pretrained import default_model
 
+if TYPE_CHECKING:
+    from dfutils.prediction.detector import Detector
+    from dfutils.records import Verdict
+
 logger = logging.getLogger(__name__)
 
-EXIT_FAILURE, EXIT_INTERRUPTED = 1, 130
+EXIT_FAILURE, EXIT_FOUND, EXIT_INTERRUPTED = 1, 3, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one sub-command; the exit code is 0, 1 on failure, 2 on wrong use, 130 when interrupted."""
+    """Run one sub-command.
+
+    The exit code is 0, 1 on failure, 2 on wrong use, 3 where ``predict --fail-on`` found something, 130 when
+    interrupted.
+    """
     options = build_parser().parse_args(arguments)
     logging.basicConfig(
         level=logging.DEBUG if options.verbose else logging.INFO, format="%(message)s", stream=sys.stderr
@@ -28,14 +37,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for chatty in ("absl", "tensorflow"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
     try:
-        options.run(options)
+        return options.run(options) or 0
     except DfutilsError as error:
         sys.stderr.write(f"dfutils {options.command}: {error}\n")
         return EXIT_FAILURE
     except KeyboardInterrupt:
         sys.stderr.write(f"\ndfutils {options.command}: interrupted. Give the same command again to go on.\n")
         return EXIT_INTERRUPTED
-    return 0
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -70,6 +78,13 @@ def _command(commands: argparse._SubParsersAction, name: str, summary: str, exam
     return parser
 
 
+def _count(text: str) -> int:
+    """A whole number from 1, for argparse."""
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more, not {number}")
+    return number
+
+
 def _add_demo(commands: argparse._SubParsersAction) -> None:
     parser = _command(commands, "demo", "run the whole line on made-up clips", "dfutils demo --out demo-output")
     parser.add_argument("--out", type=Path, default=Path("demo-output"), metavar="DIR", help="default: %(default)s")
@@ -99,7 +114,7 @@ def _add_extract(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--tracks", choices=["main", "all"], default="main", help="main person, or all (default: main)")
     parser.add_argument("--format", choices=["png", "jpg"], default="png", help="of the crops (default: png)")
     parser.add_argument("--crops", action="store_true", help="the files are face crops already: take them as they are")
-    parser.add_argument("--workers", type=int, default=1, help="videos decoded at a time (default: %(default)s)")
+    parser.add_argument("--workers", type=_count, default=1, help="videos decoded at a time (default: %(default)s)")
     parser.add_argument("--scheduler", default="", metavar="tcp://…", help="use the workers of this Dask cluster")
     parser.add_argument("--shard", default="1/1", metavar="i/n", help="extract this part only; join with dfutils merge")
     parser.add_argument(
@@ -238,6 +253,20 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
         metavar="RUN",
         help=f"run folder, or a name that `dfutils models` lists{f' (default: {default})' if default else ''}",
     )
+    parser.add_argument("--workers", type=_count, default=1, help="inputs decoded at a time (default: %(default)s)")
+    parser.add_argument("--json-lines", action="store_true", help="print one JSON document a verdict, as they come")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="also write a table of all verdicts")
+    parser.add_argument("--frames-dir", type=Path, metavar="DIR", help="also write the faces that were looked at")
+    parser.add_argument(
+        "--fail-on",
+        choices=["REAL", "FAKE", "UNDECIDED"],
+        action="append",
+        default=[],
+        metavar="LABEL",
+        help="exit with 3 if any verdict is this (may be repeated)",
+    )
+    parser.epilog = f"{parser.epilog}\n\nexit codes: 0 verdicts were given, unreadable inputs included; 1 failure; "
+    parser.epilog += "2 wrong use; 3 --fail-on"
     parser.set_defaults(run=_predict)
 
 
@@ -394,21 +423,42 @@ def _evaluate(options: argparse.Namespace) -> None:
     _print(options, metrics, [headline(metrics), f"Report: {options.out / 'report.html'}"])
 
 
-def _predict(options: argparse.Namespace) -> None:
+def _predict(options: argparse.Namespace) -> int:
     from dfutils.prediction.detector import load_detector, verdict_document
     from dfutils.prediction.inputs import expand_inputs
-    from dfutils.prediction.wording import verdict_line
+    from dfutils.prediction.outputs import write_verdicts
 
     inputs = expand_inputs(options.inputs)
     detector = load_detector(options.model)
     logger.info("Detector: %s", detector.settings.name)
-    verdicts = []
-    for verdict in detector.predict_many(inputs):
-        verdicts.append(verdict)
-        if not options.json:
-            _print(options, None, [verdict_line(verdict)])
+    verdicts: list[Verdict] = []
+    coming = _shown(options, detector, inputs, verdicts)
+    if options.csv:
+        write_verdicts(options.csv, coming)
+    else:
+        deque(coming, maxlen=0)
     if options.json:
         _print(options, verdict_document(detector, verdicts), [])
+    return EXIT_FOUND if any(verdict.label in options.fail_on for verdict in verdicts) else 0
+
+
+def _shown(
+    options: argparse.Namespace, detector: Detector, inputs: Sequence[str], verdicts: list[Verdict]
+) -> Iterator[Verdict]:
+    """Verdicts as they come, printed, kept and their faces written on the way."""
+    from dfutils.prediction.outputs import plain_verdict, write_faces
+    from dfutils.prediction.wording import verdict_line
+
+    for number, (verdict, extraction) in enumerate(detector.examine_many(inputs, workers=options.workers)):
+        if options.frames_dir:
+            write_faces(options.frames_dir, number, verdict, extraction)
+        if options.json_lines:
+            sys.stdout.write(json.dumps({"detector": detector.about, **plain_verdict(verdict)}) + "\n")
+            sys.stdout.flush()
+        elif not options.json:
+            _print(options, None, [verdict_line(verdict)])
+        verdicts.append(verdict)
+        yield verdict
 
 
 def _models(options: argparse.Namespace) -> None:

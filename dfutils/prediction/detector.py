@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from dfutils.extraction.clips import Extraction
 from dfutils.extraction.dataset import FaceDataset
 from dfutils.extraction.isolation import extract_clips_safely
 from dfutils.prediction.members import ClipScore, Member, load_members, score_members
-from dfutils.pretrained import run_folder
-from dfutils.records import Box, ClipRow, FaceClip, FrameScore, Label, Reason, TrackScore, Verdict
+from dfutils.prediction.outputs import plain_verdict
+from dfutils.prediction.stream import ahead
+from dfutils.pretrained import DEFAULT, run_folder
+from dfutils.records import ClipRow, FaceClip, FrameScore, Label, Reason, TrackScore, Verdict
 from dfutils.settings import DetectorSettings
 
 
@@ -46,8 +49,30 @@ class Detector:
 
     def examine(self, path: Path | str) -> tuple[Verdict, Extraction | None]:
         """`predict`, and what was cut from the input on the way (for pictures and timelines)."""
+        return self._judge(path, self._cut(path, threads=0))
+
+    def examine_many(
+        self, paths: Iterable[Path | str], *, workers: int = 1
+    ) -> Iterator[tuple[Verdict, Extraction | None]]:
+        """`examine` one input after the other, while the next ones are decoded and searched for faces.
+
+        Args:
+            paths: The order of the verdicts.
+            workers: Inputs that are decoded at a time, each in a child process of its own; memory does not grow beyond
+                them, however many inputs there are.
+        """
+        for path, cut in ahead(functools.partial(self._cut, threads=1), paths, workers=workers):
+            yield self._judge(path, cut)
+
+    def _cut(self, path: Path | str, *, threads: int) -> Extraction | MediaError:
         try:
-            extraction = extract_clips_safely(Path(path), self._extraction, threads=0)
+            return extract_clips_safely(Path(path), self._extraction, threads=threads)
+        except MediaError as error:
+            return error
+
+    def _judge(self, path: Path | str, cut: Extraction | MediaError) -> tuple[Verdict, Extraction | None]:
+        try:
+            extraction = _or_raise(cut)
             scores = self.score_clips(extraction.clips)
         except MediaError as error:
             detail = str(error).removeprefix(f"{path}: ")
@@ -56,9 +81,9 @@ class Detector:
         probability = max(track.fake_probability for track in tracks)
         return Verdict(str(path), probability, self.label(probability), Reason.OK, tracks=tracks), extraction
 
-    def predict_many(self, paths: Iterable[Path | str]) -> Iterator[Verdict]:
-        """Verdicts in the order of ``paths``, one at a time."""
-        return (self.predict(path) for path in paths)
+    def predict_many(self, paths: Iterable[Path | str], *, workers: int = 1) -> Iterator[Verdict]:
+        """Verdicts in the order of ``paths``, one at a time; as `examine_many`."""
+        return (verdict for verdict, _ in self.examine_many(paths, workers=workers))
 
     def label(self, fake_probability: float) -> Label:
         """REAL or FAKE at this detector's operating point."""
@@ -104,12 +129,12 @@ class Detector:
         return score_members(self._members, features)
 
 
-def load_detector(model: Path | str) -> Detector:
+def load_detector(model: Path | str | None = None) -> Detector:
     """Load a detector: weights only, into a network that this package builds, after a checksum.
 
     Args:
         model: A run folder, of one detector or of an ensemble of folds, or the name of a detector that comes with the
-            package (`dfutils.pretrained.pretrained_names`).
+            package (`dfutils.pretrained.pretrained_names`); by default the one that ``dfutils predict`` uses.
 
     Raises:
         RunError: There is no such detector, its folder is incomplete, or its weights are not those it was finished
@@ -117,14 +142,20 @@ def load_detector(model: Path | str) -> Detector:
     """
     from dfutils.training.run_folder import read_detector
 
-    folder = run_folder(model)
+    folder = run_folder(DEFAULT if model is None else model)
     settings = read_detector(folder)
     return Detector(settings, load_members(folder, settings), folder)
 
 
 def verdict_document(detector: Detector, verdicts: Iterable[Verdict]) -> dict[str, Any]:
     """The plain values that ``predict --json`` prints."""
-    return {"detector": detector.about, "verdicts": [_plain(verdict) for verdict in verdicts]}
+    return {"detector": detector.about, "verdicts": [plain_verdict(verdict) for verdict in verdicts]}
+
+
+def _or_raise(cut: Extraction | MediaError) -> Extraction:
+    if isinstance(cut, MediaError):
+        raise cut
+    return cut
 
 
 def _track_score(clip: FaceClip, score: ClipScore) -> TrackScore:
@@ -149,31 +180,3 @@ def _check_same_crops(settings: DetectorSettings, dataset: FaceDataset) -> None:
             f"{dataset.folder}: its crops were cut in another way than this detector's ({'; '.join(different)}). "
             "Extract again with the run's settings."
         )
-
-
-def _plain(verdict: Verdict) -> dict[str, Any]:
-    return {
-        "input": verdict.input,
-        "fake_probability": verdict.fake_probability,
-        "label": str(verdict.label),
-        "reason": str(verdict.reason),
-        "detail": verdict.detail,
-        "tracks": [
-            {
-                "fake_probability": track.fake_probability,
-                "frames": [
-                    {
-                        "time_seconds": round(frame.time_seconds, 4),
-                        "box": _corners(frame.box),
-                        "fake_probability": frame.fake_probability,
-                    }
-                    for frame in track.frames
-                ],
-            }
-            for track in verdict.tracks
-        ],
-    }
-
-
-def _corners(box: Box) -> list[float]:
-    return [round(value, 1) for value in (box.left, box.top, box.right, box.bottom)]

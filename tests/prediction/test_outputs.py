@@ -1,0 +1,83 @@
+"""`dfutils predict`: tables, lines, faces and exit codes."""
+
+import json
+
+import cv2
+import pytest
+
+import dfutils
+from dfutils import cli
+from dfutils.files import read_csv
+from dfutils.prediction.detector import load_detector
+from dfutils.prediction.outputs import VERDICT_COLUMNS, write_verdicts
+from dfutils.records import Label, Reason, Verdict
+
+
+@pytest.fixture(scope="module")
+def predicted(demo_run, demo_videos, tmp_path_factory):
+    """One call with every output: a folder of three files, one of them no video."""
+    folder = tmp_path_factory.mktemp("inputs")
+    for number, video in enumerate(demo_videos[:2]):
+        (folder / f"a face {number}.mp4").symlink_to(video)
+    (folder / "b.mp4").write_text("no video")
+    out = tmp_path_factory.mktemp("outputs")
+    places = ["--csv", str(out / "verdicts.csv"), "--frames-dir", str(out / "faces")]
+    with pytest.MonkeyPatch.context() as patched:
+        lines = []
+        patched.setattr("sys.stdout.write", lines.append)
+        code = cli.main(["predict", str(folder), "--model", str(demo_run), "--json-lines", "--workers", "2", *places])
+    return code, [json.loads(line) for line in lines], out
+
+
+def test_lines_are_one_document_a_verdict_in_the_order_of_the_inputs(predicted, demo_run, demo_videos):
+    code, lines, _ = predicted
+    assert code == 0
+    assert [line["input"].rsplit("/", 1)[-1] for line in lines] == ["a face 0.mp4", "a face 1.mp4", "b.mp4"]
+    assert [line["reason"] for line in lines][2] == "unreadable"
+    alone = load_detector(demo_run).predict(demo_videos[1])
+    assert lines[1]["fake_probability"] == pytest.approx(alone.fake_probability, abs=1e-6)
+    assert all(set(line["detector"]) == {"name", "version", "sha256"} for line in lines)
+
+
+def test_the_table_says_what_the_lines_say(predicted):
+    _, lines, out = predicted
+    rows = read_csv(out / "verdicts.csv", VERDICT_COLUMNS)
+    assert [(row["label"], row["reason"]) for row in rows] == [(line["label"], line["reason"]) for line in lines]
+    assert rows[2]["fake_probability"] == ""
+    assert float(rows[0]["fake_probability"]) == pytest.approx(lines[0]["fake_probability"], rel=1e-5)
+
+
+def test_the_faces_of_every_person_are_written_and_of_nothing_else(predicted, demo_run):
+    _, _, out = predicted
+    assert sorted(path.name for path in (out / "faces").iterdir()) == ["0000-a_face_0.mp4", "0001-a_face_1.mp4"]
+    crops = sorted((out / "faces" / "0000-a_face_0.mp4" / "person-0").glob("*.png"))
+    settings = load_detector(demo_run).settings.extraction
+    assert len(crops) == settings.frames
+    assert cv2.imread(str(crops[0])).shape == (settings.size, settings.size, 3)
+
+
+@pytest.mark.parametrize(("label", "code"), [("UNDECIDED", 3), ("FAKE", 0)])
+def test_the_exit_code_tells_scripts_what_was_found(demo_run, tmp_path, label, code):
+    assert cli.main(["predict", str(tmp_path / "gone.mp4"), "--model", str(demo_run), "--fail-on", label]) == code
+
+
+def test_fewer_workers_than_one_are_wrong_use(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["predict", "a.mp4", "--model", "run", "--workers", "0"])
+    assert "1 or more" in capsys.readouterr().err
+
+
+def test_a_table_that_is_interrupted_is_not_written(tmp_path):
+    def verdicts():
+        yield Verdict("a.mp4", 0.5, Label.REAL, Reason.OK)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_verdicts(tmp_path / "verdicts.csv", verdicts())
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_package_itself_offers_load_detector(demo_run):
+    assert dfutils.load_detector(demo_run).settings.name == "inception_mean"
+    with pytest.raises(AttributeError, match="load_detektor"):
+        dfutils.load_detektor()

@@ -1,0 +1,52 @@
+"""Work ahead: in order, bounded, errors in their place."""
+
+import threading
+
+import pytest
+
+from dfutils.prediction.stream import ahead
+
+
+def test_results_come_in_the_order_of_the_items_whatever_finishes_first():
+    later = threading.Event()
+
+    def work(item):
+        if item == 0:
+            assert later.wait(10)
+        if item == 1:
+            later.set()
+        return item * 10
+
+    assert list(ahead(work, range(4), workers=2)) == [(0, 0), (1, 10), (2, 20), (3, 30)]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_no_more_is_computed_than_the_workers_are_ahead(workers):
+    taken = []
+
+    def items():
+        for number in range(50):
+            taken.append(number)
+            yield number
+
+    for number, _ in ahead(lambda item: item, items(), workers=workers):
+        assert len(taken) <= number + workers + 1
+    assert len(taken) == 50
+
+
+def test_an_error_is_raised_where_its_result_would_have_been():
+    def work(item):
+        return 1 // item
+
+    results = ahead(work, [1, 0, 2], workers=2)
+    assert next(results) == (1, 1)
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+
+
+def test_a_caller_who_stops_early_leaves_no_work_behind():
+    done = []
+    results = ahead(done.append, range(100), workers=2)
+    next(results)
+    results.close()
+    assert len(done) <= 4
