@@ -46,7 +46,7 @@ CROSS = TrainingSettings.model_validate(
         "learning_rate": 3e-4,
         "split": {"test_fraction": 0.1, "validation_fraction": 1 / 9},
         "finetune": {
-            "unfreeze": "mixed0",
+            "unfreeze": "mixed1",
             "train_batch_norm": True,
             "steps_per_epoch": 1000,
             "self_blended": 0.5,
@@ -62,12 +62,13 @@ CLIPS = TrainingSettings.model_validate(
     {
         "model": "inception_mean",
         "mode": "finetune",
-        "epochs": 4,
-        "patience": 4,
+        "epochs": 2,
+        "patience": 2,
         "batch_size": 16,
         "learning_rate": 1e-4,
         "finetune": {
-            "steps_per_epoch": 40,
+            "unfreeze": "mixed1",
+            "steps_per_epoch": 50,
             "frames_per_clip": 1,
             "self_blended": 0.3,
             "weight_average": 0.95,
