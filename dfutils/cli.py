@@ -219,6 +219,9 @@ def _add_finetune(group: argparse._ArgumentGroup) -> None:
         "--weight-average", type=float, help="momentum of a running average of the weights, which is kept"
     )
     group.add_argument("--paired", action="store_true", default=None, help="take FAKE clips from the REAL one's group")
+    group.add_argument("--warmup-fraction", type=float, help="share of the steps over which the learning rate rises")
+    group.add_argument("--schedule", choices=["cosine", "plateau"], help="how it falls after that (default: cosine)")
+    group.add_argument("--gradient-norm", type=float, help="gradients are scaled down to this norm")
     group.add_argument("--label-smoothing", type=float, help="0 to 0.5")
     group.add_argument("--steps-per-epoch", type=int, help="steps between two validations")
     group.add_argument("--frames-per-clip", type=int, help="random frames of a clip in each step")

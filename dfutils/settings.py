@@ -118,7 +118,10 @@ class FinetuneSettings(Settings):
     backbone_rate: float = Field(1.0, gt=0, le=1)
     """Learning rate of the backbone as a fraction of the head's."""
     warmup_fraction: float = Field(0.05, ge=0, lt=1)
-    """Share of the steps over which the learning rate rises; then it falls to 0 along a cosine."""
+    """Share of the steps over which the learning rate rises."""
+    schedule: Literal["cosine", "plateau"] = "cosine"
+    """After that it falls to 0 along a cosine; or it halves whenever validation AUC has not risen for half as many
+    epochs as ``patience``."""
     label_smoothing: float = Field(0.0, ge=0, lt=0.5)
     """Targets become this and 1 minus this."""
     gradient_norm: float = Field(1.0, gt=0)

@@ -69,7 +69,7 @@ _EFFICIENT = r"^block\d[a-z]+"
 
 FAMILIES: Mapping[str, Family] = {
     "InceptionV3": Family(299, "-1..1", r"^mixed\d+$", named_by_end=True, weights=("imagenet", "stand-in")),
-    "InceptionResNetV2": Family(299, "-1..1", r"^(mixed_\d[ab]|block\d+_\d+_ac|block8_10)$", named_by_end=True),
+    "InceptionResNetV2": Family(299, "-1..1", r"^(mixed_\d[ab]|block\d+_\d+_ac|conv_7b_ac)$", named_by_end=True),
     "Xception": Family(299, "-1..1", r"^block\d+"),
     **{f"ResNet{layers}": Family(224, "caffe", _RESIDUAL) for layers in (50, 101, 152)},
     **{f"ResNet{layers}V2": Family(224, "-1..1", _RESIDUAL) for layers in (50, 101, 152)},

@@ -24,7 +24,7 @@ from dfutils.training.batches import BatchLoader, BatchPlan, SampleLoader
 from dfutils.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from dfutils.training.devices import input_workers
 from dfutils.training.model import ClipNetwork, build_head, compose, has_frame_head, score_features
-from dfutils.training.optimizer import ScaledAdamW, build_optimizer
+from dfutils.training.optimizer import PlateauRate, ScaledAdamW, build_loss, build_optimizer, plateau_factor
 from dfutils.training.pipeline import training_batches
 from dfutils.training.progress import TrainingProgress
 from dfutils.training.replicas import ReplicaModel
@@ -164,6 +164,7 @@ class _Trainer:
         self, batches: tf.data.Dataset, count: int, after_step: Callable[[Mapping[str, float]], None], images: int
     ) -> dict[str, Any]:
         """Train ``count`` steps of ``images`` crops, validate, and return the record of the epoch."""
+        self._lower_rate()
         started = time.monotonic()
         done = self._model.fit(
             batches,
@@ -179,19 +180,26 @@ class _Trainer:
             if scores["val_auc"] > self.state.best_auc:
                 self.state.best_auc, self.state.best_epoch = scores["val_auc"], len(self.state.history)
                 save_checkpoint(self._run / "best.npz", self.state, self._model.variables)
-        record = {
+        record: dict[str, Any] = {
             "epoch": len(self.state.history),
             **{name: float(values[-1]) for name, values in done.history.items()},
             **scores,
+            "learning_rate": float(self._optimizer.learning_rate),
             "images_per_second": count * images / seconds,
         }
-        self.state.history.append({name: round(value, 5) for name, value in record.items()})
+        self.state.history.append({name: _rounded(value) for name, value in record.items()})
         self._save()
         _write_history(self._run / "history.csv", self.state.history)
         return record
 
     def restore_best(self) -> None:
         load_checkpoint(self._run / "best.npz", self._model.variables, identity=self.state.identity)
+
+    def _lower_rate(self) -> None:
+        schedule = self._optimizer.schedule
+        if isinstance(schedule, PlateauRate):
+            aucs = [record["val_auc"] for record in self.state.history]
+            schedule.factor.assign(plateau_factor(aucs, patience=max(1, self._settings.patience // 2)))
 
     def _after_step(self, _logs: Mapping[str, float]) -> None:
         self.state.step += 1
@@ -243,7 +251,7 @@ def _build(
         optimizer=build_optimizer(
             settings.learning_rate, own, weight_decay=settings.weight_decay, steps=steps, backbone=backbone.model
         ),
-        loss=keras.losses.BinaryCrossentropy(label_smoothing=2 * own.label_smoothing),
+        loss=build_loss(own),
         metrics=["accuracy", keras.metrics.AUC(name="auc")],
     )
     model.optimizer.build(model.trainable_variables)
@@ -300,6 +308,10 @@ class _AfterStep(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:  # noqa: ARG002
         for act in self._actions:
             act(logs or {})
+
+
+def _rounded(value: float) -> float:
+    return value if isinstance(value, int) else float(f"{value:.6g}")
 
 
 def _write_history(path: Path, history: list[dict[str, float]]) -> None:

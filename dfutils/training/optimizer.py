@@ -46,6 +46,11 @@ class ScaledAdamW(keras.optimizers.AdamW):
         self._slow = frozenset(index for index, variable in enumerate(variables) if variable.path in paths)
         super().build(variables)
 
+    @property
+    def schedule(self) -> Any:
+        """What decides the learning rate of a step."""
+        return self._learning_rate
+
     def update_step(self, gradient: Any, variable: keras.Variable, learning_rate: Any) -> None:
         """See Keras: one variable's update, here with its own learning rate."""
         factor = self.backbone_rate if self._get_variable_index(variable) in self._slow else 1.0
@@ -89,10 +94,55 @@ class ScaledAdamW(keras.optimizers.AdamW):
         }
 
 
+class PlateauRate(keras.optimizers.schedules.LearningRateSchedule):
+    """A learning rate that rises over the first steps and then stays where it is, but for a factor.
+
+    Attributes:
+        factor: A variable, 1 at first; see `plateau_factor`.
+    """
+
+    def __init__(self, rate: float, *, warmup: int) -> None:
+        self.rate, self.warmup = rate, warmup
+        self.factor = tf.Variable(1.0, trainable=False, dtype=tf.float32)
+
+    def __call__(self, step: Any) -> tf.Tensor:
+        """The rate of a step."""
+        risen = tf.minimum(1.0, tf.cast(step, tf.float32) / self.warmup) if self.warmup else 1.0
+        return self.rate * self.factor * risen
+
+    def get_config(self) -> dict[str, Any]:
+        """See Keras."""
+        return {"rate": self.rate, "warmup": self.warmup}
+
+
+def plateau_factor(aucs: Sequence[float], *, patience: int) -> float:
+    """What is left of a learning rate that halves after every ``patience`` epochs in a row without a better AUC.
+
+    It follows from the history alone, so that training that was interrupted goes on with the same.
+
+    Example:
+        >>> plateau_factor([0.6, 0.7, 0.7, 0.65], patience=2)
+        0.5
+    """
+    best, waited, factor = -math.inf, 0, 1.0
+    for auc in aucs:
+        waited += 1
+        if auc > best:
+            best, waited = auc, 0
+        elif waited >= patience:
+            factor, waited = factor / 2, 0
+    return factor
+
+
+def build_loss(own: FinetuneSettings) -> keras.losses.Loss:
+    """Cross-entropy against targets that `FinetuneSettings.label_smoothing` keeps away from 0 and 1."""
+    return keras.losses.BinaryCrossentropy(label_smoothing=2 * own.label_smoothing)  # Keras' is halved between labels
+
+
 def build_optimizer(
     rate: float, own: FinetuneSettings, *, weight_decay: float, steps: int, backbone: keras.Model
 ) -> ScaledAdamW:
-    """AdamW with warm-up and cosine decay over ``steps``."""
+    """AdamW with the learning rates that ``own`` asks for, over ``steps``."""
     return ScaledAdamW(
         _schedule(rate, own, steps),
         weight_decay=weight_decay,
@@ -106,6 +156,8 @@ def build_optimizer(
 
 def _schedule(rate: float, own: FinetuneSettings, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
     warmup = math.ceil(own.warmup_fraction * steps)
+    if own.schedule == "plateau":
+        return PlateauRate(rate, warmup=warmup)
     return keras.optimizers.schedules.CosineDecay(
         0.0 if warmup else rate, max(1, steps - warmup), warmup_target=rate if warmup else None, warmup_steps=warmup
     )

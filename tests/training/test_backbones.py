@@ -21,7 +21,7 @@ from dfutils.training.run_folder import load_network, read_network, write_weight
 
 # One of each kind: its channels, its last block, and the layer with which that block begins.
 KINDS = {
-    "InceptionResNetV2": (1536, "block8_10", "conv2d"),
+    "InceptionResNetV2": (1536, "conv_7b_ac", "conv2d"),
     "Xception": (2048, "block14", "block14_sepconv1"),
     "ResNet50": (2048, "conv5_block3", "conv5_block3_1_conv"),
     "ResNet50V2": (2048, "conv5_block3", "conv5_block3_preact_bn"),
@@ -34,6 +34,9 @@ KINDS = {
     "ConvNeXtTiny": (768, "stage_3_block_2", "convnext_tiny_stage_3_block_2_depthwise_conv"),
     "VGG16": (512, "block5", "block5_conv1"),
 }
+
+READ_BACK = {"InceptionResNetV2", "DenseNet121", "MobileNetV3Small", "EfficientNetB0", "VGG16"}
+"""One of each scaling, and one with layers of its own."""
 
 
 def size_of(family):
@@ -55,7 +58,8 @@ def test_a_backbone_is_what_its_name_says_and_is_read_back_by_it(family, tmp_pat
     assert list(starts.values()) == sorted(starts.values())
     assert list(starts)[-1] == last_block
     assert network.layers[starts[last_block]].name.startswith(first_layer)
-
+    if family not in READ_BACK:
+        return
     head = build_head("inception_mean", frames=1, channels=channels)
     whole = compose(backbone.model, head, frames=1, size=size)
     write_weights(tmp_path, whole)

@@ -1,0 +1,90 @@
+"""Learning rates, smoothed targets and early stopping of fine-tuning, worked out by hand."""
+
+import keras
+import numpy as np
+import pytest
+
+from dfutils.settings import FinetuneSettings, TrainingSettings
+from dfutils.training.finetune import _Trainer
+from dfutils.training.optimizer import build_loss, build_optimizer, plateau_factor
+
+
+def optimizer_of(**own):
+    inputs = keras.Input((1,))
+    model = keras.Model(inputs, keras.layers.Dense(1)(inputs))
+    optimizer = build_optimizer(0.1, FinetuneSettings(**own), weight_decay=0.0, steps=20, backbone=model)
+    optimizer.build(model.trainable_variables)
+    return optimizer
+
+
+def rates(optimizer, *steps):
+    return [float(optimizer.schedule(step)) for step in steps]
+
+
+def test_the_rate_rises_and_then_falls_along_a_cosine():
+    # Of 20 steps 4 rise to 0.1; of the other 16, half way is half of it.
+    optimizer = optimizer_of(warmup_fraction=0.2)
+    assert rates(optimizer, 0, 2, 4, 12, 20) == pytest.approx([0, 0.05, 0.1, 0.05, 0], abs=1e-6)
+
+
+def test_without_warm_up_the_rate_falls_at_once():
+    assert rates(optimizer_of(warmup_fraction=0), 0, 10, 20) == pytest.approx([0.1, 0.05, 0], abs=1e-6)
+
+
+def test_the_rate_rises_and_then_stays_until_it_is_lowered():
+    optimizer = optimizer_of(warmup_fraction=0.2, schedule="plateau")
+    assert rates(optimizer, 0, 2, 4, 20) == pytest.approx([0, 0.05, 0.1, 0.1])
+    optimizer.schedule.factor.assign(0.5)
+    assert rates(optimizer, 2, 20) == pytest.approx([0.025, 0.05])
+
+
+@pytest.mark.parametrize(
+    ("aucs", "factor"),
+    [
+        pytest.param([], 1, id="nothing yet"),
+        pytest.param([0.5, 0.6, 0.7, 0.8], 1, id="better each time"),
+        pytest.param([0.8, 0.7], 1, id="worse once"),
+        pytest.param([0.8, 0.7, 0.8], 0.5, id="worse, then only as good"),
+        pytest.param([0.8, 0.7, 0.7, 0.9, 0.8], 0.5, id="better again: the rate stays low"),
+        pytest.param([0.8, 0.7, 0.7, 0.7, 0.7], 0.25, id="twice"),
+    ],
+)
+def test_the_rate_halves_after_two_epochs_without_a_better_auc(aucs, factor):
+    assert plateau_factor(aucs, patience=2) == factor
+
+
+def test_smoothed_targets_are_as_far_from_0_and_1_as_is_asked_for():
+    targets, predicted = np.array([[0.0], [1.0]]), np.array([[0.3], [0.6]])
+    smoothed = np.array([[0.1], [0.9]])
+    expected = -np.mean(smoothed * np.log(predicted) + (1 - smoothed) * np.log(1 - predicted))
+    assert float(build_loss(FinetuneSettings(label_smoothing=0.1))(targets, predicted)) == pytest.approx(expected)
+
+
+def trainer_after(run, *, aucs, epochs=10, patience=2, schedule="cosine"):
+    settings = TrainingSettings(epochs=epochs, patience=patience, finetune={"schedule": schedule})
+    optimizer = optimizer_of(schedule=schedule, warmup_fraction=0)
+    model = type("Model", (), {"optimizer": optimizer})()
+    trainer = _Trainer(model, None, None, settings=settings, run=run, identity={}, since=None, steps_per_epoch=3)
+    trainer.state.step = 3 * len(aucs)
+    trainer.state.history = [{"val_auc": auc} for auc in aucs]
+    trainer.state.best_epoch = int(np.argmax(aucs)) if aucs else -1
+    return trainer
+
+
+@pytest.mark.parametrize(
+    ("aucs", "epochs", "goes_on"),
+    [
+        pytest.param([], 10, True, id="nothing yet"),
+        pytest.param([0.8, 0.7], 10, True, id="one epoch without a better AUC"),
+        pytest.param([0.8, 0.7, 0.7], 10, False, id="as many as patience allows"),
+        pytest.param([0.6, 0.7, 0.8], 3, False, id="all epochs are done"),
+    ],
+)
+def test_training_stops_when_validation_auc_no_longer_rises(tmp_path, aucs, epochs, goes_on):
+    assert trainer_after(tmp_path, aucs=aucs, epochs=epochs).goes_on == goes_on
+
+
+def test_a_training_that_goes_on_takes_its_rate_from_its_history(tmp_path):
+    trainer = trainer_after(tmp_path, aucs=[0.8, 0.7, 0.7], patience=4, schedule="plateau")
+    trainer._lower_rate()
+    assert float(trainer._optimizer.learning_rate) == pytest.approx(0.05)
