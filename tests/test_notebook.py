@@ -5,7 +5,7 @@ import logging
 import pandas as pd
 import pytest
 
-from dfutils.demo.line import make_two_people_video
+from dfutils.demo.examples import make_two_people_video
 from dfutils.errors import DfutilsError
 from dfutils.extraction.catalogue import Catalogue
 from dfutils.extraction.dataset import read_face_dataset
