@@ -99,7 +99,7 @@ def skipped_table(dataset: FaceDataset) -> TextTable:
 
 def skipped_rows_table(dataset: FaceDataset) -> TextTable:
     """Every video that gave no clip, with the reason in a word and in a sentence."""
-    rows = ((row["video"], row["reason"], row["detail"]) for row in dataset.skipped)
+    rows = ((row["video"], row["reason"], row["detail"].split(f"{row['video']}: ")[-1]) for row in dataset.skipped)
     return text_table(rows, ["video", "reason", "detail"])
 
 

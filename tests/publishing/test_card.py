@@ -33,7 +33,7 @@ def test_the_card_says_what_is_missing(faces):
     (faces / "skipped.csv").write_text(
         "video,reason,detail,is_fake,dataset,group,split\na.mp4,no_face,x,true,demo,g,\nb.mp4,no_face,x,true,demo,h,\n"
     )
-    assert "**Videos that gave no clip:** 2 no_face;" in data_card(read_face_dataset(faces))
+    assert "**Videos that gave no clip:** 2 `no_face`;" in data_card(read_face_dataset(faces))
 
 
 def test_a_whole_dataset_passes_and_what_lies_beside_it_is_counted(faces):
