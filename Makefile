@@ -6,9 +6,10 @@ READY := .venv/.ready
 # Tests and committed notebooks give the same numbers everywhere: no weights from this machine, no network.
 HERMETIC := env -u DFUTILS_WEIGHTS DFUTILS_OFFLINE=1 DFUTILS_CACHE=$(CURDIR)/.cache TF_CPP_MIN_LOG_LEVEL=3
 
-# The same for notebooks, which run in their own folder; a warning may name the cache, so its path names no machine.
+# The same for notebooks, which run in their own folder; a warning may name the cache, so its path names no machine, and
+# how quick an epoch was is not told.
 # What TensorFlow's C++ part writes to the terminal as it starts belongs on no page: see capture_fd_output below.
-PAGES := $(HERMETIC) DFUTILS_CACHE=../.cache
+PAGES := $(HERMETIC) DFUTILS_CACHE=../.cache DFUTILS_PROGRESS=0
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint types unit notebooks-check notebooks reports pictures format wheel clean \
@@ -43,12 +44,12 @@ unit: $(READY) ## unit tests, doctests and one end-to-end run
 	$(HERMETIC) $(BIN)/python -m pytest -n 2 --dist loadfile
 
 notebooks-check: $(READY) ## run the committed notebooks and compare every output
-	rm -rf notebooks/output
+	rm -rf notebooks/output notebooks/submission.csv
 	$(PAGES) $(BIN)/python -m pytest -o addopts= -q notebooks --nbval --nbval-current-env \
 		--nbval-cell-timeout 900 --nbval-sanitize-with tests/nbval.cfg
 
 notebooks: $(READY) ## run the notebooks on demo data and keep their outputs
-	rm -rf notebooks/output
+	rm -rf notebooks/output notebooks/submission.csv
 	$(PAGES) $(BIN)/jupyter-nbconvert --to notebook --execute --inplace notebooks/*.ipynb \
 		--ExecutePreprocessor.timeout=900 --ExecutePreprocessor.record_timing=False \
 		--ExecutePreprocessor.extra_arguments=--IPKernelApp.capture_fd_output=False

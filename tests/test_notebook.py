@@ -83,6 +83,16 @@ def test_a_warning_stands_on_the_page_once_and_progress_does_not(page):
     assert page.readouterr() == ("something is odd\n", "")
 
 
+@pytest.mark.parametrize(("said", "is_told"), [("0", False), ("1", True)])
+def test_long_epochs_are_told_unless_the_page_is_to_be_compared(page, monkeypatch, said, is_told):
+    progress = logging.getLogger("dfutils.training.progress")
+    monkeypatch.setattr(progress, "level", logging.NOTSET)
+    monkeypatch.setenv("DFUTILS_PROGRESS", said)
+    start_notebook()
+    progress.info("epoch 1 of 40")
+    assert ("epoch 1" in page.readouterr().out) is is_told
+
+
 def test_versions_name_the_package(page):
     table = start_notebook()
     assert {"python", "dfutils", "numpy", "keras"} <= set(table.index)

@@ -109,7 +109,7 @@ def staged_table(staged: StagedDataset) -> TextTable:
         "folder": staged.folder.as_posix(),
         "clips": staged.clips,
         "files": staged.files,
-        "size": f"{staged.size_bytes / 1e6:.0f} MB",
+        "size": f"{staged.size_bytes / 1e6:.1f} MB",
         "private": "yes" if staged.metadata["isPrivate"] else "no",
         "licence": staged.metadata["licenses"][0]["name"],
         **{name: staged.metadata[name] for name in ("id", "title")},
@@ -129,7 +129,7 @@ def contents_table(staged: StagedDataset) -> TextTable:
     rows = []
     for start, meaning in kinds.items():
         sizes = [size for name, size in files.items() if (name.startswith(start) if start else "/" not in name)]
-        rows.append((meaning, len(sizes), f"{sum(sizes) / 1e6:.0f} MB"))
+        rows.append((meaning, len(sizes), f"{sum(sizes) / 1e6:.1f} MB"))
     return text_table(rows, ["what", "files", "size"])
 
 

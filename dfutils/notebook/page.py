@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import platform
 import sys
 import textwrap
@@ -16,6 +17,8 @@ import pandas as pd
 from dfutils.settings import Settings
 
 PACKAGES = ("dfutils", "numpy", "opencv-python", "opencv-python-headless", "av", "tensorflow", "keras")
+PROGRESS = "DFUTILS_PROGRESS"
+"""Set to 0, long epochs are not told: a committed page must not depend on how quick the machine was."""
 LOG_WIDTH = 110
 """Characters in a line of a warning."""
 
@@ -68,7 +71,8 @@ def start_notebook() -> TextTable:
     logger = logging.getLogger("dfutils")
     logger.handlers, logger.propagate = [_Page()], False
     logger.setLevel(logging.WARNING)
-    logging.getLogger("dfutils.training.progress").setLevel(logging.INFO)  # in the place of a bar
+    if os.environ.get(PROGRESS) != "0":
+        logging.getLogger("dfutils.training.progress").setLevel(logging.INFO)  # in the place of a bar
     for chatty in ("absl", "tensorflow"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
     return versions_table()

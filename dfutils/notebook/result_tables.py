@@ -63,7 +63,7 @@ def thresholds_table(predictions: pd.DataFrame, thresholds: Mapping[str, float])
 def report_text(report: Path) -> Markdown:
     """A link to the report, and how large the one file is."""
     page = report / "report.html"
-    return Markdown(f"[{page.as_posix()}]({page.as_posix()}), {page.stat().st_size / 1e6:.0f} MB, one file")
+    return Markdown(f"[{page.as_posix()}]({page.as_posix()}), {page.stat().st_size / 1e6:.1f} MB, one file")
 
 
 def verdicts_table(verdicts: Sequence[Verdict]) -> TextTable:

@@ -71,7 +71,7 @@ def leaks_table(run: Path) -> TextTable:
 def files_table(folder: Path) -> TextTable:
     """The files of a folder, with their sizes."""
     files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    return facts_table({path.name: f"{path.stat().st_size / 1e6:.0f} MB" for path in files}, folder.as_posix())
+    return facts_table({path.name: f"{path.stat().st_size / 1e6:.1f} MB" for path in files}, folder.as_posix())
 
 
 def read_history(run: Path) -> pd.DataFrame:
