@@ -6,15 +6,17 @@ READY := .venv/.ready
 # Tests and committed notebooks give the same numbers everywhere: no weights from this machine, no network.
 HERMETIC := env -u DFUTILS_WEIGHTS DFUTILS_OFFLINE=1 DFUTILS_CACHE=$(CURDIR)/.cache TF_CPP_MIN_LOG_LEVEL=3
 
-# The same for notebooks, which run in their own folder; a warning may name the cache, so its path names no machine.
+# The same for notebooks, which run in their own folder; a warning may name the cache, so its path names no machine, and
+# how quick an epoch was is not told.
 # What TensorFlow's C++ part writes to the terminal as it starts belongs on no page: see capture_fd_output below.
-PAGES := $(HERMETIC) DFUTILS_CACHE=../.cache
+PAGES := $(HERMETIC) DFUTILS_CACHE=../.cache DFUTILS_PROGRESS=0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types unit notebooks-check notebooks format wheel clean
+.PHONY: help install demo test lint types unit notebooks-check notebooks reports pictures format wheel clean \
+	test-kaggle-image
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(READY) ## make .venv with everything (done by the others when needed)
 
@@ -42,15 +44,41 @@ unit: $(READY) ## unit tests, doctests and one end-to-end run
 	$(HERMETIC) $(BIN)/python -m pytest -n 2 --dist loadfile
 
 notebooks-check: $(READY) ## run the committed notebooks and compare every output
-	rm -rf notebooks/output
+	rm -rf notebooks/output notebooks/submission.csv
 	$(PAGES) $(BIN)/python -m pytest -o addopts= -q notebooks --nbval --nbval-current-env \
 		--nbval-cell-timeout 900 --nbval-sanitize-with tests/nbval.cfg
 
 notebooks: $(READY) ## run the notebooks on demo data and keep their outputs
-	rm -rf notebooks/output
+	rm -rf notebooks/output notebooks/submission.csv
 	$(PAGES) $(BIN)/jupyter-nbconvert --to notebook --execute --inplace notebooks/*.ipynb \
 		--ExecutePreprocessor.timeout=900 --ExecutePreprocessor.record_timing=False \
 		--ExecutePreprocessor.extra_arguments=--IPKernelApp.capture_fd_output=False
+
+reports: $(READY) notebooks/output/report/report.html ## render notebooks and evaluation report to HTML in reports/
+	rm -rf reports
+	$(BIN)/python -m dfutils.notebook.pages notebooks/*.ipynb --report notebooks/output/report --out reports
+
+notebooks/output/report/report.html:
+	$(MAKE) notebooks
+
+pictures: reports ## take the README's pictures of the rendered notebooks anew (needs Chromium)
+	$(BIN)/python -m benchmarks.notebook_pages reports
+
+# Kaggle's Python where it is installed, else this one; its versions stand in the constraints.
+IMAGE_PYTHON ?= $(shell command -v python3.12 2>/dev/null || echo $(PYTHON))
+IMAGE := .venv-kaggle
+IMAGE_READY := $(IMAGE)/.ready
+
+test-kaggle-image: $(IMAGE_READY) ## the package's tests with the versions of Kaggle's image; the wheel with OpenCV 4.13 and 5
+	$(HERMETIC) $(IMAGE)/bin/python -m pytest -n 2 --dist loadfile --ignore tests/notebooks
+	PYTHONPATH=. $(IMAGE)/bin/python tests/kaggle_image/check_wheel.py
+
+$(IMAGE_READY): tests/kaggle_image/constraints.txt requirements.txt
+	$(IMAGE_PYTHON) -m venv --clear $(IMAGE)
+	grep -v -e '^opencv' requirements.txt | sed 's/ *#.*//' > $(IMAGE)/requirements.txt
+	$(IMAGE)/bin/python -m pip install --quiet --disable-pip-version-check opencv-python-headless \
+		-r $(IMAGE)/requirements.txt -c tests/kaggle_image/constraints.txt
+	@touch $(IMAGE_READY)
 
 format: $(READY) ## format the code
 	$(BIN)/ruff check --fix .
@@ -60,4 +88,4 @@ wheel: $(READY) ## build the wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean: ## remove what the other commands made, but not .venv
-	rm -rf build dist .cache demo-output reports notebooks/output .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist .cache demo-output reports notebooks/output notebooks/submission.csv .venv-kaggle .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,34 +1,56 @@
 """What the notebooks show, on the handful of clips that the tests share."""
 
 import logging
+from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from dfutils.demo.line import make_two_people_video
+from dfutils.demo.examples import make_two_people_video
 from dfutils.errors import DfutilsError
+from dfutils.evaluation.metrics import compute_metrics
+from dfutils.evaluation.predictions import write_predictions
 from dfutils.extraction.catalogue import Catalogue
 from dfutils.extraction.dataset import read_face_dataset
+from dfutils.extraction.isolation import extract_clips_safely
+from dfutils.files import read_json
 from dfutils.notebook import (
     NotebookFolders,
+    balance_table,
+    card_text,
     catalogue_table,
     commands_table,
+    contents_table,
     dataset_table,
+    datasets_table,
+    devices_table,
+    files_table,
+    labels_table,
     manifest_table,
+    media_table,
+    network_table,
+    plot_face_step,
     plot_faces,
+    plot_timeline,
     plot_verdict,
     read_history,
     read_run_predictions,
     settings_table,
+    show_mistakes,
+    skipped_rows_table,
     skipped_table,
     splits_table,
     staged_table,
     start_notebook,
+    submission_table,
+    thresholds_table,
     verdicts_table,
 )
+from dfutils.notebook.data_tables import NOTEBOOK
 from dfutils.prediction.detector import load_detector
 from dfutils.publishing.staging import stage_dataset
-from dfutils.records import Label, Reason, Verdict, Video
+from dfutils.records import Box, FrameScore, Label, Reason, TrackScore, Verdict, Video
 from dfutils.settings import ExtractionSettings, TrainingSettings
 
 
@@ -59,6 +81,16 @@ def test_a_warning_stands_on_the_page_once_and_progress_does_not(page):
         logger.warning("something is odd")
     logger.info("progress")
     assert page.readouterr() == ("something is odd\n", "")
+
+
+@pytest.mark.parametrize(("said", "is_told"), [("0", False), ("1", True)])
+def test_long_epochs_are_told_unless_the_page_is_to_be_compared(page, monkeypatch, said, is_told):
+    progress = logging.getLogger("dfutils.training.progress")
+    monkeypatch.setattr(progress, "level", logging.NOTSET)
+    monkeypatch.setenv("DFUTILS_PROGRESS", said)
+    start_notebook()
+    progress.info("epoch 1 of 40")
+    assert ("epoch 1" in page.readouterr().out) is is_told
 
 
 def test_versions_name_the_package(page):
@@ -164,11 +196,159 @@ def test_the_crops_of_a_verdict_are_titled_with_their_scores(demo_run, demo_vide
 def test_what_is_staged_is_told_with_its_commands(demo_faces, tmp_path):
     staged = stage_dataset(demo_faces, tmp_path / "s", owner="some-one", slug="demo-faces", title="Demo faces")
     assert staged_table(staged).loc["id", "value"] == "some-one/demo-faces"
-    assert commands_table(staged)["command"].tolist() == [
+    commands = commands_table(staged)["command"].tolist()
+    assert commands[0] == "kaggle kernels output some-one/deepfakes-1-extract-motion-faces -p fetched"
+    assert commands[1:] == [
         staged.create_command,
         staged.status_command,
+        staged.files_command,
         staged.version_command,
     ]
+    contents = contents_table(staged)
+    assert contents["files"].to_dict() == {
+        "crops of REAL clips": 60, "crops of FAKE clips": 60, "tables and settings": 4
+    }  # fmt: skip
+    assert card_text(staged).text == staged.metadata["description"]
+
+
+def test_the_notebook_to_fetch_from_is_the_one_that_is_pushed():
+    folder = Path(__file__).parents[1] / "kaggle-metadata" / "notebooks" / "01-extract-motion-faces"
+    assert read_json(folder / "kernel-metadata.json")["id"].endswith(f"/{NOTEBOOK}")
+
+
+def test_balancing_by_groups_keeps_a_pair_of_each_group_that_has_one(tmp_path):
+    rows = [("a", False), ("a", True), ("a", True), ("b", True), ("c", False), ("c", True)]
+    videos = [Video(tmp_path / f"{n}", f"{n}", is_fake=fake, group=group) for n, (group, fake) in enumerate(rows)]
+    table = balance_table(Catalogue(tuple(videos), ()))
+    assert table["videos"].tolist() == [6, 5, 4]
+    assert table["groups"].tolist() == [3, 2, 2]
+    assert table["REAL"].tolist() == [2, 2, 2]
+    assert table["FAKE"].tolist() == [4, 3, 2]
+
+
+def test_balancing_where_no_group_has_both_leaves_nothing(tmp_path):
+    videos = [Video(tmp_path / name, name, is_fake=name == "b", group=name) for name in "ab"]
+    assert balance_table(Catalogue(tuple(videos), ()))["videos"].tolist() == [2, 0, 0]
+
+
+def test_labels_are_listed_with_their_groups(tmp_path):
+    videos = tuple(Video(tmp_path / f"{n}", f"{n}.mp4", is_fake=n == 0, group="g") for n in range(9))
+    table = labels_table(Catalogue(videos, ()), rows=2)
+    assert table["label"].to_dict() == {"0.mp4": "FAKE", "1.mp4": "REAL"}
+
+
+def test_media_facts_stand_side_by_side(dataset):
+    table = media_table(dataset)
+    assert list(table) == ["REAL", "FAKE"]
+    assert table.loc["videos"].tolist() == [6, 6]
+    assert table.loc["duration in seconds"].tolist() == ["2.0", "2.0"]
+    longer = replace(dataset.rows[0], duration_seconds=7.5)
+    mixed = media_table(type(dataset)(dataset.folder, (longer, *dataset.rows[1:]), dataset.settings, {}))
+    assert sorted(mixed.loc["duration in seconds"]) == ["2.0", "2.0 to 7.5"]
+
+
+def test_a_skipped_video_is_told_without_its_folder(dataset):
+    row = {"video": "v/a.mp4", "reason": "no_face", "detail": "/some/where/v/a.mp4: no face was found: none."}
+    dataset.__dict__["skipped"] = [row]
+    assert skipped_rows_table(dataset).loc["v/a.mp4"].tolist() == ["no_face", "no face was found: none."]
+
+
+def test_the_network_is_shown_from_the_crops_to_the_probability(demo_run):
+    table = network_table(demo_run)
+    assert table.index[0] == "preprocess"
+    assert table.index[-1] == "fake_probability"
+    assert table.loc["frame_logits", "weights"] == "2,049"
+    assert table.loc["inception_v3", "gives"] == "2048"
+
+
+def test_what_a_training_runs_on_is_shown():
+    table = devices_table(TrainingSettings(devices={"strategy": "mirrored", "cross_device": "reduce_to_one"}))
+    assert table.loc[["strategy", "cross_device"], "value"].tolist() == ["mirrored", "reduce_to_one"]
+
+
+def test_the_files_of_a_run_are_listed(demo_run):
+    names = list(files_table(demo_run).index)
+    assert {"detector.json", "model.keras", "splits.csv"} <= set(names)
+    assert names == sorted(names)
+
+
+SCORES = pd.DataFrame(
+    {
+        "video": list("abcdef"),
+        "dataset": "d",
+        "group": list("abcdef"),
+        "is_fake": [True, True, True, False, False, True],
+        "fake_probability": [0.9, 0.6, 0.2, 0.65, 0.1, None],
+    }
+)
+
+
+def test_every_line_between_real_and_fake_is_counted():
+    table = thresholds_table(SCORES, {"low": 0.15, "half": 0.5, "high": 0.7})
+    assert table["fakes found"].tolist() == ["3 of 3", "2 of 3", "1 of 3"]
+    assert table["false alarms"].tolist() == ["1 of 2", "1 of 2", "0 of 2"]
+    assert table["balanced accuracy"].tolist() == ["75%", "58%", "67%"]
+
+
+def test_data_sets_have_a_row_each():
+    metrics = compute_metrics(pd.concat([SCORES, SCORES.assign(dataset="e")]), threshold=0.5, resamples=20)
+    table = datasets_table(metrics)
+    assert table.index.tolist() == ["d", "e"]
+    assert table["no score"].tolist() == [1, 1]
+
+
+def test_mistakes_are_shown_with_their_score_and_none_is_said_so(dataset, tmp_path):
+    rows = {row.video: row for row in dataset.rows}
+    scores = {video: 0.1 if row.is_fake else 0.2 for video, row in rows.items()}
+    table = pd.DataFrame(
+        [
+            {"video": video, "dataset": "demo", "group": row.group, "is_fake": row.is_fake, "fake_probability": value}
+            for (video, row), value in zip(rows.items(), scores.values(), strict=True)
+        ]
+    )
+    write_predictions(tmp_path / "predictions.csv", table)
+    assert titles(show_mistakes(tmp_path, dataset, threshold=0.5, count=2)) == ["FAKE given 0.10"] * 2
+    write_predictions(tmp_path / "predictions.csv", table.assign(fake_probability=table["is_fake"].astype(float)))
+    assert "No video was called wrong" in show_mistakes(tmp_path, dataset, threshold=0.5).text
+
+
+TWO = Verdict(
+    "two.mp4", 0.8, Label.FAKE, Reason.OK,
+    tracks=(
+        TrackScore(0.8, (FrameScore(0.5, Box(0, 0, 1, 1), 0.7), FrameScore(1.0, Box(0, 0, 1, 1), 0.9))),
+        TrackScore(0.2, (FrameScore(0.5, Box(0, 0, 1, 1), None),)),
+    ),
+)  # fmt: skip
+
+
+def test_a_timeline_has_a_line_a_person_at_the_score_of_the_frame_or_of_the_clip():
+    (axes,) = plot_timeline(TWO, threshold=0.5).axes
+    first, second, threshold = axes.get_lines()
+    assert (list(first.get_xdata()), list(first.get_ydata())) == ([0.5, 1.0], [0.7, 0.9])
+    assert list(second.get_ydata()) == [0.2]
+    assert set(threshold.get_ydata()) == {0.5}
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["person 1: 0.80", "person 2: 0.20"]
+
+
+def test_a_verdict_on_nobody_has_no_timeline():
+    with pytest.raises(ValueError, match="has no person to draw"):
+        plot_timeline(Verdict("a.mp4", None, Label.UNDECIDED, Reason.NO_FACE), threshold=0.5)
+
+
+def test_the_face_step_draws_what_was_found_where_it_was_found(demo_videos):
+    clip = extract_clips_safely(demo_videos[0], ExtractionSettings(size=96, detector="haar")).clips[0]
+    figure = plot_face_step(demo_videos[0], clip, frames=2)
+    assert titles(figure) == [f"{clip.crops[place].time_seconds:.1f} s" for place in (0, -1)]
+    square, face = figure.axes[0].patches
+    assert (square.get_x(), square.get_width()) == (clip.crops[0].square.left, clip.crops[0].square.width)
+    assert (face.get_x(), face.get_width()) == (clip.crops[0].face.box.left, clip.crops[0].face.box.width)
+
+
+def test_a_submission_is_shown_with_its_length():
+    rows = [{"filename": f"{n}.mp4", "label": "0.5000"} for n in range(9)]
+    table = submission_table(rows, most=2)
+    assert table["label"].to_dict() == {"0.mp4": "0.5000", "1.mp4": "0.5000"}
+    assert table.columns.name == "filename (9 rows)"
 
 
 def test_the_clip_of_two_people_is_made_once(tmp_path):

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from dfutils.demo.clips import DemoSettings, faceless_frames, make_demo_videos, two_people_frames, write_video
-from dfutils.demo.people import random_person
+from dfutils.demo.clips import DemoSettings, make_demo_videos
+from dfutils.demo.examples import DEMO_TRAINING, make_faceless_video
 from dfutils.evaluation.curves import write_history_figure
 from dfutils.evaluation.evaluate import evaluate
 from dfutils.evaluation.wording import headline
@@ -21,13 +19,10 @@ from dfutils.files import read_csv, write_json
 from dfutils.prediction.detector import load_detector, verdict_document
 from dfutils.prediction.wording import verdict_line
 from dfutils.records import Verdict
-from dfutils.settings import ExtractionSettings, TrainingSettings
+from dfutils.settings import ExtractionSettings
 from dfutils.training.run import train
 
 logger = logging.getLogger(__name__)
-
-DEMO_TRAINING = TrainingSettings(model="inception_mean", backbone_weights="random", epochs=40, patience=20)
-"""Random backbone weights are the only ones that are the same everywhere without a download."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,24 +92,6 @@ def run_demo(out: Path, *, people: int = 24, workers: int = 2, progress: bool = 
     document = verdict_document(detector, verdicts)
     write_json(out / "verdicts.json", document)
     return DemoResult(out, metrics, document, verdicts)
-
-
-def make_faceless_video(path: Path) -> Path:
-    """Write a clip of a room without anybody, unless it is there already; returns ``path``."""
-    settings = DemoSettings()
-    if not path.exists():
-        write_video(path, faceless_frames(rng=np.random.default_rng(0), settings=settings), fps=settings.fps)
-    return path
-
-
-def make_two_people_video(path: Path) -> Path:
-    """Write a clip of two honest people side by side, unless it is there already; returns ``path``."""
-    settings = DemoSettings()
-    if not path.exists():
-        rng = np.random.default_rng(1)
-        people = (random_person(rng), random_person(rng))
-        write_video(path, two_people_frames(people, rng=rng, settings=settings), fps=settings.fps)
-    return path
 
 
 def held_out_videos(run: Path, source: Path) -> list[Path]:

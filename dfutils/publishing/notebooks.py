@@ -16,10 +16,21 @@ from dfutils.errors import PublishError
 from dfutils.publishing.datasets import check_arrived
 from dfutils.publishing.kaggle import Kaggle
 from dfutils.publishing.layout import lay_out
-from dfutils.publishing.rules import NOTEBOOK_FILE, check_notebook
+from dfutils.publishing.package import LACKING
+from dfutils.publishing.rules import DATASET_FILE, NOTEBOOK_FILE, check_notebook
 from dfutils.publishing.templates import read_document, read_template
 
 logger = logging.getLogger(__name__)
+
+ON_KAGGLE = (
+    "Kaggle's image lacks the package `dfutils`. It comes as a wheel in the attached dataset, with the wheels that it "
+    "needs, so that the internet may stay off:"
+)
+INSTALLATION = """import os
+
+INPUT = os.environ.get("DFUTILS_KAGGLE_INPUT", "/kaggle/input")
+%pip install --quiet --no-index --no-deps {places} {names}"""
+"""Kaggle has two places for a dataset, with and without the owner's name; pip passes over one that is not there."""
 
 COMPARED = ("is_private", "enable_gpu", "enable_tpu", "enable_internet")
 COMPARED_SOURCES = ("dataset_sources", "kernel_sources", "competition_sources", "model_sources")
@@ -58,16 +69,34 @@ def stage_notebooks(
     paths = [source] if source.suffix == ".ipynb" else sorted(source.glob("*.ipynb"))
     if not paths or not all(path.is_file() for path in paths):
         raise PublishError(f"{source}: holds no notebook. Name a notebook or a folder of them.")
+    package = str(read_template(metadata / "datasets" / "dfutils" / DATASET_FILE, owner=owner)["id"])
     staged = []
     for path in paths:
         document = read_template(metadata / "notebooks" / path.stem / NOTEBOOK_FILE, owner=owner)
         document["is_private"] = not public
         target = staging / path.stem
         check_notebook(document)
-        lay_out(target, {document["code_file"]: path}, {NOTEBOOK_FILE: document}, source=path, what="notebook")
+        content = _with_installation(read_document(path), document["dataset_sources"], package)
+        documents = {NOTEBOOK_FILE: document, document["code_file"]: content}
+        lay_out(target, {}, documents, source=path, what="notebook")
         check_notebook(document, target)
         staged.append(StagedNotebook(target, document))
     return _in_order(staged)
+
+
+def _with_installation(notebook: dict[str, Any], sources: Sequence[str], package: str) -> dict[str, Any]:
+    """The notebook with a cell after its title that installs the package from an attached dataset."""
+    if package not in sources or not notebook.get("cells"):
+        return notebook
+    names = " ".join(re.split(r"[<>=~! ]", requirement)[0] for requirement in ("dfutils", *LACKING))
+    places = " ".join(f"--find-links {{INPUT}}/{place}" for place in (f"datasets/{package}", package.split("/")[1]))
+    code = INSTALLATION.format(places=places, names=names)
+    first, *others = notebook["cells"]
+    prose = {"cell_type": "markdown", "id": "on-kaggle", "metadata": {}, "source": ON_KAGGLE}
+    installation: dict[str, Any] = {
+        "cell_type": "code", "id": "install", "metadata": {}, "source": code, "execution_count": None, "outputs": []
+    }  # fmt: skip
+    return {**notebook, "cells": [first, prose, installation, *others]}
 
 
 def _in_order(notebooks: list[StagedNotebook]) -> list[StagedNotebook]:

@@ -9,7 +9,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dfutils.errors import PublishError
-from dfutils.extraction.dataset import FaceDataset, read_face_dataset
+from dfutils.extraction.dataset import read_face_dataset
+from dfutils.publishing.card import data_card
 from dfutils.publishing.layout import lay_out
 from dfutils.publishing.rules import DATASET_FILE as METADATA_FILE
 from dfutils.publishing.rules import check_dataset, check_owner, check_slug, check_title
@@ -52,6 +53,11 @@ class StagedDataset:
     def status_command(self) -> str:
         """Says ``ready`` once Kaggle has unpacked everything; the exit code of the others does not tell."""
         return f"kaggle datasets status {self.metadata['id']}"
+
+    @property
+    def files_command(self) -> str:
+        """Lists what is there, with sizes."""
+        return f"kaggle datasets files {self.metadata['id']} --page-size 200"
 
 
 def stage_dataset(
@@ -101,7 +107,7 @@ def stage_dataset(
         "licenses": [{"name": licence}],
         "isPrivate": not public,
         "keywords": list(keywords),
-        "description": f"{about} {_description(dataset)}".strip(),
+        "description": data_card(dataset, about=about),
     }
     check_dataset(metadata)
     lay_out(
@@ -123,14 +129,3 @@ def _size(faces: Path, file: str) -> int:
     if not size:
         raise PublishError(f"{faces / file}: is empty. Copy or extract the dataset again.")
     return size
-
-
-def _description(dataset: FaceDataset) -> str:
-    fakes = sum(row.is_fake for row in dataset.rows)
-    size, frames = dataset.settings.size, dataset.settings.frames
-    return (
-        f"Face crops of {len(dataset.rows):,} clips, {len(dataset.rows) - fakes:,} REAL and {fakes:,} FAKE: up to "
-        f"{frames} frames a clip, {size} × {size} pixels. One row a clip in manifest.csv, one a crop in frames.csv."
-        " With keras.utils.image_dataset_from_directory, pass class_names=['real', 'fake']. "
-        "The terms of the source videos apply to the crops."
-    )

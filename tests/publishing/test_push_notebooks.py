@@ -1,6 +1,7 @@
 """Notebooks pushed with the real client to a stub of Kaggle, their status, and their output."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -55,16 +56,35 @@ def test_pushed_notebooks_arrive_in_order_cell_by_cell_with_their_flags(publish,
     for request, staged in zip(saved, sorted((tmp_path / "to send").iterdir()), strict=True):
         content = json.loads((staged / f"{staged.name}.ipynb").read_text())
         for cell in content["cells"]:
-            cell.update(outputs=[], source="".join(cell["source"]))
+            cell.update(source="".join(cell["source"]), **({"outputs": []} if "outputs" in cell else {}))
         assert json.loads(request["text"]) == content
         assert (request["isPrivate"], request["enableInternet"], request["enableTpu"]) == (True, False, False)
         assert request["enableGpu"] is (staged.name == "03-train")
         assert request["machineShape"] == ("NvidiaTeslaT4" if staged.name == "03-train" else "None")
     assert saved[1]["kernelDataSources"] == [NAME]
     assert saved[2]["datasetDataSources"] == ["some-one/dfutils", "some-one/deepfake-motion-faces"]
-    assert done.stdout.count("2 cells, flags and sources read back as sent") == 3
+    assert done.stdout.count("4 cells, flags and sources read back as sent") == 3
     methods = [name for name, _ in stub.calls]
     assert methods == ["SaveKernel", "GetKernel", "GetKernelSessionStatus"] * 3
+
+
+def test_a_staged_notebook_installs_the_package_from_the_dataset_that_is_attached(first):
+    cells = json.loads((first[0].folder / "01-extract-motion-faces.ipynb").read_text())["cells"]
+    assert [cell["cell_type"] for cell in cells] == ["code", "markdown", "code", "code"]
+    command = cells[2]["source"].splitlines()[-1]
+    assert command == (
+        "%pip install --quiet --no-index --no-deps --find-links {INPUT}/datasets/some-one/dfutils "
+        "--find-links {INPUT}/dfutils dfutils av"
+    )
+
+
+def test_a_notebook_without_that_dataset_stays_as_it_is(sources, tmp_path):
+    metadata = shutil.copytree(METADATA, tmp_path / "metadata")
+    path = metadata / "notebooks" / "01-extract-motion-faces" / "kernel-metadata.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "dataset_sources": []}))
+    source = sources / "01-extract-motion-faces.ipynb"
+    (staged,) = stage_notebooks(source, tmp_path / "to send", metadata=metadata, owner="some-one")
+    assert json.loads((staged.folder / source.name).read_text()) == json.loads(source.read_text())
 
 
 def test_a_run_is_waited_for(stub):
@@ -168,14 +188,13 @@ def test_the_dataset_in_a_notebooks_output_is_staged(publish, stub, demo_faces, 
 
 
 def test_notebooks_that_wait_for_each_other_are_refused(sources, tmp_path):
-    metadata = tmp_path / "metadata"
+    metadata = shutil.copytree(METADATA, tmp_path / "metadata")
     for name in ("01-extract-motion-faces", "02-publish-dataset"):
-        text = (METADATA / "notebooks" / name / "kernel-metadata.json").read_text()
-        document = json.loads(text)
+        path = metadata / "notebooks" / name / "kernel-metadata.json"
+        document = json.loads(path.read_text())
         other = {"01": "deepfakes-2-publish-the-face-dataset", "02": "deepfakes-1-extract-motion-faces"}[name[:2]]
         document["kernel_sources"] = [f"some-one/{other}"]
-        (metadata / "notebooks" / name).mkdir(parents=True)
-        (metadata / "notebooks" / name / "kernel-metadata.json").write_text(json.dumps(document))
+        path.write_text(json.dumps(document))
     for surplus in ("03-train", "04-evaluate", "05-predict"):
         (sources / f"{surplus}.ipynb").unlink()
     with pytest.raises(PublishError, match="wait for each other"):

@@ -1,0 +1,56 @@
+"""Pictures of two rendered notebooks for the README, taken in headless Chromium.
+
+python -m benchmarks.notebook_pictures reports
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import shutil
+from pathlib import Path
+
+from PIL import Image
+
+from benchmarks.readme import ROOT
+from dfutils.files import write_bytes
+
+WIDTH, SCALE = 940, 2
+SHOWN = {"01-extract-motion-faces": ("One video, closely", 1400), "04-evaluate": ("The pictures", 1400)}
+"""Each notebook with the heading that its picture starts at, and how much of the page it shows, in pixels."""
+
+
+def take(pages: Path, out: Path) -> None:
+    """Write ``notebook-NAME.png`` for each of `SHOWN`."""
+    from playwright.sync_api import sync_playwright
+
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=["--headless", "--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": WIDTH, "height": 1000}, device_scale_factor=SCALE)
+        for name, (heading, height) in SHOWN.items():
+            page.goto((pages / f"{name}.html").resolve().as_uri())
+            top = page.locator(f"h2:has-text('{heading}')").bounding_box()["y"] - 40
+            clip = {"x": 0, "y": top, "width": WIDTH, "height": height}
+            picture = page.screenshot(full_page=True, clip=clip)
+            write_bytes(out / f"notebook-{name[:2]}.png", _smaller(picture))
+        browser.close()
+
+
+def _smaller(png: bytes) -> bytes:
+    """A palette of 256 colours: a quarter of the bytes, and no difference to be seen."""
+    buffer = io.BytesIO()
+    image = Image.open(io.BytesIO(png)).convert("RGB").quantize(256, dither=Image.Dither.FLOYDSTEINBERG)
+    image.save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("pages", type=Path, help="what `make reports` made")
+    take(parser.parse_args().pages, ROOT / "docs")
+
+
+if __name__ == "__main__":
+    main()

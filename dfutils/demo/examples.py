@@ -1,0 +1,56 @@
+"""Clips beside the labelled ones, with nobody or several people in them, and how the demo trains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from dfutils.demo.clips import LABEL_COLUMNS, DemoSettings, faceless_frames, two_people_frames, write_video
+from dfutils.demo.people import random_person
+from dfutils.files import read_csv, write_bytes, write_csv
+from dfutils.settings import TrainingSettings
+
+DEMO_TRAINING = TrainingSettings(model="inception_mean", backbone_weights="random", epochs=40, patience=20)
+"""Random backbone weights are the only ones that are the same everywhere without a download."""
+
+
+def make_faceless_video(path: Path) -> Path:
+    """Write a clip of a room without anybody, unless it is there already; returns ``path``."""
+    settings = DemoSettings()
+    if not path.exists():
+        write_video(path, faceless_frames(rng=np.random.default_rng(0), settings=settings), fps=settings.fps)
+    return path
+
+
+def make_two_people_video(path: Path) -> Path:
+    """Write a clip of two honest people side by side, unless it is there already; returns ``path``."""
+    settings = DemoSettings()
+    if not path.exists():
+        rng = np.random.default_rng(1)
+        people = (random_person(rng), random_person(rng))
+        write_video(path, two_people_frames(people, rng=rng, settings=settings), fps=settings.fps)
+    return path
+
+
+def add_odd_videos(labels: Path) -> Path:
+    """Add two clips that give no face to made-up ones: an empty room, and a file that was cut short.
+
+    Args:
+        labels: The CSV of `dfutils.demo.clips.make_demo_videos`.
+
+    Returns:
+        A CSV beside it that lists these too.
+    """
+    rows = read_csv(labels, LABEL_COLUMNS)
+    folder = labels.parent / Path(rows[0]["file"]).parent
+    make_faceless_video(folder / "room_without_anybody.mp4")
+    whole = (labels.parent / rows[0]["file"]).read_bytes()
+    write_bytes(folder / "unfinished.mp4", whole[: len(whole) // 3])  # its index stood at the end
+    odd = [
+        {"file": f"{folder.name}/{name}.mp4", "label": "REAL", "group": name, "dataset": "demo"}
+        for name in ("room_without_anybody", "unfinished")
+    ]
+    listing = labels.with_name("labels-with-odd-ones.csv")
+    write_csv(listing, LABEL_COLUMNS, [*rows, *odd])
+    return listing

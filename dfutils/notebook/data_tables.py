@@ -1,0 +1,146 @@
+"""Tables of videos, of face datasets, and of what is staged for Kaggle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from dfutils.extraction.catalogue import Catalogue
+from dfutils.extraction.dataset import FaceDataset
+from dfutils.extraction.layouts import LABELS
+from dfutils.notebook.page import Markdown, TextTable, counted_table, facts_table, text_table
+from dfutils.publishing.rules import uploaded_files
+from dfutils.publishing.staging import StagedDataset
+
+NOTEBOOK = "deepfakes-1-extract-motion-faces"
+"""Last part of the address of the notebook that makes the faces, as ``kaggle-metadata/`` has it."""
+
+
+def catalogue_table(catalogue: Catalogue) -> pd.DataFrame:
+    """Videos and groups of each data set."""
+    videos = [(video.dataset, video.is_fake, video.group) for video in catalogue.videos]
+    return counted_table(pd.DataFrame(videos, columns=["dataset", "is_fake", "group"]), "dataset")
+
+
+def labels_table(catalogue: Catalogue, *, rows: int = 6) -> TextTable:
+    """The first videos of a catalogue with their labels and groups."""
+    shown = catalogue.videos[:rows]
+    columns = ["video", "label", "group"]
+    return text_table(((video.name, "FAKE" if video.is_fake else "REAL", video.group) for video in shown), columns)
+
+
+def balance_table(catalogue: Catalogue) -> pd.DataFrame:
+    """What is left of a catalogue when REAL and FAKE are balanced by groups."""
+    videos = pd.DataFrame(
+        [(video.group, video.is_fake, video.name) for video in catalogue.videos], columns=["group", "is_fake", "name"]
+    )
+    both = videos.groupby("group")["is_fake"].transform("nunique") == 2
+    kept = {
+        "all videos": videos,
+        "groups with REAL and FAKE": videos[both],
+        "one REAL and one FAKE of each of these": videos[both].drop_duplicates(["group", "is_fake"]),
+    }
+    named = pd.concat([rows.assign(kept=name) for name, rows in kept.items()])
+    return counted_table(named, "kept").reindex(list(kept), fill_value=0)
+
+
+def dataset_table(dataset: FaceDataset) -> TextTable:
+    """What a face dataset holds, and how it was cut."""
+    settings = dataset.settings
+    detectors = {"yunet": "YuNet", "haar": "OpenCV's Haar cascades, for want of YuNet's file: they miss turned faces"}
+    facts = {
+        "clips": len(dataset.rows),
+        "crops": sum(row.frames for row in dataset.rows),
+        "videos without a clip": len(dataset.skipped),
+        "frames of a clip": f"{settings.frames}, {settings.sampling} sampling",
+        "size of a crop": f"{settings.size} × {settings.size} pixels",
+        "face detector": detectors.get(settings.detector, settings.detector),
+    }
+    return facts_table(facts, "value")
+
+
+def media_table(dataset: FaceDataset) -> TextTable:
+    """Durations, frame rates and sizes of the videos that gave a clip, REAL beside FAKE."""
+    videos = {row.video: row for row in dataset.rows}.values()
+    sides = {label: [row for row in videos if row.is_fake is is_fake] for label, is_fake in LABELS.items()}
+    rows = [
+        ("videos", *(len(side) for side in sides.values())),
+        ("duration in seconds", *(_spread([row.duration_seconds for row in side]) for side in sides.values())),
+        ("frames a second", *(_spread([row.fps for row in side]) for side in sides.values())),
+        ("width", *(_spread([row.width for row in side], digits=0) for side in sides.values())),
+        ("height", *(_spread([row.height for row in side], digits=0) for side in sides.values())),
+    ]
+    return text_table(rows, ["", *sides])
+
+
+def _spread(values: Sequence[float], *, digits: int = 1) -> str:
+    if not values:
+        return "–"
+    low, high = (f"{value:.{digits}f}" for value in (min(values), max(values)))
+    return low if low == high else f"{low} to {high}"
+
+
+def manifest_table(dataset: FaceDataset, *, rows: int = 6) -> pd.DataFrame:
+    """The first clips of the manifest, the columns a person would read."""
+    columns = ["clip_id", "video", "is_fake", "group", "frames", "width", "height", "fps", "duration_seconds"]
+    table = pd.DataFrame([{name: getattr(row, name) for name in columns} for row in dataset.rows[:rows]])
+    return table.set_index("clip_id").rename_axis(index=None, columns="clip_id")
+
+
+def skipped_table(dataset: FaceDataset) -> TextTable:
+    """How many videos gave a clip, and how many did not, by reason."""
+    reasons = pd.Series([row["reason"] for row in dataset.skipped], dtype=str).value_counts().sort_index()
+    clips = len({row.video for row in dataset.rows})
+    return facts_table(
+        {"gave a clip": clips, **{f"skipped: {name}": count for name, count in reasons.items()}}, "videos"
+    )
+
+
+def skipped_rows_table(dataset: FaceDataset) -> TextTable:
+    """Every video that gave no clip, with the reason in a word and in a sentence."""
+    rows = ((row["video"], row["reason"], row["detail"].split(f"{row['video']}: ")[-1]) for row in dataset.skipped)
+    return text_table(rows, ["video", "reason", "detail"])
+
+
+def staged_table(staged: StagedDataset) -> TextTable:
+    """What lies ready, in words and numbers; the data card is shown by itself."""
+    facts = {
+        "folder": staged.folder.as_posix(),
+        "clips": staged.clips,
+        "files": staged.files,
+        "size": f"{staged.size_bytes / 1e6:.1f} MB",
+        "private": "yes" if staged.metadata["isPrivate"] else "no",
+        "licence": staged.metadata["licenses"][0]["name"],
+        **{name: staged.metadata[name] for name in ("id", "title")},
+    }
+    return facts_table(facts)
+
+
+def card_text(staged: StagedDataset) -> Markdown:
+    """The data card as people will read it on Kaggle."""
+    return Markdown(staged.metadata["description"])
+
+
+def contents_table(staged: StagedDataset) -> TextTable:
+    """What a version of the dataset would hold: everything, since a version replaces the one before."""
+    files = uploaded_files(staged.folder)
+    kinds = {"real/": "crops of REAL clips", "fake/": "crops of FAKE clips", "": "tables and settings"}
+    rows = []
+    for start, meaning in kinds.items():
+        sizes = [size for name, size in files.items() if (name.startswith(start) if start else "/" not in name)]
+        rows.append((meaning, len(sizes), f"{sum(sizes) / 1e6:.1f} MB"))
+    return text_table(rows, ["what", "files", "size"])
+
+
+def commands_table(staged: StagedDataset, *, notebook: str = NOTEBOOK) -> TextTable:
+    """The commands that bring a dataset from Kaggle's notebook to Kaggle's dataset, and what each is for."""
+    owner = staged.metadata["id"].split("/")[0]
+    rows = [
+        ("fetch the faces of notebook 1, if it ran on Kaggle", f"kaggle kernels output {owner}/{notebook} -p fetched"),
+        ("make the dataset", staged.create_command),
+        ("ask whether it is ready", staged.status_command),
+        ("look at what arrived", staged.files_command),
+        ("send a new version", staged.version_command),
+    ]
+    return text_table(rows, ["to", "command"])

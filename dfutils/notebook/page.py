@@ -1,0 +1,127 @@
+"""How a notebook's page behaves: tables of words, Markdown, warnings as text, the versions in its first cell."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+import pandas as pd
+
+from dfutils.settings import Settings
+
+PACKAGES = ("dfutils", "numpy", "opencv-python", "opencv-python-headless", "av", "tensorflow", "keras")
+PROGRESS = "DFUTILS_PROGRESS"
+"""Set to 0, long epochs are not told: a committed page must not depend on how quick the machine was."""
+LOG_WIDTH = 110
+"""Characters in a line of a warning."""
+
+
+class TextTable(pd.DataFrame):
+    """A table of words, which a notebook therefore shows aligned to the left."""
+
+    @property
+    def _constructor(self) -> type[TextTable]:
+        return TextTable
+
+    def _repr_html_(self) -> str:
+        html: str = super()._repr_html_()
+        for tag in ("<td>", "<th>"):
+            html = html.replace(tag, f'{tag[:-1]} style="text-align: left;">')
+        return html.replace('<tr style="text-align: right;">', '<tr style="text-align: left;">')
+
+
+@dataclass(frozen=True, slots=True)
+class Markdown:
+    """Text that a notebook shows as Markdown."""
+
+    text: str
+
+    def _repr_markdown_(self) -> str:
+        return self.text
+
+
+class _Page(logging.Handler):
+    """Writes warnings as plain text below the cell; one that several cells would repeat, below the first of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = self.format(record)
+        if message not in self._seen:
+            self._seen.add(message)
+            sys.stdout.write(textwrap.fill(message, LOG_WIDTH, subsequent_indent="  ", break_on_hyphens=False) + "\n")
+
+
+def start_notebook() -> TextTable:
+    """Let tables show whole sentences, and the package's warnings and long epochs stand on the page as text.
+
+    Returns:
+        The versions.
+    """
+    pd.set_option("display.max_colwidth", None)
+    logger = logging.getLogger("dfutils")
+    logger.handlers, logger.propagate = [_Page()], False
+    logger.setLevel(logging.WARNING)
+    if os.environ.get(PROGRESS) != "0":
+        logging.getLogger("dfutils.training.progress").setLevel(logging.INFO)  # in the place of a bar
+    for chatty in ("absl", "tensorflow"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)
+    return versions_table()
+
+
+def versions_table() -> TextTable:
+    """Versions of Python and of the packages that decide the numbers; the devices, where TensorFlow is in use."""
+    facts = {"python": platform.python_version()}
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            facts[name] = version(name)
+    if "tensorflow" in sys.modules:
+        devices = sys.modules["tensorflow"].config.list_logical_devices()
+        facts["devices"] = ", ".join(device.name.removeprefix("/device:") for device in devices)
+    return facts_table(facts, "version")
+
+
+def facts_table(facts: Mapping[str, object], column: str = "value") -> TextTable:
+    """A row a fact."""
+    return TextTable({column: list(facts.values())}, index=list(facts), dtype=object)
+
+
+def text_table(rows: Iterable[tuple[object, ...]], columns: Sequence[str]) -> TextTable:
+    """The first column names the rows, its heading in one line with the others."""
+    table = TextTable(list(rows), columns=list(columns)).set_index(columns[0])
+    return table.rename_axis(index=None, columns=columns[0])
+
+
+def counted_table(videos: pd.DataFrame, by: str) -> pd.DataFrame:
+    """Groups and labels of videos, a row each value of the column ``by``."""
+    videos = videos.assign(real=~videos["is_fake"].astype(bool))
+    counts = videos.groupby(by).agg(
+        groups=("group", "nunique"), videos=("group", "size"), REAL=("real", "sum"), FAKE=("is_fake", "sum")
+    )
+    return counts.astype(int).rename_axis(index=None, columns=by)
+
+
+def settings_table(settings: Settings) -> TextTable:
+    """Every setting with its value and what it means."""
+    return text_table(_setting_rows(settings), ["setting", "value", "meaning"])
+
+
+def _setting_rows(settings: Settings, prefix: str = "") -> Iterator[tuple[str, str, str]]:
+    """A group of settings is one row while it is as the package has it, else a row a setting."""
+    for name, field in type(settings).model_fields.items():
+        value, meaning = getattr(settings, name), " ".join((field.description or "").replace("`", "").split())
+        if not isinstance(value, Settings):
+            yield f"{prefix}{name}", str(value), meaning
+        elif value == type(value)():
+            yield f"{prefix}{name}", "defaults", meaning
+        else:
+            yield from _setting_rows(value, f"{prefix}{name}.")

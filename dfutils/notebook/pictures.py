@@ -1,0 +1,131 @@
+"""What the notebooks draw: small figures of the package's own objects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from dfutils.evaluation.plots import plot_contact_sheet
+from dfutils.evaluation.predictions import read_predictions
+from dfutils.evaluation.report import worst_mistakes
+from dfutils.evaluation.style import LINE_COLOR, new_figure, styled
+from dfutils.extraction.clips import Extraction
+from dfutils.extraction.dataset import FaceDataset
+from dfutils.extraction.video import iter_frames
+from dfutils.notebook.page import Markdown
+from dfutils.records import Box, ClipRow, FaceClip, Verdict
+
+PERSON_MARKS = ("o-", "s--", "^:", "D-.")
+
+
+def plot_faces(dataset: FaceDataset, *, pairs: int = 5) -> Figure:
+    """The middle crop of REAL clips, above FAKE ones of the same groups where there are any."""
+    reals = {row.group: row for row in reversed(dataset.rows) if not row.is_fake}
+    fakes = {row.group: row for row in reversed(dataset.rows) if row.is_fake}
+    shared = sorted(reals.keys() & fakes.keys())
+    pairs = min(pairs, *(len(shared or side) for side in (reals, fakes) if side))
+    upper = [reals[group] for group in (shared or sorted(reals))[:pairs]]
+    lower = [fakes[group] for group in (shared or sorted(fakes))[:pairs]]
+    titles = [f"{'FAKE' if row.is_fake else 'REAL'} {row.group}" for row in (*upper, *lower)]
+    return plot_contact_sheet(_middle_crops(dataset, [*upper, *lower]), titles=titles, columns=pairs)
+
+
+@styled
+def plot_face_step(path: Path, clip: FaceClip, *, frames: int = 3) -> Figure:
+    """Whole frames of a video as the face step sees them: the face that was found, and the square that is cut out.
+
+    Args:
+        path: The video, decoded in this very process: one of your own.
+        clip: What was cut from it.
+        frames: How many of the chosen frames, evenly spread.
+    """
+    places = np.linspace(0, len(clip.crops) - 1, min(frames, len(clip.crops))).round().astype(int)
+    crops = {clip.crops[place].frame_index: clip.crops[place] for place in places}
+    shown = [(frame.picture(), crops[frame.index]) for frame in iter_frames(path) if frame.index in crops]
+    figure = new_figure(2.5 * len(shown), 2.3, photographs=True)
+    for axes, (picture, crop) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
+        axes.imshow(picture)
+        axes.set_axis_off()
+        axes.set_title(f"{crop.time_seconds:.1f} s", fontsize=8.5, loc="center")
+        _outline(axes, crop.square, "white", "--")
+        if crop.face is not None:
+            _outline(axes, crop.face.box, LINE_COLOR, "-")
+            for point in crop.face.landmarks:
+                axes.plot(*point, "o", color=LINE_COLOR, markersize=3)
+    return figure
+
+
+def _outline(axes: Axes, box: Box, color: str, style: str) -> None:
+    axes.add_patch(Rectangle((box.left, box.top), box.width, box.height, fill=False, ec=color, ls=style, lw=1.5))
+
+
+@styled
+def plot_timeline(verdict: Verdict, *, threshold: float) -> Figure:
+    """The score of every person over the time of a video, frame by frame where the model scores frames.
+
+    Raises:
+        ValueError: The verdict rests on nobody.
+    """
+    if not verdict.tracks:
+        raise ValueError(f"{verdict.input}: has no person to draw ({verdict.reason}).")
+    figure = new_figure(7.0, 2.5)
+    axes = figure.subplots()
+    for number, track in enumerate(verdict.tracks, start=1):
+        times = [frame.time_seconds for frame in track.frames]
+        scores = [_frame_score(frame.fake_probability, track.fake_probability) for frame in track.frames]
+        name = f"person {number}: {track.fake_probability:.2f}"
+        axes.plot(times, scores, PERSON_MARKS[(number - 1) % len(PERSON_MARKS)], markersize=5, label=name)
+    axes.axhline(threshold, color=mpl.rcParams["text.color"], linewidth=1.2)
+    axes.text(1, threshold, " FAKE from here", transform=axes.get_yaxis_transform(), va="center", fontsize=8.5)
+    axes.set(xlabel="time (seconds)", ylabel="fake probability", ylim=(-0.02, 1.02))
+    axes.legend(loc="upper left", bbox_to_anchor=(0, 1.16), ncols=4, borderaxespad=0)
+    return figure
+
+
+def _frame_score(own: float | None, whole: float) -> float:
+    return whole if own is None else own
+
+
+def show_mistakes(report: Path, dataset: FaceDataset, *, threshold: float, count: int = 5) -> Figure | Markdown:
+    """A crop of the videos that were called wrong most confidently, false alarms and then missed fakes, if any were."""
+    predictions = read_predictions(report / "predictions.csv")
+    mistakes = worst_mistakes(predictions, threshold=threshold, count=count)
+    if not mistakes:
+        return Markdown("> No video was called wrong.")
+    main = {row.video: row for row in dataset.rows if row.track == 0}
+    titles = [f"{'FAKE' if one.is_fake else 'REAL'} given {one.fake_probability:.2f}" for one in mistakes]
+    return plot_contact_sheet(_middle_crops(dataset, [main[one.video] for one in mistakes]), titles=titles)
+
+
+def plot_called(report: Path, dataset: FaceDataset, *, most: int = 10) -> Figure:
+    """A crop of each video of a report, the most FAKE first, with the truth and the score."""
+    predictions = read_predictions(report / "predictions.csv").dropna(subset=["fake_probability"])
+    scores = predictions.set_index("video")["fake_probability"].sort_values(ascending=False)
+    main = {row.video: row for row in dataset.rows if row.track == 0}
+    shown = [main[video] for video in scores.index if video in main][:most]
+    titles = [f"{'FAKE' if row.is_fake else 'REAL'} {scores[row.video]:.2f}" for row in shown]
+    return plot_contact_sheet(_middle_crops(dataset, shown), titles=titles)
+
+
+def plot_verdict(verdict: Verdict, extraction: Extraction) -> Figure:
+    """The crops that a verdict rests on, person by person in the order of time, with the score of each if known."""
+    pictures = [picture for clip in extraction.clips for picture in clip.pictures]
+    titles = [
+        (f"person {number}, " if len(verdict.tracks) > 1 else "")
+        + f"{frame.time_seconds:.1f} s"
+        + ("" if frame.fake_probability is None else f": {frame.fake_probability:.2f}")
+        for number, track in enumerate(verdict.tracks, start=1)
+        for frame in track.frames
+    ]
+    return plot_contact_sheet(pictures, titles=titles)
+
+
+def _middle_crops(dataset: FaceDataset, rows: Sequence[ClipRow]) -> list[Any]:
+    return [dataset.load_clip(row)[row.frames // 2] for row in rows]

@@ -1,0 +1,146 @@
+"""The staged notebooks as Kaggle runs them: alone, offline, with read-only inputs, each fed by those before it."""
+
+import csv
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from kaggle_machine import FORMS, OWNER, KaggleMachine, make_image
+
+from dfutils.errors import PublishError
+from dfutils.publishing.notebooks import stage_notebooks
+from dfutils.publishing.package import build_wheel
+
+PROJECT = Path(__file__).parents[2]
+METADATA = PROJECT / "kaggle-metadata"
+PACKAGE, FACES, COMPETITION = "dfutils", "deepfake-motion-faces", "deepfake-detection-challenge"
+
+SMALL = {
+    "01-extract-motion-faces": 'SETTINGS = ExtractionSettings(size=96, detector="haar")',
+    "03-train": (
+        "from dfutils.settings import TrainingSettings\n"
+        'SETTINGS = TrainingSettings(model="inception_mean", backbone_weights="random", epochs=3,\n'
+        '    split={"test_fraction": 0.34, "validation_fraction": 0.34})'
+    ),
+}
+"""Tiny crops and three epochs: what is tested here is where things come from and go to."""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    """The package's wheel, built from this tree, in a folder of its own."""
+    try:
+        built = build_wheel(PROJECT, tmp_path_factory.mktemp("wheel"))
+    except PublishError as error:
+        if "pip wheel: failed" in str(error):
+            pytest.skip("pip cannot get the build system here")
+        raise
+    return built.parent
+
+
+@pytest.fixture(scope="module")
+def competition(demo_labels, tmp_path_factory) -> Path:
+    """A DFDC sample of made-up clips, with its metadata.json, and two test videos."""
+    folder = tmp_path_factory.mktemp("dfdc")
+    sample, test = folder / "train_sample_videos", folder / "test_videos"
+    sample.mkdir()
+    test.mkdir()
+    listed = {}
+    for video in sorted((demo_labels.parent / "videos").glob("person_*.mp4")):
+        shutil.copy(video, sample)
+        fake = video.name.endswith("_fake.mp4")
+        original = {"original": video.name.replace("fake", "real")} if fake else {}
+        listed[video.name] = {"label": "FAKE" if fake else "REAL", "split": "train", **original}
+    (sample / "metadata.json").write_text(json.dumps(listed))
+    for number, video in enumerate(sorted(sample.glob("*.mp4"))[:2]):
+        shutil.copy(video, test / f"unknown_{number}.mp4")
+    (test / "broken.mp4").write_bytes(b"no video")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def staged(tmp_path_factory):
+    """The committed notebooks, staged, with their metadata, in the order in which they feed each other."""
+    folder = tmp_path_factory.mktemp("staged")
+    return stage_notebooks(PROJECT / "notebooks", folder / "to-send", metadata=METADATA, owner=OWNER)
+
+
+@pytest.fixture(scope="module", params=FORMS)
+def series(request, tmp_path_factory, wheel, competition, staged):
+    """All five, run in order; each machine has what its metadata attach, and nothing else."""
+    folder = tmp_path_factory.mktemp("kaggle")
+    datasets, outputs, machines = {PACKAGE: wheel}, {}, {}
+    for one in staged:
+        name = one.folder.name
+        machine = KaggleMachine(make_image(folder / name / "image"), folder / name, request.param)
+        for source in one.metadata["dataset_sources"]:
+            slug = source.split("/")[1]
+            machine.attach("datasets", slug, datasets[slug])
+        for source in one.metadata["kernel_sources"]:
+            machine.attach("notebooks", source.split("/")[1], outputs[source])
+        for source in one.metadata["competition_sources"]:
+            assert source == COMPETITION
+            machine.attach("competitions", source, competition)
+        cells = machine.run(one.folder / one.metadata["code_file"], parameters=SMALL.get(name, ""))["cells"]
+        machines[name] = (machine, cells)
+        outputs[one.metadata["id"]] = machine.working
+        if name == "02-publish-dataset":  # what the reader then sends with the commands that it shows
+            datasets[FACES] = machine.working / "output" / "staging"
+    return machines
+
+
+def test_the_package_is_installed_from_the_attached_wheel(series):
+    for machine, cells in series.values():
+        lines = ["import dfutils, sys; print(dfutils.__file__)"]
+        place = subprocess.check_output([machine.python, "-c", *lines], cwd=machine.working, text=True).strip()
+        assert Path(place).is_relative_to(machine.folder / "image" / "python")
+        (installation,) = (cell for cell in cells if "%pip install" in "".join(cell["source"]))
+        assert cells.index(installation) == 2
+
+
+def test_nothing_fails_and_nobody_but_tensorflow_speaks_on_standard_error(series):
+    for _, cells in series.values():
+        outputs = [output for cell in cells for output in cell.get("outputs", [])]
+        assert not [output for output in outputs if output["output_type"] == "error"]
+        said = "".join("".join(output["text"]) for output in outputs if output.get("name") == "stderr")
+        assert [line for line in said.splitlines() if "cuda" not in line.lower() and "absl::" not in line] == []
+
+
+def test_the_attached_dfdc_sample_is_what_is_extracted(series):
+    machine, _ = series["01-extract-motion-faces"]
+    with (machine.working / "output" / "faces" / "manifest.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 12
+    assert {row["dataset"] for row in rows} == {"dfdc"}
+    assert len({row["group"] for row in rows}) == 6
+    assert not (machine.working / "output" / "source").exists()
+
+
+def test_each_notebook_leaves_what_it_promises(series):
+    promised = {
+        "01-extract-motion-faces": ["output/faces/manifest.csv"],
+        "02-publish-dataset": ["output/staging/dataset-metadata.json", "output/staging/manifest.csv"],
+        "03-train": ["output/run/detector.json", "output/run/model.weights.h5", "output/run/model.keras"],
+        "04-evaluate": ["output/report/report.html", "output/report/metrics.json", "output/report/predictions.csv"],
+        "05-predict": ["submission.csv", "output/inputs/two-people.mp4"],
+    }
+    for name, files in promised.items():
+        assert all((series[name][0].working / file).is_file() for file in files)
+
+
+def test_what_was_evaluated_is_the_test_side_of_what_was_trained(series):
+    splits = series["03-train"][0].working / "output" / "run" / "splits.csv"
+    predictions = series["04-evaluate"][0].working / "output" / "report" / "predictions.csv"
+    with splits.open() as sides, predictions.open() as scores:
+        tested = {row["video"] for row in csv.DictReader(sides) if row["split"] == "test"}
+        assert {row["video"] for row in csv.DictReader(scores)} == tested
+
+
+def test_the_submission_has_a_probability_for_every_test_video(series):
+    with (series["05-predict"][0].working / "submission.csv").open() as file:
+        rows = {row["filename"]: float(row["label"]) for row in csv.DictReader(file)}
+    assert list(rows) == ["broken.mp4", "unknown_0.mp4", "unknown_1.mp4"]
+    assert rows["broken.mp4"] == 0.5
+    assert all(0 < value < 1 for value in rows.values())

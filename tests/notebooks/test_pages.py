@@ -1,0 +1,94 @@
+"""The rendered notebooks: one file each that opens offline, seen in a real browser."""
+
+import nbformat
+import pytest
+from notebook_series import FOLDER, NAMES, PATHS
+
+from dfutils.errors import ReportError
+from dfutils.evaluation.evaluate import evaluate
+from dfutils.notebook.pages import REPORT_PAGE, main, read_page, write_pages
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory, demo_run, demo_faces):
+    """All five, as committed, with an evaluation report of the tests' own run."""
+    out = tmp_path_factory.mktemp("pages")
+    evaluate(demo_run, demo_faces, out / "report", resamples=50, progress=False)
+    write_pages(PATHS, out / "pages", report=out / "report")
+    return out / "pages"
+
+
+def pictures_in(name):
+    """How many pictures the notebook's outputs hold."""
+    cells = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4).cells
+    outputs = [output for cell in cells if cell.cell_type == "code" for output in cell.outputs]
+    return sum(bool({"image/png", "image/jpeg"} & set(output.get("data", {}))) for output in outputs)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_page_opens_without_complaint_asks_for_nothing_and_shows_every_figure(pages, browser_page, name):
+    page = browser_page.open(pages / f"{name}.html")
+    assert (page.errors, page.failures, page.external) == ([], [], [])
+    assert [request for request in page.requests if not request.startswith("data:")] == [page.page.url]
+    assert page.broken_pictures() == []
+    assert page.visible_pictures() == pictures_in(name) > 0
+    assert page.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_code_is_folded_until_it_is_asked_for(pages, browser_page):
+    tab = browser_page.open(pages / f"{NAMES[0]}.html").page
+    codes = tab.query_selector_all("details .highlight")
+    assert len(codes) > 10
+    assert not any(code.is_visible() for code in codes)
+    tab.click("summary >> nth=0")
+    assert codes[0].is_visible()
+
+
+def test_the_evaluation_report_opens_without_complaint_and_shows_its_figures(pages, browser_page):
+    page = browser_page.open(pages / REPORT_PAGE)
+    assert (page.errors, page.failures, page.external) == ([], [], [])
+    assert page.broken_pictures() == []
+    figures = page.page.query_selector_all("figure")
+    assert len(figures) >= 5
+    for figure in figures:  # one picture for light paper and one for dark
+        assert sum(picture.is_visible() for picture in figure.query_selector_all("img")) == 1
+
+
+def test_one_can_walk_from_the_index_through_all_pages(pages, browser_page):
+    tab = browser_page.open(pages / "index.html").page
+    assert len(tab.query_selector_all(".index li")) == len(NAMES) + 1
+    tab.click(".index a >> nth=0")
+    for name in NAMES[1:]:
+        tab.click(".opening a >> text=→")
+        assert tab.url.endswith(f"{name}.html")
+    tab.goto((pages / "04-evaluate.html").as_uri())
+    tab.click("text=report.html >> nth=0")
+    assert tab.url.endswith(REPORT_PAGE)
+
+
+@pytest.mark.parametrize("width", [360, 1600])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_page_fits_telephones_and_wide_screens_by_day_and_by_night(pages, browser_page, width, scheme):
+    browser_page.page.set_viewport_size({"width": width, "height": 800})
+    browser_page.page.emulate_media(color_scheme=scheme)
+    browser_page.open(pages / f"{NAMES[3]}.html")
+    assert browser_page.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert browser_page.errors == []
+
+
+def test_a_notebook_that_was_not_run_is_not_rendered(tmp_path):
+    cells = [nbformat.v4.new_markdown_cell("# Title\n\nGoes in."), nbformat.v4.new_code_cell("1")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "a.ipynb")
+    with pytest.raises(ReportError, match="holds no outputs. Run it first"):
+        read_page(tmp_path / "a.ipynb")
+
+
+def test_a_hostile_output_stays_text(tmp_path):
+    shown = nbformat.v4.new_output("stream", text="<script>alert(1)</script>")
+    code = nbformat.v4.new_code_cell("'<img src=http://x>'", outputs=[shown])
+    cells = [nbformat.v4.new_markdown_cell("# Title\n\nGoes in."), code]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "a.ipynb")
+    main([str(tmp_path / "a.ipynb"), "--out", str(tmp_path / "out")])
+    html = (tmp_path / "out" / "a.html").read_text()
+    assert "<script" not in html
+    assert "<img" not in html

@@ -1,0 +1,67 @@
+"""The data card says what is in the dataset, and the check finds what would embarrass."""
+
+import shutil
+
+import pytest
+
+from dfutils.errors import DatasetError, PublishError
+from dfutils.extraction.dataset import read_face_dataset
+from dfutils.publishing.card import check_integrity, data_card
+
+
+@pytest.fixture
+def faces(demo_faces, tmp_path):
+    """A copy that a test may damage."""
+    return shutil.copytree(demo_faces, tmp_path / "faces")
+
+
+def crops(folder):
+    return sorted(folder.glob("real/*/*.png")), sorted(folder.glob("fake/*/*.png"))
+
+
+def test_the_card_counts_what_is_there(demo_faces):
+    card = data_card(read_face_dataset(demo_faces), about="Made up.")
+    assert card.startswith("Made up.\n\n")
+    assert "120 face crops of 12 clips: 6 REAL and 6 FAKE, from 6 groups" in card
+    assert "96 × 96 pixels, PNG" in card
+    assert "demo (12 clips)" in card
+    assert 'class_names=["real", "fake"]' in card
+    assert "The terms of the source videos apply" in card
+
+
+def test_the_card_says_what_is_missing(faces):
+    (faces / "skipped.csv").write_text(
+        "video,reason,detail,is_fake,dataset,group,split\na.mp4,no_face,x,true,demo,g,\nb.mp4,no_face,x,true,demo,h,\n"
+    )
+    assert "**Videos that gave no clip:** 2 `no_face`;" in data_card(read_face_dataset(faces))
+
+
+def test_a_whole_dataset_passes_and_what_lies_beside_it_is_counted(faces):
+    (faces / "notes.txt").write_text("mine")
+    found = check_integrity(read_face_dataset(faces))
+    assert found["crops that open and have the right size"] == "120 of 120"
+    assert found["groups with REAL and FAKE"] == "6 of 6"
+    assert found["files that no table names, and that stay here"] == "1"
+
+
+def test_a_broken_crop_is_found(faces):
+    crops(faces)[0][3].write_bytes(b"no picture")
+    with pytest.raises(DatasetError, match="is no crop of 96"):
+        check_integrity(read_face_dataset(faces))
+
+
+def test_a_picture_with_both_labels_is_found(faces):
+    reals, fakes = crops(faces)
+    shutil.copy(reals[0], fakes[0])
+    with pytest.raises(PublishError, match="also there with the other label"):
+        check_integrity(read_face_dataset(faces))
+
+
+def test_a_picture_that_is_there_twice_is_counted(faces):
+    before = check_integrity(read_face_dataset(faces))
+    fresh = [path for path in crops(faces)[0] if path.parent == crops(faces)[0][0].parent]
+    shutil.copy(fresh[0], fresh[-1])
+    after = check_integrity(read_face_dataset(faces))
+    name = "crops that are there twice (short tracks repeat theirs)"
+    count = {"none": 0}
+    assert int(count.get(after[name], after[name])) == int(count.get(before[name], before[name])) + 1

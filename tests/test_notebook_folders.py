@@ -1,0 +1,133 @@
+"""Where notebooks find things: here, or in either place that Kaggle has for what is attached."""
+
+import json
+import shutil
+
+import pytest
+
+from dfutils.demo.examples import DEMO_TRAINING
+from dfutils.extraction.dataset import read_face_dataset
+from dfutils.notebook import attached, competition_videos, open_videos, suggested_training, unseen_videos
+from dfutils.records import ClipRow
+from dfutils.settings import TrainingSettings
+
+DATASET = {"with the owner": "datasets/some-one/{}", "without": "{}"}
+OUTPUT = {"with the owner": "notebooks/some-one/{}", "without": "{}"}
+
+
+@pytest.fixture
+def kaggle(tmp_path, monkeypatch):
+    """An empty input folder, and an empty folder to work in."""
+    root, working = tmp_path / "input", tmp_path / "working"
+    root.mkdir()
+    working.mkdir()
+    monkeypatch.setenv("DFUTILS_KAGGLE_INPUT", str(root))
+    monkeypatch.chdir(working)
+    return root
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """Where made-up clips are drawn once."""
+    return tmp_path_factory.mktemp("drawn")
+
+
+def holding(folder, *files):
+    for name in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("{}")
+    return folder
+
+
+@pytest.mark.parametrize("form", DATASET)
+def test_a_dataset_is_known_by_what_it_holds(kaggle, form):
+    place = holding(kaggle / DATASET[form].format("any-name"), "manifest.csv", "real/a/00.png")
+    holding(kaggle / DATASET[form].format("other"), "notes.csv")
+    assert attached("output/faces") == place
+
+
+@pytest.mark.parametrize("form", OUTPUT)
+def test_the_output_of_a_notebook_keeps_its_folders(kaggle, form):
+    output = kaggle / OUTPUT[form].format("deepfakes-3-train-a-detector")
+    run = holding(output / "output" / "run", "detector.json")
+    assert attached("output/run") == run
+
+
+def test_a_model_is_found_as_deep_as_kaggle_puts_it(kaggle):
+    place = holding(kaggle / "models/some-one/deepfake-detector/keras/inception-gru/3", "detector.json")
+    assert attached("output/run") == place
+
+
+def test_what_is_here_comes_before_what_is_attached(kaggle):
+    holding(kaggle / "faces", "manifest.csv")
+    holding(kaggle.parent / "working" / "output" / "faces", "manifest.csv")
+    assert attached("output/faces").as_posix() == "output/faces"
+
+
+def test_of_several_the_one_of_the_very_name_counts_and_then_the_nearest(kaggle):
+    near = holding(kaggle / "datasets/some-one/faces", "manifest.csv")
+    holding(kaggle / "notebooks/some-one/deepfakes-2/output/staging", "manifest.csv")
+    assert attached("output/faces") == near
+    named = holding(kaggle / "notebooks/some-one/deepfakes-1/output/faces", "manifest.csv")
+    assert attached("output/faces") == named
+
+
+def test_what_is_nowhere_is_left_to_its_reader(kaggle):
+    assert attached("output/run").as_posix() == "output/run"
+
+
+def test_nothing_is_looked_for_inside_what_was_found(kaggle):
+    holding(kaggle / "a", "detector.json", "fold-0/detector.json")
+    assert attached("output/run") == kaggle / "a"
+
+
+@pytest.fixture
+def dfdc(kaggle, demo_videos):
+    """The competition with one pair of clips in its sample and two test videos."""
+    sample = kaggle / "competitions/deepfake-detection-challenge/train_sample_videos"
+    holding(sample.parent / "test_videos", "b.mp4", "a.mp4", "notes.txt")
+    sample.mkdir(parents=True)
+    fake, real = demo_videos[:2]
+    for video in (fake, real):
+        shutil.copy(video, sample)
+    listed = {fake.name: {"label": "FAKE", "original": real.name}, real.name: {"label": "REAL"}}
+    (sample / "metadata.json").write_text(json.dumps(listed))
+    return sample
+
+
+def test_the_dfdc_sample_is_read_where_it_is_attached(dfdc, tmp_path):
+    catalogue = open_videos(tmp_path / "source")
+    assert [(video.dataset, video.is_fake) for video in catalogue.videos] == [("dfdc", True), ("dfdc", False)]
+    assert len({video.group for video in catalogue.videos}) == 1
+    assert not (tmp_path / "source").exists()
+
+
+def test_the_test_videos_are_those_of_the_competition(dfdc):
+    assert [path.name for path in competition_videos()] == ["a.mp4", "b.mp4"]
+
+
+def test_without_the_competition_clips_are_drawn_and_two_of_them_hold_no_face(kaggle, drawn):
+    catalogue = open_videos(drawn, people=2)
+    names = [video.name for video in catalogue.videos]
+    assert names[-2:] == ["videos/room_without_anybody.mp4", "videos/unfinished.mp4"]
+    assert (len(names), len({video.group for video in catalogue.videos})) == (6, 4)
+    assert competition_videos() == []
+
+
+def test_unseen_videos_are_the_test_side_of_the_run(kaggle, drawn, tmp_path):
+    catalogue = open_videos(drawn, people=2)
+    (tmp_path / "splits.csv").write_text(
+        "video,split\nvideos/person_00_real.mp4,test\nvideos/person_00_fake.mp4,train\n"
+    )
+    assert [path.name for path in unseen_videos(tmp_path, catalogue)] == ["person_00_real.mp4"]
+
+
+def test_only_made_up_clips_are_trained_on_random_weights(demo_faces):
+    dataset = read_face_dataset(demo_faces)
+    assert suggested_training(dataset) == DEMO_TRAINING
+    mixed = (*dataset.rows, ClipRow(**{**row_values(dataset.rows[0]), "dataset": "dfdc"}))
+    assert suggested_training(type(dataset)(dataset.folder, mixed, dataset.settings, {})) == TrainingSettings()
+
+
+def row_values(row):
+    return {name: getattr(row, name) for name in row.__slots__}
