@@ -83,7 +83,7 @@ def _spread(values: Sequence[float], *, digits: int = 1) -> str:
 
 def manifest_table(dataset: FaceDataset, *, rows: int = 6) -> pd.DataFrame:
     """The first clips of the manifest, the columns a person would read."""
-    columns = ["clip_id", "video", "is_fake", "group", "frames", "width", "height", "fps", "duration_seconds"]
+    columns = ["clip_id", "video", "is_fake", "group", "frames", "fps", "duration_seconds"]
     table = pd.DataFrame([{name: getattr(row, name) for name in columns} for row in dataset.rows[:rows]])
     return table.set_index("clip_id").rename_axis(index=None, columns="clip_id")
 
