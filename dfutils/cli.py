@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import dfutils
+from dfutils.commands import evaluation, prediction, publishing
+from dfutils.commands.base import command, count, print_result
 from dfutils.errors import DfutilsError
-from dfutils.pretrained import default_model
-
-if TYPE_CHECKING:
-    from dfutils.prediction.detector import Detector
-    from dfutils.records import Verdict
 
 logger = logging.getLogger(__name__)
 
-EXIT_FAILURE, EXIT_FOUND, EXIT_INTERRUPTED = 1, 3, 130
+EXIT_FAILURE, EXIT_INTERRUPTED = 1, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,44 +50,23 @@ def build_parser() -> argparse.ArgumentParser:
         _add_extract,
         _add_merge,
         _add_train,
-        _add_evaluate,
-        _add_predict,
-        _add_models,
-        _add_publish,
+        *evaluation.COMMANDS,
+        *prediction.COMMANDS,
+        *publishing.COMMANDS,
     ):
         add(commands)
     return parser
 
 
-def _command(commands: argparse._SubParsersAction, name: str, summary: str, example: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name,
-        help=summary,
-        description=summary,
-        epilog=f"example:\n  {example}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--verbose", action="store_true", help="also log what is of interest only when something fails")
-    parser.add_argument("--json", action="store_true", help="print one JSON document on stdout and nothing else there")
-    return parser
-
-
-def _count(text: str) -> int:
-    """A whole number from 1, for argparse."""
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, not {number}")
-    return number
-
-
 def _add_demo(commands: argparse._SubParsersAction) -> None:
-    parser = _command(commands, "demo", "run the whole line on made-up clips", "dfutils demo --out demo-output")
+    parser = command(commands, "demo", "run the whole line on made-up clips", "dfutils demo --out demo-output")
     parser.add_argument("--out", type=Path, default=Path("demo-output"), metavar="DIR", help="default: %(default)s")
     parser.add_argument("--people", type=int, default=24, help="made-up people, two clips each (default: %(default)s)")
     parser.set_defaults(run=_demo)
 
 
 def _add_extract(commands: argparse._SubParsersAction) -> None:
-    parser = _command(
+    parser = command(
         commands,
         "extract",
         "cut motion-chosen face crops out of labelled videos",
@@ -114,7 +87,7 @@ def _add_extract(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--tracks", choices=["main", "all"], default="main", help="main person, or all (default: main)")
     parser.add_argument("--format", choices=["png", "jpg"], default="png", help="of the crops (default: png)")
     parser.add_argument("--crops", action="store_true", help="the files are face crops already: take them as they are")
-    parser.add_argument("--workers", type=_count, default=1, help="videos decoded at a time (default: %(default)s)")
+    parser.add_argument("--workers", type=count, default=1, help="videos decoded at a time (default: %(default)s)")
     parser.add_argument("--scheduler", default="", metavar="tcp://…", help="use the workers of this Dask cluster")
     parser.add_argument("--shard", default="1/1", metavar="i/n", help="extract this part only; join with dfutils merge")
     parser.add_argument(
@@ -124,7 +97,7 @@ def _add_extract(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_merge(commands: argparse._SubParsersAction) -> None:
-    parser = _command(
+    parser = command(
         commands,
         "merge",
         "join the face datasets of several shards to one",
@@ -136,7 +109,7 @@ def _add_merge(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_train(commands: argparse._SubParsersAction) -> None:
-    parser = _command(
+    parser = command(
         commands, "train", "train a detector on a face dataset", "dfutils train faces --out run --model inception_gru"
     )
     parser.add_argument("faces", type=Path, metavar="FACES", help="face dataset")
@@ -232,90 +205,11 @@ def _add_finetune(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--precision", choices=["auto", "float32", "mixed_float16", "cpu_bfloat16"])
 
 
-def _add_evaluate(commands: argparse._SubParsersAction) -> None:
-    parser = _command(
-        commands, "evaluate", "measure a detector and write a report", "dfutils evaluate run faces --out report"
-    )
-    parser.add_argument("detector", type=Path, metavar="RUN", help="run folder")
-    parser.add_argument("faces", type=Path, metavar="FACES", help="face dataset")
-    parser.add_argument("--out", type=Path, required=True, metavar="REPORT", help="report folder to write")
-    parser.add_argument("--split", choices=["train", "validation", "test", "all"], default="test", help="default: test")
-    parser.set_defaults(run=_evaluate)
-
-
-def _add_predict(commands: argparse._SubParsersAction) -> None:
-    parser = _command(
-        commands, "predict", "say whether videos or images are fake", "dfutils predict clip.mp4 photo.jpg --model run"
-    )
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="videos, images, or folders of them")
-    default = default_model()
-    parser.add_argument(
-        "--model",
-        default=default,
-        required=default is None,
-        metavar="RUN",
-        help=f"run folder, or a name that `dfutils models` lists{f' (default: {default})' if default else ''}",
-    )
-    parser.add_argument("--workers", type=_count, default=1, help="inputs decoded at a time (default: %(default)s)")
-    parser.add_argument("--json-lines", action="store_true", help="print one JSON document a verdict, as they come")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="also write a table of all verdicts")
-    parser.add_argument("--frames-dir", type=Path, metavar="DIR", help="also write the faces that were looked at")
-    parser.add_argument(
-        "--fail-on",
-        choices=["REAL", "FAKE", "UNDECIDED"],
-        action="append",
-        default=[],
-        metavar="LABEL",
-        help="exit with 3 if any verdict is this (may be repeated)",
-    )
-    parser.epilog = f"{parser.epilog}\n\nexit codes: 0 verdicts were given, unreadable inputs included; 1 failure; "
-    parser.epilog += "2 wrong use; 3 --fail-on"
-    parser.set_defaults(run=_predict)
-
-
-def _add_models(commands: argparse._SubParsersAction) -> None:
-    parser = _command(commands, "models", "list the detectors that come with the package", "dfutils models")
-    parser.set_defaults(run=_models)
-
-
-def _add_publish(commands: argparse._SubParsersAction) -> None:
-    parser = _command(
-        commands,
-        "publish",
-        "stage a dataset, the package, notebooks or a model for Kaggle, and send them with its client when asked",
-        "dfutils publish dataset faces --owner some-one --staging to-send",
-    )
-    parser.add_argument("kind", choices=["dataset", "package", "notebooks", "model"], help="what to publish")
-    parser.add_argument(
-        "source",
-        nargs="?",
-        type=Path,
-        metavar="SOURCE",
-        help="face dataset; project or wheel (default: .); notebook or folder of them (default: notebooks); run folder",
-    )
-    parser.add_argument("--staging", type=Path, metavar="DIR", help="folder to lay it out in (default: dist/kaggle/…)")
-    parser.add_argument("--owner", metavar="NAME", help="in the address of your Kaggle page (default: as signed in)")
-    parser.add_argument("--version-notes", metavar="TEXT", help="what changed (default: the package's version)")
-    parser.add_argument("--push", action="store_true", help="send it; without this, nothing leaves the machine")
-    parser.add_argument("--slug", metavar="NAME", help="last part of its address (default: made of the title)")
-    parser.add_argument("--title", metavar="TEXT", help="what people read (default: as in kaggle-metadata)")
-    parser.add_argument("--subtitle", metavar="TEXT", help="20 to 80 characters (default: as in kaggle-metadata)")
-    parser.add_argument("--public", action="store_true", help="show it to everybody; needs --i-have-the-rights")
-    parser.add_argument("--licence", metavar="NAME", help="instead of the committed one; needs --i-have-the-rights")
-    parser.add_argument("--i-have-the-rights", action="store_true", help="it is yours to publish or license like that")
-    parser.add_argument("--fewer-files", action="store_true", help="a version may lack files of the one it replaces")
-    parser.add_argument("--with-wheels", action="store_true", help="package: download what Kaggle's image lacks")
-    parser.add_argument("--fetch", metavar="OWNER/NOTEBOOK", help="dataset: first download this notebook's output")
-    parser.add_argument("--metadata", type=Path, metavar="DIR", help="default: kaggle-metadata")
-    parser.add_argument("--wait", type=float, metavar="MINUTES", help="for Kaggle (default: 60; notebooks: 720)")
-    parser.set_defaults(run=_publish, usage_error=parser.error)
-
-
 def _demo(options: argparse.Namespace) -> None:
     from dfutils.demo.line import run_demo
 
     result = run_demo(options.out, people=options.people)
-    _print(options, result.document(), result.lines())
+    print_result(options, result.document(), result.lines())
 
 
 def _extract(options: argparse.Namespace) -> None:
@@ -345,14 +239,14 @@ def _extract(options: argparse.Namespace) -> None:
         trusted=options.trusted,
         shard=Shard.parse(options.shard),
     )
-    _print(options, summary.document(), summary.lines())
+    print_result(options, summary.document(), summary.lines())
 
 
 def _merge(options: argparse.Namespace) -> None:
     from dfutils.extraction.shards import merge_datasets
 
     summary = merge_datasets(options.shards, options.out)
-    _print(options, summary.document(), summary.lines())
+    print_result(options, summary.document(), summary.lines())
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -400,7 +294,7 @@ def _train(options: argparse.Namespace) -> None:
         measured = summarise_folds(options.out)
         lines += [one.line() for one in measured]
         document["folds"] = [one.document() for one in measured]
-    _print(options, document, lines)
+    print_result(options, document, lines)
 
 
 def _given(options: argparse.Namespace, names: Iterable[str]) -> dict[str, object]:
@@ -416,101 +310,6 @@ def _draw_history(run: Path) -> None:
         logger.info("history.png: is left out. To have it, pip install 'dfutils[report]'.")
         return
     write_history_figure(run)
-
-
-def _evaluate(options: argparse.Namespace) -> None:
-    from dfutils.evaluation.evaluate import evaluate
-    from dfutils.evaluation.wording import headline
-
-    metrics = evaluate(options.detector, options.faces, options.out, split=options.split)
-    _print(options, metrics, [headline(metrics), f"Report: {options.out / 'report.html'}"])
-
-
-def _predict(options: argparse.Namespace) -> int:
-    from dfutils.prediction.detector import load_detector, verdict_document
-    from dfutils.prediction.inputs import expand_inputs
-    from dfutils.prediction.outputs import write_verdicts
-
-    inputs = expand_inputs(options.inputs)
-    detector = load_detector(options.model)
-    logger.info("Detector: %s", detector.settings.name)
-    verdicts: list[Verdict] = []
-    coming = _shown(options, detector, inputs, verdicts)
-    if options.csv:
-        write_verdicts(options.csv, coming)
-    else:
-        deque(coming, maxlen=0)
-    if options.json:
-        _print(options, verdict_document(detector, verdicts), [])
-    return EXIT_FOUND if any(verdict.label in options.fail_on for verdict in verdicts) else 0
-
-
-def _shown(
-    options: argparse.Namespace, detector: Detector, inputs: Sequence[str], verdicts: list[Verdict]
-) -> Iterator[Verdict]:
-    """Verdicts as they come, printed, kept and their faces written on the way."""
-    from dfutils.prediction.outputs import plain_verdict, write_faces
-    from dfutils.prediction.wording import verdict_line
-
-    for number, (verdict, extraction) in enumerate(detector.examine_many(inputs, workers=options.workers)):
-        if options.frames_dir:
-            write_faces(options.frames_dir, number, verdict, extraction)
-        if options.json_lines:
-            sys.stdout.write(json.dumps({"detector": detector.about, **plain_verdict(verdict)}) + "\n")
-            sys.stdout.flush()
-        elif not options.json:
-            _print(options, None, [verdict_line(verdict)])
-        verdicts.append(verdict)
-        yield verdict
-
-
-def _models(options: argparse.Namespace) -> None:
-    from dfutils.pretrained import describe, pretrained_names
-
-    models = [describe(name) for name in pretrained_names()]
-    lines = [line for model in models for line in _model_lines(model)]
-    _print(options, {"models": models}, lines or ["No detector comes with this package. Train one: dfutils train."])
-
-
-def _model_lines(model: dict[str, Any]) -> list[str]:
-    about = (
-        f"{model['name']}: {model['model']}, {model['size']} pixels, {model['bytes'] / 1e6:.0f} MB. {model['about']}"
-    )
-    return [about, *(f"  {words}: {value}" for words, value in model["measured"].items()), f"  {model['licence']}"]
-
-
-def _publish(options: argparse.Namespace) -> None:
-    from dfutils.publishing.publish import PublishOptions, publish
-
-    usual = {"package": Path(), "notebooks": Path("notebooks")}
-    if not options.source and options.kind not in usual:
-        options.usage_error(f"{options.kind}: SOURCE is missing")
-    given = {"notes": options.version_notes, "wait_seconds": _seconds(options)}
-    values = PublishOptions(
-        source=options.source or usual[options.kind],
-        staging=options.staging or Path("dist", "kaggle", options.kind),
-        push=options.push,
-        public=options.public,
-        rights=options.i_have_the_rights,
-        fewer_files=options.fewer_files,
-        wheels=options.with_wheels,
-        **{name: getattr(options, name) for name in ("owner", "slug", "title", "subtitle", "licence")},
-        **{name: getattr(options, name) for name in ("fetch", "metadata")},
-        **{name: value for name, value in given.items() if value is not None},
-    )
-    publication = publish(options.kind, values)
-    _print(options, publication.document(), publication.lines())
-
-
-def _seconds(options: argparse.Namespace) -> float:
-    minutes = options.wait if options.wait is not None else 720 if options.kind == "notebooks" else 60
-    return 60.0 * minutes
-
-
-def _print(options: argparse.Namespace, document: object, lines: Sequence[str]) -> None:
-    text = json.dumps(document, indent=2, ensure_ascii=False) if options.json else "\n".join(lines)
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from dfutils.errors import DfutilsError
 from dfutils.files import read_json, write_json
@@ -210,6 +210,27 @@ class MemberSettings(Settings):
     """Of its ``detector.json``, which in turn holds the checksum of its weights."""
 
 
+RULE_PATTERN = r"^(balanced_accuracy|fpr_\d+(\.\d+)?|cost_\d+(\.\d+)?)$"
+
+
+class OperatingPoint(Settings):
+    """A threshold on the calibrated probability, and how it was chosen on the validation split."""
+
+    rule: str = Field(pattern=RULE_PATTERN)
+    """Most balanced accuracy; most FAKE found while at most so many per cent of the REAL are called FAKE; or least cost
+    where a REAL called FAKE counts so many times as much as a FAKE that is missed."""
+    threshold: float = Field(ge=0, le=1)
+    """FAKE from there upwards."""
+    false_alarms: float = Field(ge=0, le=1)
+    """Share of the validation split's REAL clips that it calls FAKE."""
+    found: float = Field(ge=0, le=1)
+    """Share of the validation split's FAKE clips that it calls FAKE."""
+    reals: int = Field(ge=0)
+    """REAL clips of the validation split: a rate below one in so many cannot be told from 0."""
+    fakes: int = Field(ge=0)
+    """FAKE clips of the validation split."""
+
+
 class DetectorSettings(Settings):
     """What turns crops into a verdict besides the weights: ``detector.json`` of a run folder."""
 
@@ -233,8 +254,26 @@ class DetectorSettings(Settings):
     temperature: float = Field(1.0, gt=0)
     """Divides the logit (Guo et al. 2017); fitted on the validation split. 1 for an ensemble, whose members are
     calibrated before they are averaged."""
+    calibration: Literal["temperature", "isotonic"] = "temperature"
+    """How a raw probability becomes a calibrated one."""
+    isotonic: tuple[tuple[float, float], ...] = ()
+    """For ``calibration="isotonic"``: raw logits, rising, and their calibrated probabilities; linear in between."""
+    operating_points: tuple[OperatingPoint, ...] = ()
+    """Thresholds by other rules, frozen beside the one that is used."""
+    operating_point: str = "balanced_accuracy"
+    """Rule that ``threshold`` was chosen by."""
+    undecided: tuple[float, float] | None = None
+    """Calibrated probabilities between these two are UNDECIDED; by default there are none."""
     threshold: float = Field(0.5, ge=0, le=1)
     """Operating point on the calibrated probability, chosen on the validation split; of an ensemble, the mean of its
     members' as logits."""
     members: tuple[MemberSettings, ...] = ()
     """Detectors whose calibrated logits are averaged; empty for one that stands alone."""
+
+    @model_validator(mode="after")
+    def _check_decision(self) -> Self:
+        if self.undecided is not None and not 0 <= self.undecided[0] <= self.threshold <= self.undecided[1] <= 1:
+            raise ValueError(f"undecided must hold the threshold {self.threshold} and lie in 0..1")
+        if self.calibration == "isotonic" and len(self.isotonic) < 2:
+            raise ValueError("isotonic calibration needs at least two points")
+        return self

@@ -15,7 +15,9 @@ def run(*arguments):
     )
 
 
-@pytest.mark.parametrize("command", ["demo", "extract", "merge", "train", "evaluate", "predict", "publish"])
+@pytest.mark.parametrize(
+    "command", ["demo", "extract", "merge", "train", "evaluate", "compare", "calibrate", "predict", "publish"]
+)
 def test_every_command_has_help_with_an_example(command, capsys):
     with pytest.raises(SystemExit) as exited:
         main([command, "--help"])
@@ -27,7 +29,15 @@ def test_every_command_has_help_with_an_example(command, capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["extrakt"], ["extract"], ["extract", "a", "--out", "b", "--sampling", "best"]]
+    "arguments",
+    [
+        [],
+        ["extrakt"],
+        ["extract"],
+        ["extract", "a", "--out", "b", "--sampling", "best"],
+        ["evaluate", "run", "faces", "--out", "report", "--stress"],
+        ["compare", "run", "--faces", "faces", "--out", "report"],
+    ],
 )
 def test_wrong_use_exits_with_2(arguments):
     assert run(*arguments).returncode == 2
@@ -42,6 +52,8 @@ def test_wrong_use_exits_with_2(arguments):
         (["train", "{tmp}", "--out", "{tmp}/run"], "manifest.csv"),
         (["evaluate", "{tmp}", "{tmp}", "--out", "{tmp}/report"], "run folder"),
         (["predict", "a.mp4", "--model", "{tmp}"], "run folder"),
+        (["compare", "{tmp}", "{tmp}", "--faces", "{tmp}", "--out", "{tmp}/report"], "two or more different runs"),
+        (["calibrate", "{tmp}", "--operating-point", "luck"], "luck"),
     ],
 )
 def test_a_failure_exits_with_1_and_one_line_of_reason(tmp_path, arguments, reason):

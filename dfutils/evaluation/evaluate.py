@@ -1,22 +1,33 @@
-"""A run folder and a face dataset to a report folder."""
+"""A run folder and face datasets to a report folder."""
 
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from dfutils.errors import ReportError
-from dfutils.evaluation.report import BACKBONE_FACT, ReportContent, worst_mistakes, write_report
-from dfutils.extraction.dataset import FaceDataset, read_face_dataset
-from dfutils.files import read_csv, read_json
-from dfutils.prediction.detector import ClipScore, Detector, load_detector
-from dfutils.records import ClipRow
+from dfutils.evaluation.baselines import file_facts_scores, frame_average_scores, measure_baseline
+from dfutils.evaluation.behaviour import behaviour_section, run_behaviour_tests
+from dfutils.evaluation.content import calibration_section, cross_section, decision_section, slices_section
+from dfutils.evaluation.decisions import rule_in_words
+from dfutils.evaluation.gallery import error_gallery
+from dfutils.evaluation.leak_page import leak_section
+from dfutils.evaluation.metrics import compute_metrics
+from dfutils.evaluation.model_card import model_card
+from dfutils.evaluation.report import BACKBONE_FACT, ReportContent, write_report
+from dfutils.evaluation.scoring import Measured, Sides, rows_of_split, score_rows, video_predictions
+from dfutils.evaluation.sections import Section
+from dfutils.extraction.dataset import FaceDataset
+from dfutils.files import read_json, sha256_of
+from dfutils.prediction.detector import Detector, load_detector
 from dfutils.settings import DetectorSettings
+
+__all__ = ["MADE_UP_WARNING", "evaluate", "video_predictions"]
 
 logger = logging.getLogger(__name__)
 
@@ -26,9 +37,17 @@ MADE_UP_WARNING = (
 
 
 def evaluate(
-    run: Path, faces: Path, report: Path, *, split: str = "test", resamples: int = 1000, progress: bool = True
+    run: Path,
+    faces: Path | Sequence[Path],
+    report: Path,
+    *,
+    split: str = "test",
+    resamples: int = 1000,
+    sections: Sequence[Section] = (),
+    explain: int = 0,
+    progress: bool = True,
 ) -> dict[str, Any]:
-    """Score one split of a face dataset with a trained detector and write the report folder.
+    """Score one split of one face dataset, or of several, with a trained detector and write the report folder.
 
     Videos that the run's split does not know were never trained on: they count as test. Those that an ensemble of
     folds does know are refused: all members but one were trained on them, and the scores that are honest, out of fold,
@@ -36,10 +55,12 @@ def evaluate(
 
     Args:
         run: A run folder.
-        faces: A face dataset whose crops were cut as the run's were.
+        faces: A face dataset whose crops were cut as the run's were; of several, each is also measured by itself.
         report: The report folder to write.
         split: ``train``, ``validation``, ``test`` or ``all``.
         resamples: Bootstrap resamples behind each interval.
+        sections: More to show, such as `dfutils.evaluation.stress.stress_section`.
+        explain: Clips to explain with pictures, half REAL and half FAKE; about half a minute each on two cores.
         progress: Show bars on a terminal.
 
     Returns:
@@ -51,99 +72,130 @@ def evaluate(
     """
     from dfutils.training.run_folder import read_detector
 
-    settings, dataset = read_detector(run), read_face_dataset(faces)
-    is_ensemble = bool(settings.members)
-    sides = _Sides(run, is_ensemble=is_ensemble)
-    rows = [row for row in dataset.rows if split in ("all", sides.of(row.video, row.group))]
-    if is_ensemble and any(sides.of(row.video, row.group) != "test" for row in rows or dataset.rows):
-        raise ReportError(_trained_on(run, faces, settings))
-    if not rows:
-        raise ReportError(f"{faces}: no clip is in the split {split!r} of {run}. Choose another --split.")
+    settings = read_detector(run)
+    folders = [faces] if isinstance(faces, Path) else list(faces)
+    if len({folder.resolve() for folder in folders}) < len(folders) or not folders:
+        raise ReportError("faces: a face dataset is named twice, or none is. Name each once.")
+    sides = Sides(run, is_ensemble=bool(settings.members))
+    parts = [rows_of_split(run, folder, settings, sides, split) for folder in folders]
     detector = load_detector(run)
-    scores = detector.score_dataset(dataset, rows, progress=progress)
-    skipped = [row for row in dataset.skipped if split in ("all", sides.of(row["video"], row["group"]))]
-    predictions = video_predictions(rows, scores, skipped, detector)
-    pictures = _pictures_of_mistakes(predictions, dataset, rows, detector.settings.threshold)
-    content = ReportContent(
-        title=f"{detector.settings.name} on {split} videos",
-        predictions=predictions,
-        threshold=detector.settings.threshold,
-        facts=_facts(run, detector, dataset, split),
-        warnings=[MADE_UP_WARNING] if set(predictions["dataset"]) == {"demo"} else [],
-        # Members of an ensemble have their own; the data they were split from is not the data looked at here.
-        history=None if is_ensemble else pd.read_csv(run / "history.csv"),
-        leaks=() if is_ensemble else read_json(run / "leaks.json")["lines"],
-        mistakes=worst_mistakes(predictions, threshold=detector.settings.threshold, pictures=pictures),
-    )
+    measured = [score_rows(detector, dataset, rows, sides, split, progress=progress) for dataset, rows in parts]
+    content = _content(run, detector, measured, folders, sides=sides, split=split, resamples=resamples, explain=explain)
+    card = _card(run, detector.settings, content, resamples=resamples)
+    content = replace(content, sections=[*content.sections, *sections], card=card)
     return write_report(report, content, resamples=resamples)
 
 
-def video_predictions(
-    rows: Sequence[ClipRow], scores: Sequence[ClipScore], skipped: Sequence[Mapping[str, str]], detector: Detector
-) -> pd.DataFrame:
-    """A row a video: the highest score of its tracks; videos that gave no clip stand there without a score."""
-    best: dict[str, dict[str, object]] = {}
-    for row, score in zip(rows, scores, strict=True):
-        known = best.get(row.video)
-        if known is not None and float(str(known["fake_probability"])) >= score.fake_probability:
-            continue
-        best[row.video] = {
-            "video": row.video,
-            "dataset": row.dataset,
-            "group": row.group,
-            "is_fake": row.is_fake,
-            "raw_probability": score.raw_probability,
-            "fake_probability": score.fake_probability,
-            "label": str(detector.label(score.fake_probability)),
-            "reason": "ok",
-        }
-    for skip in skipped:
-        best[skip["video"]] = {
-            "video": skip["video"],
-            "dataset": skip["dataset"],
-            "group": skip["group"],
-            "is_fake": skip["is_fake"] == "true",
-            "raw_probability": math.nan,
-            "fake_probability": math.nan,
-            "label": "UNDECIDED",
-            "reason": skip["reason"],
-        }
-    return pd.DataFrame(list(best.values()))
+def _content(
+    run: Path,
+    detector: Detector,
+    measured: Sequence[Measured],
+    folders: Sequence[Path],
+    *,
+    sides: Sides,
+    split: str,
+    resamples: int,
+    explain: int,
+) -> ReportContent:
+    settings, drawing = detector.settings, {"resamples": resamples}
+    predictions = _joined([one.predictions for one in measured], folders)
+    is_ensemble = bool(settings.members)
+    leaks = None if is_ensemble else read_json(run / "leaks.json")
+    lines = () if leaks is None else leaks["lines"]
+    rows = tuple(row for one in measured for row in one.rows)
+    levels = {"video": predictions.dropna(subset=["fake_probability"])}
+    levels["track (clip)"] = pd.concat([one.tracks for one in measured])
+    frames = [one.frames for one in measured]
+    if all(table is not None for table in frames):
+        levels["frame"] = pd.concat([table for table in frames if table is not None])
+    sections = [
+        slices_section(predictions, levels, threshold=settings.threshold, **drawing),
+        decision_section(predictions, settings, **drawing),
+        calibration_section(predictions, settings, **drawing),
+        leak_section(leaks, lines, training_groups=sides.known_groups, rows=rows),
+        behaviour_section(
+            run_behaviour_tests(detector, measured[0].dataset, measured[0].rows, measured[0].features),
+            threshold=settings.threshold,
+            is_recurrent=not detector.has_frame_head,
+        ),
+    ]
+    if len(folders) > 1:
+        sections.insert(0, cross_section(_cross_rows(run, measured, folders, settings, resamples=resamples)))
+    if explain:
+        from dfutils.evaluation.explained import explanation_section
 
-
-class _Sides:
-    """Which side of a run's split a video is on: by its name, else by its group, else test."""
-
-    def __init__(self, run: Path, *, is_ensemble: bool) -> None:
-        if is_ensemble:  # some member was trained on each
-            rows = [{**row, "split": "train"} for row in read_csv(run / "predictions.csv", ("video", "group"))]
-        else:
-            rows = read_csv(run / "splits.csv", ("video", "group", "split"))
-        self._by_video = {row["video"]: row["split"] for row in rows}
-        self._by_group = {row["group"]: row["split"] for row in rows}
-
-    def of(self, video: str, group: str) -> str:
-        return self._by_video.get(video) or self._by_group.get(group, "test")
-
-
-def _trained_on(run: Path, faces: Path, settings: DetectorSettings) -> str:
-    member = run / settings.members[0].folder
-    return (
-        f"{faces}: members of the ensemble {run} were trained on these videos or their sources, and its scores of them "
-        f"would flatter. {run / 'folds.csv'} measures them out of fold. Evaluate on videos of other people, or one "
-        f"member on its own test split: dfutils evaluate {member} {faces} --out REPORT."
+        sections.append(explanation_section(detector, measured[0], count=explain))
+    return ReportContent(
+        title=f"{settings.name} on {split} videos",
+        predictions=predictions,
+        threshold=settings.threshold,
+        facts=_facts(run, detector, measured[0].dataset, split),
+        warnings=[MADE_UP_WARNING] if set(predictions["dataset"]) == {"demo"} else [],
+        # Members of an ensemble have their own; the data they were split from is not the data looked at here.
+        history=None if is_ensemble else pd.read_csv(run / "history.csv"),
+        leaks=lines,
+        mistakes=error_gallery(measured, threshold=settings.threshold),
+        sections=[section for section in sections if section is not None],
+        baselines=[] if len(folders) > 1 else _baselines(detector, measured[0], sides, resamples=resamples),
     )
 
 
-def _pictures_of_mistakes(
-    predictions: pd.DataFrame, dataset: FaceDataset, rows: Sequence[ClipRow], threshold: float
-) -> dict[str, Any]:
-    wanted = {mistake.video for mistake in worst_mistakes(predictions, threshold=threshold)}
-    middle = {row.video: row for row in rows if row.video in wanted and row.track == 0}
-    return {video: dataset.load_clip(row)[row.frames // 2] for video, row in middle.items()}
+def _joined(tables: Sequence[pd.DataFrame], folders: Sequence[Path]) -> pd.DataFrame:
+    """All videos; of several datasets they are named after their folder, so that no two are mistaken for one."""
+    if len(tables) == 1:
+        return tables[0]
+    named = [
+        table.assign(video=[f"{number + 1} {folder.name}/{video}" for video in table["video"]], faces=str(folder))
+        for number, (table, folder) in enumerate(zip(tables, folders, strict=True))
+    ]
+    return pd.concat(named, ignore_index=True)
 
 
-def _facts(run: Path, detector: Detector, dataset: FaceDataset, split: str) -> dict[str, str]:
+def _baselines(detector: Detector, measured: Measured, sides: Sides, *, resamples: int) -> list[dict[str, Any]]:
+    training = [row for row in measured.dataset.rows if sides.of(row.video, row.group) == "train"]
+    found = {
+        "File facts only": (
+            "size, frame rate, duration and bit rate, by a logistic regression on the training videos.",
+            file_facts_scores(training, measured.rows),
+        ),
+        "Frame average": (
+            "the same detector shown one frame at a time, each as a clip that stands still.",
+            frame_average_scores(detector, measured.rows, measured.features),
+        ),
+    }
+    return [
+        measure_baseline(
+            name,
+            about,
+            scores,
+            measured.predictions,
+            threshold=detector.settings.threshold,
+            resamples=resamples,
+        )
+        for name, (about, scores) in found.items()
+        if scores is not None
+    ]
+
+
+def _cross_rows(
+    run: Path, measured: Sequence[Measured], folders: Sequence[Path], settings: DetectorSettings, *, resamples: int
+) -> list[dict[str, Any]]:
+    trained_on = read_json(run / "run.json")["identity"]["dataset"]
+    table = []
+    for one, folder in zip(measured, folders, strict=True):
+        metrics = compute_metrics(one.predictions, threshold=settings.threshold, resamples=resamples)
+        names = ("videos", "groups", "auc", "balanced_accuracy", "log_loss", "coverage")
+        known = "yes" if sha256_of(folder / "manifest.csv") == trained_on else "no"
+        table.append({"faces": folder.name, "known": known, **{name: metrics[name] for name in names}})
+    return table
+
+
+def _card(run: Path, settings: DetectorSettings, content: ReportContent, *, resamples: int) -> str:
+    metrics = compute_metrics(content.predictions, threshold=content.threshold, resamples=resamples)
+    return model_card(settings, metrics, content.facts, data=read_json(run / "run.json"), leaks=content.leaks)
+
+
+def _facts(run: Path, detector: Detector, dataset: FaceDataset, split: str) -> Mapping[str, str]:
     about_run = read_json(run / "run.json")
     extraction = detector.settings.extraction
     backbone = about_run["backbone"]
@@ -166,11 +218,14 @@ def _facts(run: Path, detector: Detector, dataset: FaceDataset, split: str) -> d
 def _operating_facts(settings: DetectorSettings) -> dict[str, str]:
     if settings.members:
         return {
-            "Calibration": f"mean logit of {len(settings.members)} members, each with its own temperature, fitted on "
-            "its own validation split",
+            "Calibration": f"mean logit of {len(settings.members)} members, each calibrated on its own validation part",
             "Operating point": f"{settings.threshold:.3f}, mean of the members' own as logits",
         }
+    calibration = (
+        f"temperature {settings.temperature:.2f}" if settings.calibration == "temperature" else "isotonic steps"
+    )
+    rule = rule_in_words(settings.operating_point)
     return {
-        "Calibration": f"temperature {settings.temperature:.2f}, fitted on the validation split",
-        "Operating point": f"{settings.threshold:.3f}, best balanced accuracy on the validation split",
+        "Calibration": f"{calibration}, fitted on the validation split",
+        "Operating point": f"{settings.threshold:.3f}, {rule} on the validation split",
     }

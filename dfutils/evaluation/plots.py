@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from dfutils.errors import ReportError
@@ -22,7 +22,7 @@ from dfutils.evaluation.bootstrap import bootstrap_over_groups
 from dfutils.evaluation.estimates import FloatArray, class_weights_by_score, ratio, reliability_table
 from dfutils.evaluation.metrics import estimate_metrics
 from dfutils.evaluation.predictions import Scores
-from dfutils.evaluation.style import CLASS_COLORS, FAKE_COLOR, LINE_COLOR, REAL_COLOR, new_figure, styled
+from dfutils.evaluation.style import CLASS_COLORS, FAKE_COLOR, INK_ON_COLOR, LINE_COLOR, REAL_COLOR, new_figure, styled
 from dfutils.extraction.motion import MotionTrace
 from dfutils.records import Crops, Picture
 
@@ -60,12 +60,13 @@ def plot_confusion(predictions: pd.DataFrame, *, threshold: float) -> Figure:
 
 
 def _draw_matrix(axes: Axes, shares: FloatArray, texts: list[list[str]]) -> None:
-    paper = np.array(to_rgb(mpl.rcParams["axes.facecolor"]))
-    colors = np.array([to_rgb(REAL_COLOR), to_rgb(FAKE_COLOR)])
-    strength = (0.08 + 0.82 * np.nan_to_num(shares))[:, :, None]
-    axes.imshow(paper + strength * (colors[:, None, :] - paper), aspect="auto")
+    strength = 0.08 + 0.82 * np.nan_to_num(shares)
+    axes.set(xlim=(-0.5, 1.5), ylim=(1.5, -0.5))
     for row, column in np.ndindex(2, 2):
-        ink = "white" if strength[row, column, 0] > 0.65 else mpl.rcParams["text.color"]
+        # See-through rather than mixed with the paper, which may be made dark later.
+        place, color = (column - 0.5, row - 0.5), (REAL_COLOR, FAKE_COLOR)[row]
+        axes.add_patch(Rectangle(place, 1, 1, facecolor=color, alpha=strength[row, column], linewidth=0))
+        ink = INK_ON_COLOR if strength[row, column] > 0.65 else mpl.rcParams["text.color"]
         axes.text(column, row, texts[row][column], ha="center", va="center", fontsize=15, color=ink)
     axes.set_xticks([0, 1], ["REAL", "FAKE"])
     axes.set_yticks([0, 1], ["REAL", "FAKE"])

@@ -1,25 +1,27 @@
-"""The report folder: ``metrics.json``, ``predictions.csv``, ``figures/*.png``, a self-contained ``report.html``."""
+"""The report folder: a self-contained ``report.html``, and all that is in it as files of their own."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import pandas as pd
-from matplotlib.figure import Figure
 from PIL import Image  # comes with matplotlib
 
 from dfutils.errors import ReportError
 from dfutils.evaluation import plots, wording
 from dfutils.evaluation.metrics import compute_metrics
 from dfutils.evaluation.predictions import check_predictions, write_predictions
-from dfutils.evaluation.style import FAKE_COLOR, LINE_COLOR, REAL_COLOR, dark_figures, figure_png
+from dfutils.evaluation.sections import FigurePlan, Section, write_table
+from dfutils.evaluation.style import FAKE_COLOR, LINE_COLOR, REAL_COLOR, dark_svg, figure_png, figure_svg
 from dfutils.files import write_bytes, write_json, write_text
 from dfutils.records import Picture
 
@@ -43,6 +45,7 @@ class Mistake:
         fake_probability: The score.
         dataset: Where it is from.
         picture: A face crop to show, if there is one.
+        reason: What may have led the detector astray, if anything is known.
     """
 
     video: str
@@ -50,6 +53,7 @@ class Mistake:
     fake_probability: float
     dataset: str = ""
     picture: Picture | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,6 +69,9 @@ class ReportContent:
         history: Training curves as `dfutils.evaluation.plots.plot_history` takes them, if known.
         leaks: Sentences of a leak report.
         mistakes: Videos to show, the worst first; see `worst_mistakes`.
+        sections: What else was measured, in the order to show.
+        baselines: More rows for the table of answers that look at less than the detector does.
+        card: The model card, as Markdown; also written as ``MODEL_CARD.md``.
     """
 
     title: str
@@ -75,6 +82,9 @@ class ReportContent:
     history: pd.DataFrame | None = None
     leaks: Sequence[str] = ()
     mistakes: Sequence[Mistake] = ()
+    sections: Sequence[Section] = ()
+    baselines: Sequence[Mapping[str, Any]] = ()
+    card: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +92,8 @@ class _ReportFigure:
     name: str
     title: str
     caption: str
-    light: bytes
-    dark: bytes
+    png: bytes
+    svg: str
 
 
 def write_report(folder: Path, content: ReportContent, *, resamples: int = 1000, seed: int = 0) -> dict[str, Any]:
@@ -103,16 +113,32 @@ def write_report(folder: Path, content: ReportContent, *, resamples: int = 1000,
     """
     predictions = check_predictions(content.predictions)
     metrics = compute_metrics(predictions, threshold=content.threshold, resamples=resamples, seed=seed)
-    figures, not_drawn = _draw_figures(content, resamples=resamples, seed=seed)
+    metrics |= {section.name: section.document for section in content.sections if section.document is not None}
+    if content.baselines:
+        metrics["baselines"] = list(content.baselines)
+    figures, not_drawn = _draw(_standard_figures(content, resamples=resamples, seed=seed))
+    drawn = {section.name: _draw(section.figures) for section in content.sections}
+    _remove_older(folder)
     write_predictions(folder / "predictions.csv", predictions)
     write_json(folder / "metrics.json", metrics)
-    for name in _FIGURES:
-        (folder / "figures" / f"{name}.png").unlink(missing_ok=True)
-    for figure in figures:
-        write_bytes(folder / "figures" / f"{figure.name}.png", figure.light)
-    write_text(folder / "report.html", _render(content, metrics, figures, not_drawn))
+    for table in (table for section in content.sections for table in section.tables):
+        write_table(folder, table)
+    for figure in [*figures, *(figure for some, _ in drawn.values() for figure in some)]:
+        write_bytes(folder / "figures" / f"{figure.name}.png", figure.png)
+        write_text(folder / "figures" / f"{figure.name}.svg", figure.svg)
+    if content.card:
+        write_text(folder / "MODEL_CARD.md", content.card)
+    write_text(folder / "report.html", _render(content, metrics, figures, not_drawn, drawn))
     logger.info("report of %d videos written to %s", metrics["videos"], folder)
     return metrics
+
+
+def _remove_older(folder: Path) -> None:
+    """Figures and tables of an older report, which this one may not have."""
+    for path in [*folder.glob("figures/*.png"), *folder.glob("figures/*.svg"), *folder.glob("tables/*.csv")]:
+        path.unlink()
+    for path in (folder / "report.html", folder / "MODEL_CARD.md"):
+        path.unlink(missing_ok=True)
 
 
 def worst_mistakes(
@@ -121,6 +147,7 @@ def worst_mistakes(
     threshold: float,
     count: int = 4,
     pictures: Mapping[str, Picture] | None = None,
+    reasons: Mapping[str, str] | None = None,
 ) -> list[Mistake]:
     """The ``count`` videos of each class that were called wrong most confidently, false alarms first.
 
@@ -129,6 +156,7 @@ def worst_mistakes(
         threshold: Operating point, 0..1.
         count: Most mistakes a class.
         pictures: A face crop by the video's name, for those that have one.
+        reasons: What may have led the detector astray, by the video's name.
     """
     rows = check_predictions(predictions).dropna(subset=["fake_probability"])
     called_fake = rows["fake_probability"] >= threshold
@@ -136,74 +164,94 @@ def worst_mistakes(
     missed = rows[rows["is_fake"] & ~called_fake].sort_values("fake_probability", kind="stable")
     worst = pd.concat([false_alarms.head(count), missed.head(count)])
     return [
-        Mistake(row.video, row.is_fake, row.fake_probability, row.dataset, (pictures or {}).get(row.video))
+        Mistake(
+            row.video,
+            row.is_fake,
+            row.fake_probability,
+            row.dataset,
+            (pictures or {}).get(row.video),
+            (reasons or {}).get(row.video, ""),
+        )
         for row in worst.itertuples()
     ]
 
 
-_FIGURES: dict[str, tuple[str, str, Callable[[ReportContent, int, int], Figure]]] = {
-    "scores": (
-        "Scores",
-        "Each tick is a video. A good detector has blue left of the line, orange right of it, little in between.",
-        lambda content, _resamples, _seed: plots.plot_scores(content.predictions, threshold=content.threshold),
-    ),
-    "confusion": (
-        "Right and wrong at the operating point",
-        "Top left and bottom right are right; top right are false alarms, bottom left fakes that slipped through.",
-        lambda content, _resamples, _seed: plots.plot_confusion(content.predictions, threshold=content.threshold),
-    ),
-    "confusion_half": (
-        "The same at 0.5",
-        "Where the probabilities are honest and no mistake costs more than another, 0.5 would be the line to draw.",
-        lambda content, _resamples, _seed: plots.plot_confusion(content.predictions, threshold=0.5),
-    ),
-    "roc": (
-        "ROC curve",
-        "Every threshold at once: the further the curve is above the dashed line, the better; where the band touches "
-        "the line, chance is not ruled out.",
-        lambda content, resamples, seed: plots.plot_roc(content.predictions, resamples=resamples, seed=seed),
-    ),
-    "precision_recall": (
-        "Precision and recall",
-        "How clean the list of videos called FAKE stays while more of the fakes are found; the dashed line is chance.",
-        lambda content, resamples, seed: plots.plot_precision_recall(
-            content.predictions, resamples=resamples, seed=seed
+def _standard_figures(content: ReportContent, *, resamples: int, seed: int) -> list[FigurePlan]:
+    rows, threshold, drawing = content.predictions, content.threshold, {"resamples": resamples, "seed": seed}
+    plans = [
+        FigurePlan(
+            "scores",
+            "Scores",
+            "Each tick is a video. A good detector has blue left of the line, orange right of it, little in between.",
+            lambda: plots.plot_scores(rows, threshold=threshold),
         ),
-    ),
-    "reliability": (
-        "Honesty of the probabilities",
-        "Of the videos given about 0.7, about 70 % should be FAKE: points on the dashed line are honest, points above "
-        "it too cautious about FAKE, points below it too quick to say FAKE.",
-        lambda content, resamples, seed: plots.plot_reliability(content.predictions, resamples=resamples, seed=seed),
-    ),
-    "history": (
-        "Training",
-        "Where validation turns away while training goes on, the model learns by heart and no longer learns to see.",
-        lambda content, _resamples, _seed: plots.plot_history(
-            pd.DataFrame() if content.history is None else content.history
+        FigurePlan(
+            "confusion",
+            "Right and wrong at the operating point",
+            "Top left and bottom right are right; top right are false alarms, bottom left fakes that slipped through.",
+            lambda: plots.plot_confusion(rows, threshold=threshold),
         ),
-    ),
-}
+        FigurePlan(
+            "confusion_half",
+            "The same at 0.5",
+            "Where the probabilities are honest and no mistake costs more than another, 0.5 would be the line to draw.",
+            lambda: plots.plot_confusion(rows, threshold=0.5),
+        ),
+        FigurePlan(
+            "roc",
+            "ROC curve",
+            "Every threshold at once: the further the curve is above the dashed line, the better; where the band "
+            "touches the line, chance is not ruled out.",
+            lambda: plots.plot_roc(rows, **drawing),
+        ),
+        FigurePlan(
+            "precision_recall",
+            "Precision and recall",
+            "How clean the list of videos called FAKE stays while more of the fakes are found; the dashed line is "
+            "chance.",
+            lambda: plots.plot_precision_recall(rows, **drawing),
+        ),
+        FigurePlan(
+            "reliability",
+            "Honesty of the probabilities",
+            "Of the videos given about 0.7, about 70 % should be FAKE: points on the dashed line are honest, points "
+            "above it too cautious about FAKE, points below it too quick to say FAKE.",
+            lambda: plots.plot_reliability(rows, **drawing),
+        ),
+    ]
+    if content.history is not None:
+        history = content.history
+        plans.append(
+            FigurePlan(
+                "history",
+                "Training",
+                "Where validation turns away while training goes on, the model learns by heart and no longer learns "
+                "to see.",
+                lambda: plots.plot_history(history),
+            )
+        )
+    return plans
 
 
-def _draw_figures(content: ReportContent, *, resamples: int, seed: int) -> tuple[list[_ReportFigure], list[str]]:
+def _draw(plans: Sequence[FigurePlan]) -> tuple[list[_ReportFigure], list[str]]:
+    """What could be drawn, and the reasons why the rest could not."""
     figures, not_drawn = [], []
-    for name, (title, caption, draw) in _FIGURES.items():
-        if name == "history" and content.history is None:
-            continue
+    for plan in plans:
         try:
-            light = figure_png(draw(content, resamples, seed))
+            drawn = plan.draw()
         except ReportError as error:
             not_drawn.append(str(error))
             continue
-        with dark_figures():
-            dark = figure_png(draw(content, resamples, seed))
-        figures.append(_ReportFigure(name, title, caption, light, dark))
+        figures.append(_ReportFigure(plan.name, plan.title, plan.caption, figure_png(drawn), figure_svg(drawn)))
     return figures, not_drawn
 
 
 def _render(
-    content: ReportContent, metrics: Mapping[str, Any], figures: Sequence[_ReportFigure], not_drawn: Sequence[str]
+    content: ReportContent,
+    metrics: Mapping[str, Any],
+    figures: Sequence[_ReportFigure],
+    not_drawn: Sequence[str],
+    drawn: Mapping[str, tuple[Sequence[_ReportFigure], Sequence[str]]],
 ) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("dfutils.evaluation"),
@@ -212,7 +260,8 @@ def _render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(png_uri=_png_uri, jpeg_uri=_jpeg_uri, decimal=wording.decimal)
+    environment.filters.update(svg_uri=_svg_uri, jpeg_uri=_jpeg_uri, decimal=wording.decimal, dark=dark_svg)
+    script = files("dfutils.evaluation").joinpath("templates/report.js").read_text(encoding="utf-8")
     return environment.get_template("report.html").render(
         content=content,
         metrics=metrics,
@@ -221,11 +270,14 @@ def _render(
         words=wording,
         figures=figures,
         not_drawn=not_drawn,
+        drawn=drawn,
+        script=script,
+        script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
 
 
-def _png_uri(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+def _svg_uri(svg: str) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
 
 
 def _jpeg_uri(picture: Picture) -> str:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import functools
 import io
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+import re
+from collections.abc import Callable
 from typing import Any, ParamSpec
 
 import matplotlib as mpl
@@ -19,8 +18,9 @@ __all__ = [
     "FAKE_COLOR",
     "LINE_COLOR",
     "REAL_COLOR",
-    "dark_figures",
+    "dark_svg",
     "figure_png",
+    "figure_svg",
     "new_figure",
     "styled",
 ]
@@ -34,7 +34,9 @@ CLASS_COLORS = {"REAL": REAL_COLOR, "FAKE": FAKE_COLOR}
 _LIGHT = {"ink": "#22262b", "muted": "#656c75", "rule": "#d9dce0", "paper": "#ffffff"}
 _DARK = {"ink": "#e4e6e9", "muted": "#9aa2ac", "rule": "#3a4048", "paper": "#1b1e23"}
 
-_is_dark: ContextVar[bool] = ContextVar("is_dark", default=False)
+INK_ON_COLOR = "#fffffe"
+"""White on the colour of a class, whatever the paper: one off white, so that `dark_svg` leaves it alone."""
+
 _P = ParamSpec("_P")
 
 
@@ -52,16 +54,6 @@ class _DisplayedFigure(Figure):
         buffer = io.BytesIO()
         self.savefig(buffer, format="jpeg", dpi=110, pil_kwargs={"quality": 85})
         return buffer.getvalue()
-
-
-@contextmanager
-def dark_figures() -> Iterator[None]:
-    """Draw the figures made inside the block on dark paper; REAL and FAKE keep their colours."""
-    token = _is_dark.set(True)
-    try:
-        yield
-    finally:
-        _is_dark.reset(token)
 
 
 def styled(plot: Callable[_P, Figure]) -> Callable[_P, Figure]:
@@ -98,8 +90,22 @@ def figure_png(figure: Figure, *, dpi: int = 200) -> bytes:
     return buffer.getvalue()
 
 
+def figure_svg(figure: Figure) -> str:
+    """The figure as SVG on light paper, text as outlines, the same for the same figure."""
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": "dfutils", "svg.fonttype": "path"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+def dark_svg(svg: str) -> str:
+    """The same figure on dark paper; REAL and FAKE keep their colours, and nothing is drawn again."""
+    swap = {_LIGHT[name]: _DARK[name] for name in _LIGHT}
+    return re.sub("|".join(swap), lambda found: swap[found.group()], svg)
+
+
 def _style_sheet() -> dict[str, Any]:
-    tones = _DARK if _is_dark.get() else _LIGHT
+    tones = _LIGHT
     return {
         **sns.axes_style("ticks"),
         "font.family": "sans-serif",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -152,6 +152,30 @@ def baselines(metrics: Mapping[str, Any]) -> list[Baseline]:
             for label, right in (("FAKE", fake_share), ("REAL", 1 - fake_share))
         ),
     ]
+
+
+def measured_baselines(rows: Sequence[Mapping[str, Any]]) -> list[Baseline]:
+    """Rows of `dfutils.evaluation.baselines`, in words."""
+    return [Baseline(row["name"], *(with_interval(name, row[name]) for name in Baseline.__slots__[1:])) for row in rows]
+
+
+def difference_sentence(difference: Estimate, *, whose: str = "The detector's") -> str:
+    """What a detector has over something else in AUC, and whether that is shown."""
+    value, low, high = difference["value"], difference["low"], difference["high"]
+    if value is None:
+        return ""
+    words = f"{whose} AUC is {abs(value):.2f} {'higher' if value >= 0 else 'lower'}"
+    if low is None or high is None:
+        return f"{words}, but there are too few groups to say how sure that is."
+    shown = "which is more than chance" if low > 0 or high < 0 else "and the interval includes no difference"
+    return f"{words} (paired, 95 % interval {low:+.2f} to {high:+.2f}), {shown}.".replace("-", "−").replace(
+        " %", "\xa0%"
+    )
+
+
+def sort_key(estimate: Estimate) -> str:
+    """What a table sorts an estimate by."""
+    return "" if estimate["value"] is None else repr(estimate["value"])
 
 
 def limits(metrics: Mapping[str, Any]) -> list[str]:

@@ -28,10 +28,11 @@ class Detector:
     Attributes:
         settings: ``detector.json``.
         folder: The run folder it was loaded from.
+        members: Its networks.
     """
 
     def __init__(self, settings: DetectorSettings, members: Sequence[Member], folder: Path) -> None:
-        self.settings, self.folder, self._members = settings, folder, members
+        self.settings, self.folder, self.members = settings, folder, members
         self._extraction = settings.extraction.model_copy(update={"tracks": "all"})
 
     @property
@@ -42,6 +43,13 @@ class Detector:
             "version": self.settings.version,
             "sha256": self.settings.weights_sha256,
         }
+
+    @property
+    def has_frame_head(self) -> bool:
+        """Whether it scores single frames, and so still images."""
+        from dfutils.training.model import has_frame_head
+
+        return has_frame_head(self.settings.model)
 
     def predict(self, path: Path | str) -> Verdict:
         """Say what this detector makes of one video or image; an input that gives no score is UNDECIDED."""
@@ -79,15 +87,31 @@ class Detector:
             return Verdict(str(path), None, Label.UNDECIDED, Reason(error.reason), detail), None
         tracks = tuple(_track_score(clip, score) for clip, score in zip(extraction.clips, scores, strict=True))
         probability = max(track.fake_probability for track in tracks)
-        return Verdict(str(path), probability, self.label(probability), Reason.OK, tracks=tracks), extraction
+        label, reason, detail = self.decide(probability)
+        return Verdict(str(path), probability, label, reason, detail, tracks), extraction
 
     def predict_many(self, paths: Iterable[Path | str], *, workers: int = 1) -> Iterator[Verdict]:
         """Verdicts in the order of ``paths``, one at a time; as `examine_many`."""
         return (verdict for verdict, _ in self.examine_many(paths, workers=workers))
 
     def label(self, fake_probability: float) -> Label:
-        """REAL or FAKE at this detector's operating point."""
+        """REAL or FAKE at this detector's operating point, or UNDECIDED inside its band."""
+        band = self.settings.undecided
+        if band is not None and band[0] <= fake_probability <= band[1]:
+            return Label.UNDECIDED
         return Label.FAKE if fake_probability >= self.settings.threshold else Label.REAL
+
+    def decide(self, fake_probability: float) -> tuple[Label, Reason, str]:
+        """The label with its reason, and a sentence where it is UNDECIDED."""
+        label = self.label(fake_probability)
+        if label != Label.UNDECIDED:
+            return label, Reason.OK, ""
+        low, high = self.settings.undecided or (0.0, 1.0)
+        detail = (
+            f"the fake probability {fake_probability:.2f} lies between {low:.2f} and {high:.2f}, where this detector "
+            "does not decide"
+        )
+        return label, Reason.LOW_CONFIDENCE, detail
 
     def score_clips(self, clips: Sequence[FaceClip]) -> list[ClipScore]:
         """Score clips that were cut with this detector's own extraction settings.
@@ -95,10 +119,8 @@ class Detector:
         Raises:
             TooFewFacesError: A still image was given to a model that needs a clip.
         """
-        from dfutils.training.model import has_frame_head
-
         lengths = {len(clip.crops) for clip in clips}
-        if lengths != {self.settings.extraction.frames} and not has_frame_head(self.settings.model):
+        if lengths != {self.settings.extraction.frames} and not self.has_frame_head:
             raise TooFewFacesError(
                 f"{self.settings.name} looks at {self.settings.extraction.frames} frames of a video and has no frame "
                 "head for a single picture. Use a video, or a detector with a frame head such as inception_mean."
@@ -109,7 +131,7 @@ class Detector:
         def features(member: Member) -> npt.NDArray[np.float32]:
             return member.network.backbone.predict(flat, batch_size=16, verbose=0).reshape(*pictures.shape[:2], -1)
 
-        return score_members(self._members, features)
+        return score_members(self.members, features)
 
     def score_dataset(self, dataset: FaceDataset, rows: Sequence[ClipRow], *, progress: bool = True) -> list[ClipScore]:
         """Score clips of a face dataset, with the features of frozen backbones from the cache.
@@ -117,16 +139,29 @@ class Detector:
         Raises:
             RunError: The dataset's crops were cut in another way than this detector's training crops.
         """
+        features = self.dataset_features(dataset, rows, progress=progress)
+        return score_members(self.members, lambda member: features[member.settings.backbone_checksum])
+
+    def dataset_features(
+        self, dataset: FaceDataset, rows: Sequence[ClipRow], *, progress: bool = True
+    ) -> dict[str, npt.NDArray[np.float32]]:
+        """Features ``(N, T, channels)`` of clips of a face dataset by the checksum of the backbone, from the cache.
+
+        Raises:
+            RunError: The dataset's crops were cut in another way than this detector's training crops.
+        """
         from dfutils.training.features import backbone_key, clip_features
 
         _check_same_crops(self.settings, dataset)
-
-        def features(member: Member) -> npt.NDArray[np.float32]:
-            own = member.settings
-            key = backbone_key(own.backbone_checksum, size=own.extraction.size, family=own.backbone)
-            return clip_features(dataset, rows, member.network.backbone, backbone_key=key, progress=progress)
-
-        return score_members(self._members, features)
+        features: dict[str, npt.NDArray[np.float32]] = {}
+        for member in self.members:
+            checksum = member.settings.backbone_checksum
+            if checksum not in features:
+                size, family = member.settings.extraction.size, member.settings.backbone
+                key = backbone_key(checksum, size=size, family=family)
+                backbone = member.network.backbone
+                features[checksum] = clip_features(dataset, rows, backbone, backbone_key=key, progress=progress)
+        return features
 
 
 def load_detector(model: Path | str | None = None) -> Detector:

@@ -36,7 +36,7 @@ class ClipScore:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Member:
-    """One network, with the temperature that was fitted for it."""
+    """One network, with the calibration that was fitted for it."""
 
     settings: DetectorSettings
     network: ClipNetwork
@@ -78,9 +78,12 @@ def score_members(
     Args:
         members: At least one; all with the same head.
         features_of: Computes the features ``(N, T, channels)`` of a member's backbone; asked once a backbone.
+
+    Raises:
+        RunError: A network answers with something that is no number.
     """
     from dfutils.training.model import score_features
-    from dfutils.training.operating import logit, sigmoid
+    from dfutils.training.operating import calibrated_logits, sigmoid
 
     raw, logits, frame_logits = [], [], []
 
@@ -92,13 +95,22 @@ def score_members(
         features = features_of(first)
         for member in (first, *others):
             clips, frames = score_features(member.network, features)
+            _require_numbers(member, clips)
             raw.append(clips)
-            logits.append(logit(clips) / member.settings.temperature)
+            logits.append(calibrated_logits(member.settings, clips))
             if frames is not None:
-                frame_logits.append(logit(frames) / member.settings.temperature)
+                frame_logits.append(calibrated_logits(member.settings, frames))
     raw_means, probabilities = np.mean(raw, axis=0), sigmoid(np.mean(logits, axis=0))
     per_frame = sigmoid(np.mean(frame_logits, axis=0)).tolist() if frame_logits else None
     return [
         ClipScore(float(raw_means[n]), float(probabilities[n]), None if per_frame is None else tuple(per_frame[n]))
         for n in range(len(probabilities))
     ]
+
+
+def _require_numbers(member: Member, scores: npt.NDArray[np.float32]) -> None:
+    if wrong := int((~np.isfinite(scores)).sum()):
+        raise RunError(
+            f"{member.settings.name}: its network gave no number for {wrong} of {len(scores)} clips (NaN). "
+            "The training went wrong or the features are damaged: train again, with an empty cache."
+        )

@@ -8,14 +8,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import dfutils
 from dfutils.extraction.dataset import read_face_dataset
 from dfutils.files import read_csv, read_json, sha256_of, write_csv, write_json
 from dfutils.records import ClipRow, Label
 from dfutils.settings import DetectorSettings, MemberSettings, TrainingSettings
-from dfutils.training.operating import logit, sigmoid
+from dfutils.training.operating import mean_decision
 from dfutils.training.run import train, training_rows
 from dfutils.training.run_folder import PREDICTION_COLUMNS, is_finished, members_checksum
 from dfutils.training.splits import fold_videos, group_videos
@@ -122,15 +120,13 @@ def _ensemble(run: Path, members: Sequence[DetectorSettings]) -> DetectorSetting
     known = tuple(MemberSettings(folder=name, sha256=sha256_of(run / name / "detector.json")) for name in names)
     checksum = members_checksum(known)
     backbones = {member.backbone_checksum for member in members}
-    thresholds = np.array([member.threshold for member in members])
     return members[0].model_copy(
         update={
             "name": f"{members[0].name}_of_{len(members)}_folds",
             "version": dfutils.__version__,
             "backbone_checksum": backbones.pop() if len(backbones) == 1 else checksum,
             "weights_sha256": checksum,
-            "temperature": 1.0,
-            "threshold": float(sigmoid(logit(thresholds).mean())),
+            **mean_decision(members),
             "members": known,
         }
     )

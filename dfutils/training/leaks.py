@@ -230,12 +230,12 @@ def _measure_shortcut(rows: Sequence[ClipRow]) -> Shortcut | None:
     group_index = np.array([position for _, position in placed])
     is_fake = np.array([row.is_fake for row, _ in placed])
     fold_of_group = np.array([folds[group.name] for group in groups])
-    scores = _cross_validated_scores(_file_features(row for row, _ in placed), is_fake, fold_of_group[group_index])
+    scores = _cross_validated_scores(file_features(row for row, _ in placed), is_fake, fold_of_group[group_index])
     low, high = _bootstrap_interval(scores, is_fake, group_index)
     return Shortcut(_weighted_auc(scores, is_fake, np.ones(len(scores))), low, high, len(groups))
 
 
-def _file_features(rows: Iterable[ClipRow]) -> Floats:
+def file_features(rows: Iterable[ClipRow]) -> Floats:
     """Logarithms of pixels, frame rate, duration and bit rate, ``(N, 4)``; an image counts as one second."""
     table = np.array(
         [

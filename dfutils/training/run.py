@@ -29,7 +29,7 @@ from dfutils.training.finetune import FinetuneData, finetune
 from dfutils.training.fit import Flags, fit_head
 from dfutils.training.leaks import find_leaks
 from dfutils.training.model import ClipNetwork, compose, detector_name, has_frame_head, score_features
-from dfutils.training.operating import calibrated, choose_threshold, fit_temperature
+from dfutils.training.operating import calibrated, fit_temperature, operating_points
 from dfutils.training.run_folder import (
     is_finished,
     load_network,
@@ -270,6 +270,7 @@ def _finish(
     is_fake, held = np.array([row.is_fake for row in rows]), sides == "validation"
     temperature = fit_temperature(is_fake[held], raw[held])
     probability = calibrated(raw, temperature)
+    points = operating_points(is_fake[held], probability[held])
     detector = DetectorSettings(
         name=detector_name(settings.model, backbone.family),
         version=dfutils.__version__,
@@ -280,7 +281,8 @@ def _finish(
         backbone_checksum=backbone_checksum,
         weights_sha256=checksum,
         temperature=temperature,
-        threshold=choose_threshold(is_fake[held], probability[held]),
+        threshold=points[0].threshold,
+        operating_points=points,
     )
     write_predictions(run, rows, sides, raw, probability)
     detector.write(run / "detector.json")

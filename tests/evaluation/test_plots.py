@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from dfutils.errors import ReportError
 from dfutils.evaluation import plots
 from dfutils.evaluation.metrics import compute_metrics
-from dfutils.evaluation.style import FAKE_COLOR, REAL_COLOR, dark_figures, figure_png
+from dfutils.evaluation.style import FAKE_COLOR, REAL_COLOR, dark_svg, figure_png, figure_svg
 from dfutils.extraction.motion import MotionTrace
 
 PNG = b"\x89PNG"
@@ -74,21 +74,19 @@ def test_figures_ignore_the_style_of_the_caller(predictions):
     assert figure_png(figure, dpi=40) == expected
 
 
-def test_dark_figures_keep_the_colours_of_the_classes(predictions):
-    light = plots.plot_scores(predictions, threshold=0.5)
-    with dark_figures():
-        dark = plots.plot_scores(predictions, threshold=0.5)
-    assert to_hex(light.get_facecolor()) == "#ffffff"
-    assert to_hex(dark.get_facecolor()) != "#ffffff"
-    for figure in (light, dark):
-        colors = [to_hex(axes.patches[0].get_facecolor()).upper() for axes in figure.axes]
-        assert colors == [REAL_COLOR, FAKE_COLOR]
-        assert [axes.get_title(loc="left") for axes in figure.axes] == ["REAL: 15 videos", "FAKE: 23 videos"]
+def test_a_dark_figure_is_the_light_one_in_other_tones_and_keeps_the_colours_of_the_classes(predictions):
+    for figure in (plots.plot_scores(predictions, threshold=0.5), plots.plot_confusion(predictions, threshold=0.5)):
+        light = figure_svg(figure)
+        dark = dark_svg(light)
+        assert light == figure_svg(figure)
+        assert "#ffffff" in light
+        assert not any(tone in dark for tone in ("#ffffff", "#22262b", "#656c75", "#d9dce0"))
+        for color in (REAL_COLOR.lower(), FAKE_COLOR.lower()):
+            assert dark.count(color) == light.count(color) > 0
 
 
 def test_a_figure_is_laid_out_and_keeps_its_style_when_it_is_saved_later(predictions):
-    with dark_figures():
-        top, bottom = plots.plot_scores(predictions, threshold=0.5).axes
+    top, bottom = plots.plot_scores(predictions, threshold=0.5).axes
     assert {label.get_color() for label in top.get_yticklabels()} == {top.yaxis.label.get_color()}
     assert top.get_tightbbox().y0 >= bottom.get_tightbbox().y1
 

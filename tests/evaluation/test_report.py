@@ -1,6 +1,7 @@
 """The report folder: complete, self-contained, escaped, and computed from the file beside it."""
 
 import base64
+import hashlib
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -95,7 +96,12 @@ def page(html):
 
 def test_the_folder_is_complete_and_nothing_else_is_in_it(folder):
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    assert names == {"metrics.json", "predictions.csv", "report.html", *(f"figures/{name}.png" for name in FIGURES)}
+    assert names == {
+        "metrics.json",
+        "predictions.csv",
+        "report.html",
+        *(f"figures/{name}.{kind}" for name in FIGURES for kind in ("png", "svg")),
+    }
 
 
 def test_metrics_are_those_of_the_predictions_beside_them(folder):
@@ -130,16 +136,18 @@ def test_a_file_that_holds_no_predictions_is_refused(tmp_path, text, error):
 
 def test_the_page_fetches_nothing(page, html):
     assert page.references
-    assert all(reference.startswith("data:") for reference in page.references)
-    assert "script" not in page.tags
+    assert all(reference.startswith(("data:", "#")) for reference in page.references)
+    assert page.tags.count("script") == 1
+    script = re.search(r"<script>(.*?)</script>", html, re.DOTALL).group(1)
+    assert f"script-src 'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" in html
     assert not re.search(r"url\(|@import|https?://", page.styles)
     assert "default-src 'none'" in html
 
 
 def test_the_page_contains_every_figure(folder, html):
-    for path in (folder / "figures").iterdir():
+    for path in (folder / "figures").glob("*.svg"):
         assert base64.b64encode(path.read_bytes()).decode() in html, path.name
-    assert html.count("data:image/png;base64,") == 2 * len(FIGURES)  # a light and a dark one
+    assert html.count("data:image/svg+xml;base64,") == 2 * len(FIGURES)  # a light and a dark one
 
 
 def test_names_from_outside_are_escaped(page, html):

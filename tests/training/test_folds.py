@@ -178,7 +178,7 @@ def test_frames_and_clips_are_averaged_alike_and_features_are_computed_once_a_ba
         asked.append(member.settings.backbone_checksum)
         return features
 
-    own = ensemble._members
+    own = ensemble.members
     assert len({id(member.network.backbone) for member in own}) == 1
     shared = score_members(own, features_of)
     assert len(asked) == 1

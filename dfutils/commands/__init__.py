@@ -1,0 +1,1 @@
+"""Sub-commands of ``dfutils`` by room; heavy parts are imported where they are used."""

@@ -1,0 +1,117 @@
+"""``dfutils predict`` and ``models``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dfutils.commands.base import command, count, print_result
+from dfutils.pretrained import default_model
+
+if TYPE_CHECKING:
+    from dfutils.prediction.detector import Detector
+    from dfutils.records import Verdict
+
+logger = logging.getLogger(__name__)
+
+EXIT_FOUND = 3
+"""Of ``predict --fail-on`` where a verdict is one of those."""
+
+
+def _add_predict(commands: argparse._SubParsersAction) -> None:
+    parser = command(
+        commands, "predict", "say whether videos or images are fake", "dfutils predict clip.mp4 photo.jpg --model run"
+    )
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="videos, images, or folders of them")
+    default = default_model()
+    parser.add_argument(
+        "--model",
+        default=default,
+        required=default is None,
+        metavar="RUN",
+        help=f"run folder, or a name that `dfutils models` lists{f' (default: {default})' if default else ''}",
+    )
+    parser.add_argument("--workers", type=count, default=1, help="inputs decoded at a time (default: %(default)s)")
+    parser.add_argument("--json-lines", action="store_true", help="print one JSON document a verdict, as they come")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="also write a table of all verdicts")
+    parser.add_argument("--frames-dir", type=Path, metavar="DIR", help="also write the faces that were looked at")
+    parser.add_argument(
+        "--fail-on",
+        choices=["REAL", "FAKE", "UNDECIDED"],
+        action="append",
+        default=[],
+        metavar="LABEL",
+        help="exit with 3 if any verdict is this (may be repeated)",
+    )
+    parser.epilog = f"{parser.epilog}\n\nexit codes: 0 verdicts were given, unreadable inputs included; 1 failure; "
+    parser.epilog += "2 wrong use; 3 --fail-on"
+    parser.set_defaults(run=_predict)
+
+
+def _add_models(commands: argparse._SubParsersAction) -> None:
+    parser = command(commands, "models", "list the detectors that come with the package", "dfutils models")
+    parser.set_defaults(run=_models)
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from dfutils.prediction.detector import load_detector, verdict_document
+    from dfutils.prediction.inputs import expand_inputs
+    from dfutils.prediction.outputs import write_verdicts
+
+    inputs = expand_inputs(options.inputs)
+    detector = load_detector(options.model)
+    logger.info("Detector: %s", detector.settings.name)
+    verdicts: list[Verdict] = []
+    coming = _shown(options, detector, inputs, verdicts)
+    if options.csv:
+        write_verdicts(options.csv, coming)
+    else:
+        deque(coming, maxlen=0)
+    if options.json:
+        print_result(options, verdict_document(detector, verdicts), [])
+    return EXIT_FOUND if any(verdict.label in options.fail_on for verdict in verdicts) else 0
+
+
+def _shown(
+    options: argparse.Namespace, detector: Detector, inputs: Sequence[str], verdicts: list[Verdict]
+) -> Iterator[Verdict]:
+    """Verdicts as they come, printed, kept and their faces written on the way."""
+    from dfutils.prediction.outputs import plain_verdict, write_faces
+    from dfutils.prediction.wording import verdict_line
+
+    for number, (verdict, extraction) in enumerate(detector.examine_many(inputs, workers=options.workers)):
+        if options.frames_dir:
+            write_faces(options.frames_dir, number, verdict, extraction)
+        if options.json_lines:
+            sys.stdout.write(json.dumps({"detector": detector.about, **plain_verdict(verdict)}) + "\n")
+            sys.stdout.flush()
+        elif not options.json:
+            print_result(options, None, [verdict_line(verdict)])
+        verdicts.append(verdict)
+        yield verdict
+
+
+def _models(options: argparse.Namespace) -> None:
+    from dfutils.pretrained import describe, pretrained_names
+
+    models = [describe(name) for name in pretrained_names()]
+    lines = [line for model in models for line in _model_lines(model)]
+    print_result(
+        options, {"models": models}, lines or ["No detector comes with this package. Train one: dfutils train."]
+    )
+
+
+def _model_lines(model: dict[str, Any]) -> list[str]:
+    about = (
+        f"{model['name']}: {model['model']}, {model['size']} pixels, {model['bytes'] / 1e6:.0f} MB. {model['about']}"
+    )
+    return [about, *(f"  {words}: {value}" for words, value in model["measured"].items()), f"  {model['licence']}"]
+
+
+COMMANDS = (_add_predict, _add_models)

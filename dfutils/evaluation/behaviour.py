@@ -1,0 +1,197 @@
+"""Behaviour tests (Ribeiro et al. 2020, "Beyond Accuracy"): what should not change a verdict, and whether it does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dfutils.evaluation.estimates import FloatArray
+from dfutils.evaluation.sections import Column, Section, Table
+from dfutils.extraction.clips import fill_positions
+from dfutils.extraction.dataset import FaceDataset
+from dfutils.prediction.detector import Detector
+from dfutils.prediction.members import Member, score_members
+from dfutils.records import ClipRow, Crops, FaceClip, Picture
+
+PICTURE_CLIPS = 5
+"""Clips for the tests that change pictures, which need the backbone anew: the others cost nothing, and take all."""
+
+SAME = 1e-4
+"""Scores closer than this are alike; batches of another size move the last bits."""
+
+
+NEAR = 0.05
+"""A verdict whose score lies this near to the threshold may turn for nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What a change may do to a verdict: ``order`` may matter to a recurrent model only, ``none`` to nobody."""
+
+    name: str
+    words: str
+    may_matter: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Scores of some clips before and after a change."""
+
+    expectation: Expectation
+    before: FloatArray
+    after: FloatArray
+
+
+ORDER = "order"
+_TIME: tuple[tuple[Expectation, Callable[[int], Sequence[int]]], ...] = (
+    (Expectation("time reversed", "frames in reverse", ORDER), lambda frames: range(frames)[::-1]),
+    (
+        Expectation("frames shuffled", "frames in a random order", ORDER),
+        lambda frames: np.random.default_rng(0).permutation(frames).tolist(),
+    ),
+    (
+        Expectation("all frames the same", "the middle frame only, repeated: less to see", "content"),
+        lambda frames: [frames // 2] * frames,
+    ),
+    (
+        Expectation("short track, padded", "the first half, filled as short tracks are", "content"),
+        lambda frames: [
+            list(range(max(1, frames // 2)))[place]
+            for place in fill_positions([float(n) for n in range(max(1, frames // 2))], frames)
+        ],
+    ),
+)
+
+
+def _mirrored(clip: Crops) -> Crops:
+    return np.ascontiguousarray(clip[:, :, ::-1])
+
+
+def _barred(clip: Crops) -> Crops:
+    """A tenth of the height black above and below, the face as it was."""
+    rows = clip.shape[1] // 10
+    barred = clip.copy()
+    barred[:, :rows] = barred[:, -rows:] = 0
+    return barred
+
+
+def _wider(clip: Crops) -> Crops:
+    """As if the box had been a tenth smaller on each side: what a wider one shows is not in a crop."""
+    import cv2
+
+    size, edge = clip.shape[1], clip.shape[1] // 10
+    inner: list[Picture] = [
+        cv2.resize(picture[edge : size - edge, edge : size - edge], (size, size), interpolation=cv2.INTER_CUBIC).astype(
+            np.uint8
+        )
+        for picture in clip
+    ]
+    return np.stack(inner)
+
+
+_PICTURES: tuple[tuple[Expectation, Callable[[Crops], Crops]], ...] = (
+    (Expectation("mirrored", "left and right exchanged", "nothing"), _mirrored),
+    (Expectation("black bars on the crop", "a tenth above and below", "nothing"), _barred),
+    (Expectation("face box smaller", "cut a tenth closer on each side", "nothing"), _wider),
+)
+
+
+def run_behaviour_tests(
+    detector: Detector, dataset: FaceDataset, rows: Sequence[ClipRow], features: dict[str, Any]
+) -> list[Outcome]:
+    """Change the clips in every way that a face dataset allows, and score them again.
+
+    Args:
+        detector: To be tested.
+        dataset: Where the crops are.
+        rows: Clips of one length.
+        features: Of all ``rows``, by backbone checksum.
+    """
+    outcomes = []
+    before = _probabilities(score_members(detector.members, lambda member: _own(features, member)))
+    if rows[0].frames > 1:
+        for expectation, order in _TIME:
+            places = list(order(rows[0].frames))
+            scores = score_members(detector.members, lambda member, at=places: _own(features, member)[:, at])  # type: ignore[misc]
+            outcomes.append(Outcome(expectation, before, _probabilities(scores)))
+    some = np.linspace(0, len(rows) - 1, min(PICTURE_CLIPS, len(rows))).astype(int)
+    clips = [dataset.load_clip(rows[index]) for index in some]
+    for expectation, change in _PICTURES:
+        changed = [FaceClip(change(clip), ()) for clip in clips]
+        outcomes.append(Outcome(expectation, before[some], _probabilities(detector.score_clips(changed))))
+    return outcomes
+
+
+def behaviour_section(outcomes: Sequence[Outcome], *, threshold: float, is_recurrent: bool) -> Section:
+    """The table of what should and should not have changed the verdict, and whether it did."""
+    rows = [_row(outcome, threshold=threshold, is_recurrent=is_recurrent) for outcome in outcomes]
+    failed = [row for row in rows if row["held"].startswith("no")]
+    return Section(
+        name="behaviour",
+        title="Behaviour tests",
+        text=["Each clip is changed and scored again. What leaves the truth alone should leave the verdict alone."],
+        flag=f"{len(failed)} of {len(rows)} changes turned verdicts that they should not: "
+        + ", ".join(row["change"] for row in failed)
+        + "."
+        if failed
+        else "",
+        tables=[
+            Table(
+                "behaviour",
+                "What changes the verdict",
+                "Turned: share of the clips whose verdict fell on the other side of the threshold. Moved: mean change "
+                "of the fake probability. A model that averages frames cannot know their order, so its verdict must "
+                "not change at all with it.",
+                (
+                    Column("change", "Change"),
+                    Column("what", "What is done"),
+                    Column("clips", "Clips", "count"),
+                    Column("moved", "Moved", "decimal3"),
+                    Column("turned", "Turned", "percent"),
+                    Column("expected", "Expected"),
+                    Column("held", "Held?"),
+                ),
+                rows,
+            )
+        ],
+        document=rows,
+    )
+
+
+def _row(outcome: Outcome, *, threshold: float, is_recurrent: bool) -> dict[str, Any]:
+    moved = np.abs(outcome.after - outcome.before)
+    is_turned = (outcome.after >= threshold) != (outcome.before >= threshold)
+    turned, clear = float(is_turned.mean()), np.abs(outcome.before - threshold) > NEAR
+    kind = outcome.expectation.may_matter
+    order_is_blind = kind == ORDER and not is_recurrent
+    if order_is_blind:
+        expected, held = "no change at all", "yes" if moved.max() < SAME else "no: the order mattered"
+    elif kind == ORDER:
+        expected = "may change: the model looks at time"
+        held = "as expected: the order matters" if moved.max() >= SAME else "the order does not matter to this model"
+    elif kind == "content":
+        expected, held = "may change: there is less to see", "–"
+    else:
+        expected = "no other verdict, but for clips near the threshold"
+        wrongly = int((is_turned & clear).sum())
+        held = "yes" if not wrongly else f"no: {wrongly} of {int(clear.sum())} clear verdicts turned"
+    return {
+        "change": outcome.expectation.name,
+        "what": outcome.expectation.words,
+        "clips": len(moved),
+        "moved": round(float(moved.mean()), 6),
+        "turned": round(turned, 6),
+        "expected": expected,
+        "held": held,
+    }
+
+
+def _own(features: dict[str, Any], member: Member) -> Any:
+    return features[member.settings.backbone_checksum]
+
+
+def _probabilities(scores: Sequence[Any]) -> FloatArray:
+    return np.array([score.fake_probability for score in scores])

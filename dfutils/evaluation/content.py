@@ -1,0 +1,214 @@
+"""The sections of a report that come from the scores alone: levels, slices, decisions, calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from dfutils.evaluation.curve_plots import plot_calibration, plot_risk_coverage
+from dfutils.evaluation.decisions import (
+    calibration_table,
+    few_clips_warning,
+    measure_band,
+    measure_calibration,
+    measure_operating_points,
+    risk_coverage,
+)
+from dfutils.evaluation.sections import Column, FigurePlan, Section, Table
+from dfutils.evaluation.slices import by_group, by_level, by_manipulation
+from dfutils.evaluation.wording import percent, with_interval
+from dfutils.settings import DetectorSettings
+
+
+def decision_section(predictions: pd.DataFrame, detector: DetectorSettings, **drawing: int) -> Section:
+    """Operating points, the undecided band and the risk–coverage curve."""
+    points = measure_operating_points(predictions, detector, **drawing)
+    band = measure_band(predictions, detector, **drawing)
+    area = risk_coverage(predictions, threshold=detector.threshold, resamples=0).area
+    decided = None if band is None else band["decided"]["value"]
+    return Section(
+        name="decisions",
+        title="Operating points and when to stay undecided",
+        text=[_band_sentence(band)],
+        flag=few_clips_warning(detector),
+        tables=[
+            Table(
+                "operating_points",
+                "Operating points, frozen with the detector",
+                "Chosen on the validation split: what each promised there, and what it does on these videos. An "
+                "interval that leaves out the promise means that it is broken here.",
+                (
+                    Column("rule", "Rule"),
+                    Column("used", "In use"),
+                    Column("threshold", "Threshold", "decimal3"),
+                    Column("promised", "Called FAKE on validation"),
+                    Column("false_alarms", "REAL called FAKE", "percent"),
+                    Column("found", "FAKE found", "percent"),
+                    Column("balanced_accuracy", "Balanced accuracy", "percent"),
+                ),
+                points,
+            )
+        ],
+        figures=[
+            FigurePlan(
+                "risk_coverage",
+                "Risk and coverage",
+                "Deciding fewer videos, the surest first, should make fewer mistakes: a curve that rises to the right "
+                "means that the scores know when they are unsure, a flat one that they do not.",
+                lambda: plot_risk_coverage(predictions, threshold=detector.threshold, decided=decided, **drawing),
+            )
+        ],
+        document={"operating_points": points, "undecided": band, "aurc": round(area, 6)},
+    )
+
+
+def calibration_section(predictions: pd.DataFrame, detector: DetectorSettings, **drawing: int) -> Section | None:
+    """Reliability before and after; None where the raw scores are not known."""
+    rows = measure_calibration(predictions, threshold=detector.threshold, **drawing)
+    if not rows:
+        return None
+    way = "of its members, each on its own validation split" if detector.members else "on the validation split only"
+    kind = "a temperature" if detector.calibration == "temperature" else "rising steps (isotonic)"
+    before, after = (row["ece"]["value"] for row in rows)
+    verdict = "more honest" if after < before else "no more honest"
+    return Section(
+        name="calibration",
+        title="Calibration, before and after",
+        text=[
+            f"The probabilities are calibrated by {kind}, fitted {way}. On these videos they are {verdict} after it: "
+            f"expected calibration error {before:.3f} before, {after:.3f} after."
+        ],
+        tables=[
+            Table(
+                "calibration",
+                "The same scores before and after",
+                "Lower is better, but for AUC, which a temperature cannot change and isotonic steps can only lower a "
+                "little. Where the intervals overlap by much, neither is shown to be better.",
+                (
+                    Column("calibration", "Calibration"),
+                    Column("ece", "Expected calibration error", "decimal3"),
+                    Column("log_loss", "Log loss", "decimal3"),
+                    Column("brier", "Brier score", "decimal3"),
+                    Column("auc", "AUC", "decimal"),
+                ),
+                rows,
+            )
+        ],
+        figures=[
+            FigurePlan(
+                "calibration",
+                "Reliability before and after",
+                "Marks on the diagonal are honest; calibration should bring them nearer to it.",
+                lambda: plot_calibration(predictions),
+            )
+        ],
+        document=calibration_table(rows),
+    )
+
+
+def slices_section(
+    predictions: pd.DataFrame, levels: Mapping[str, pd.DataFrame], *, threshold: float, **drawing: int
+) -> Section:
+    """The same scores by level, by manipulation and by group."""
+    level_rows = by_level(levels, threshold=threshold, **drawing)
+    manipulations = by_manipulation(predictions, threshold=threshold, **drawing)
+    groups = by_group(predictions, threshold=threshold)
+    return Section(
+        name="slices",
+        title="By level, manipulation and group",
+        tables=[
+            Table(
+                "levels",
+                "By level",
+                "A track is one person in a video and gives one clip; a video's score is its highest track's. Chance "
+                "is an AUC of 0.50 and a log loss of 0.693 at every level; resamples keep groups whole.",
+                (
+                    Column("level", "Level"),
+                    Column("rows", "How many", "count"),
+                    Column("auc", "AUC", "decimal"),
+                    Column("balanced_accuracy", "Balanced accuracy", "percent"),
+                    Column("log_loss", "Log loss", "decimal3"),
+                    Column("ece", "Calibration error", "decimal3"),
+                ),
+                level_rows,
+            ),
+            Table(
+                "manipulations",
+                "By manipulation",
+                "Each kind of FAKE against all REAL videos of its family. The rows share these REAL videos, so that "
+                "they rise and fall together. Chance is an AUC of 0.50 and a balanced accuracy of 50 %.",
+                (
+                    Column("manipulation", "FAKE videos of"),
+                    Column("fakes", "FAKE", "count"),
+                    Column("against", "Against"),
+                    Column("auc", "AUC", "decimal"),
+                    Column("found", "FAKE found", "percent"),
+                    Column("balanced_accuracy", "Balanced accuracy", "percent"),
+                ),
+                manipulations,
+            ),
+            Table(
+                "groups",
+                "By group, the worst first",
+                "One group is one source or person: no interval, since it cannot be drawn twice. A few groups with all "
+                "the mistakes say more than a mean.",
+                (
+                    Column("group", "Group"),
+                    Column("datasets", "Data sets"),
+                    Column("real", "REAL", "count"),
+                    Column("fake", "FAKE", "count"),
+                    Column("wrong", "Wrong", "count"),
+                    Column("share_wrong", "Share wrong", "percent"),
+                    Column("mean_real", "Mean score of REAL", "decimal"),
+                    Column("mean_fake", "Mean score of FAKE", "decimal"),
+                ),
+                groups,
+                shown=12,
+            ),
+        ],
+        document={"levels": level_rows, "manipulations": manipulations},
+    )
+
+
+def cross_section(rows: Sequence[Mapping[str, Any]]) -> Section:
+    """One detector on several face datasets."""
+    return Section(
+        name="cross",
+        title="From one data set to another",
+        text=["One detector, trained on one source, measured on each of the others: what is left of it elsewhere."],
+        tables=[
+            Table(
+                "cross",
+                "Cross-dataset",
+                "Known: the run was trained on other videos of this very dataset. Chance is an AUC of 0.50 and a "
+                "balanced accuracy of 50 %.",
+                (
+                    Column("faces", "Face dataset"),
+                    Column("known", "Known"),
+                    Column("videos", "Videos", "count"),
+                    Column("groups", "Groups", "count"),
+                    Column("auc", "AUC", "decimal"),
+                    Column("balanced_accuracy", "Balanced accuracy", "percent"),
+                    Column("log_loss", "Log loss", "decimal3"),
+                    Column("coverage", "Coverage", "percent"),
+                ),
+                rows,
+            )
+        ],
+        document=list(rows),
+    )
+
+
+def _band_sentence(band: Mapping[str, Any] | None) -> str:
+    if band is None:
+        return (
+            "This detector decides every video that it can score. A band in which it says UNDECIDED is made by: "
+            "dfutils calibrate RUN --max-error 0.1."
+        )
+    return (
+        f"Between {band['low']:.2f} and {band['high']:.2f} this detector says UNDECIDED. It decides "
+        f"{with_interval('coverage', band['decided'])} of the scored videos, and of these "
+        f"{with_interval('accuracy', band['accuracy'])} rightly ({percent(1.0)} would be all)."
+    )

@@ -1,0 +1,190 @@
+"""What videos suffer on their way through the internet, in many strengths: the stress of a robustness test."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import av
+import cv2
+import numpy as np
+
+from dfutils.extraction.clips import crop_square, fill_positions, square_around
+from dfutils.extraction.video import Frame, iter_frames
+from dfutils.files import replacing
+from dfutils.records import Box, FaceClip, Picture
+
+MAX_FRAMES = 300
+"""Of each video: ten seconds are enough for ten frames, and keep a test of many strengths affordable."""
+
+CLEAN_CRF = 12
+"""Damaged pictures are stored at this x264 quality, which is nearly lossless, so that the damage is what counts."""
+
+Numbered: TypeAlias = tuple[int, float, Picture]
+"""Frame number, time in seconds, picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """One kind of damage.
+
+    Attributes:
+        name: As on the command line.
+        title: For people.
+        label: Of the axis of strengths, with its unit.
+        strengths: From mild to severe.
+    """
+
+    name: str
+    title: str
+    label: str
+    strengths: tuple[float, ...]
+
+
+DAMAGES = {
+    damage.name: damage
+    for damage in (
+        Damage("jpeg", "JPEG on every frame", "JPEG quality", (90, 70, 50, 30, 10)),
+        Damage("h264", "H.264 compression", "x264 CRF", (18, 23, 28, 35, 42)),
+        Damage("downscale", "Smaller videos", "size (share of the side)", (0.75, 0.5, 0.35, 0.25)),
+        Damage("blur", "Blur", "Gaussian blur (σ in pixels)", (1, 2, 3, 5)),
+        Damage("noise", "Sensor noise", "noise (σ of 255 levels)", (5, 10, 20, 40)),
+        Damage("brightness", "Darker and brighter", "brightness (levels of 255)", (-80, -40, 40, 80)),
+        Damage("letterbox", "Black bars above and below", "bars (share of the height)", (0.1, 0.2, 0.3, 0.4)),
+        Damage("drop", "Dropped frames", "frames dropped at random (share)", (0.25, 0.5, 0.75, 0.9)),
+        Damage("frames", "Fewer frames to look at", "different frames of the clip", (7, 5, 3, 2, 1)),
+        Damage("wider", "A wider face box", "box wider by (share of its side)", (0.1, 0.2, 0.3, 0.5)),
+        Damage("jitter", "A face detector that trembles", "box shifted by (share of its side)", (0.05, 0.1, 0.15, 0.2)),
+    )
+}
+ON_CROPS = frozenset({"frames", "jitter", "wider"})
+"""Damage of what is cut, not of the video."""
+
+
+def write_damaged(source: Path, target: Path, kind: str, strength: float) -> None:
+    """Write the first `MAX_FRAMES` frames of a video, damaged, as H.264; times stay as they were.
+
+    Args:
+        source: A video.
+        target: An ``.mp4``, written atomically.
+        kind: A name in `DAMAGES` that is not in `ON_CROPS`, or ``none``.
+        strength: One of its strengths, or any other of that unit.
+    """
+    seed = int(hashlib.sha256(f"{source.name} {kind} {strength}".encode()).hexdigest()[:8], 16)
+    pictures = ((frame.index, frame.time_seconds, frame.picture()) for frame in first_frames(source))
+    damaged = _changed(pictures, kind, strength, np.random.default_rng(seed))
+    encode(target, damaged, crf=round(strength) if kind == "h264" else CLEAN_CRF)
+
+
+def first_frames(source: Path) -> Iterator[Frame]:
+    """The frames that a stress test looks at."""
+    for frame in iter_frames(source):
+        if frame.index >= MAX_FRAMES:
+            return
+        yield frame
+
+
+def encode(target: Path, pictures: Iterable[Numbered], *, crf: int) -> None:
+    """Encode pictures with x264, each at its own time; an odd last row or column is cut, which 4:2:0 cannot store."""
+    with replacing(target) as temporary, av.open(temporary, "w") as container:
+        options = {"crf": str(crf), "preset": "veryfast", "x264-params": "mbtree=0"}
+        stream: Any = None
+        for _, time, picture in pictures:
+            height, width = (side - side % 2 for side in picture.shape[:2])
+            if stream is None:
+                stream = container.add_stream("libx264", rate=25, options=options)
+                stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+                stream.codec_context.time_base = Fraction(1, 90000)
+                stream.codec_context.thread_count = 1  # with more, the bytes would depend on the machine
+            even = np.ascontiguousarray(picture[:height, :width])
+            frame = av.VideoFrame.from_ndarray(even, format="rgb24")
+            frame.pts, frame.time_base = round(time * 90000), Fraction(1, 90000)
+            container.mux(stream.encode(frame))
+        if stream is not None:
+            container.mux(stream.encode())
+
+
+def _changed(pictures: Iterable[Numbered], kind: str, strength: float, rng: np.random.Generator) -> Iterator[Numbered]:
+    change = _PICTURE_CHANGES.get(kind)
+    for number, time, picture in pictures:
+        if kind == "drop" and number and rng.random() < strength:
+            continue
+        yield number, time, change(picture, strength, rng) if change else picture
+
+
+def _jpeg(picture: Picture, quality: float, _rng: np.random.Generator) -> Picture:
+    _, content = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, round(quality)])
+    decoded: Any = cv2.imdecode(content, cv2.IMREAD_COLOR)
+    return np.ascontiguousarray(decoded[..., ::-1]).astype(np.uint8)
+
+
+def _downscale(picture: Picture, share: float, _rng: np.random.Generator) -> Picture:
+    height, width = picture.shape[:2]
+    size = (max(2, round(width * share)), max(2, round(height * share)))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+
+
+def _blur(picture: Picture, sigma: float, _rng: np.random.Generator) -> Picture:
+    return cv2.GaussianBlur(picture, (0, 0), sigma).astype(np.uint8, copy=False)
+
+
+def _noise(picture: Picture, sigma: float, rng: np.random.Generator) -> Picture:
+    return np.clip(picture + rng.normal(0, sigma, picture.shape), 0, 255).astype(np.uint8)
+
+
+def _brightness(picture: Picture, levels: float, _rng: np.random.Generator) -> Picture:
+    return np.clip(picture.astype(np.int16) + round(levels), 0, 255).astype(np.uint8)
+
+
+def _letterbox(picture: Picture, share: float, _rng: np.random.Generator) -> Picture:
+    rows = round(picture.shape[0] * share / 2)
+    return cv2.copyMakeBorder(picture, rows, rows, 0, 0, cv2.BORDER_CONSTANT).astype(np.uint8, copy=False)
+
+
+_PICTURE_CHANGES: dict[str, Callable[[Picture, float, np.random.Generator], Picture]] = {
+    "jpeg": _jpeg,
+    "downscale": _downscale,
+    "blur": _blur,
+    "noise": _noise,
+    "brightness": _brightness,
+    "letterbox": _letterbox,
+}
+
+
+def with_fewer_frames(clip: FaceClip, count: int) -> FaceClip:
+    """A clip that shows only ``count`` of its frames, spread over it and repeated as a short track is."""
+    total = len(clip.crops)
+    kept = np.linspace(0, total - 1, count).round().astype(int) if count > 1 else np.array([total // 2])
+    times = [clip.crops[place].time_seconds for place in kept]
+    places = [int(kept[position]) for position in fill_positions(times, total)]
+    return FaceClip(clip.pictures[places], tuple(clip.crops[place] for place in places), clip.track)
+
+
+def with_moved_boxes(source: Path, clip: FaceClip, kind: str, share: float, *, size: int) -> FaceClip:
+    """A clip cut anew from its video, each square inside the frame.
+
+    Args:
+        source: The video.
+        clip: What was cut from it.
+        kind: ``jitter`` shifts each square by ``share`` of its side in a direction of its own; ``wider`` grows it.
+        share: Of the square's side.
+        size: Side of a crop in pixels.
+    """
+    seed = int(hashlib.sha256(f"{source.name} {share} {clip.track}".encode()).hexdigest()[:8], 16)
+    angles = np.random.default_rng(seed).uniform(0, 2 * np.pi, len(clip.crops))
+    wanted = {crop.frame_index for crop in clip.crops}
+    frames = {frame.index: frame.picture() for frame in iter_frames(source) if frame.index in wanted}
+    pictures = []
+    for crop, angle in zip(clip.crops, angles, strict=True):
+        picture, square = frames[crop.frame_index], crop.square
+        if kind == "jitter":
+            right, down = share * square.width * np.cos(angle), share * square.width * np.sin(angle)
+            square = Box(square.left + right, square.top + down, square.right + right, square.bottom + down)
+        margin = share / 2 if kind == "wider" else 0.0
+        inside = square_around(square, margin=margin, frame_size=(picture.shape[1], picture.shape[0]))
+        pictures.append(crop_square(picture, inside, size=size))
+    return FaceClip(np.stack(pictures), clip.crops, clip.track)

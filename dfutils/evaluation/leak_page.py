@@ -1,0 +1,88 @@
+"""The leak report of a run as a page: what is on two sides, and what metadata alone would score."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dfutils.evaluation.sections import Column, Section, Table
+from dfutils.records import ClipRow
+
+_KINDS = {
+    "shared_groups": ("groups with videos on two sides", "One person or source in training and test: recognised."),
+    "same_files": ("files of identical content on two sides", "The very answer was trained on."),
+    "near_duplicates": (
+        "clips with a near-duplicate crop on another side",
+        "Same person in the same pose and light; other videos of one person are found too.",
+    ),
+}
+
+
+def leak_section(
+    leaks: Mapping[str, Any] | None, lines: Sequence[str], *, training_groups: set[str], rows: Sequence[ClipRow]
+) -> Section:
+    """Build the page.
+
+    Args:
+        leaks: ``leaks.json`` of the run; None where there is none, such as for an ensemble.
+        lines: The same in sentences.
+        training_groups: Groups of the videos that the run was trained or tuned on.
+        rows: Clips that are measured in this report.
+    """
+    groups = {row.group for row in rows}
+    shared = sorted(groups & training_groups)
+    overlap = {
+        "what": "measured groups (people, sources) that training or validation knows",
+        "count": len(shared),
+        "of": f"{len(groups)} groups",
+        "means": "A score on people who were trained on says nothing of strangers.",
+        "examples": ", ".join(shared[:5]),
+    }
+    table = [overlap]
+    if leaks is not None:
+        table += [
+            {
+                "what": what,
+                "count": None if leaks[kind] is None else leaks[kind]["count"],
+                "of": f"{leaks['clips']} clips of the run",
+                "means": means,
+                "examples": "" if leaks[kind] is None else "; ".join(leaks[kind]["examples"][:3]),
+            }
+            for kind, (what, means) in _KINDS.items()
+        ]
+    shortcut = [] if leaks is None or leaks["shortcut"] is None else [_shortcut_row(leaks["shortcut"])]
+    return Section(
+        name="leaks",
+        title="Leaks and shortcuts",
+        text=lines or ["No leak report came with this run: its members have their own."],
+        flag=f"{len(shared)} of the measured groups were trained or tuned on: these numbers flatter." if shared else "",
+        tables=[
+            Table(
+                "leaks",
+                "What is on two sides of the split",
+                "All counts should be 0. A near-duplicate may be another video of one person: look at the examples.",
+                (
+                    Column("what", "What"),
+                    Column("count", "Count", "count"),
+                    Column("of", "Of"),
+                    Column("means", "If not 0"),
+                    Column("examples", "Examples"),
+                ),
+                table,
+            ),
+            Table(
+                "shortcut",
+                "What metadata alone would score",
+                "Cross-validated by groups, over all videos of the run. An interval above 0.5 means that the files "
+                "give the label away, and a detector may have learnt that instead.",
+                (Column("what", "Looks at"), Column("auc", "AUC", "decimal"), Column("groups", "Groups", "count")),
+                shortcut,
+            ),
+        ],
+        document={"measured_groups": len(groups), "known_to_training": len(shared), "run": dict(leaks or {})},
+    )
+
+
+def _shortcut_row(shortcut: Mapping[str, Any]) -> dict[str, Any]:
+    auc = {"value": shortcut["auc"], "low": shortcut["low"], "high": shortcut["high"]}
+    return {"what": "size, frame rate, duration and bit rate of the file", "auc": auc, "groups": shortcut["groups"]}

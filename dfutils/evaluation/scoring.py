@@ -1,0 +1,148 @@
+"""From a detector and a face dataset to the tables that a report is made of: a row a video, a track, a frame."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dfutils.errors import ReportError
+from dfutils.extraction.dataset import FaceDataset, read_face_dataset
+from dfutils.files import read_csv
+from dfutils.prediction.detector import ClipScore, Detector
+from dfutils.prediction.members import score_members
+from dfutils.records import ClipRow
+from dfutils.settings import DetectorSettings
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measured:
+    """One face dataset, or the part of it that was asked for, with its scores.
+
+    Attributes:
+        dataset: The whole.
+        rows: Clips that were scored.
+        scores: Of each row.
+        features: Of each row, by backbone checksum, ``(N, T, 2048)``.
+        predictions: A row a video, those without a clip too.
+    """
+
+    dataset: FaceDataset
+    rows: tuple[ClipRow, ...]
+    scores: tuple[ClipScore, ...]
+    features: dict[str, Any]
+    predictions: pd.DataFrame
+
+    @property
+    def tracks(self) -> pd.DataFrame:
+        """A row a track, which is one clip."""
+        columns = ("clip_id", "video", "dataset", "group", "track", "is_fake")
+        table = pd.DataFrame([{name: getattr(row, name) for name in columns} for row in self.rows])
+        return table.assign(fake_probability=[score.fake_probability for score in self.scores])
+
+    @property
+    def frames(self) -> pd.DataFrame | None:
+        """A row a frame; None without a frame head."""
+        if any(score.frame_probabilities is None for score in self.scores):
+            return None
+        counts = [len(score.frame_probabilities or ()) for score in self.scores]
+        table = self.tracks.loc[np.repeat(np.arange(len(self.rows)), counts)].reset_index(drop=True)
+        return table.assign(fake_probability=np.concatenate([score.frame_probabilities or () for score in self.scores]))
+
+
+class Sides:
+    """Which side of a run's split a video is on: by its name, else by its group, else test."""
+
+    def __init__(self, run: Path, *, is_ensemble: bool) -> None:
+        if is_ensemble:  # some member was trained on each
+            rows = [{**row, "split": "train"} for row in read_csv(run / "predictions.csv", ("video", "group"))]
+        else:
+            rows = read_csv(run / "splits.csv", ("video", "group", "split"))
+        self._by_video = {row["video"]: row["split"] for row in rows}
+        self._by_group = {row["group"]: row["split"] for row in rows}
+
+    def of(self, video: str, group: str) -> str:
+        """``train``, ``validation`` or ``test``."""
+        return self._by_video.get(video) or self._by_group.get(group, "test")
+
+    @property
+    def known_groups(self) -> set[str]:
+        """Groups that were trained or tuned on."""
+        return {group for group, side in self._by_group.items() if side != "test"}
+
+
+def rows_of_split(
+    run: Path, faces: Path, settings: DetectorSettings, sides: Sides, split: str
+) -> tuple[FaceDataset, tuple[ClipRow, ...]]:
+    """The clips of a split; of an ensemble only where none of its members was trained on them.
+
+    Raises:
+        ReportError: No clip is in the split, or an ensemble was trained on some that are.
+        DatasetError: The dataset is incomplete.
+    """
+    dataset = read_face_dataset(faces)
+    rows = tuple(row for row in dataset.rows if split in ("all", sides.of(row.video, row.group)))
+    if settings.members and any(sides.of(row.video, row.group) != "test" for row in rows or dataset.rows):
+        raise ReportError(_trained_on(run, faces, settings))
+    if not rows:
+        raise ReportError(f"{faces}: no clip is in the split {split!r} of {run}. Choose another --split.")
+    return dataset, rows
+
+
+def score_rows(
+    detector: Detector, dataset: FaceDataset, rows: tuple[ClipRow, ...], sides: Sides, split: str, *, progress: bool
+) -> Measured:
+    """Score clips and gather them by video; videos of the split that gave no clip are there without a score."""
+    features = detector.dataset_features(dataset, rows, progress=progress)
+    scores = score_members(detector.members, lambda member: features[member.settings.backbone_checksum])
+    skipped = [row for row in dataset.skipped if split in ("all", sides.of(row["video"], row["group"]))]
+    predictions = video_predictions(rows, scores, skipped, detector)
+    return Measured(dataset, rows, tuple(scores), features, predictions)
+
+
+def video_predictions(
+    rows: Sequence[ClipRow], scores: Sequence[ClipScore], skipped: Sequence[Mapping[str, str]], detector: Detector
+) -> pd.DataFrame:
+    """A row a video: the highest score of its tracks; videos that gave no clip stand there without a score."""
+    best: dict[str, dict[str, object]] = {}
+    for row, score in zip(rows, scores, strict=True):
+        known = best.get(row.video)
+        if known is not None and float(str(known["fake_probability"])) >= score.fake_probability:
+            continue
+        label, reason, _ = detector.decide(score.fake_probability)
+        best[row.video] = {
+            "video": row.video,
+            "dataset": row.dataset,
+            "group": row.group,
+            "is_fake": row.is_fake,
+            "raw_probability": score.raw_probability,
+            "fake_probability": score.fake_probability,
+            "label": str(label),
+            "reason": str(reason),
+        }
+    for skip in skipped:
+        best[skip["video"]] = {
+            "video": skip["video"],
+            "dataset": skip["dataset"],
+            "group": skip["group"],
+            "is_fake": skip["is_fake"] == "true",
+            "raw_probability": math.nan,
+            "fake_probability": math.nan,
+            "label": "UNDECIDED",
+            "reason": skip["reason"],
+        }
+    return pd.DataFrame(list(best.values()))
+
+
+def _trained_on(run: Path, faces: Path, settings: DetectorSettings) -> str:
+    member = run / settings.members[0].folder
+    return (
+        f"{faces}: members of the ensemble {run} were trained on these videos or their sources, and its scores of them "
+        f"would flatter. {run / 'folds.csv'} measures them out of fold. Evaluate on videos of other people, or one "
+        f"member on its own test split: dfutils evaluate {member} {faces} --out REPORT."
+    )

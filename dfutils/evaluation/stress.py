@@ -1,0 +1,267 @@
+"""Robustness: the same videos damaged in many ways, cut and scored anew; every score is kept, so it can go on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tqdm import tqdm
+
+from dfutils.errors import MediaError, ReportError
+from dfutils.evaluation.comparison import compare_predictions
+from dfutils.evaluation.curve_plots import plot_stress
+from dfutils.evaluation.damage import (
+    DAMAGES,
+    MAX_FRAMES,
+    ON_CROPS,
+    with_fewer_frames,
+    with_moved_boxes,
+    write_damaged,
+)
+from dfutils.evaluation.metrics import estimate_metrics
+from dfutils.evaluation.predictions import Scores
+from dfutils.evaluation.scoring import Sides
+from dfutils.evaluation.sections import Column, FigurePlan, Section, Table
+from dfutils.extraction.catalogue import read_catalogue
+from dfutils.extraction.images import is_image
+from dfutils.files import write_text
+from dfutils.prediction.detector import Detector, load_detector
+from dfutils.records import FaceClip, Video
+
+logger = logging.getLogger(__name__)
+
+UNTOUCHED = ("none", 0.0)
+
+
+def stress_test(
+    run: Path,
+    source: Path,
+    folder: Path,
+    *,
+    labels: str | Path = "folders",
+    split: str = "test",
+    kinds: Sequence[str] | None = None,
+    most: int = 60,
+    resamples: int = 1000,
+    progress: bool = True,
+) -> list[dict[str, Any]]:
+    """Damage the videos of a split in many strengths, predict each anew, and measure.
+
+    Every score is written to ``folder`` as soon as it is there: the same call goes on where it was interrupted. Scores
+    of another detector are kept apart.
+
+    Args:
+        run: A run folder.
+        source: The folder of videos that its face dataset was cut from.
+        folder: For the scores.
+        labels: As for `dfutils.extraction.catalogue.read_catalogue`.
+        split: ``train``, ``validation``, ``test`` or ``all``.
+        kinds: Names in `dfutils.evaluation.damage.DAMAGES`; all by default.
+        most: Videos at the most, REAL and FAKE alike, the same in every condition.
+        resamples: Bootstrap resamples behind each interval.
+        progress: Show a bar on a terminal.
+
+    Returns:
+        A row a condition: ``kind, strength, auc, coverage, difference`` (of the AUC to the untouched videos).
+
+    Raises:
+        ReportError: A kind is unknown, or no video of the split is in ``source``.
+        CatalogueError: ``source`` and ``labels`` do not agree.
+    """
+    unknown = [kind for kind in kinds or () if kind not in DAMAGES]
+    if unknown:
+        raise ReportError(f"--kinds: there is no {unknown[0]!r}. Choose from: {', '.join(DAMAGES)}.")
+    detector = load_detector(run)
+    videos = _sample(run, detector, source, labels, split, most=most)
+    conditions = [UNTOUCHED, *((name, value) for name in kinds or DAMAGES for value in DAMAGES[name].strengths)]
+    store = ScoreStore(folder, detector)
+    todo = [(kind, strength, video) for kind, strength in conditions for video in videos]
+    logger.info("Stress test: %d videos in %d conditions", len(videos), len(conditions))
+    for kind, strength, video in tqdm(todo, desc="stress", unit="video", disable=None if progress else True):
+        if store.get(kind, strength, video) is None:
+            store.add(kind, strength, video, _score(detector, video.path, kind, strength))
+    tables = {condition: _table(store, condition, videos) for condition in conditions}
+    return _measure(tables, threshold=detector.settings.threshold, resamples=resamples)
+
+
+class ScoreStore:
+    """Scores by condition and video, a line each, flushed as they come; a line that was cut off by a kill is no score.
+
+    The file is named after the detector, so that scores of two are never mixed.
+    """
+
+    def __init__(self, folder: Path, detector: Detector) -> None:
+        key = detector.settings.model_dump_json() + f" {MAX_FRAMES}"
+        self.path = folder / f"scores-{hashlib.sha256(key.encode()).hexdigest()[:12]}.jsonl"
+        folder.mkdir(parents=True, exist_ok=True)
+        self._known = dict(self._read())
+
+    def get(self, kind: str, strength: float, video: Video) -> dict[str, Any] | None:
+        """``fake_probability`` (None without a score) and ``reason``; None where the condition was not scored yet."""
+        return self._known.get(self._key(kind, strength, video))
+
+    def add(self, kind: str, strength: float, video: Video, score: dict[str, Any]) -> None:
+        """Keep a score."""
+        key = self._key(kind, strength, video)
+        self._known[key] = score
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"key": key, **score}) + "\n")
+
+    def _read(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        if not self.path.exists():
+            return
+        text = self.path.read_text(encoding="utf-8")
+        if text and not text.endswith("\n"):
+            write_text(self.path, text[: text.rfind("\n") + 1])
+        for line in text[: text.rfind("\n") + 1].splitlines():
+            entry = json.loads(line)
+            yield entry.pop("key"), entry
+
+    @staticmethod
+    def _key(kind: str, strength: float, video: Video) -> str:
+        return f"{kind} {strength:g} {video.name} {video.path.stat().st_size}"
+
+
+def _sample(run: Path, detector: Detector, source: Path, labels: str | Path, split: str, *, most: int) -> list[Video]:
+    sides = Sides(run, is_ensemble=bool(detector.settings.members))
+    found = [
+        video
+        for video in read_catalogue(source, labels).videos
+        if split in ("all", sides.of(video.name, video.group)) and not is_image(video.path)
+    ]
+    if not found:
+        raise ReportError(
+            f"{source}: no video of the split {split!r} of {run} is there. Name the folder it was cut from."
+        )
+    by_name = sorted(found, key=lambda video: hashlib.sha256(video.name.encode()).hexdigest())
+    fakes, reals = ([v for v in by_name if v.is_fake == is_fake][: max(1, most // 2)] for is_fake in (True, False))
+    return fakes + reals
+
+
+def _score(detector: Detector, path: Path, kind: str, strength: float) -> dict[str, Any]:
+    if kind in ON_CROPS:
+        return _score_cut(detector, path, _crop_change(detector, path, kind, strength))
+    with tempfile.TemporaryDirectory() as folder:
+        damaged = Path(folder) / "damaged.mp4"
+        try:
+            write_damaged(path, damaged, kind, strength)
+        except MediaError as error:
+            return {"fake_probability": None, "reason": error.reason}
+        verdict = detector.predict(damaged)
+    return {"fake_probability": verdict.fake_probability, "reason": str(verdict.reason)}
+
+
+def _crop_change(detector: Detector, path: Path, kind: str, strength: float) -> Callable[[FaceClip], FaceClip]:
+    if kind == "frames":
+        return lambda clip: with_fewer_frames(clip, min(round(strength), len(clip.crops)))
+    size = detector.settings.extraction.size
+    return lambda clip: with_moved_boxes(path, clip, kind, strength, size=size)
+
+
+def _score_cut(detector: Detector, path: Path, change: Callable[[FaceClip], FaceClip]) -> dict[str, Any]:
+    verdict, extraction = detector.examine(path)
+    if extraction is None:
+        return {"fake_probability": None, "reason": str(verdict.reason)}
+    scores = detector.score_clips([change(clip) for clip in extraction.clips])
+    return {"fake_probability": max(score.fake_probability for score in scores), "reason": "ok"}
+
+
+def _table(store: ScoreStore, condition: tuple[str, float], videos: Sequence[Video]) -> pd.DataFrame:
+    rows = [
+        {
+            "video": video.name,
+            "dataset": video.dataset,
+            "group": video.group,
+            "is_fake": video.is_fake,
+            "fake_probability": (store.get(*condition, video) or {}).get("fake_probability"),
+        }
+        for video in videos
+    ]
+    table = pd.DataFrame(rows)
+    return table.assign(fake_probability=pd.to_numeric(table["fake_probability"]).astype(float))
+
+
+def _measure(
+    tables: dict[tuple[str, float], pd.DataFrame], *, threshold: float, resamples: int
+) -> list[dict[str, Any]]:
+    nothing: dict[str, float | None] = {"value": None, "low": None, "high": None}
+    untouched = tables[UNTOUCHED]
+    rows = []
+    for (kind, strength), table in tables.items():
+        scored = table.dropna(subset=["fake_probability"])
+        auc = difference = turned = nothing
+        if len(scored):
+            auc = estimate_metrics(Scores.of(table), threshold=threshold, resamples=resamples, seed=0)[0]["auc"]
+            both = scored.merge(untouched.dropna(), on="video")
+            if len(both):
+                thresholds = (threshold, threshold)
+                difference = compare_predictions(table, untouched, thresholds=thresholds, resamples=resamples)["auc"]
+                changed = (both["fake_probability_x"] >= threshold) != (both["fake_probability_y"] >= threshold)
+                turned = {"value": round(float(changed.mean()), 6), "low": None, "high": None}
+        coverage = round(len(scored) / len(table), 6)
+        rows.append(
+            {
+                "kind": kind,
+                "strength": f"{strength:g}" if kind != "none" else "untouched",
+                "videos": len(table),
+                "auc": auc,
+                "coverage": coverage,
+                "difference": difference,
+                "turned": turned,
+            }
+        )
+    return rows
+
+
+def stress_section(rows: Sequence[dict[str, Any]]) -> Section:
+    """A curve for each kind of damage, and the numbers behind them."""
+    untouched = [row for row in rows if row["kind"] == "none"]
+    kinds = list(dict.fromkeys(row["kind"] for row in rows if row["kind"] != "none"))
+    names = {"none": "untouched", **{name: damage.title for name, damage in DAMAGES.items()}}
+    return Section(
+        name="stress",
+        title="Robustness",
+        text=[
+            f"{rows[0]['videos']} videos (their first {MAX_FRAMES} frames) were damaged, cut and scored anew, from the "
+            "file to the verdict, with nothing trained or tuned again."
+        ],
+        tables=[
+            Table(
+                "stress",
+                "Every damage in every strength",
+                "Change: AUC minus that of the untouched videos, paired, over groups. Turned: verdicts on the other "
+                "side of the threshold. Scored: videos in which a face was still found; AUC is of these only.",
+                (
+                    Column("title", "Damage"),
+                    Column("strength", "Strength"),
+                    Column("auc", "AUC", "decimal"),
+                    Column("difference", "Change of AUC", "signed"),
+                    Column("turned", "Turned", "percent"),
+                    Column("coverage", "Scored", "percent"),
+                ),
+                [{**row, "title": names[row["kind"]]} for row in rows],
+                shown=60,
+            )
+        ],
+        figures=[
+            FigurePlan(
+                f"stress_{kind}",
+                DAMAGES[kind].title,
+                "The untouched videos on the left, more damage to the right: a curve that stays up is robust; where "
+                "the dotted line falls, faces are no longer found.",
+                _plan([*untouched, *(row for row in rows if row["kind"] == kind)], kind),
+            )
+            for kind in kinds
+        ],
+        document=list(rows),
+    )
+
+
+def _plan(rows: Sequence[dict[str, Any]], kind: str) -> Callable[[], Any]:
+    return lambda: plot_stress(rows, title=DAMAGES[kind].title, label=DAMAGES[kind].label)

@@ -1,0 +1,175 @@
+"""Where in the frames a detector sees FAKE, and whether that is to be believed.
+
+A heat map is a claim: deleting what it marks should lower the score faster than deleting anything else. That is
+measured against random maps, and printed beside the picture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from dfutils.prediction.detector import Detector
+from dfutils.prediction.members import Member
+from dfutils.records import Crops, FaceClip, Picture
+
+HeatMaps: TypeAlias = npt.NDArray[np.float64]
+"""``(T, height, width)``, 0..1, higher where FAKE is seen; as coarse as the network's last block."""
+
+BLUR_SHARE = 0.08
+"""Sigma of the blur that takes content away, as a fraction of the crop's side: colours stay, traces go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Faithfulness:
+    """How well a heat map tells what the score rests on, beside random maps of the same grain.
+
+    Attributes:
+        deletion: Mean score while the hottest parts are blurred first; lower is more faithful.
+        insertion: Mean score while a blurred clip gets its hottest parts back first; higher is more faithful.
+        random_deletion: The same of each random map.
+        random_insertion: The same of each random map.
+    """
+
+    deletion: float
+    insertion: float
+    random_deletion: tuple[float, ...]
+    random_insertion: tuple[float, ...]
+
+    @property
+    def beats_random(self) -> bool:
+        """Whether the map is better than every random one at both."""
+        return self.deletion < min(self.random_deletion) and self.insertion > max(self.random_insertion)
+
+    def sentence(self) -> str:
+        """The same in words."""
+        randoms = f"{np.mean(self.random_deletion):.2f} and {np.mean(self.random_insertion):.2f}"
+        verdict = (
+            "it says something about the score"
+            if self.beats_random
+            else "it is no better than chance here: do not read it as a reason"
+        )
+        return (
+            f"Deletion {self.deletion:.2f} (lower is better) and insertion {self.insertion:.2f} (higher is better), "
+            f"against {randoms} of {len(self.random_deletion)} random maps: {verdict}."
+        )
+
+
+def grad_cam(detector: Detector, clip: FaceClip) -> HeatMaps:
+    """Grad-CAM (Selvaraju et al. 2017) of the last block, for FAKE; of several members, the mean of their maps.
+
+    The block is pooled globally before the head, so that the gradient is the same in every place, and one pass through
+    the backbone is enough.
+    """
+    return _scaled(np.mean([_member_cam(member, clip.pictures) for member in detector.members], axis=0))
+
+
+def occlusion_maps(detector: Detector, clip: FaceClip, *, grid: int = 5) -> HeatMaps:
+    """A check without gradients (Zeiler and Fergus 2014): how far the logit falls with a blurred patch.
+
+    Args:
+        detector: To be explained.
+        clip: Cut as the detector's settings say.
+        grid: Patches a side; costs ``grid`` squared predictions.
+
+    Returns:
+        ``(T, grid, grid)``, the same for every frame.
+    """
+    frames, size = clip.pictures.shape[:2]
+    blurred, edges = _blurred(clip.pictures), np.linspace(0, size, grid + 1).round().astype(int)
+    whole = _logits(detector, [clip.pictures])[0]
+    falls = np.zeros((grid, grid))
+    for row, column in np.ndindex(grid, grid):
+        place = np.s_[:, edges[row] : edges[row + 1], edges[column] : edges[column + 1]]
+        occluded = clip.pictures.copy()
+        occluded[place] = blurred[place]
+        falls[row, column] = whole - _logits(detector, [occluded])[0]
+    return np.repeat(_scaled(np.maximum(falls, 0))[None], frames, axis=0)
+
+
+def measure_faithfulness(
+    detector: Detector, clip: FaceClip, maps: HeatMaps, *, steps: int = 5, randoms: int = 3, seed: int = 0
+) -> Faithfulness:
+    """Deletion and insertion curves (Petsiuk, Das and Saenko 2018) of a map and of random ones of the same grain.
+
+    Args:
+        detector: To be explained.
+        clip: Cut as the detector's settings say.
+        maps: Heat maps of the clip.
+        steps: Of each curve.
+        randoms: Random maps to compare with.
+        seed: Of these.
+    """
+    rng = np.random.default_rng(seed)
+    blurred = _blurred(clip.pictures)
+
+    def areas(heat: HeatMaps) -> tuple[float, float]:
+        order = _places_by_heat(heat, clip.pictures.shape[1])
+        deletion = [_mixed(clip.pictures, blurred, order >= 1 - share) for share in np.linspace(0, 1, steps + 1)[1:]]
+        insertion = [_mixed(blurred, clip.pictures, order >= 1 - share) for share in np.linspace(0, 1, steps + 1)[:-1]]
+        scores = 1 / (1 + np.exp(-_logits(detector, [*deletion, *insertion])))
+        return float(scores[:steps].mean()), float(scores[steps:].mean())
+
+    own = areas(maps)
+    others = [areas(rng.random(maps.shape)) for _ in range(randoms)]
+    return Faithfulness(*own, tuple(one for one, _ in others), tuple(one for _, one in others))
+
+
+def overlay(picture: Picture, heat: npt.NDArray[np.float64]) -> Picture:
+    """A crop with its heat map over it: dark where nothing is seen, so that the hot parts stand out."""
+    size = picture.shape[1], picture.shape[0]
+    large = np.clip(cv2.resize(heat.astype(np.float32), size, interpolation=cv2.INTER_CUBIC), 0, 1)[..., None]
+    orange = np.array([213, 94, 0], np.float32)  # the colour of FAKE
+    shown = picture * (0.35 + 0.65 * large)
+    return np.clip(shown + 0.35 * large * (orange - shown), 0, 255).astype(np.uint8)
+
+
+def _member_cam(member: Member, pictures: Crops) -> HeatMaps:
+    import keras
+    import tensorflow as tf
+
+    backbone = member.network.backbone
+    inner = next(layer for layer in backbone.layers if isinstance(layer, keras.Model))
+    block = keras.Model(inner.input, inner.layers[-1].input)  # what is pooled
+    scaled = backbone.get_layer("preprocess")(tf.convert_to_tensor(pictures))
+    activations = block(scaled, training=False)
+    features = tf.reduce_mean(activations, axis=[1, 2])[None]
+    with tf.GradientTape() as tape:
+        tape.watch(features)
+        probability = tf.clip_by_value(member.network.head(features, training=False), 1e-6, 1 - 1e-6)
+        logit = tf.math.log(probability / (1 - probability))
+    weights: Any = tape.gradient(logit, features)[0]
+    heat = tf.nn.relu(tf.einsum("thwc,tc->thw", activations, weights))
+    return np.asarray(heat, np.float64)
+
+
+def _logits(detector: Detector, clips: list[Crops]) -> npt.NDArray[np.float64]:
+    scores = [detector.score_clips([FaceClip(pictures, ())])[0].fake_probability for pictures in clips]
+    clipped = np.clip(np.array(scores, np.float64), 1e-6, 1 - 1e-6)
+    return np.asarray(np.log(clipped / (1 - clipped)))
+
+
+def _places_by_heat(heat: HeatMaps, size: int) -> npt.NDArray[np.float64]:
+    """Rank of every pixel of every frame by its heat, from 0 to just below 1, ``(T, size, size)``."""
+    large = np.stack([cv2.resize(one.astype(np.float32), (size, size), interpolation=cv2.INTER_LINEAR) for one in heat])
+    ranks = np.empty(large.size)
+    ranks[np.argsort(large.ravel(), kind="stable")] = np.arange(large.size) / large.size
+    return ranks.reshape(large.shape)
+
+
+def _mixed(below: Crops, above: Crops, where: npt.NDArray[np.bool_]) -> Crops:
+    return np.where(where[..., None], above, below).astype(np.uint8)
+
+
+def _blurred(pictures: Crops) -> Crops:
+    sigma = BLUR_SHARE * pictures.shape[1]
+    return np.stack([cv2.GaussianBlur(picture, (0, 0), sigma) for picture in pictures]).astype(np.uint8)
+
+
+def _scaled(heat: HeatMaps) -> HeatMaps:
+    top = float(heat.max())
+    return heat / top if top > 0 else heat

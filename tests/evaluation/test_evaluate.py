@@ -1,0 +1,145 @@
+"""A run and a face dataset to a report: what is in it, what stays honest, and how it looks in a browser."""
+
+import json
+import shutil
+
+import pandas as pd
+import pytest
+
+from dfutils.errors import DfutilsError, ReportError, RunError
+from dfutils.evaluation.compare import compare_runs
+from dfutils.evaluation.evaluate import evaluate
+from dfutils.evaluation.predictions import read_predictions
+from dfutils.files import read_json
+from dfutils.training.calibration import recalibrate
+
+SIZES = [(390, 844), (1400, 900)]
+
+
+@pytest.fixture(scope="module")
+def report(demo_run, demo_faces, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("evaluated")
+    evaluate(demo_run, demo_faces, folder, split="all", resamples=50, explain=1, progress=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def metrics(report):
+    return read_json(report / "metrics.json")
+
+
+def test_every_part_is_in_the_document_and_in_files(report, metrics):
+    assert {"slices", "decisions", "calibration", "leaks", "behaviour", "explanation", "baselines"} <= set(metrics)
+    tables = {path.stem for path in (report / "tables").glob("*.csv")}
+    assert {"levels", "manipulations", "groups", "operating_points", "calibration", "leaks", "behaviour"} <= tables
+    for kind in ("png", "svg"):
+        figures = {path.stem for path in (report / "figures").glob(f"*.{kind}")}
+        assert {"roc", "risk_coverage", "calibration", "frames_0"} <= figures
+    card = (report / "MODEL_CARD.md").read_text()
+    assert all(f"## {part}" in card for part in ("Intended use", "Data", "Protocol", "Limits", "Licence"))
+
+
+def test_videos_tracks_and_frames_have_their_own_numbers(metrics):
+    rows = {row["level"]: row["rows"] for row in metrics["slices"]["levels"]}
+    assert rows == {"video": 12, "track (clip)": 12, "frame": 120}
+
+
+def test_the_table_of_a_level_says_what_the_document_says(report, metrics):
+    table = pd.read_csv(report / "tables" / "levels.csv")
+    assert table["auc"].tolist() == [row["auc"]["value"] for row in metrics["slices"]["levels"]]
+
+
+def test_measuring_on_what_was_trained_on_is_flagged(report, metrics):
+    assert metrics["leaks"]["known_to_training"] > 0
+    assert "these numbers flatter" in (report / "report.html").read_text()
+
+
+def test_a_model_that_averages_frames_does_not_care_for_their_order(metrics):
+    held = {row["change"]: row["held"] for row in metrics["behaviour"]}
+    assert held["time reversed"] == held["frames shuffled"] == "yes"
+
+
+def test_file_facts_stand_beside_the_detector(metrics):
+    (row,) = metrics["baselines"]
+    assert row["name"] == "File facts only"
+    assert row["difference"]["value"] == pytest.approx(metrics["auc"]["value"] - row["auc"]["value"], abs=1e-5)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=["phone", "desk"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_report_is_whole_in_a_browser(report, browser_page, size, scheme):
+    page = browser_page.page
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    page.emulate_media(color_scheme=scheme)
+    browser_page.open(report / "report.html")
+    assert (browser_page.errors, browser_page.external, browser_page.failures) == ([], [], [])
+    assert browser_page.broken_pictures() == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+    overflowing = """() => [...document.querySelectorAll('main *')].filter(one => {
+        if (one.closest('.scroll') && !one.classList.contains('scroll')) return false;  // tables scroll in their frame
+        return one.getBoundingClientRect().right > document.documentElement.clientWidth + 1;
+    }).map(one => one.outerHTML.slice(0, 80))"""
+    assert page.evaluate(overflowing) == []
+    visible = page.evaluate("[...document.querySelectorAll('figure img')].filter(one => one.offsetWidth > 0).length")
+    assert visible == page.evaluate("document.querySelectorAll('figure').length")  # one of light and dark
+
+
+def test_a_click_on_a_heading_sorts_numbers_as_numbers(report, browser_page):
+    page = browser_page.open(report / "report.html").page
+    column = "[...document.querySelector('#table-levels + div tbody').rows].map(row => +row.cells[1].dataset.sort)"
+    heading = page.locator("#table-levels + div thead button").nth(1)
+    heading.click()
+    assert page.evaluate(column) == [12, 12, 120]
+    heading.click()
+    assert page.evaluate(column) == [120, 12, 12]
+
+
+def test_several_face_datasets_are_measured_each_and_together(demo_run, demo_faces, tmp_path):
+    other = shutil.copytree(demo_faces, tmp_path / "other")
+    manifest = other / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace("person_", "stranger_").replace("stranger_0", "person_0", 0))
+    with pytest.raises(DfutilsError):  # its frames are of other clips now
+        evaluate(demo_run, [demo_faces, other], tmp_path / "report", resamples=0, progress=False)
+    shutil.copy(demo_faces / "manifest.csv", manifest)
+    document = evaluate(demo_run, [demo_faces, other], tmp_path / "report", resamples=0, progress=False)
+    first, second = document["cross"]
+    assert (first["known"], first["videos"]) == ("yes", second["videos"])
+    assert document["videos"] == first["videos"] + second["videos"]
+    assert read_predictions(tmp_path / "report" / "predictions.csv")["video"].is_unique
+
+
+def test_a_dataset_named_twice_is_refused(demo_run, demo_faces, tmp_path):
+    with pytest.raises(ReportError, match="named twice"):
+        evaluate(demo_run, [demo_faces, demo_faces], tmp_path, progress=False)
+
+
+@pytest.mark.parametrize("name", ["splits.csv", "leaks.json", "run.json", "history.csv", "model.weights.h5"])
+def test_a_run_with_a_missing_file_gives_an_error_and_no_report(demo_run, demo_faces, tmp_path, name):
+    run = shutil.copytree(demo_run, tmp_path / "run")
+    (run / name).unlink()
+    with pytest.raises(DfutilsError, match=name.replace(".", r"\.")):
+        evaluate(run, demo_faces, tmp_path / "report", resamples=0, progress=False)
+    assert not (tmp_path / "report" / "metrics.json").exists()
+
+
+def test_crops_of_other_settings_are_refused(demo_run, demo_faces, tmp_path):
+    faces = shutil.copytree(demo_faces, tmp_path / "faces")
+    about = json.loads((faces / "extraction.json").read_text())
+    about["settings"]["margin"] = 0.3
+    (faces / "extraction.json").write_text(json.dumps(about))
+    with pytest.raises(RunError, match=r"margin 0\.3 instead of 0\.0"):
+        evaluate(demo_run, faces, tmp_path / "report", progress=False)
+
+
+def test_detectors_are_compared_on_the_videos_that_neither_was_trained_on(demo_run, demo_faces, tmp_path):
+    other = shutil.copytree(demo_run, tmp_path / "other")
+    recalibrate(other, method="isotonic", rule="fpr_5", max_error=1.0)
+    found = compare_runs([demo_run, other], demo_faces, tmp_path / "report", resamples=50, progress=False)
+    (row,) = found.document["differences"]
+    assert row["name"] == "other"
+    predictions = read_predictions(tmp_path / "report" / "predictions.csv")
+    assert row["videos"] == len(predictions) < 12
+    assert "other against" in found.lines[0]
+    assert (tmp_path / "report" / "tables" / "differences.csv").exists()
+    with pytest.raises(ReportError, match="two or more different runs"):
+        compare_runs([demo_run, demo_run], demo_faces, tmp_path / "again", progress=False)

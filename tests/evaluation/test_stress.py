@@ -1,0 +1,134 @@
+"""Damage is what it says, in every strength more of it; scores are kept; the rest goes on where it stopped."""
+
+import numpy as np
+import pytest
+
+from dfutils.errors import ReportError
+from dfutils.evaluation import stress
+from dfutils.evaluation.damage import DAMAGES, ON_CROPS, with_fewer_frames, with_moved_boxes, write_damaged
+from dfutils.extraction.video import iter_frames
+from dfutils.records import Box, FaceClip, FaceCrop
+
+
+def pictures_of(path):
+    return np.stack([frame.picture() for frame in iter_frames(path)])
+
+
+@pytest.fixture(scope="module")
+def source(demo_videos):
+    return demo_videos[0]
+
+
+@pytest.fixture(scope="module")
+def whole(source):
+    return pictures_of(source)
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "h264", "blur", "noise"])
+def test_more_strength_does_more_damage(source, whole, tmp_path, kind):
+    mild, severe = DAMAGES[kind].strengths[0], DAMAGES[kind].strengths[-1]
+    errors = []
+    for strength in (mild, severe):
+        write_damaged(source, tmp_path / f"{strength}.mp4", kind, strength)
+        damaged = pictures_of(tmp_path / f"{strength}.mp4")
+        assert damaged.shape == whole.shape
+        errors.append(np.abs(damaged.astype(int) - whole).mean())
+    assert errors[0] < errors[1]
+
+
+def test_brightness_moves_levels_and_downscaling_the_size(source, whole, tmp_path):
+    write_damaged(source, tmp_path / "dark.mp4", "brightness", -40)
+    assert pictures_of(tmp_path / "dark.mp4").mean() == pytest.approx(np.clip(whole - 40.0, 0, 255).mean(), abs=2)
+    write_damaged(source, tmp_path / "small.mp4", "downscale", 0.5)
+    height, width = whole.shape[1:3]
+    assert pictures_of(tmp_path / "small.mp4").shape[1:3] == (height // 2, width // 2)
+
+
+def test_dropped_frames_leave_the_times_of_the_others(source, whole, tmp_path):
+    write_damaged(source, tmp_path / "dropped.mp4", "drop", 0.5)
+    kept = [frame.time_seconds for frame in iter_frames(tmp_path / "dropped.mp4")]
+    times = [frame.time_seconds for frame in iter_frames(source)]
+    assert 0.25 * len(whole) < len(kept) < 0.75 * len(whole)
+    assert all(min(abs(time - other) for other in times) < 0.002 for time in kept)
+
+
+def test_the_same_damage_twice_is_the_same_file(source, tmp_path):
+    for name in ("a.mp4", "b.mp4"):
+        write_damaged(source, tmp_path / name, "noise", 20)
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+
+
+def clip_of(frames):
+    crops = tuple(FaceCrop(n, n / 10, 0.0, None, Box(40, 30, 80, 70)) for n in range(frames))
+    return FaceClip(np.arange(frames, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8), crops)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 10])
+def test_fewer_frames_fill_the_clip_as_short_tracks_are_filled(count):
+    shown = with_fewer_frames(clip_of(10), count)
+    assert len(shown.pictures) == 10
+    assert len(np.unique(shown.pictures)) == count
+    assert np.all(np.diff(shown.pictures[:, 0, 0, 0].astype(int)) >= 0)
+
+
+def test_a_shifted_box_shows_another_part_of_the_frame(source, whole):
+    from dfutils.extraction.clips import crop_square
+
+    clip = clip_of(3)
+    still = with_moved_boxes(source, clip, "jitter", 0.0, size=40)
+    expected = [crop_square(whole[n], clip.crops[n].square, size=40) for n in range(3)]
+    assert np.array_equal(still.pictures, expected)
+    assert not np.array_equal(with_moved_boxes(source, clip, "jitter", 0.2, size=40).pictures, still.pictures)
+    wider = with_moved_boxes(source, clip, "wider", 0.5, size=60).pictures
+    assert np.array_equal(wider[:, 10:50, 10:50], still.pictures)  # 10 pixels more on each side
+
+
+@pytest.fixture(scope="module")
+def stressed(demo_run, demo_labels, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stress")
+
+    def test():
+        return stress.stress_test(
+            demo_run,
+            demo_labels.parent,
+            folder,
+            labels=str(demo_labels),
+            kinds=["frames"],
+            most=2,
+            resamples=20,
+            progress=False,
+        )
+
+    return folder, test(), test
+
+
+def test_untouched_videos_come_first_and_every_strength_follows(stressed):
+    _, rows, _ = stressed
+    assert [row["strength"] for row in rows] == ["untouched", "7", "5", "3", "2", "1"]
+    assert all(row["coverage"] == 1 for row in rows)
+    assert rows[0]["difference"]["value"] == 0
+    section = stress.stress_section(rows)
+    assert [plan.name for plan in section.figures] == ["stress_frames"]
+    assert section.figures[0].draw().axes
+
+
+def test_what_is_scored_is_not_scored_again_and_a_cut_off_line_is(stressed, monkeypatch):
+    folder, rows, test = stressed
+    (path,) = folder.glob("scores-*.jsonl")
+    text = path.read_text()
+    path.write_text(text[:-20])
+    asked, score = [], stress._score
+    monkeypatch.setattr(stress, "_score", lambda *given: (asked.append(given), score(*given))[1])
+    assert test() == rows
+    assert len(asked) == 1
+    assert path.read_text() == text
+
+
+def test_an_unknown_kind_is_refused(demo_run, demo_labels, tmp_path):
+    with pytest.raises(ReportError, match="there is no 'rain'"):
+        stress.stress_test(demo_run, demo_labels.parent, tmp_path, kinds=["rain"])
+
+
+def test_every_kind_has_strengths_from_mild_to_severe():
+    assert set(DAMAGES) > ON_CROPS
+    assert all(len(damage.strengths) >= 4 for damage in DAMAGES.values())

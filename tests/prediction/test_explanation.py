@@ -1,0 +1,90 @@
+"""Explanations: they mark what the score rests on, they are measured, and they depend on what was learnt."""
+
+import numpy as np
+import pytest
+
+from dfutils.extraction.dataset import read_face_dataset
+from dfutils.prediction.detector import load_detector
+from dfutils.prediction.explanation import Faithfulness, grad_cam, measure_faithfulness, occlusion_maps, overlay
+from dfutils.records import FaceClip
+
+
+@pytest.fixture(scope="module")
+def detector(demo_run):
+    return load_detector(demo_run)
+
+
+@pytest.fixture(scope="module")
+def clip(demo_faces):
+    dataset = read_face_dataset(demo_faces)
+    return FaceClip(dataset.load_clip(dataset.rows[0]), ())
+
+
+class PlantedDetector:
+    """Sees FAKE only in the contrast of the upper left quarter of a crop."""
+
+    def score_clips(self, clips):
+        scores = []
+        for one in clips:
+            size = one.pictures.shape[1] // 2
+            contrast = one.pictures[:, :size, :size].astype(float).std()
+            scores.append(type("Score", (), {"fake_probability": 1 / (1 + np.exp(-(contrast - 30) / 10))})())
+        return scores
+
+
+@pytest.fixture
+def noisy():
+    pictures = np.random.default_rng(0).integers(0, 255, (2, 40, 40, 3), np.uint8)
+    return FaceClip(pictures, ())
+
+
+def test_occlusion_finds_where_the_score_comes_from(noisy):
+    heat = occlusion_maps(PlantedDetector(), noisy, grid=4)
+    assert heat.shape == (2, 4, 4)
+    assert heat[0, :2, :2].min() > 0.2
+    assert heat[0, 2:].max() == heat[0, :, 2:].max() == 0
+
+
+def test_a_true_map_beats_random_ones_and_its_opposite_does_not(noisy):
+    true = np.zeros((2, 4, 4))
+    true[:, :2, :2] = 1
+    good = measure_faithfulness(PlantedDetector(), noisy, true)
+    bad = measure_faithfulness(PlantedDetector(), noisy, 1 - true)
+    assert good.beats_random
+    assert "says something" in good.sentence()
+    assert not bad.beats_random
+    assert "no better than chance" in bad.sentence()
+
+
+def test_grad_cam_has_a_map_a_frame_between_0_and_1(detector, clip):
+    heat = grad_cam(detector, clip)
+    assert heat.shape[0] == len(clip.pictures)
+    assert heat.min() >= 0
+    assert heat.max() == pytest.approx(1)
+
+
+def test_grad_cam_depends_on_what_was_learnt(detector, clip):
+    """Adebayo et al. (2018): a map that stays when the weights are drawn anew explains the picture, not the model."""
+    head = detector.members[0].network.head
+    layer = head.get_layer("frame_logits")
+    learnt, before = layer.get_weights(), grad_cam(detector, clip)
+    rng = np.random.default_rng(0)
+    try:
+        layer.set_weights([rng.normal(0, 0.02, weights.shape) for weights in learnt])
+        after = grad_cam(detector, clip)
+    finally:
+        layer.set_weights(learnt)
+    assert np.corrcoef(before.ravel(), after.ravel())[0, 1] < 0.9
+    assert np.allclose(grad_cam(detector, clip), before, atol=1e-5)
+
+
+def test_the_hot_part_of_a_picture_stands_out():
+    heat = np.zeros((4, 4))
+    heat[0, 0] = 1
+    shown = overlay(np.full((40, 40, 3), 120, np.uint8), heat)
+    assert shown[2, 2].sum() > 2 * shown[35, 35].sum()
+
+
+def test_beating_random_means_both_ways():
+    assert not Faithfulness(0.1, 0.5, (0.2, 0.3), (0.4, 0.6)).beats_random
+    assert Faithfulness(0.1, 0.7, (0.2, 0.3), (0.4, 0.6)).beats_random
