@@ -58,7 +58,7 @@ def delong_test(is_fake: npt.ArrayLike, first: npt.ArrayLike, second: npt.ArrayL
     Example:
         >>> test = delong_test([1, 1, 1, 0, 0, 0], [0.9, 0.8, 0.3, 0.4, 0.2, 0.1], [0.9, 0.4, 0.3, 0.8, 0.5, 0.1])
         >>> round(test.difference, 3), round(test.p_value, 3)
-        (0.333, 0.083)
+        (0.333, 0.221)
     """
     labels = np.asarray(is_fake, bool)
     scores = np.array([first, second], float)

@@ -134,7 +134,9 @@ def write_report(folder: Path, content: ReportContent, *, resamples: int = 1000,
 
 
 def _remove_older(folder: Path) -> None:
-    """Figures and tables of an older report, which this one may not have."""
+    """Figures and tables of an older report, which this one may not have; nothing where there is no report."""
+    if not (folder / "metrics.json").is_file():
+        return
     for path in [*folder.glob("figures/*.png"), *folder.glob("figures/*.svg"), *folder.glob("tables/*.csv")]:
         path.unlink()
     for path in (folder / "report.html", folder / "MODEL_CARD.md"):

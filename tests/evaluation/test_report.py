@@ -195,6 +195,7 @@ def test_the_same_content_gives_the_same_report(tmp_path, content, folder):
 def test_one_class_is_reported_and_figures_of_an_older_report_go(tmp_path, content):
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures" / "roc.png").write_bytes(b"of an older report")
+    (tmp_path / "metrics.json").write_text("{}")
     fakes = content.predictions[content.predictions["is_fake"]]
     metrics = write_report(tmp_path, replace(content, predictions=fakes, history=None, mistakes=()), resamples=50)
     text = Page((tmp_path / "report.html").read_text(encoding="utf-8")).text
@@ -202,6 +203,13 @@ def test_one_class_is_reported_and_figures_of_an_older_report_go(tmp_path, conte
     assert "Only FAKE videos were scored" in text
     assert "Not drawn. ROC curve: needs REAL and FAKE" in text
     assert not (tmp_path / "figures" / "roc.png").exists()
+
+
+def test_figures_of_somebody_else_are_left_alone(tmp_path, content):
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "holiday.png").write_bytes(b"no report is here yet")
+    write_report(tmp_path, replace(content, history=None, mistakes=()), resamples=0)
+    assert (tmp_path / "figures" / "holiday.png").exists()
 
 
 def test_nothing_is_written_when_the_predictions_are_impossible(tmp_path, content):

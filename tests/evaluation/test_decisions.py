@@ -1,0 +1,60 @@
+"""Risk against coverage, the undecided band and promises of operating points, worked out by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dfutils.evaluation.decisions import few_clips_warning, measure_band, measure_operating_points, risk_coverage
+from dfutils.settings import DetectorSettings, ExtractionSettings, OperatingPoint
+
+
+def table(is_fake, scores):
+    names = [f"{index}.mp4" for index in range(len(is_fake))]
+    groups = [f"g{index % 3}" for index in range(len(is_fake))]
+    columns = {"video": names, "dataset": "d", "group": groups, "is_fake": is_fake, "fake_probability": scores}
+    return pd.DataFrame(columns)
+
+
+PREDICTIONS = table([True, False, True, False], [0.95, 0.2, 0.4, 0.55])
+"""Surest first: 0.95 right, 0.2 right, 0.4 wrong, 0.55 wrong."""
+
+
+def detector(**values):
+    point = OperatingPoint(rule="fpr_1", threshold=0.5, false_alarms=0.0, found=0.7, reals=20, fakes=30)
+    about = {"name": "n", "version": "0", "model": "m", "backbone_weights": "w", "backbone_checksum": "c"}
+    return DetectorSettings(
+        **about,
+        extraction=ExtractionSettings(),
+        weights_sha256="s",
+        operating_points=(point,),
+        operating_point="fpr_1",
+        **values,
+    )
+
+
+def test_the_surest_videos_are_decided_first():
+    curve = risk_coverage(PREDICTIONS, threshold=0.5, resamples=50)
+    assert curve.coverage.tolist() == [0.25, 0.5, 0.75, 1.0]
+    assert curve.risk == pytest.approx([0, 0, 1 / 3, 1 / 2])
+    assert curve.area == pytest.approx((0 + 0 + 1 / 3 + 1 / 2) / 4)
+    assert np.all(curve.low <= curve.high)
+
+
+def test_videos_that_are_equally_sure_are_decided_together():
+    curve = risk_coverage(table([True, False, True], [0.8, 0.2, 0.2]), threshold=0.5, resamples=0)
+    assert (curve.coverage.tolist(), curve.low) == ([1.0], None)
+    assert curve.risk == pytest.approx([1 / 3])
+
+
+def test_the_band_is_measured_on_what_it_leaves():
+    band = measure_band(PREDICTIONS, detector(undecided=(0.3, 0.6)), resamples=0)
+    assert band["decided"]["value"] == 0.5
+    assert band["accuracy"]["value"] == 1
+    assert measure_band(PREDICTIONS, detector(), resamples=0) is None
+
+
+def test_an_operating_point_stands_beside_its_promise():
+    (row,) = measure_operating_points(PREDICTIONS, detector(), resamples=0)
+    assert (row["used"], row["promised"]) == ("yes", "0% of 20 REAL, 70% of 30 FAKE")
+    assert (row["false_alarms"]["value"], row["found"]["value"]) == (0.5, 0.5)
+    assert "1 in 20" in few_clips_warning(detector())
