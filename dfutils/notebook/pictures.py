@@ -23,6 +23,8 @@ from dfutils.notebook.page import Markdown
 from dfutils.records import Box, ClipRow, FaceClip, Verdict
 
 PERSON_MARKS = ("o-", "s--", "^:", "D-.")
+PERSON_COLORS = (LINE_COLOR, "#CC79A7", "#56B4E9", "#7a828c")
+"""Neither REAL's colour nor FAKE's."""
 
 
 def plot_faces(dataset: FaceDataset, *, pairs: int = 5) -> Figure:
@@ -81,7 +83,8 @@ def plot_timeline(verdict: Verdict, *, threshold: float) -> Figure:
         times = [frame.time_seconds for frame in track.frames]
         scores = [_frame_score(frame.fake_probability, track.fake_probability) for frame in track.frames]
         name = f"person {number}: {track.fake_probability:.2f}"
-        axes.plot(times, scores, PERSON_MARKS[(number - 1) % len(PERSON_MARKS)], markersize=5, label=name)
+        place = (number - 1) % len(PERSON_MARKS)
+        axes.plot(times, scores, PERSON_MARKS[place], color=PERSON_COLORS[place], markersize=5, label=name)
     axes.axhline(threshold, color=mpl.rcParams["text.color"], linewidth=1.2)
     axes.text(1, threshold, " FAKE from here", transform=axes.get_yaxis_transform(), va="center", fontsize=8.5)
     axes.set(xlabel="time (seconds)", ylabel="fake probability", ylim=(-0.02, 1.02))
