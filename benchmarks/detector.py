@@ -124,11 +124,17 @@ def _figures(
 
 
 def _false_alarms(rows: Sequence[ClipRow], called: npt.NDArray[np.bool_]) -> dict[str, float | None]:
-    """Share of REAL clips that were called FAKE."""
+    """Share of REAL clips that were called FAKE.
+
+    Where none was, all resamples are alike: the upper end is then that of an exact interval (Clopper & Pearson 1934)
+    with groups as units.
+    """
     wrong = called[np.array([not row.is_fake for row in rows])].astype(float)
     groups = [row.group for row in rows if not row.is_fake]
     drawn = bootstrap_over_groups(groups, lambda weights: (weights @ wrong / weights.sum(axis=1))[:, None])
     low, high = percentile_interval(drawn[:, 0]) or (None, None)
+    if not wrong.any():
+        high = 1 - 0.025 ** (1 / len(set(groups)))
     return {"value": round(float(wrong.mean()), 4), "low": low, "high": high}
 
 

@@ -4,6 +4,7 @@
     python -m benchmarks.train_detector DATA --work WORK --stage cross     # candidate X: DFDC and self-blended crops
     python -m benchmarks.train_detector DATA --work WORK --stage folds     # the shipped recipe in cross-validation
     python -m benchmarks.train_detector DATA --work WORK --stage frozen    # the baseline, its backbone never trained
+    dfutils calibrate WORK/runs/cross --operating-point fpr_5              # at most 5 % of REAL called FAKE
     python -m benchmarks.detector WORK                                     # the table
     python -m benchmarks.ship_detector WORK                                # X as package data
 

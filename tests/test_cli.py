@@ -99,7 +99,7 @@ def test_training_leaves_its_curves_as_a_picture_and_as_event_files(demo_faces, 
     assert (run_folder / "history.png").read_bytes().startswith(b"\x89PNG")
     assert len(list((run_folder / "tensorboard").glob("events.out.tfevents.*"))) == 1
     settings = json.loads((run_folder / "settings.json").read_text())
-    assert settings["devices"] == {"strategy": "none", "cross_device": "auto"}
+    assert settings["devices"] == {"strategy": "none", "cross_device": "auto", "input_workers": None}
 
 
 def test_training_does_without_a_picture_where_nothing_can_draw_it(demo_run, monkeypatch, caplog):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from dfutils.errors import ReportError
+from dfutils.errors import ReportError, RunError
 from dfutils.evaluation.baselines import file_facts_scores, frame_average_scores, measure_baseline
 from dfutils.evaluation.behaviour import behaviour_section, run_behaviour_tests
 from dfutils.evaluation.content import calibration_section, cross_section, decision_section, slices_section
@@ -132,12 +132,18 @@ def _content(
         facts=_facts(run, detector, measured[0].dataset, split),
         warnings=[MADE_UP_WARNING] if set(predictions["dataset"]) == {"demo"} else [],
         # Members of an ensemble have their own; the data they were split from is not the data looked at here.
-        history=None if is_ensemble else pd.read_csv(run / "history.csv"),
+        history=None if is_ensemble else _history(run),
         leaks=lines,
         mistakes=error_gallery(measured, threshold=settings.threshold),
         sections=[section for section in sections if section is not None],
         baselines=[] if len(folders) > 1 else _baselines(detector, measured[0], sides, resamples=resamples),
     )
+
+
+def _history(run: Path) -> pd.DataFrame:
+    if not (run / "history.csv").is_file():
+        raise RunError(f"{run / 'history.csv'}: is missing. Copy the run folder again, whole.")
+    return pd.read_csv(run / "history.csv")
 
 
 def _joined(tables: Sequence[pd.DataFrame], folders: Sequence[Path]) -> pd.DataFrame:

@@ -132,10 +132,14 @@ def _member_cam(member: Member, pictures: Crops) -> HeatMaps:
     import keras
     import tensorflow as tf
 
+    from dfutils.training.backbones import network_of
+
     backbone = member.network.backbone
-    inner = next(layer for layer in backbone.layers if isinstance(layer, keras.Model))
+    inner = network_of(backbone)
     block = keras.Model(inner.input, inner.layers[-1].input)  # what is pooled
-    scaled = backbone.get_layer("preprocess")(tf.convert_to_tensor(pictures))
+    scaled = tf.convert_to_tensor(pictures)
+    for layer in backbone.layers[1 : backbone.layers.index(inner)]:  # whatever its family wants pictures scaled by
+        scaled = layer(scaled)
     activations = block(scaled, training=False)
     features = tf.reduce_mean(activations, axis=[1, 2])[None]
     with tf.GradientTape() as tape:

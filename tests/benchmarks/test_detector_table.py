@@ -24,6 +24,13 @@ def test_false_alarms_are_counted_on_real_clips_only():
     assert estimate["low"] <= 0.25 <= estimate["high"]
 
 
+def test_no_false_alarm_among_few_groups_is_no_proof_of_none():
+    rows = [clip(k, is_fake=False, group=f"g{k % 5}") for k in range(10)]
+    estimate = detector._false_alarms(rows, np.zeros(10, bool))
+    assert (estimate["value"], estimate["low"]) == (0, 0)
+    assert estimate["high"] == pytest.approx(0.5218, abs=1e-4)  # scipy.stats.binomtest(0, 5).proportion_ci()
+
+
 def test_qualities_are_told_apart_by_the_name_of_the_data_set():
     rows = [clip(0, is_fake=True, dataset="ffpp_c23_faceswap"), clip(1, is_fake=False, dataset="ffpp_c40")]
     chosen = {name: flags.tolist() for name, flags in detector._by_quality(rows)}
