@@ -74,7 +74,8 @@ def start_notebook() -> TextTable:
     if os.environ.get(PROGRESS) != "0":
         logging.getLogger("dfutils.training.progress").setLevel(logging.INFO)  # in the place of a bar
     for chatty in ("absl", "tensorflow"):
-        logging.getLogger(chatty).setLevel(logging.ERROR)
+        # A filter and no level, which TensorFlow sets anew when it is imported.
+        logging.getLogger(chatty).addFilter(lambda record: record.levelno >= logging.ERROR)
     return versions_table()
 
 
