@@ -64,7 +64,7 @@ no evidence about anybody, and no tool for decisions about people.
 * Split 80/10/10 by person (clusters of face embeddings), so that validation and test show other people. Clusters are
   not certain: {near} crops have a near-duplicate on another side.
 * Epoch, temperature and threshold were chosen on the validation part: the threshold as the one that finds most FAKE
-  crops while at most 5 % of the REAL ones are called FAKE. Of the validation part it finds {found:.0%}.
+  crops while at most 5 % of the REAL ones are called FAKE. Of validation's FAKE ones it finds {found:.0%}.
 * Backbone: {origin}.
 
 ## What was measured, with 95 % intervals over people or source pairs
