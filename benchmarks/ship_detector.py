@@ -1,6 +1,6 @@
 """Candidate X as package data: weights in half precision, settings, figures, model card and its own licence.
 
-    dfutils calibrate WORK/runs/cross --operating-point fpr_5     # before benchmarks.detector looks at the test part
+    dfutils calibrate WORK/runs/longer --operating-point fpr_5     # before benchmarks.detector looks at the test part
     python -m benchmarks.ship_detector WORK
 
 WORK is that of ``benchmarks.train_detector``; the figures are those that ``benchmarks.detector`` wrote.
@@ -143,7 +143,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--run", default="cross", help="name of the run (default: %(default)s)")
+    parser.add_argument("--run", default="longer", help="name of the run (default: %(default)s)")
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results"), help="default: %(default)s")
     options = parser.parse_args()
     ship(options.work, options.run, options.results, FOLDER / DEFAULT)

@@ -115,8 +115,9 @@ class FinetuneSettings(Settings):
     stay frozen. A name that there is not is refused with those that there are."""
     train_batch_norm: bool = False
     """Frozen batch normalisation uses the moving averages it came with: safer on few videos."""
-    backbone_rate: float = Field(1.0, gt=0, le=1)
-    """Learning rate of the backbone as a fraction of the head's."""
+    backbone_rate: float = Field(1.0, gt=0)
+    """Learning rate of the backbone, as a multiple of the head's. A linear head on thousands of standardised channels
+    moves far with every step: beside a backbone that is trained in earnest it wants a tenth of its rate or less."""
     warmup_fraction: float = Field(0.05, ge=0, lt=1)
     """Share of the steps over which the learning rate rises."""
     schedule: Literal["cosine", "plateau"] = "cosine"
@@ -139,6 +140,10 @@ class FinetuneSettings(Settings):
     """Choose each FAKE clip from the group of the REAL one beside it, where the group has one."""
     augment: bool = True
     """Random camera, compression and geometry changes, REAL and FAKE alike."""
+    patch: int | None = Field(None, ge=1)
+    """Train on a random square of this side out of each crop, at its full resolution, instead of the whole crop; what
+    is validated and kept sees whole crops (Touvron et al. 2019 train small and test large in the same way). Half the
+    pixels are twice the steps in an hour."""
     checkpoint_minutes: float = Field(5.0, gt=0)
     """A run that is killed goes on from its last checkpoint."""
     time_budget_hours: float | None = Field(None, gt=0)
@@ -174,7 +179,7 @@ class TrainingSettings(Settings):
     """``auto``, ``imagenet``, ``stand-in``, ``random``, or a path."""
     init_from: str | None = None
     """A run folder, or the name of a detector that comes with the package, whose backbone is the start, instead of
-    ``backbone_weights``."""
+    ``backbone_weights``; ``mode="finetune"`` starts from its head too, where the model is the same."""
     views: int = Field(1, ge=1)
     """How often each training clip is seen in an epoch of ``mode="cached"``: as it is, then augmented in other ways."""
     epochs: int = Field(10, ge=1)

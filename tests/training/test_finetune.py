@@ -66,6 +66,19 @@ def test_scores_written_by_training_are_those_of_the_saved_weights(finetuned, de
     )
 
 
+def test_training_goes_on_from_the_head_of_another_run_and_on_patches(finetuned, demo_faces, tmp_path):
+    still = {**FINETUNE, "steps_per_epoch": 1, "patch": 80, "augment": False, "backbone_rate": 2.0}
+    values = SETTINGS.model_dump() | {
+        "init_from": str(finetuned),
+        "epochs": 1,
+        "learning_rate": 1e-9,
+        "finetune": still,
+    }
+    train(demo_faces, tmp_path / "run", settings=TrainingSettings.model_validate(values), progress=False)
+    known, again = probabilities(finetuned), probabilities(tmp_path / "run")
+    assert [again[clip] for clip in known] == pytest.approx(list(known.values()), abs=1e-4)
+
+
 def test_a_killed_training_goes_on_to_the_same_weights(finetuned, demo_faces, tmp_path):
     run = tmp_path / "run"
     settings = SETTINGS.model_copy(
