@@ -269,6 +269,9 @@ class DetectorSettings(Settings):
     """Rule that ``threshold`` was chosen by."""
     undecided: tuple[float, float] | None = None
     """Calibrated probabilities between these two are UNDECIDED; by default there are none."""
+    min_face_pixels: int = Field(0, ge=0)
+    """A person whose face is smaller than this in the input, by the longer side of its box, is scored but does not
+    decide; where everybody is, the verdict is UNDECIDED."""
     threshold: float = Field(0.5, ge=0, le=1)
     """Operating point on the calibrated probability, chosen on the validation split; of an ensemble, the mean of its
     members' as logits."""

@@ -86,8 +86,16 @@ class Detector:
             detail = str(error).removeprefix(f"{path}: ")
             return Verdict(str(path), None, Label.UNDECIDED, Reason(error.reason), detail), None
         tracks = tuple(_track_score(clip, score) for clip, score in zip(extraction.clips, scores, strict=True))
-        probability = max(track.fake_probability for track in tracks)
+        sides = [_face_pixels(track) for track in tracks]
+        large = [track for track, side in zip(tracks, sides, strict=True) if side >= self.settings.min_face_pixels]
+        probability = max(track.fake_probability for track in large or tracks)
         label, reason, detail = self.decide(probability)
+        if not large:
+            label, reason = Label.UNDECIDED, Reason.LOW_CONFIDENCE
+            detail = (
+                f"the largest face is {max(sides):.0f} pixels wide or high, and this detector needs "
+                f"{self.settings.min_face_pixels} to decide"
+            )
         return Verdict(str(path), probability, label, reason, detail, tracks), extraction
 
     def predict_many(self, paths: Iterable[Path | str], *, workers: int = 1) -> Iterator[Verdict]:
@@ -200,6 +208,10 @@ def _track_score(clip: FaceClip, score: ClipScore) -> TrackScore:
         for crop, probability in zip(clip.crops, frame_scores, strict=True)
     )
     return TrackScore(score.fake_probability, frames)
+
+
+def _face_pixels(track: TrackScore) -> float:
+    return float(np.median([max(frame.box.width, frame.box.height) for frame in track.frames]))
 
 
 def _check_same_crops(settings: DetectorSettings, dataset: FaceDataset) -> None:
