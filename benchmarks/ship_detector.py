@@ -22,8 +22,8 @@ from dfutils.prediction.members import load_members
 from dfutils.pretrained import DEFAULT, FOLDER
 from dfutils.records import Verdict
 from dfutils.settings import ExtractionSettings
+from dfutils.training.finished import read_detector
 from dfutils.training.packing import pack_detector
-from dfutils.training.run_folder import read_detector
 
 GOLDEN = "golden.json"
 """Scores of clips of the demo, by their names."""
