@@ -22,8 +22,8 @@ from dfutils.prediction.members import load_members
 from dfutils.pretrained import DEFAULT, FOLDER
 from dfutils.records import Verdict
 from dfutils.settings import ExtractionSettings
+from dfutils.training.finished import read_detector
 from dfutils.training.packing import pack_detector
-from dfutils.training.run_folder import read_detector
 
 MIN_FACE_PIXELS = 64
 """Two REAL clips were called FAKE for background faces of 35 and 54 pixels, blown up to the four- and sixfold."""

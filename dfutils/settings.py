@@ -16,6 +16,15 @@ DEFAULT_BACKBONE = "InceptionV3"
 """The frame encoder where none is named; detectors made when there was no other do not name it."""
 
 
+FRAME_MODELS = frozenset({"inception_mean"})
+"""Models that score single frames, and so still images."""
+
+
+def has_frame_head(model: str) -> bool:
+    """Whether the model scores single frames, and so still images."""
+    return model in FRAME_MODELS
+
+
 class Settings(BaseModel):
     """Base of all settings; attributes are documented by their field descriptions."""
 
@@ -285,3 +294,28 @@ class DetectorSettings(Settings):
         if self.calibration == "isotonic" and len(self.isotonic) < 2:
             raise ValueError("isotonic calibration needs at least two points")
         return self
+
+
+class ExportSettings(Settings):
+    """What was exported for the light engine, and how far it differs from Keras: ``export.json``."""
+
+    precision: Literal["float32", "bfloat16", "int8"]
+    """What the backbone computes in."""
+    weights_sha256: str
+    """Of the ``model.weights.h5`` that it was made of."""
+    files: dict[str, str]
+    """SHA-256 of each file beside this one."""
+    split: str
+    """The clips that both were compared on, none of which was trained on."""
+    clips: int = Field(ge=1)
+    """How many those were."""
+    largest_difference: float = Field(ge=0)
+    """Between the raw probabilities of both."""
+    auc_keras: float | None
+    """On those clips; None where they are not of both labels."""
+    auc: float | None
+    """The same of what was exported."""
+    same_labels: float = Field(ge=0, le=1)
+    """Share of the clips that both give the same label."""
+    openvino: str
+    """Version that wrote the files."""

@@ -18,12 +18,12 @@ from sklearn.metrics import roc_auc_score
 from dfutils.errors import RunError
 from dfutils.extraction.dataset import FaceDataset
 from dfutils.records import ClipRow
-from dfutils.settings import FinetuneSettings, TrainingSettings
+from dfutils.settings import FinetuneSettings, TrainingSettings, has_frame_head
 from dfutils.training.backbones import Backbone, block_starts, encode, network_of
 from dfutils.training.batches import BatchLoader, BatchPlan, SampleLoader
 from dfutils.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from dfutils.training.devices import input_workers
-from dfutils.training.model import ClipNetwork, build_head, compose, has_frame_head, score_features
+from dfutils.training.model import ClipNetwork, build_head, compose
 from dfutils.training.optimizer import PlateauRate, ScaledAdamW, build_loss, build_optimizer, plateau_factor
 from dfutils.training.pipeline import training_batches
 from dfutils.training.progress import TrainingProgress
@@ -237,7 +237,7 @@ class _Trainer:
                 for start in range(0, len(rows), 16)
             ]
         )
-        probability, _ = score_features(self._network, features)
+        probability, _ = self._network.score(features)
         is_fake = np.array([row.is_fake for row in rows])
         clipped = np.clip(probability, 1e-6, 1 - 1e-6)
         loss = float(-np.mean(np.log(np.where(is_fake, clipped, 1 - clipped))))

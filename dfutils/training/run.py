@@ -20,7 +20,7 @@ from dfutils.extraction.dataset import FaceDataset, read_face_dataset
 from dfutils.files import read_csv, sha256_of, write_json
 from dfutils.pretrained import run_folder
 from dfutils.records import SPLIT_NAMES, ClipRow, SplitName
-from dfutils.settings import DetectorSettings, TrainingSettings
+from dfutils.settings import DetectorSettings, TrainingSettings, has_frame_head
 from dfutils.training.backbones import Backbone, build_backbone
 from dfutils.training.devices import require_one_worker, training_devices
 from dfutils.training.events import EventWriter
@@ -28,7 +28,7 @@ from dfutils.training.features import Features, backbone_key, clip_features
 from dfutils.training.finetune import FinetuneData, Start, finetune
 from dfutils.training.fit import Flags, fit_head
 from dfutils.training.leaks import find_leaks
-from dfutils.training.model import ClipNetwork, compose, detector_name, has_frame_head, score_features
+from dfutils.training.model import ClipNetwork, compose, detector_name
 from dfutils.training.operating import calibrated, fit_temperature, operating_points
 from dfutils.training.run_folder import (
     is_finished,
@@ -263,9 +263,7 @@ def _finish(
     key = backbone_key(backbone_checksum, size=extraction.size, family=backbone.family)
     # Scoring every training crop of a large set again would take longer than it is worth.
     rows = data.rows if settings.mode == "cached" else data.on("validation", "test")
-    raw, _ = score_features(
-        network, clip_features(data.dataset, rows, network.backbone, backbone_key=key, progress=progress)
-    )
+    raw, _ = network.score(clip_features(data.dataset, rows, network.backbone, backbone_key=key, progress=progress))
     known = set(rows)
     sides = np.array([side for row, side in zip(data.rows, data.sides, strict=True) if row in known])
     is_fake, held = np.array([row.is_fake for row in rows]), sides == "validation"
