@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import openvino as ov
 
 Kernel: TypeAlias = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
-"""Filters ``(out, in, height, width)`` and bias ``(out,)`` of a convolution with its batch normalisation."""
+"""Filters ``(out, in, height, width)`` and bias ``(1, out, 1, 1)`` of a convolution with its batch normalisation."""
 
 STEM = "svcmvvm"
 """A letter a layer: ``c`` convolution that keeps the size, ``v`` without padding, ``s`` the same with stride 2, ``m``
@@ -35,6 +35,9 @@ BLOCKS = (
 """The branches of ``mixed0`` to ``mixed10``, in the order in which their channels are joined."""
 
 CONVOLUTIONS = 94
+LAYERS = "layers/time_distributed/layer/layers/functional/layers"
+"""Where Keras saves the layers of a backbone that is applied to each frame."""
+
 _BATCH_NORM_EPSILON = 1e-3
 _LAYERS_OF_A_CONVOLUTION = 3  # itself, batch normalisation, activation
 
@@ -47,7 +50,7 @@ def build_inception(weights: h5py.File, *, size: int) -> ov.Model:
         size: Side of a crop in pixels.
 
     Raises:
-        RunError: The weights are not InceptionV3's, or were saved in a way that this package does not know.
+        RunError: The weights are not InceptionV3's, or not where this package's Keras saves them.
     """
     import openvino as ov
     from openvino import opset13 as ops
@@ -85,12 +88,14 @@ def _branch(data: Any, letters: str, kernels: list[Kernel]) -> Any:
 
 
 def _convolution(data: Any, letter: str, kernel: Kernel) -> Any:
+    from openvino import op
     from openvino import opset13 as ops
 
-    filters, bias = kernel
+    # As constants of their own: given as arrays, they would go through lists of Python numbers.
+    filters, bias = (op.Constant(values, shared_memory=True) for values in kernel)
     strides, padding = [2, 2] if letter == "s" else [1, 1], "same_upper" if letter == "c" else "valid"
     out = ops.convolution(data, filters, strides, [0, 0], [0, 0], [1, 1], padding)
-    return ops.relu(ops.add(out, bias.reshape(1, -1, 1, 1)))
+    return ops.relu(ops.add(out, bias))
 
 
 def _convolutions(letters: str) -> list[str]:
@@ -123,7 +128,7 @@ def _order(block: tuple[str, ...]) -> list[tuple[int, int]]:
 
 def _read_kernels(weights: h5py.File) -> Iterator[Kernel]:
     """Of all convolutions, in the order of the file, with batch normalisation folded in."""
-    layers = _layers_with(weights, "conv2d")
+    layers = weights.get(LAYERS, {})
     if sum(name.startswith("conv2d") for name in layers) != CONVOLUTIONS:
         raise RunError(f"{weights.filename}: its weights are not InceptionV3's. Use the engine keras.")
     for number in range(CONVOLUTIONS):
@@ -133,17 +138,4 @@ def _read_kernels(weights: h5py.File) -> Iterator[Kernel]:
         beta, mean, variance = (norm[key][()].astype(np.float64) for key in "012")
         factor = 1 / np.sqrt(variance + _BATCH_NORM_EPSILON)
         folded = np.ascontiguousarray((filters * factor.astype(np.float32)).transpose(3, 2, 0, 1))
-        yield folded, (beta - mean * factor).astype(np.float32)
-
-
-def _layers_with(weights: h5py.File, name: str) -> h5py.Group:
-    found: list[h5py.Group] = []
-
-    def visit(_: str, item: Any) -> None:
-        if hasattr(item, "keys") and name in item:
-            found.append(item)
-
-    weights.visititems(visit)
-    if len(found) != 1:
-        raise RunError(f"{weights.filename}: its layers are named in a way that is not known. Use the engine keras.")
-    return found[0]
+        yield folded, (beta - mean * factor).astype(np.float32).reshape(1, -1, 1, 1)
