@@ -72,7 +72,8 @@ LONGER = CROSS.model_copy(
         ),
     }
 )
-"""Candidate X goes on: with its head at a rate that suits it, on patches, at twice the speed."""
+"""Candidate X goes on: with its head at a rate that suits it, on patches, at twice the speed. When the shipped X was
+trained, a defect since mended gave its head features that were not standardised; its weights say so."""
 
 CLIPS = TrainingSettings.model_validate(
     {

@@ -257,6 +257,7 @@ def _build(
     )
     if start.head is not None:
         head.set_weights(start.head.get_weights())
+        head.get_layer("standardise").finalize_state()  # or it would go on with mean 0 and variance 1
     else:
         chosen = np.random.default_rng(settings.seed).permutation(len(data.train))[:NORMALISATION_CLIPS]
         sample = _features(backbone.model, data.dataset, [data.train[index] for index in chosen])
