@@ -56,7 +56,7 @@ def validation_loss(run):
 def test_what_is_kept_is_what_was_validated_best(finetuned):
     history = read_csv(finetuned / "history.csv", ("val_loss", "val_auc"))
     best = max(history, key=lambda row: float(row["val_auc"]))  # the first of several, as training has it
-    assert float(best["val_loss"]) == pytest.approx(validation_loss(finetuned), abs=1e-3)
+    assert float(best["val_loss"]) == pytest.approx(validation_loss(finetuned), rel=2e-3)
 
 
 def test_a_finetuned_run_is_a_detector_like_any_other(finetuned, demo_videos):
@@ -92,7 +92,7 @@ def test_training_goes_on_from_the_head_of_another_run_and_on_patches(finetuned,
     known, again = probabilities(finetuned), probabilities(tmp_path / "run")
     assert [again[clip] for clip in known] == pytest.approx(list(known.values()), abs=1e-4)
     (validated,) = read_csv(tmp_path / "run" / "history.csv", ("val_loss",))
-    assert float(validated["val_loss"]) == pytest.approx(validation_loss(tmp_path / "run"), abs=1e-3)
+    assert float(validated["val_loss"]) == pytest.approx(validation_loss(tmp_path / "run"), rel=2e-3)
 
 
 def test_a_killed_training_goes_on_to_the_same_weights(finetuned, demo_faces, tmp_path):
