@@ -32,7 +32,7 @@ def with_random_weights(model):
     for variable in model.variables:
         if not variable.dtype.startswith("float"):
             continue
-        spread = 1 / np.sqrt(np.prod(variable.shape[:-1])) if len(variable.shape) > 1 else 0.3
+        spread = np.sqrt(2 / np.prod(variable.shape[:-1])) if len(variable.shape) > 1 else 0.1
         values = rng.normal(0, spread, variable.shape)
         variable.assign(0.5 + np.abs(values) if "variance" in variable.path else values)
     return model
@@ -72,8 +72,9 @@ def test_the_backbone_built_from_weights_gives_the_features_of_keras(backbone, t
     with h5py.File(path) as weights:
         compiled = compile_backbone(build_inception(weights, size=SIZE))
     found = np.concatenate([compiled(picture[None])[0] for picture in pictures])
-    assert found == pytest.approx(expected, abs=1e-4 * float(np.abs(expected).max()))
-    assert np.ptp(expected, axis=0).max() > 0.01 * np.abs(expected).max()
+    allowed = 1e-4 * float(np.abs(expected).max())
+    assert found == pytest.approx(expected, abs=allowed)
+    assert np.ptp(expected, axis=0).max() > 10 * allowed  # what a picture shows makes more of a difference
 
 
 def test_weights_of_another_network_are_refused(tmp_path):
