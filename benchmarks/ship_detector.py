@@ -24,6 +24,7 @@ from dfutils.records import Verdict
 from dfutils.settings import ExtractionSettings
 from dfutils.training.finished import read_detector
 from dfutils.training.packing import pack_detector
+from dfutils.weights import WEIGHT_FILES
 
 MIN_FACE_PIXELS = 64
 """Two REAL clips were called FAKE for background faces of 35 and 54 pixels, blown up to the four- and sixfold."""
@@ -63,7 +64,7 @@ no evidence about anybody, and no tool for decisions about people.
 
 * Training: {train} face crops of the Deepfake Detection Challenge's training set, one a video. Half of each batch is
   REAL; of the fakes about half are the data set's, half blended on the fly from the REAL crops beside them (Shiohara &
-  Yamasaki 2022).
+  Yamasaki 2022). The second part of the training saw random squares of the crops.
 * Split 80/10/10 by person (clusters of face embeddings), so that validation and test show other people. Clusters are
   not certain: {near} crops have a near-duplicate on another side.
 * Epoch, temperature and threshold were chosen on the validation part: the threshold as the one that finds most FAKE
@@ -111,7 +112,7 @@ def ship(work: Path, run: str, results: Path, folder: Path) -> None:
         "size": detector.extraction.size,
         "train": f"{round(about['clips'] * 0.8, -2):,.0f}",
         "near": leaks["near_duplicates"]["count"],
-        "origin": about["backbone"]["origin"],
+        "origin": WEIGHT_FILES[about["backbone"]["weights"]].origin,  # of a run that went on: where the first began
         "found": next(point.found for point in detector.operating_points if point.rule == detector.operating_point),
         "c40": cell(figures.get("cross_c40_balanced_accuracy")),
         "table": table,

@@ -62,7 +62,6 @@ each scores 2,400 crops, and says little before the learning rate has decayed.""
 
 LONGER = CROSS.model_copy(
     update={
-        "init_from": "cross",
         "epochs": 3,
         "patience": 3,
         "learning_rate": 1e-5,
