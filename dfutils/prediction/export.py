@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import logging
 import shutil
@@ -79,7 +80,8 @@ def export_detector(
         model = _graph(own_run, settings, reference)
         if precision == "int8":
             model = _quantised(model, dataset, _rows_of(own_run, dataset, "train"))
-        light = LightNetwork(compile_backbone(model, precision=precision), read_numpy_head(own_run, settings))
+        compiled = functools.partial(compile_backbone, model, precision=precision)
+        light = LightNetwork(functools.cache(compiled), read_numpy_head(own_run, settings))
         rows = _rows_of(own_run, dataset, "validation") or dataset.rows
         export = _compared(settings, dataset, _thinned(rows, most), (reference, light), precision)
         _require_equal(own_run, export)
