@@ -82,8 +82,9 @@ def export_detector(
             model = _quantised(model, dataset, _rows_of(own_run, dataset, "train"))
         compiled = functools.partial(compile_backbone, model, precision=precision)
         light = LightNetwork(functools.cache(compiled), read_numpy_head(own_run, settings))
-        rows = _rows_of(own_run, dataset, "validation") or dataset.rows
-        export = _compared(settings, dataset, _thinned(rows, most), (reference, light), precision)
+        held = _rows_of(own_run, dataset, "validation")
+        rows, split = (held, "validation") if held else (dataset.rows, "all")
+        export = _compared(settings, dataset, _thinned(rows, most), (reference, light), precision, split=split)
         _require_equal(own_run, export)
         exports.append(_write(own_run, model, export))
     return exports
@@ -134,6 +135,8 @@ def _compared(
     rows: Sequence[ClipRow],
     networks: tuple[Network, Network],
     precision: Precision,
+    *,
+    split: str,
 ) -> ExportSettings:
     import openvino as ov
 
@@ -144,7 +147,7 @@ def _compared(
         precision=precision,
         weights_sha256=settings.weights_sha256,
         files={},
-        split="validation" if {row.split for row in rows} <= {"validation", None} else "all",
+        split=split,
         clips=len(rows),
         largest_difference=float(np.abs(keras_raw - light_raw).max()),
         auc_keras=_auc(is_fake, keras_raw),
