@@ -306,7 +306,7 @@ class ExportSettings(Settings):
     files: dict[str, str]
     """SHA-256 of each file beside this one."""
     split: str
-    """The clips that both were compared on, none of which was trained on."""
+    """The clips that both were compared on: ``validation``, or ``all`` of a dataset that says of none that it is."""
     clips: int = Field(ge=1)
     """How many those were."""
     largest_difference: float = Field(ge=0)

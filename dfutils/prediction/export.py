@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import logging
 import shutil
@@ -79,9 +80,11 @@ def export_detector(
         model = _graph(own_run, settings, reference)
         if precision == "int8":
             model = _quantised(model, dataset, _rows_of(own_run, dataset, "train"))
-        light = LightNetwork(compile_backbone(model, precision=precision), read_numpy_head(own_run, settings))
-        rows = _rows_of(own_run, dataset, "validation") or dataset.rows
-        export = _compared(settings, dataset, _thinned(rows, most), (reference, light), precision)
+        compiled = functools.partial(compile_backbone, model, precision=precision)
+        light = LightNetwork(functools.cache(compiled), read_numpy_head(own_run, settings))
+        held = _rows_of(own_run, dataset, "validation")
+        rows, split = (held, "validation") if held else (dataset.rows, "all")
+        export = _compared(settings, dataset, _thinned(rows, most), (reference, light), precision, split=split)
         _require_equal(own_run, export)
         exports.append(_write(own_run, model, export))
     return exports
@@ -132,6 +135,8 @@ def _compared(
     rows: Sequence[ClipRow],
     networks: tuple[Network, Network],
     precision: Precision,
+    *,
+    split: str,
 ) -> ExportSettings:
     import openvino as ov
 
@@ -142,7 +147,7 @@ def _compared(
         precision=precision,
         weights_sha256=settings.weights_sha256,
         files={},
-        split="validation" if {row.split for row in rows} <= {"validation", None} else "all",
+        split=split,
         clips=len(rows),
         largest_difference=float(np.abs(keras_raw - light_raw).max()),
         auc_keras=_auc(is_fake, keras_raw),

@@ -15,6 +15,7 @@ import functools
 import importlib.util
 import os
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
@@ -53,21 +54,22 @@ class Network(Protocol):
 
 
 class LightNetwork:
-    """A backbone that OpenVINO runs on all cores, and a head in numpy."""
+    """A backbone that OpenVINO runs on all cores, and a head in numpy; ``backbone`` is waited for when first used."""
 
-    def __init__(self, backbone: ov.CompiledModel, head: NumpyHead) -> None:
+    def __init__(self, backbone: Callable[[], ov.CompiledModel], head: NumpyHead) -> None:
         self._backbone, self._head = backbone, head
 
     def features(self, pictures: Crops) -> Features:
         """Features ``(N, channels)`` of pictures ``(N, size, size, 3)``."""
         import openvino as ov
 
-        features = np.empty((len(pictures), self._backbone.output(0).shape[1]), np.float32)
+        backbone = self._backbone()
+        features = np.empty((len(pictures), backbone.output(0).shape[1]), np.float32)
 
         def keep(request: Any, number: int) -> None:
             features[number] = request.get_output_tensor().data[0]
 
-        queue = ov.AsyncInferQueue(self._backbone)
+        queue = ov.AsyncInferQueue(backbone)
         queue.set_callback(keep)
         for number in range(len(pictures)):
             queue.start_async(np.ascontiguousarray(pictures[number : number + 1]), number)
@@ -174,19 +176,25 @@ def read_export(run: Path, settings: DetectorSettings) -> ExportSettings | None:
 
 
 class _LightLoader:
+    """Checks files at once, and gets backbones ready in a thread, while the first video is decoded elsewhere."""
+
     def __init__(self) -> None:
-        self._backbones: dict[str, ov.CompiledModel] = {}
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="light")
+        self._backbones: dict[str, Future[ov.CompiledModel]] = {}
 
     def __call__(self, run: Path, settings: DetectorSettings) -> LightNetwork:
         export = read_export(run, settings)
         key = f"{settings.backbone_checksum} {export.files if export else ''}"
+        head = read_numpy_head(run, settings)
         if key not in self._backbones:
-            if export is None:
-                self._backbones[key] = compile_backbone(read_backbone(run, settings))
-            else:
-                model = _core().read_model(run / EXPORT / BACKBONE_FILES[0])
-                self._backbones[key] = compile_backbone(model, precision=export.precision)
-        return LightNetwork(self._backbones[key], read_numpy_head(run, settings))
+            self._backbones[key] = self._pool.submit(_ready_backbone, run, settings, export)
+        return LightNetwork(self._backbones[key].result, head)
+
+
+def _ready_backbone(run: Path, settings: DetectorSettings, export: ExportSettings | None) -> ov.CompiledModel:
+    if export is None:
+        return compile_backbone(read_backbone(run, settings))
+    return compile_backbone(_core().read_model(run / EXPORT / BACKBONE_FILES[0]), precision=export.precision)
 
 
 def _why_not_light(folder: Path, settings: DetectorSettings) -> str:

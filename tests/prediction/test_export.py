@@ -7,9 +7,10 @@ import pytest
 
 from dfutils import cli
 from dfutils.errors import RunError
+from dfutils.extraction.dataset import read_face_dataset
 from dfutils.files import read_csv
 from dfutils.prediction.detector import load_detector
-from dfutils.prediction.export import _require_equal, export_detector
+from dfutils.prediction.export import _quantised, _require_equal, export_detector
 from dfutils.settings import ExportSettings
 
 pytest.importorskip("openvino")
@@ -30,7 +31,7 @@ def copied(exported, tmp_path):
 def test_an_export_says_how_far_it_differs_on_the_validation_split(exported):
     export = json.loads((exported / "export" / "export.json").read_text())
     validation = [row for row in read_csv(exported / "splits.csv", ("split",)) if row["split"] == "validation"]
-    assert (export["precision"], export["clips"]) == ("float32", len(validation))
+    assert (export["precision"], export["split"], export["clips"]) == ("float32", "validation", len(validation))
     assert export["largest_difference"] <= 1e-4
     assert export["same_labels"] == 1
     assert export["auc"] == pytest.approx(export["auc_keras"])
@@ -99,6 +100,15 @@ def test_an_export_without_the_validation_clips_is_refused_and_writes_nothing(de
     with pytest.raises(RunError, match="holds no clip of the validation split"):
         export_detector(run, demo_faces)
     assert not (run / "export").exists()
+
+
+def test_a_detector_without_its_splits_is_compared_on_all_clips_and_says_so(demo_run, demo_faces, tmp_path):
+    run = shutil.copytree(demo_run, tmp_path / "run")
+    (run / "splits.csv").unlink()
+    (export,) = export_detector(run, demo_faces, most=2)
+    assert (export.split, export.clips) == ("all", 2)
+    with pytest.raises(RunError, match="int8 is calibrated on training clips"):
+        _quantised(None, read_face_dataset(demo_faces), ())
 
 
 def test_int8_is_calibrated_on_training_clips_and_judged_before_it_is_written(demo_run, demo_faces, tmp_path):
