@@ -3,6 +3,7 @@
     python -m benchmarks.train_detector DATA --work WORK --stage faces     # cut the crops
     python -m benchmarks.train_detector DATA --work WORK --stage cross     # candidate X: DFDC and self-blended crops
     python -m benchmarks.train_detector DATA --work WORK --stage longer    # X goes on, on patches
+    python -m benchmarks.train_detector DATA --work WORK --stage further   # and on
     python -m benchmarks.train_detector DATA --work WORK --stage folds     # the shipped recipe in cross-validation
     python -m benchmarks.train_detector DATA --work WORK --stage frozen    # the baseline, its backbone never trained
     dfutils calibrate WORK/runs/longer --operating-point fpr_5              # at most 5 % of REAL called FAKE
@@ -74,6 +75,16 @@ LONGER = CROSS.model_copy(
 """Candidate X goes on: with its head at a rate that suits it, on patches, at twice the speed. When the shipped X was
 trained, a defect since mended gave its head features that were not standardised; its weights say so."""
 
+FURTHER = LONGER.model_copy(
+    update={
+        "epochs": 2,
+        "patience": 2,
+        "seed": 2,
+        "finetune": LONGER.finetune.model_copy(update={"steps_per_epoch": 1500}),
+    }
+)
+"""And on: validation still rose at the end of `LONGER`."""
+
 CLIPS = TrainingSettings.model_validate(
     {
         "model": "inception_mean",
@@ -121,6 +132,12 @@ def train_longer(_data: Path, work: Path) -> None:
     train(work / "dfdc", work / "runs" / "longer", settings=settings)
 
 
+def train_further(_data: Path, work: Path) -> None:
+    """Candidate X, third part."""
+    settings = FURTHER.model_copy(update={"init_from": str(work / "runs" / "longer")})
+    train(work / "dfdc", work / "runs" / "further", settings=settings)
+
+
 def train_clips(_data: Path, work: Path) -> None:
     """The shipped recipe, once a fold."""
     settings = CLIPS.model_copy(update={"init_from": str(work / "runs" / "longer")})
@@ -144,6 +161,7 @@ STAGES = {
     "faces": cut_faces,
     "cross": train_cross,
     "longer": train_longer,
+    "further": train_further,
     "folds": train_clips,
     "frozen": train_frozen,
 }
