@@ -4,6 +4,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -32,6 +33,7 @@ from dfutils.notebook import (
     network_table,
     plot_face_step,
     plot_faces,
+    plot_heat_maps,
     plot_timeline,
     plot_verdict,
     read_history,
@@ -191,6 +193,15 @@ def test_the_crops_of_a_verdict_are_titled_with_their_scores(demo_run, demo_vide
     shown = titles(plot_verdict(verdict, extraction))
     expected = [f"{frame.time_seconds:.1f} s: {frame.fake_probability:.2f}" for frame in verdict.tracks[0].frames]
     assert shown == expected
+
+
+def test_heat_maps_lie_over_the_crops_of_the_verdict(demo_run, demo_videos):
+    detector = load_detector(demo_run)
+    verdict, extraction = detector.examine(demo_videos[0])
+    figure = plot_heat_maps(detector, extraction)
+    assert titles(figure) == [f"{frame.time_seconds:.1f} s" for frame in verdict.tracks[0].frames]
+    drawn = [panel.images[0].get_array() for panel in figure.axes if panel.images]
+    assert all(not np.array_equal(one, crop) for one, crop in zip(drawn, extraction.clips[0].pictures, strict=True))
 
 
 def test_what_is_staged_is_told_with_its_commands(demo_faces, tmp_path):

@@ -20,6 +20,8 @@ from dfutils.extraction.clips import Extraction
 from dfutils.extraction.dataset import FaceDataset
 from dfutils.extraction.video import iter_frames
 from dfutils.notebook.page import Markdown
+from dfutils.prediction.detector import Detector
+from dfutils.prediction.explanation import grad_cam, overlay
 from dfutils.records import Box, ClipRow, FaceClip, Verdict
 
 PERSON_MARKS = ("o-", "s--", "^:", "D-.")
@@ -128,6 +130,16 @@ def plot_verdict(verdict: Verdict, extraction: Extraction) -> Figure:
         for frame in track.frames
     ]
     return plot_contact_sheet(pictures, titles=titles)
+
+
+def plot_heat_maps(detector: Detector, extraction: Extraction) -> Figure:
+    """The first person's crops, brighter where the network finds what raises its score (Grad-CAM)."""
+    clip = extraction.clips[0]
+    maps = zip(clip.pictures, grad_cam(detector, clip), strict=True)
+    return plot_contact_sheet(
+        [overlay(picture, heat) for picture, heat in maps],
+        titles=[f"{crop.time_seconds:.1f} s" for crop in clip.crops],
+    )
 
 
 def _middle_crops(dataset: FaceDataset, rows: Sequence[ClipRow]) -> list[Any]:
