@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -95,8 +96,8 @@ def decimal(value: float | None, digits: int = 2) -> str:
 
 
 def unbroken(text: str) -> str:
-    """A sentence whose per cent signs stay on the line of their number."""
-    return text.replace(" %", "\xa0%")
+    """The same text with per cent signs on the line of their number, and intervals on one line."""
+    return re.sub(r"(?<=[\d\xa0%])–(?=\d)", "\u2060–\u2060", text.replace(" %", "\xa0%"))
 
 
 def with_interval(name: str, estimate: Estimate) -> str:
