@@ -66,6 +66,12 @@ def _add_calibrate(commands: argparse._SubParsersAction) -> None:
     band.add_argument(
         "--max-error", type=float, metavar="SHARE", help="the narrowest band with at most this error outside"
     )
+    parser.add_argument(
+        "--min-face-pixels",
+        type=int,
+        metavar="N",
+        help="people whose face is smaller than this in the input do not decide (0: everybody does; default: as it is)",
+    )
     parser.set_defaults(run=_calibrate, usage_error=parser.error)
 
 
@@ -114,13 +120,15 @@ def _calibrate(options: argparse.Namespace) -> None:
         rule=options.operating_point,
         undecided=tuple(options.undecided) if options.undecided else None,
         max_error=options.max_error,
+        min_face_pixels=options.min_face_pixels,
     )
     if detector.members:
         from dfutils.evaluation.folds import summarise_folds
 
         summarise_folds(options.detector)
     band = "" if detector.undecided is None else ", UNDECIDED between {:.3f} and {:.3f}".format(*detector.undecided)
-    line = f"{detector.name}: {detector.calibration} calibration, operating point {detector.threshold:.3f}{band}"
+    faces = f", faces from {detector.min_face_pixels} pixels" if detector.min_face_pixels else ""
+    line = f"{detector.name}: {detector.calibration} calibration, operating point {detector.threshold:.3f}{band}{faces}"
     print_result(options, detector.model_dump(mode="json"), [line])
 
 

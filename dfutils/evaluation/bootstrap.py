@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,9 @@ import numpy.typing as npt
 from dfutils.evaluation.estimates import FloatArray
 
 _WEIGHTS_AT_ONCE = 2_000_000  # 16 MB of float64: large enough to be fast, small enough for any machine
+
+Estimate: TypeAlias = dict[str, float | None]
+"""``{"value", "low", "high"}``, None where one does not exist."""
 
 Statistic: TypeAlias = Callable[[FloatArray], FloatArray]
 """Row weights ``(B, N)`` to values ``(B,)`` or ``(B, K)``; NaN where a value does not exist."""
@@ -46,6 +49,23 @@ def bootstrap_over_groups(
     return np.concatenate(
         [statistic(rng.multinomial(len(names), shares, size=size).astype(float)[:, index]) for size in sizes]
     )
+
+
+def estimate(value: float, drawn: FloatArray | None) -> Estimate:
+    """A value with its 95 % percentile interval, as every document has it; the last bits depend on the machine.
+
+    Args:
+        value: NaN where it does not exist.
+        drawn: The same of each resample; None where there can be no interval.
+    """
+    interval = None if drawn is None or np.isnan(value) else percentile_interval(drawn)
+    ends = zip(("value", "low", "high"), (None if np.isnan(value) else value, *(interval or (None, None))), strict=True)
+    return {name: None if end is None else round(float(end), 6) for name, end in ends}
+
+
+def enough_groups(groups: npt.NDArray[Any], *parts: npt.NDArray[np.bool_]) -> bool:
+    """Whether resamples differ in each of the parts that a number needs: one group would be drawn unchanged."""
+    return all(len(np.unique(groups[part])) >= 2 for part in parts)
 
 
 def percentile_interval(values: FloatArray) -> tuple[float, float] | None:

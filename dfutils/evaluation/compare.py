@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,8 @@ from dfutils.evaluation.evaluate import MADE_UP_WARNING
 from dfutils.evaluation.metrics import compute_metrics
 from dfutils.evaluation.report import BACKBONE_FACT, ReportContent, write_report
 from dfutils.evaluation.scoring import Sides, rows_of_split, score_rows
-from dfutils.evaluation.sections import Column, FigurePlan, Section, Table
+from dfutils.evaluation.sections import Column, FigurePlan, Section, Table, metric_columns
 from dfutils.evaluation.wording import difference_sentence
-from dfutils.files import read_json
 from dfutils.prediction.detector import load_detector
 
 METRICS = ("auc", "balanced_accuracy", "accuracy", "log_loss", "brier", "ece")
@@ -61,11 +60,11 @@ def compare_runs(
         ReportError: No video is in the test split of all, or a run is named twice.
         DfutilsError: A run or the dataset is incomplete, or they do not fit each other.
     """
-    from dfutils.training.finished import read_detector
+    from dfutils.training.finished import read_about, read_detector
 
     if len({run.resolve() for run in runs}) < len(runs) or len(runs) < 2:
         raise ReportError("compare: needs two or more different runs. Name each once.")
-    contestants = []
+    contestants, abouts = [], [read_about(run) for run in runs]
     for name, run in zip(_names(runs), runs, strict=True):
         settings = read_detector(run)
         sides = Sides(run, is_ensemble=bool(settings.members))
@@ -77,7 +76,7 @@ def compare_runs(
     contestants = _on_common_videos(contestants)
     section = comparison_section(contestants, resamples=resamples)
     first = contestants[0]
-    backbones = [read_json(run / "run.json")["backbone"]["weights"] for run in runs]
+    backbones = [about["backbone"]["weights"] for about in abouts]
     content = ReportContent(
         title=f"{len(runs)} detectors on the same videos",
         predictions=first.predictions,
@@ -125,16 +124,6 @@ def comparison_section(contestants: Sequence[Contestant], *, resamples: int = 10
                 "delong": delong,
             }
         )
-    number = {"balanced_accuracy": "percent", "accuracy": "percent", "auc": "decimal", "coverage": "percent"}
-    headings = {
-        "auc": "AUC",
-        "balanced_accuracy": "Balanced accuracy",
-        "accuracy": "Accuracy",
-        "log_loss": "Log loss",
-        "brier": "Brier score",
-        "ece": "Calibration error",
-        "coverage": "Coverage",
-    }
     return Section(
         name="comparison",
         title="Side by side",
@@ -149,10 +138,7 @@ def comparison_section(contestants: Sequence[Contestant], *, resamples: int = 10
                 "detectors",
                 "Each by itself",
                 "95 % intervals, bootstrapped over groups.",
-                (
-                    Column("name", "Detector"),
-                    *(Column(name, words, number.get(name, "decimal3")) for name, words in headings.items()),  # type: ignore[arg-type]
-                ),
+                (Column("name", "Detector"), *metric_columns(*METRICS, "coverage")),
                 table,
             ),
             Table(
@@ -163,7 +149,7 @@ def comparison_section(contestants: Sequence[Contestant], *, resamples: int = 10
                 "flatters where they share sources: believe the interval.",
                 (
                     Column("name", "Detector"),
-                    *(Column(name, headings[name], "signed") for name in METRICS),
+                    *(replace(column, kind="signed") for column in metric_columns(*METRICS)),
                     Column("p_value", "DeLong p (AUC)", "decimal3"),
                     Column("said", "What can be said"),
                 ),

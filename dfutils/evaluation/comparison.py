@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from dfutils.errors import ReportError
-from dfutils.evaluation.bootstrap import bootstrap_over_groups, percentile_interval
+from dfutils.evaluation.bootstrap import Estimate, bootstrap_over_groups, enough_groups, estimate
 from dfutils.evaluation.estimates import (
     METRIC_NAMES,
     TWO_CLASS_METRICS,
@@ -22,7 +22,6 @@ from dfutils.evaluation.estimates import (
 )
 from dfutils.evaluation.predictions import check_predictions
 
-Estimate = dict[str, float | None]
 COMPARED = ("auc", "average_precision", "balanced_accuracy", "accuracy", "log_loss", "brier", "ece")
 _Z = 1.959963984540054
 
@@ -145,28 +144,16 @@ def _difference(
     name: str, values: FloatArray, drawn: FloatArray | None, is_fake: BoolArray, groups: npt.NDArray[Any]
 ) -> Estimate:
     column = METRIC_NAMES.index(name)
-    if np.isnan(values[column]):
-        return {"value": None, "low": None, "high": None}
-    labels = (is_fake, ~is_fake) if name in TWO_CLASS_METRICS else (np.ones(len(is_fake), bool),)
-    enough = min(len(np.unique(groups[label])) for label in labels) >= 2
-    interval = percentile_interval(drawn[:, column]) if drawn is not None and enough else None
-    low, high = interval or (None, None)
-    return {"value": _rounded(values[column]), "low": _rounded(low), "high": _rounded(high)}
+    needed = (is_fake, ~is_fake) if name in TWO_CLASS_METRICS else (np.ones(len(is_fake), bool),)
+    has_interval = drawn is not None and enough_groups(groups, *needed)
+    return estimate(values[column], drawn[:, column] if drawn is not None and has_interval else None)
 
 
 def _delong(is_fake: BoolArray, first: FloatArray, second: FloatArray) -> dict[str, float | None] | None:
     if min(is_fake.sum(), (~is_fake).sum()) < 2:
         return None
     test = delong_test(is_fake, first, second)
-    return {
-        name: _rounded(None if math.isnan(value) else value)
-        for name in DeLong.__slots__
-        for value in (getattr(test, name),)
-    }
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(float(value), 6)
+    return {name: estimate(getattr(test, name), None)["value"] for name in DeLong.__slots__}
 
 
 def rate_estimates(
@@ -188,12 +175,9 @@ def rate_estimates(
 
     values = statistic(np.ones((1, len(is_fake))))[0]
     drawn = bootstrap_over_groups(groups, statistic, resamples=resamples, seed=seed) if resamples else None
-    labels = {"false_alarms": (~is_fake,), "found": (is_fake,), "balanced_accuracy": (is_fake, ~is_fake)}
+    needed = {"false_alarms": (~is_fake,), "found": (is_fake,), "balanced_accuracy": (is_fake, ~is_fake)}
     estimates: dict[str, Estimate] = {}
-    for column, (name, needed) in enumerate(labels.items()):
-        enough = all(len(np.unique(groups[label])) >= 2 for label in needed)
-        interval = percentile_interval(drawn[:, column]) if drawn is not None and enough else None
-        low, high = interval or (None, None)
-        value = None if np.isnan(values[column]) else values[column]
-        estimates[name] = {"value": _rounded(value), "low": _rounded(low), "high": _rounded(high)}
+    for column, (name, parts) in enumerate(needed.items()):
+        has_interval = drawn is not None and enough_groups(groups, *parts)
+        estimates[name] = estimate(values[column], drawn[:, column] if drawn is not None and has_interval else None)
     return estimates

@@ -9,6 +9,7 @@ import pandas as pd
 
 from dfutils.evaluation.curve_plots import plot_calibration, plot_risk_coverage
 from dfutils.evaluation.decisions import (
+    CALIBRATION_METRICS,
     calibration_table,
     few_clips_warning,
     measure_band,
@@ -16,10 +17,12 @@ from dfutils.evaluation.decisions import (
     measure_operating_points,
     risk_coverage,
 )
-from dfutils.evaluation.sections import Column, FigurePlan, Section, Table
-from dfutils.evaluation.slices import by_group, by_level, by_manipulation
+from dfutils.evaluation.sections import Column, FigurePlan, Section, Table, metric_columns
+from dfutils.evaluation.slices import LEVEL_METRICS, by_group, by_level, by_manipulation
 from dfutils.evaluation.wording import percent, with_interval
 from dfutils.settings import DetectorSettings
+
+CROSS_METRICS = ("auc", "balanced_accuracy", "log_loss", "coverage")
 
 
 def decision_section(predictions: pd.DataFrame, detector: DetectorSettings, **drawing: int) -> Section:
@@ -31,7 +34,7 @@ def decision_section(predictions: pd.DataFrame, detector: DetectorSettings, **dr
     return Section(
         name="decisions",
         title="Operating points and when to stay undecided",
-        text=[_band_sentence(band)],
+        text=[_band_sentence(band), *_small_faces_sentence(predictions, detector)],
         flag=few_clips_warning(detector),
         tables=[
             Table(
@@ -46,7 +49,7 @@ def decision_section(predictions: pd.DataFrame, detector: DetectorSettings, **dr
                     Column("promised", "Called FAKE on validation"),
                     Column("false_alarms", "REAL called FAKE", "percent"),
                     Column("found", "FAKE found", "percent"),
-                    Column("balanced_accuracy", "Balanced accuracy", "percent"),
+                    *metric_columns("balanced_accuracy"),
                 ),
                 points,
             )
@@ -86,13 +89,7 @@ def calibration_section(predictions: pd.DataFrame, detector: DetectorSettings, *
                 "The same scores before and after",
                 "Lower is better, but for AUC, which a temperature cannot change and isotonic steps can only lower a "
                 "little. Where the intervals overlap by much, neither is shown to be better.",
-                (
-                    Column("calibration", "Calibration"),
-                    Column("ece", "Expected calibration error", "decimal3"),
-                    Column("log_loss", "Log loss", "decimal3"),
-                    Column("brier", "Brier score", "decimal3"),
-                    Column("auc", "AUC", "decimal"),
-                ),
+                (Column("calibration", "Calibration"), *metric_columns(*CALIBRATION_METRICS)),
                 rows,
             )
         ],
@@ -124,14 +121,7 @@ def slices_section(
                 "By level",
                 "A track is one person in a video and gives one clip; a video's score is its highest track's. Chance "
                 "is an AUC of 0.50 and a log loss of 0.693 at every level; resamples keep groups whole.",
-                (
-                    Column("level", "Level"),
-                    Column("rows", "How many", "count"),
-                    Column("auc", "AUC", "decimal"),
-                    Column("balanced_accuracy", "Balanced accuracy", "percent"),
-                    Column("log_loss", "Log loss", "decimal3"),
-                    Column("ece", "Calibration error", "decimal3"),
-                ),
+                (Column("level", "Level"), Column("rows", "How many", "count"), *metric_columns(*LEVEL_METRICS)),
                 level_rows,
             ),
             Table(
@@ -143,9 +133,8 @@ def slices_section(
                     Column("manipulation", "FAKE videos of"),
                     Column("fakes", "FAKE", "count"),
                     Column("against", "Against"),
-                    Column("auc", "AUC", "decimal"),
                     Column("found", "FAKE found", "percent"),
-                    Column("balanced_accuracy", "Balanced accuracy", "percent"),
+                    *metric_columns("auc", "balanced_accuracy"),
                 ),
                 manipulations,
             ),
@@ -189,16 +178,26 @@ def cross_section(rows: Sequence[Mapping[str, Any]]) -> Section:
                     Column("known", "Known"),
                     Column("videos", "Videos", "count"),
                     Column("groups", "Groups", "count"),
-                    Column("auc", "AUC", "decimal"),
-                    Column("balanced_accuracy", "Balanced accuracy", "percent"),
-                    Column("log_loss", "Log loss", "decimal3"),
-                    Column("coverage", "Coverage", "percent"),
+                    *metric_columns(*CROSS_METRICS),
                 ),
                 rows,
             )
         ],
         document=list(rows),
     )
+
+
+def _small_faces_sentence(predictions: pd.DataFrame, detector: DetectorSettings) -> list[str]:
+    """How many videos are UNDECIDED for their small faces; nothing where all faces decide."""
+    if not detector.min_face_pixels:
+        return []
+    low, high = detector.undecided or (2.0, 2.0)
+    scored = predictions.dropna(subset=["fake_probability"])
+    small = (scored["label"] == "UNDECIDED") & ~scored["fake_probability"].between(low, high)
+    return [
+        f"Only faces of at least {detector.min_face_pixels} pixels decide. {int(small.sum())} of {len(scored)} scored "
+        "videos show none: prediction says UNDECIDED of these, while their scores count in all numbers here."
+    ]
 
 
 def _band_sentence(band: Mapping[str, Any] | None) -> str:

@@ -167,7 +167,7 @@ def plot_frame_scores(
         clip: Score of the clip as a whole.
     """
     times, scores = np.asarray(times_seconds, float), np.asarray(frame_probabilities, float)
-    figure = new_figure(1.5 * _WIDTH, 2.3)
+    figure = new_figure(_WIDTH, 2.6)
     axes = figure.subplots()
     axes.axhline(threshold, color=mpl.rcParams["text.color"], linewidth=1.2, label=f"threshold {threshold:.2f}")
     axes.axhline(clip, ls=":", color=mpl.rcParams["xtick.color"], linewidth=1.2, label=f"the clip, {clip:.2f}")
@@ -176,5 +176,5 @@ def plot_frame_scores(
         axes.plot(times[side], scores[side], "o", color=CLASS_COLORS[name], markersize=6)
     axes.set(xlabel="time (seconds)", ylabel="fake probability", ylim=(-0.02, 1.02))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.legend(loc="upper right", bbox_to_anchor=(1, 1.22), ncols=2)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     return figure

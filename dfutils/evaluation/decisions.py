@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dfutils.evaluation.bootstrap import bootstrap_over_groups
+from dfutils.evaluation.bootstrap import bootstrap_over_groups, estimate
 from dfutils.evaluation.comparison import rate_estimates
 from dfutils.evaluation.estimates import FloatArray, ratio
-from dfutils.evaluation.metrics import estimate_metrics, percentile_interval
+from dfutils.evaluation.metrics import estimate_metrics
 from dfutils.evaluation.predictions import Scores, check_predictions
 from dfutils.settings import DetectorSettings
 
@@ -95,17 +95,12 @@ def measure_band(
 
     values = statistic(np.ones((1, len(decided))))[0]
     drawn = bootstrap_over_groups(scores.groups, statistic, resamples=resamples, seed=seed) if resamples else None
-    enough = len(np.unique(scores.groups)) > 1
-    estimates = {}
-    for column, name in enumerate(("decided", "accuracy")):
-        interval = percentile_interval(drawn[:, column]) if drawn is not None and enough else None
-        ends = interval or (None, None)
-        value = None if np.isnan(values[column]) else round(float(values[column]), 6)
-        estimates[name] = {
-            "value": value,
-            "low": None if ends[0] is None else round(ends[0], 6),
-            "high": None if ends[1] is None else round(ends[1], 6),
-        }
+    if len(np.unique(scores.groups)) < 2:
+        drawn = None
+    estimates = {
+        name: estimate(values[column], None if drawn is None else drawn[:, column])
+        for column, name in enumerate(("decided", "accuracy"))
+    }
     return {"low": low, "high": high, **estimates}
 
 

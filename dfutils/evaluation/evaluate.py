@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,21 +14,27 @@ import pandas as pd
 from dfutils.errors import ReportError, RunError
 from dfutils.evaluation.baselines import file_facts_scores, frame_average_scores, measure_baseline
 from dfutils.evaluation.behaviour import behaviour_section, run_behaviour_tests
-from dfutils.evaluation.content import calibration_section, cross_section, decision_section, slices_section
+from dfutils.evaluation.content import (
+    CROSS_METRICS,
+    calibration_section,
+    cross_section,
+    decision_section,
+    slices_section,
+)
 from dfutils.evaluation.decisions import rule_in_words
 from dfutils.evaluation.gallery import error_gallery
 from dfutils.evaluation.leak_page import leak_section
 from dfutils.evaluation.metrics import compute_metrics
 from dfutils.evaluation.model_card import model_card
 from dfutils.evaluation.report import BACKBONE_FACT, ReportContent, write_report
-from dfutils.evaluation.scoring import Measured, Sides, rows_of_split, score_rows, video_predictions
+from dfutils.evaluation.scoring import Measured, Sides, rows_of_split, score_rows
 from dfutils.evaluation.sections import Section
 from dfutils.extraction.dataset import FaceDataset
 from dfutils.files import read_json, sha256_of
 from dfutils.prediction.detector import Detector, load_detector
 from dfutils.settings import DetectorSettings
 
-__all__ = ["MADE_UP_WARNING", "evaluate", "video_predictions"]
+__all__ = ["MADE_UP_WARNING", "evaluate"]
 
 logger = logging.getLogger(__name__)
 
@@ -70,9 +77,9 @@ def evaluate(
         ReportError: No clip is in the split, or an ensemble was trained on some that are.
         DfutilsError: The run or the dataset is incomplete, or they do not fit each other.
     """
-    from dfutils.training.finished import read_detector
+    from dfutils.training.finished import read_about, read_detector
 
-    settings = read_detector(run)
+    settings, about = read_detector(run), read_about(run)
     folders = [faces] if isinstance(faces, Path) else list(faces)
     if len({folder.resolve() for folder in folders}) < len(folders) or not folders:
         raise ReportError("faces: a face dataset is named twice, or none is. Name each once.")
@@ -80,8 +87,10 @@ def evaluate(
     parts = [rows_of_split(run, folder, settings, sides, split) for folder in folders]
     detector = load_detector(run, engine="keras")
     measured = [score_rows(detector, dataset, rows, sides, split, progress=progress) for dataset, rows in parts]
-    content = _content(run, detector, measured, folders, sides=sides, split=split, resamples=resamples, explain=explain)
-    card = _card(run, detector.settings, content, resamples=resamples)
+    content = _content(
+        run, detector, measured, folders, about=about, sides=sides, split=split, resamples=resamples, explain=explain
+    )
+    card = functools.partial(model_card, detector.settings, facts=content.facts, data=about, leaks=content.leaks)
     content = replace(content, sections=[*content.sections, *sections], card=card)
     return write_report(report, content, resamples=resamples)
 
@@ -92,6 +101,7 @@ def _content(
     measured: Sequence[Measured],
     folders: Sequence[Path],
     *,
+    about: Mapping[str, Any],
     sides: Sides,
     split: str,
     resamples: int,
@@ -120,7 +130,7 @@ def _content(
         ),
     ]
     if len(folders) > 1:
-        sections.insert(0, cross_section(_cross_rows(run, measured, folders, settings, resamples=resamples)))
+        sections.insert(0, cross_section(_cross_rows(about, measured, folders, settings, resamples=resamples)))
     if explain:
         from dfutils.evaluation.explained import explanation_section
 
@@ -129,7 +139,7 @@ def _content(
         title=f"{settings.name} on {split} videos",
         predictions=predictions,
         threshold=settings.threshold,
-        facts=_facts(run, detector, measured[0].dataset, split),
+        facts=_facts(about, detector, measured[0].dataset, split),
         warnings=[MADE_UP_WARNING] if set(predictions["dataset"]) == {"demo"} else [],
         # Members of an ensemble have their own; the data they were split from is not the data looked at here.
         history=None if is_ensemble else _history(run),
@@ -184,34 +194,30 @@ def _baselines(detector: Detector, measured: Measured, sides: Sides, *, resample
 
 
 def _cross_rows(
-    run: Path, measured: Sequence[Measured], folders: Sequence[Path], settings: DetectorSettings, *, resamples: int
+    about: Mapping[str, Any],
+    measured: Sequence[Measured],
+    folders: Sequence[Path],
+    settings: DetectorSettings,
+    *,
+    resamples: int,
 ) -> list[dict[str, Any]]:
-    trained_on = read_json(run / "run.json")["identity"]["dataset"]
+    trained_on = about["identity"]["dataset"]
     table = []
     for one, folder in zip(measured, folders, strict=True):
         metrics = compute_metrics(one.predictions, threshold=settings.threshold, resamples=resamples)
-        names = ("videos", "groups", "auc", "balanced_accuracy", "log_loss", "coverage")
+        names = ("videos", "groups", *CROSS_METRICS)
         known = "yes" if sha256_of(folder / "manifest.csv") == trained_on else "no"
         table.append({"faces": folder.name, "known": known, **{name: metrics[name] for name in names}})
     return table
 
 
-def _card(run: Path, settings: DetectorSettings, content: ReportContent, *, resamples: int) -> str:
-    metrics = compute_metrics(content.predictions, threshold=content.threshold, resamples=resamples)
-    return model_card(settings, metrics, content.facts, data=read_json(run / "run.json"), leaks=content.leaks)
-
-
-def _facts(run: Path, detector: Detector, dataset: FaceDataset, split: str) -> Mapping[str, str]:
-    about_run = read_json(run / "run.json")
+def _facts(about: Mapping[str, Any], detector: Detector, dataset: FaceDataset, split: str) -> Mapping[str, str]:
     extraction = detector.settings.extraction
-    backbone = about_run["backbone"]
-    versions = about_run["versions"]
+    backbone, versions = about["backbone"], about["versions"]
     return {
         BACKBONE_FACT: f"{backbone['weights']} ({backbone['origin']})",
         "Detector": f"{detector.settings.name} {detector.settings.version}, {detector.settings.weights_sha256[:12]}",
-        "Split": "videos whose names and groups no member was trained on"
-        if detector.settings.members
-        else f"{split}, grouped: no source is on two sides",
+        "Split": _split_in_words(split, is_ensemble=bool(detector.settings.members)),
         "Clips": f"{extraction.frames} frames of {extraction.size} × {extraction.size} pixels, {extraction.sampling} "
         f"sampling, face margin {extraction.margin:g}",
         "Face detector": extraction.detector,
@@ -219,6 +225,14 @@ def _facts(run: Path, detector: Detector, dataset: FaceDataset, split: str) -> M
         **_operating_facts(detector.settings),
         "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
     }
+
+
+def _split_in_words(split: str, *, is_ensemble: bool) -> str:
+    if is_ensemble:
+        return "videos whose names and groups no member was trained on"
+    if split == "all":
+        return "all videos, those that were trained and tuned on too"
+    return f"{split}, grouped: no source is on two sides"
 
 
 def _operating_facts(settings: DetectorSettings) -> dict[str, str]:

@@ -23,12 +23,12 @@ def explanation_section(detector: Detector, measured: Measured, *, count: int) -
     for number, index in enumerate(dict.fromkeys(chosen)):
         row, score = measured.rows[index], measured.scores[index]
         clip = FaceClip(measured.dataset.load_clip(row), ())
-        truth = "FAKE" if row.is_fake else "REAL"
+        title = f"{'FAKE' if row.is_fake else 'REAL'}, given {score.fake_probability:.2f}: {row.video}"
+        strips.append(PictureStrip(title, "What the detector was shown.", list(clip.pictures)))
         for method, maps in (("Grad-CAM", grad_cam(detector, clip)), ("occlusion", occlusion_maps(detector, clip))):
             found = measure_faithfulness(detector, clip, maps)
             pictures = [overlay(picture, heat) for picture, heat in zip(clip.pictures, maps, strict=True)]
-            title = f"{truth}, given {score.fake_probability:.2f}: {row.video}, {method}"
-            strips.append(PictureStrip(title, found.sentence(), pictures))
+            strips.append(PictureStrip(f"The same by {method}", found.sentence(), pictures))
             rows.append(_faithfulness_row(row.video, method, found))
         if score.frame_probabilities is not None:
             figures.append(
@@ -56,9 +56,9 @@ def explanation_section(detector: Detector, measured: Measured, *, count: int) -
                     Column("video", "Video"),
                     Column("method", "Method"),
                     Column("deletion", "Deletion", "decimal3"),
-                    Column("random_deletion", "of random maps", "decimal3"),
+                    Column("random_deletion", "Deletion, random maps", "decimal3"),
                     Column("insertion", "Insertion", "decimal3"),
-                    Column("random_insertion", "of random maps", "decimal3"),
+                    Column("random_insertion", "Insertion, random maps", "decimal3"),
                     Column("beats_random", "Better than random"),
                 ),
                 rows,

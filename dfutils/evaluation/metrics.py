@@ -12,7 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from dfutils.evaluation.bootstrap import Statistic, bootstrap_over_groups, percentile_interval
+from dfutils.evaluation.bootstrap import (
+    Estimate,
+    Statistic,
+    bootstrap_over_groups,
+    enough_groups,
+    estimate,
+    percentile_interval,
+)
 from dfutils.evaluation.estimates import (
     METRIC_NAMES,
     TWO_CLASS_METRICS,
@@ -87,9 +94,7 @@ def compute_metrics(
     }
 
 
-def estimate_metrics(
-    scores: Scores, *, threshold: float, resamples: int, seed: int
-) -> tuple[dict[str, dict[str, float | None]], int]:
+def estimate_metrics(scores: Scores, *, threshold: float, resamples: int, seed: int) -> tuple[dict[str, Estimate], int]:
     """Each of `METRIC_NAMES` with its interval, and how many resamples held one class only."""
 
     def statistic(weights: FloatArray) -> FloatArray:
@@ -98,18 +103,18 @@ def estimate_metrics(
     values = statistic(np.ones((1, len(scores.is_fake))))[0]
     drawn = _draw(scores.groups, statistic, resamples=resamples, seed=seed)
     estimates = {
-        name: _estimate(values[column], None if drawn is None or _too_few_groups(name, scores) else drawn[:, column])
+        name: estimate(values[column], None if drawn is None or _too_few_groups(name, scores) else drawn[:, column])
         for column, name in enumerate(METRIC_NAMES)
     }
     left_out = 0 if drawn is None else int(np.isnan(drawn[:, METRIC_NAMES.index("auc")]).sum())
     return estimates, left_out
 
 
-def _estimate_coverage(rows: pd.DataFrame, *, resamples: int, seed: int) -> dict[str, float | None]:
+def _estimate_coverage(rows: pd.DataFrame, *, resamples: int, seed: int) -> Estimate:
     is_scored = rows["fake_probability"].notna().to_numpy().astype(float)
     groups = rows["group"].to_numpy()
     drawn = _draw(groups, lambda weights: weights @ is_scored / weights.sum(axis=1), resamples=resamples, seed=seed)
-    return _estimate(is_scored.mean(), drawn)
+    return estimate(is_scored.mean(), drawn)
 
 
 def _draw(groups: npt.NDArray[Any], statistic: Statistic, *, resamples: int, seed: int) -> FloatArray | None:
@@ -120,19 +125,7 @@ def _draw(groups: npt.NDArray[Any], statistic: Statistic, *, resamples: int, see
 
 def _too_few_groups(name: str, scores: Scores) -> bool:
     # With all fakes in one group, resamples would hold them unchanged and the interval would look far too certain.
-    labels = (scores.is_fake, ~scores.is_fake)
-    return name in TWO_CLASS_METRICS and min(len(np.unique(scores.groups[label])) for label in labels) < 2
-
-
-def _estimate(value: float, drawn: FloatArray | None) -> dict[str, float | None]:
-    interval = None if drawn is None or np.isnan(value) else percentile_interval(drawn)
-    low, high = interval or (None, None)
-    return {"value": _rounded(None if np.isnan(value) else value), "low": _rounded(low), "high": _rounded(high)}
-
-
-def _rounded(value: float | None) -> float | None:
-    # The last bits of a sum depend on the machine; the document should not.
-    return None if value is None else round(float(value), 6)
+    return name in TWO_CLASS_METRICS and not enough_groups(scores.groups, scores.is_fake, ~scores.is_fake)
 
 
 def _counts(rows: pd.DataFrame) -> dict[str, int]:
@@ -156,23 +149,22 @@ def _confusion(scores: Scores, threshold: float) -> dict[str, float | int]:
     }
 
 
-def _reasons(scores: Scores, metrics: dict[str, dict[str, float | None]]) -> dict[str, str]:
+def _reasons(scores: Scores, metrics: dict[str, Estimate]) -> dict[str, str]:
     fakes = int(scores.is_fake.sum())
     counts = f"{len(scores.is_fake) - fakes} REAL and {fakes} FAKE videos were scored"
     reasons = {}
-    for name, estimate in metrics.items():
-        if estimate["value"] is None:
+    for name, found in metrics.items():
+        if found["value"] is None:
             reasons[name] = f"It does not exist here: {counts}, and none for its denominator."
             if name in TWO_CLASS_METRICS:
                 reasons[name] = f"It needs both classes: {counts}."
-        elif estimate["low"] is None:
+        elif found["low"] is None:
             reasons[name] = "No interval: it needs resamples of at least 2 groups, for each class where both matter."
     return reasons
 
 
 def _dataset_summary(name: str, rows: pd.DataFrame, *, threshold: float, resamples: int, seed: int) -> dict[str, Any]:
-    nothing: dict[str, float | None] = {"value": None, "low": None, "high": None}
-    metrics: dict[str, dict[str, float | None]] = {"auc": nothing, "accuracy": nothing}
+    metrics = dict.fromkeys(("auc", "accuracy"), estimate(np.nan, None))
     if rows["fake_probability"].notna().any():
         metrics, _ = estimate_metrics(Scores.of(rows), threshold=threshold, resamples=resamples, seed=seed)
     return {"dataset": name, **_counts(rows), "auc": metrics["auc"], "accuracy": metrics["accuracy"]}

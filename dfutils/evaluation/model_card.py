@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import dfutils
 from dfutils.evaluation.decisions import rule_in_words
-from dfutils.evaluation.wording import headline, limits, with_interval
+from dfutils.evaluation.wording import METRIC_HEADINGS, headline, limits, with_interval
 from dfutils.settings import DetectorSettings
 
 INTENDED = (
@@ -17,15 +18,35 @@ INTENDED = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A model card: sentences under headings.
+
+    Attributes:
+        title: Above all.
+        parts: Sentences by heading.
+    """
+
+    title: str
+    parts: Mapping[str, Sequence[str]]
+
+    def markdown(self) -> str:
+        """The card as a file."""
+        lines = [f"# {self.title}", ""]
+        for heading, sentences in self.parts.items():
+            lines += [f"## {heading}", "", *(f"* {sentence}" for sentence in sentences), ""]
+        return "\n".join([*lines, f"Written by dfutils {dfutils.__version__} from the report beside it.", ""])
+
+
 def model_card(
     detector: DetectorSettings,
     metrics: Mapping[str, Any],
-    facts: Mapping[str, str],
     *,
+    facts: Mapping[str, str],
     data: Mapping[str, Any],
     leaks: Sequence[str],
-) -> str:
-    """The card as Markdown.
+) -> Card:
+    """Write the card.
 
     Args:
         detector: ``detector.json``.
@@ -35,9 +56,9 @@ def model_card(
         leaks: Sentences of the leak report.
     """
     names = ("auc", "balanced_accuracy", "accuracy", "log_loss", "brier", "ece", "coverage")
-    numbers = [f"{name.replace('_', ' ')}: {with_interval(name, metrics[name])}" for name in names]
+    numbers = [f"{METRIC_HEADINGS[name]}: {with_interval(name, metrics[name])}" for name in names]
     datasets = ", ".join(f"{row['dataset']} ({row['videos']} videos)" for row in metrics["datasets"])
-    parts = {
+    parts: dict[str, Sequence[str]] = {
         "Detector": [f"{detector.name}, dfutils {detector.version}, weights {detector.weights_sha256[:12]}."]
         + [f"{name}: {value}" for name, value in facts.items() if name not in ("Detector",)],
         "Intended use": INTENDED,
@@ -60,7 +81,4 @@ def model_card(
             "before sharing them.",
         ],
     }
-    lines = [f"# Model card: {detector.name}", ""]
-    for heading, sentences in parts.items():
-        lines += [f"## {heading}", "", *(f"* {sentence}" for sentence in sentences), ""]
-    return "\n".join([*lines, f"Written by dfutils {dfutils.__version__} from the report beside it.", ""])
+    return Card(f"Model card: {detector.name}", parts)

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import io
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -19,6 +19,7 @@ from PIL import Image  # comes with matplotlib
 from dfutils.errors import ReportError
 from dfutils.evaluation import plots, wording
 from dfutils.evaluation.metrics import compute_metrics
+from dfutils.evaluation.model_card import Card
 from dfutils.evaluation.predictions import check_predictions, write_predictions
 from dfutils.evaluation.sections import FigurePlan, Section, write_table
 from dfutils.evaluation.style import FAKE_COLOR, LINE_COLOR, REAL_COLOR, dark_svg, figure_png, figure_svg
@@ -71,7 +72,7 @@ class ReportContent:
         mistakes: Videos to show, the worst first; see `worst_mistakes`.
         sections: What else was measured, in the order to show.
         baselines: More rows for the table of answers that look at less than the detector does.
-        card: The model card, as Markdown; also written as ``MODEL_CARD.md``.
+        card: Writes the model card from ``metrics.json``; it is also written as ``MODEL_CARD.md``.
     """
 
     title: str
@@ -84,7 +85,7 @@ class ReportContent:
     mistakes: Sequence[Mistake] = ()
     sections: Sequence[Section] = ()
     baselines: Sequence[Mapping[str, Any]] = ()
-    card: str = ""
+    card: Callable[[Mapping[str, Any]], Card] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +127,10 @@ def write_report(folder: Path, content: ReportContent, *, resamples: int = 1000,
     for figure in [*figures, *(figure for some, _ in drawn.values() for figure in some)]:
         write_bytes(folder / "figures" / f"{figure.name}.png", figure.png)
         write_text(folder / "figures" / f"{figure.name}.svg", figure.svg)
-    if content.card:
-        write_text(folder / "MODEL_CARD.md", content.card)
-    write_text(folder / "report.html", _render(content, metrics, figures, not_drawn, drawn))
+    card = content.card(metrics) if content.card else None
+    if card:
+        write_text(folder / "MODEL_CARD.md", card.markdown())
+    write_text(folder / "report.html", _render(content, metrics, figures, not_drawn, drawn, card=card))
     logger.info("report of %d videos written to %s", metrics["videos"], folder)
     return metrics
 
@@ -254,6 +256,8 @@ def _render(
     figures: Sequence[_ReportFigure],
     not_drawn: Sequence[str],
     drawn: Mapping[str, tuple[Sequence[_ReportFigure], Sequence[str]]],
+    *,
+    card: Card | None,
 ) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("dfutils.evaluation"),
@@ -263,6 +267,7 @@ def _render(
         lstrip_blocks=True,
     )
     environment.filters.update(svg_uri=_svg_uri, jpeg_uri=_jpeg_uri, decimal=wording.decimal, dark=dark_svg)
+    environment.filters["tidy"] = wording.unbroken
     script = files("dfutils.evaluation").joinpath("templates/report.js").read_text(encoding="utf-8")
     return environment.get_template("report.html").render(
         content=content,
@@ -273,6 +278,7 @@ def _render(
         figures=figures,
         not_drawn=not_drawn,
         drawn=drawn,
+        card=card,
         script=script,
         script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )

@@ -14,7 +14,7 @@ import pandas as pd
 from dfutils.errors import ReportError
 from dfutils.extraction.dataset import FaceDataset, read_face_dataset
 from dfutils.files import read_csv
-from dfutils.prediction.detector import ClipScore, Detector
+from dfutils.prediction.detector import ClipScore, Detector, face_pixels
 from dfutils.prediction.members import score_members
 from dfutils.records import ClipRow
 from dfutils.settings import DetectorSettings
@@ -101,32 +101,24 @@ def score_rows(
     features = detector.dataset_features(dataset, rows, progress=progress)
     scores = score_members(detector.members, lambda member: features[member.settings.backbone_checksum])
     skipped = [row for row in dataset.skipped if split in ("all", sides.of(row["video"], row["group"]))]
-    predictions = video_predictions(rows, scores, skipped, detector)
+    predictions = video_predictions(detector, dataset, rows, scores, skipped)
     return Measured(dataset, rows, tuple(scores), features, predictions)
 
 
 def video_predictions(
-    rows: Sequence[ClipRow], scores: Sequence[ClipScore], skipped: Sequence[Mapping[str, str]], detector: Detector
+    detector: Detector,
+    dataset: FaceDataset,
+    rows: Sequence[ClipRow],
+    scores: Sequence[ClipScore],
+    skipped: Sequence[Mapping[str, str]],
 ) -> pd.DataFrame:
-    """A row a video: the highest score of its tracks; videos that gave no clip stand there without a score."""
-    best: dict[str, dict[str, object]] = {}
+    """A row a video, decided as `Detector.predict` does; videos that gave no clip stand there without a score."""
+    people: dict[str, list[tuple[ClipRow, ClipScore]]] = {}
     for row, score in zip(rows, scores, strict=True):
-        known = best.get(row.video)
-        if known is not None and float(str(known["fake_probability"])) >= score.fake_probability:
-            continue
-        label, reason, _ = detector.decide(score.fake_probability)
-        best[row.video] = {
-            "video": row.video,
-            "dataset": row.dataset,
-            "group": row.group,
-            "is_fake": row.is_fake,
-            "raw_probability": score.raw_probability,
-            "fake_probability": score.fake_probability,
-            "label": str(label),
-            "reason": str(reason),
-        }
+        people.setdefault(row.video, []).append((row, score))
+    decided = {video: _decided(detector, dataset, some) for video, some in people.items()}
     for skip in skipped:
-        best[skip["video"]] = {
+        decided[skip["video"]] = {
             "video": skip["video"],
             "dataset": skip["dataset"],
             "group": skip["group"],
@@ -136,7 +128,26 @@ def video_predictions(
             "label": "UNDECIDED",
             "reason": skip["reason"],
         }
-    return pd.DataFrame(list(best.values()))
+    return pd.DataFrame(list(decided.values()))
+
+
+def _decided(
+    detector: Detector, dataset: FaceDataset, people: Sequence[tuple[ClipRow, ClipScore]]
+) -> dict[str, object]:
+    probabilities = [score.fake_probability for _, score in people]
+    sizes = [face_pixels(dataset.boxes[row.clip_id]) for row, _ in people]
+    place, label, reason, _ = detector.decide_people(probabilities, sizes)
+    row, score = people[place]
+    return {
+        "video": row.video,
+        "dataset": row.dataset,
+        "group": row.group,
+        "is_fake": row.is_fake,
+        "raw_probability": score.raw_probability,
+        "fake_probability": score.fake_probability,
+        "label": str(label),
+        "reason": str(reason),
+    }
 
 
 def _trained_on(run: Path, faces: Path, settings: DetectorSettings) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 from matplotlib.figure import Figure
 
+from dfutils.evaluation.wording import METRIC_HEADINGS, PERCENTAGES
 from dfutils.files import write_csv
 from dfutils.records import Picture
 
@@ -22,6 +23,12 @@ class Column:
     key: str
     heading: str
     kind: Kind = "text"
+
+
+def metric_columns(*names: str) -> tuple[Column, ...]:
+    """Columns of metrics, with one heading and one precision in every table."""
+    kinds: dict[str, Kind] = {**dict.fromkeys(PERCENTAGES, "percent"), "auc": "decimal"}
+    return tuple(Column(name, METRIC_HEADINGS[name], kinds.get(name, "decimal3")) for name in names)
 
 
 @dataclass(frozen=True, slots=True)

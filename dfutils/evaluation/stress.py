@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from dfutils.errors import MediaError, ReportError
+from dfutils.evaluation.bootstrap import estimate
 from dfutils.evaluation.comparison import compare_predictions
 from dfutils.evaluation.curve_plots import plot_stress
 from dfutils.evaluation.damage import (
@@ -31,7 +33,7 @@ from dfutils.evaluation.sections import Column, FigurePlan, Section, Table
 from dfutils.extraction.catalogue import read_catalogue
 from dfutils.extraction.images import is_image
 from dfutils.files import write_text
-from dfutils.prediction.detector import Detector, load_detector
+from dfutils.prediction.detector import Detector, face_pixels, load_detector
 from dfutils.records import FaceClip, Video
 
 logger = logging.getLogger(__name__)
@@ -169,7 +171,9 @@ def _score_cut(detector: Detector, path: Path, change: Callable[[FaceClip], Face
     if extraction is None:
         return {"fake_probability": None, "reason": str(verdict.reason)}
     scores = detector.score_clips([change(clip) for clip in extraction.clips])
-    return {"fake_probability": max(score.fake_probability for score in scores), "reason": "ok"}
+    sizes = [face_pixels([frame.box for frame in track.frames]) for track in verdict.tracks]
+    place, *_ = detector.decide_people([score.fake_probability for score in scores], sizes)
+    return {"fake_probability": scores[place].fake_probability, "reason": "ok"}
 
 
 def _table(store: ScoreStore, condition: tuple[str, float], videos: Sequence[Video]) -> pd.DataFrame:
@@ -190,7 +194,7 @@ def _table(store: ScoreStore, condition: tuple[str, float], videos: Sequence[Vid
 def _measure(
     tables: dict[tuple[str, float], pd.DataFrame], *, threshold: float, resamples: int
 ) -> list[dict[str, Any]]:
-    nothing: dict[str, float | None] = {"value": None, "low": None, "high": None}
+    nothing = estimate(math.nan, None)
     untouched = tables[UNTOUCHED]
     rows = []
     for (kind, strength), table in tables.items():
@@ -203,7 +207,7 @@ def _measure(
                 thresholds = (threshold, threshold)
                 difference = compare_predictions(table, untouched, thresholds=thresholds, resamples=resamples)["auc"]
                 changed = (both["fake_probability_x"] >= threshold) != (both["fake_probability_y"] >= threshold)
-                turned = {"value": round(float(changed.mean()), 6), "low": None, "high": None}
+                turned = estimate(changed.mean(), None)
         coverage = round(len(scored) / len(table), 6)
         rows.append(
             {

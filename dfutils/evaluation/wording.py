@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ Estimate = Mapping[str, float | None]
 COIN_TOSS_LOG_LOSS = math.log(2)
 FEW_GROUPS = 30
 
-_NAMES = {
+METRIC_HEADINGS = {
     "auc": "AUC",
     "average_precision": "Average precision",
     "balanced_accuracy": "Balanced accuracy",
@@ -40,7 +41,7 @@ _MEANINGS = {
     "ece": "How far the probabilities are off; 0 is honest. Few videos push it, and its interval even more, upwards.",
     "coverage": "Videos that got a score at all. The others count in this number only.",
 }
-_PERCENTAGES = frozenset({"balanced_accuracy", "accuracy", "precision", "recall", "coverage"})
+PERCENTAGES = frozenset({"balanced_accuracy", "accuracy", "precision", "recall", "coverage"})
 _CARDS = ("auc", "balanced_accuracy", "accuracy", "log_loss", "ece", "coverage")
 _SCALE_ENDS = {"log_loss": 2 * COIN_TOSS_LOG_LOSS, "ece": 0.5}
 
@@ -94,6 +95,11 @@ def decimal(value: float | None, digits: int = 2) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
+def unbroken(text: str) -> str:
+    """The same text with per cent signs on the line of their number, and intervals on one line."""
+    return re.sub(r"(?<=[\d\xa0%])–(?=\d)", "\u2060–\u2060", text.replace(" %", "\xa0%"))
+
+
 def with_interval(name: str, estimate: Estimate) -> str:
     """A metric as ``value (low–high)``."""
     interval = _interval(name, estimate)
@@ -132,7 +138,7 @@ def cards(metrics: Mapping[str, Any]) -> list[Number]:
 
 def all_numbers(metrics: Mapping[str, Any]) -> list[Number]:
     """Every metric of the document."""
-    return [_number(name, metrics) for name in _NAMES]
+    return [_number(name, metrics) for name in METRIC_HEADINGS]
 
 
 def baselines(metrics: Mapping[str, Any]) -> list[Baseline]:
@@ -168,9 +174,7 @@ def difference_sentence(difference: Estimate, *, whose: str = "The detector's") 
     if low is None or high is None:
         return f"{words}, but there are too few groups to say how sure that is."
     shown = "which is more than chance" if low > 0 or high < 0 else "and the interval includes no difference"
-    return f"{words} (paired, 95 % interval {low:+.2f} to {high:+.2f}), {shown}.".replace("-", "−").replace(
-        " %", "\xa0%"
-    )
+    return f"{words} (paired, 95 % interval {low:+.2f} to {high:+.2f}), {shown}.".replace("-", "−")
 
 
 def sort_key(estimate: Estimate) -> str:
@@ -232,12 +236,12 @@ def _number(name: str, metrics: Mapping[str, Any]) -> Number:
     )
     if estimate["value"] is None:
         meaning = metrics["reasons"].get(name, meaning)
-    value, meaning = _value(name, estimate["value"]), meaning.replace(" %", "\xa0%")
-    return Number(name, _NAMES[name], value, _interval(name, estimate), meaning, _bar(name, metrics))
+    value = _value(name, estimate["value"])
+    return Number(name, METRIC_HEADINGS[name], value, _interval(name, estimate), unbroken(meaning), _bar(name, metrics))
 
 
 def _value(name: str, value: float | None) -> str:
-    return percent(value) if name in _PERCENTAGES else decimal(value, 3 if name in ("log_loss", "brier") else 2)
+    return percent(value) if name in PERCENTAGES else decimal(value, 3 if name in ("log_loss", "brier") else 2)
 
 
 def _interval(name: str, estimate: Estimate) -> str:

@@ -22,7 +22,7 @@ import numpy as np
 
 from dfutils.errors import DatasetError
 from dfutils.files import read_csv, read_json, write_csv, writing_error
-from dfutils.records import ClipRow, Crops, FaceClip, FaceCrop, Picture
+from dfutils.records import Box, ClipRow, Crops, FaceClip, FaceCrop, Picture
 from dfutils.settings import ExtractionSettings
 
 Row: TypeAlias = dict[str, object]
@@ -93,6 +93,15 @@ class FaceDataset:
     def frame_rows(self) -> list[dict[str, str]]:
         """The rows of ``frames.csv`` as text."""
         return read_csv(self.folder / "frames.csv", FRAME_COLUMNS)
+
+    @cached_property
+    def boxes(self) -> dict[str, list[Box]]:
+        """The face in each crop of each clip, in pixels of the video; the crop's square where none was looked for."""
+        boxes: dict[str, list[Box]] = {}
+        for row in self.frame_rows:
+            kind = "box" if row["box_left"] else "crop"
+            boxes.setdefault(row["clip_id"], []).append(Box(*(float(row[f"{kind}_{side}"]) for side in SIDES)))
+        return boxes
 
     @cached_property
     def files(self) -> dict[str, list[str]]:

@@ -19,7 +19,7 @@ from dfutils.prediction.outputs import plain_verdict
 from dfutils.prediction.runtime import Engine, EngineChoice, choose_engine, keras_network
 from dfutils.prediction.stream import ahead
 from dfutils.pretrained import DEFAULT, run_folder
-from dfutils.records import ClipRow, FaceClip, FrameScore, Label, Reason, TrackScore, Verdict
+from dfutils.records import Box, ClipRow, FaceClip, FrameScore, Label, Reason, TrackScore, Verdict
 from dfutils.settings import DetectorSettings, has_frame_head
 from dfutils.training.finished import read_detector
 
@@ -98,17 +98,10 @@ class Detector:
             detail = str(error).removeprefix(f"{path}: ")
             return Verdict(str(path), None, Label.UNDECIDED, Reason(error.reason), detail), None
         tracks = tuple(_track_score(clip, score) for clip, score in zip(extraction.clips, scores, strict=True))
-        sides = [_face_pixels(track) for track in tracks]
-        large = [track for track, side in zip(tracks, sides, strict=True) if side >= self.settings.min_face_pixels]
-        probability = max(track.fake_probability for track in large or tracks)
-        label, reason, detail = self.decide(probability)
-        if not large:
-            label, reason = Label.UNDECIDED, Reason.LOW_CONFIDENCE
-            detail = (
-                f"the largest face is {max(sides):.0f} pixels wide or high, and this detector needs "
-                f"{self.settings.min_face_pixels} to decide"
-            )
-        return Verdict(str(path), probability, label, reason, detail, tracks), extraction
+        boxes = [[frame.box for frame in track.frames] for track in tracks]
+        probabilities = [track.fake_probability for track in tracks]
+        place, label, reason, detail = self.decide_people(probabilities, [face_pixels(of_one) for of_one in boxes])
+        return Verdict(str(path), probabilities[place], label, reason, detail, tracks), extraction
 
     def predict_many(self, paths: Iterable[Path | str], *, workers: int = 1) -> Iterator[Verdict]:
         """Verdicts in the order of ``paths``, one at a time; as `examine_many`."""
@@ -132,6 +125,24 @@ class Detector:
             "does not decide"
         )
         return label, Reason.LOW_CONFIDENCE, detail
+
+    def decide_people(
+        self, fake_probabilities: Sequence[float], pixels: Sequence[float]
+    ) -> tuple[int, Label, Reason, str]:
+        """Which person of an input decides, the highest score of those whose face is large enough, and how.
+
+        Args:
+            fake_probabilities: Of each person, at least one.
+            pixels: Size of each person's face, as `face_pixels`.
+        """
+        least = self.settings.min_face_pixels
+        people = range(len(fake_probabilities))
+        large = [person for person in people if pixels[person] >= least]
+        place = max(large or people, key=lambda person: fake_probabilities[person])
+        if large:
+            return place, *self.decide(fake_probabilities[place])
+        detail = f"the largest face is {max(pixels):.0f} pixels wide or high, and this detector needs {least} to decide"
+        return place, Label.UNDECIDED, Reason.LOW_CONFIDENCE, detail
 
     def score_clips(self, clips: Sequence[FaceClip]) -> list[ClipScore]:
         """Score clips that were cut with this detector's own extraction settings.
@@ -223,8 +234,9 @@ def _track_score(clip: FaceClip, score: ClipScore) -> TrackScore:
     return TrackScore(score.fake_probability, frames)
 
 
-def _face_pixels(track: TrackScore) -> float:
-    return float(np.median([max(frame.box.width, frame.box.height) for frame in track.frames]))
+def face_pixels(boxes: Sequence[Box]) -> float:
+    """Size of a person's face in an input: the longer side of its box, the median over the frames."""
+    return float(np.median([max(box.width, box.height) for box in boxes]))
 
 
 def _check_same_crops(settings: DetectorSettings, dataset: FaceDataset) -> None:

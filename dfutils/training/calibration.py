@@ -34,6 +34,7 @@ def recalibrate(
     rule: str = "balanced_accuracy",
     undecided: tuple[float, float] | None = None,
     max_error: float | None = None,
+    min_face_pixels: int | None = None,
 ) -> DetectorSettings:
     """Fit what surrounds a trained network again, on the validation split only, and freeze it in ``detector.json``.
 
@@ -46,13 +47,18 @@ def recalibrate(
         rule: The operating point, as `dfutils.settings.OperatingPoint.rule`.
         undecided: Band of calibrated probabilities that are UNDECIDED.
         max_error: Choose the narrowest band outside of which at most this share of the validation clips is wrong.
+        min_face_pixels: People with smaller faces do not decide; None leaves it as it is. What is fitted is fitted on
+            all clips, whatever their faces.
 
     Raises:
         RunError: The folder is incomplete, its validation split lacks a class, or no band is good enough.
+        DfutilsError: A value is impossible.
     """
     if not re.fullmatch(RULE_PATTERN, rule):
         raise RunError(f"operating point {rule!r}: there is no such rule. Choose one of {', '.join(STANDARD_RULES)}.")
     detector = read_detector(run)
+    if min_face_pixels is not None:
+        detector = _updated(detector, {"min_face_pixels": min_face_pixels})
     if not detector.members:
         return _recalibrate_one(run, detector, method=method, rule=rule, undecided=undecided, max_error=max_error)
     members = []

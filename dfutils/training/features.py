@@ -65,7 +65,8 @@ def clip_features(
     if view:
         backbone_key = f"{backbone_key} view {view} {DEFAULT_SETTINGS.model_dump_json()}"
     paths = [_cache_path(dataset, row, backbone_key) for row in rows]
-    missing = [number for number, path in enumerate(paths) if not path.is_file()]
+    # Clips of the same pictures share a path, and are computed once.
+    missing = [number for path, number in {path: n for n, path in enumerate(paths)}.items() if not path.is_file()]
     if missing:
         logger.info("Computing backbone features of %d clips, %d are cached", len(missing), len(rows) - len(missing))
     with tqdm(total=len(missing), desc="features", unit="clip", disable=None if progress else True) as bar:

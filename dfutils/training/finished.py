@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from dfutils.errors import RunError
-from dfutils.files import sha256_of
+from dfutils.files import read_json, sha256_of
 from dfutils.settings import DetectorSettings, MemberSettings
+
+BELIEVED = ("splits.csv", "leaks.json", "history.csv")
+"""Files of a run whose checksums stand in ``run.json``: a clip moved to another side would make a wrong number."""
 
 
 def read_detector(run: Path) -> DetectorSettings:
@@ -22,6 +26,24 @@ def read_detector(run: Path) -> DetectorSettings:
             f"{run}: is no finished run folder (no detector.json). Make one with `dfutils train FACES --out RUN`."
         )
     return DetectorSettings.read(run / "detector.json")
+
+
+def read_about(run: Path) -> dict[str, Any]:
+    """Read a run's ``run.json``, and check that what a report believes is what the run was finished with.
+
+    Runs of earlier versions hold no checksums: of these only the presence of the files is known.
+
+    Raises:
+        RunError: A file is missing or was altered.
+        DatasetError: ``run.json`` is missing or no JSON.
+    """
+    about = read_json(run / "run.json")
+    if not isinstance(about, dict) or not {"identity", "backbone", "versions", "clips", "groups"} <= set(about):
+        raise RunError(f"{run / 'run.json'}: was altered since training. Copy the run folder again, whole.")
+    for name, checksum in about.get("files", {}).items():
+        if not (run / name).is_file() or sha256_of(run / name) != checksum:
+            raise RunError(f"{run / name}: is missing or was altered since training. Copy the run folder again, whole.")
+    return about
 
 
 def checked_weights(run: Path, settings: DetectorSettings) -> Path:

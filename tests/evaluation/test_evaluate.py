@@ -39,6 +39,21 @@ def test_every_part_is_in_the_document_and_in_files(report, metrics):
     assert all(f"## {part}" in card for part in ("Intended use", "Data", "Protocol", "Limits", "Licence"))
 
 
+def test_the_model_card_on_the_page_is_the_one_of_the_file(report, metrics, browser_page):
+    page = browser_page.open(report / "report.html").page
+    shown = page.locator("#model-card li").all_inner_texts()
+    written = [line[2:] for line in (report / "MODEL_CARD.md").read_text().splitlines() if line.startswith("* ")]
+    assert [line.replace("\xa0", " ") for line in shown] == [line.replace("\xa0", " ") for line in written]
+    assert f"AUC: {metrics['auc']['value']:.2f}" in "".join(shown)
+
+
+def test_a_desk_shows_every_table_whole(report, browser_page):
+    browser_page.page.set_viewport_size({"width": SIZES[1][0], "height": SIZES[1][1]})
+    page = browser_page.open(report / "report.html").page
+    cut_off = "[...document.querySelectorAll('.scroll')].filter(one => one.scrollWidth > one.clientWidth)"
+    assert page.evaluate(f"{cut_off}.map(one => one.getAttribute('aria-label'))") == []
+
+
 def test_videos_tracks_and_frames_have_their_own_numbers(metrics):
     rows = {row["level"]: row["rows"] for row in metrics["slices"]["levels"]}
     assert rows == {"video": 12, "track (clip)": 12, "frame": 120}
@@ -92,6 +107,16 @@ def test_the_report_is_whole_in_a_browser(report, browser_page, size, scheme):
     assert visible == page.evaluate("document.querySelectorAll('figure').length")  # one of light and dark
 
 
+def test_paper_cuts_nothing_off(report, browser_page):
+    page = browser_page.page
+    page.set_viewport_size({"width": 688, "height": 1000})  # A4 without its margins
+    page.emulate_media(media="print", color_scheme="dark")
+    browser_page.open(report / "report.html")
+    too_wide = "[...document.querySelectorAll('main *')].filter(one => one.getBoundingClientRect().right > 689)"
+    assert page.evaluate(f"{too_wide}.map(one => one.outerHTML.slice(0, 80))") == []
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+
+
 def test_a_click_on_a_heading_sorts_numbers_as_numbers(report, browser_page):
     page = browser_page.open(report / "report.html").page
     column = "[...document.querySelector('#table-levels + div tbody').rows].map(row => +row.cells[1].dataset.sort)"
@@ -128,6 +153,44 @@ def test_a_run_with_a_missing_file_gives_an_error_and_no_report(demo_run, demo_f
     with pytest.raises(DfutilsError, match=name.replace(".", r"\.")):
         evaluate(run, demo_faces, tmp_path / "report", resamples=0, progress=False)
     assert not (tmp_path / "report" / "metrics.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("splits.csv", (",train", ",test")),
+        ("leaks.json", ("{", "{ ")),
+        ("history.csv", ("0.", "1.")),
+        ("run.json", ("clips", "")),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_run_with_an_altered_file_gives_an_error_and_no_report(demo_run, demo_faces, tmp_path, name, change):
+    run = shutil.copytree(demo_run, tmp_path / "run")
+    (old, new), text = change, (run / name).read_text()
+    assert old in text
+    (run / name).write_text(text.replace(old, new))
+    with pytest.raises(RunError, match=rf"{name}: .*altered since training"):
+        evaluate(run, demo_faces, tmp_path / "report", resamples=0, progress=False)
+    with pytest.raises(RunError, match=rf"{name}: .*altered since training"):
+        compare_runs([demo_run, run], demo_faces, tmp_path / "report", resamples=0, progress=False)
+    assert not (tmp_path / "report").exists()
+
+
+def test_one_class_only_is_flagged_and_nothing_is_invented(demo_run, demo_faces, tmp_path):
+    faces = shutil.copytree(demo_faces, tmp_path / "faces")
+    lines = (faces / "manifest.csv").read_text().splitlines(keepends=True)
+    fakes = [line for line in lines[1:] if ",true," in line.lower()]
+    assert 0 < len(fakes) < len(lines) - 1
+    (faces / "manifest.csv").write_text("".join([lines[0], *fakes]))
+    run = shutil.copytree(demo_run, tmp_path / "run")
+    recalibrate(run, min_face_pixels=5000)
+    metrics = evaluate(run, faces, tmp_path / "report", split="all", resamples=20, progress=False)
+    html = (tmp_path / "report" / "report.html").read_text()
+    assert metrics["auc"] == {"value": None, "low": None, "high": None}
+    assert "Only FAKE videos were scored" in html
+    assert "ROC curve: needs REAL and FAKE" in html
+    assert "Only faces of at least 5000 pixels decide. 6 of 6 scored videos show none" in html
 
 
 def test_crops_of_other_settings_are_refused(demo_run, demo_faces, tmp_path):

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -49,36 +50,61 @@ def draw_head(network, *, seed):
     layer.set_weights([rng.normal(0, 0.02, weights.shape) for weights in layer.get_weights()])
 
 
-class PlantedDetector:
-    """Sees FAKE only in the contrast of the upper left quarter of a crop."""
-
-    def score_clips(self, clips):
-        scores = []
-        for one in clips:
-            size = one.pictures.shape[1] // 2
-            contrast = one.pictures[:, :size, :size].astype(float).std()
-            scores.append(type("Score", (), {"fake_probability": 1 / (1 + np.exp(-(contrast - 30) / 10))})())
-        return scores
+PLANTED_SIZE, PLANTED_GRID = 40, 4
 
 
-@pytest.fixture
+def planted_backbone():
+    """Measures fine detail in 4 × 4 places and forgets all but the four of the upper left quarter.
+
+    A second derivative with both signs, averaged in squares of 10 pixels; the weights of a dense layer, which has one
+    input and one output for each place and sign, are 1 on the diagonal of the places that matter and 0 elsewhere.
+    """
+    pictures = keras.Input((PLANTED_SIZE, PLANTED_SIZE, 3))
+    detail = keras.layers.Conv2D(2, 3, padding="same", activation="relu", use_bias=False, name="detail")(pictures)
+    places = keras.layers.AveragePooling2D(PLANTED_SIZE // PLANTED_GRID)(detail)
+    shape = places.shape[1:]
+    kept = keras.layers.Dense(int(np.prod(shape)), use_bias=False, name="kept")(keras.layers.Flatten()(places))
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Reshape(shape)(kept))
+    network = keras.Model(pictures, pooled)
+    laplacian = np.array([[0, 1, 0], [1, -4, 1], [0, 1, 0]], np.float32)[..., None] / 12 * np.ones(3, np.float32)
+    network.get_layer("detail").set_weights([np.stack([laplacian, -laplacian], axis=-1)])
+    matters = np.zeros(shape, np.float32)
+    matters[: PLANTED_GRID // 2, : PLANTED_GRID // 2] = 1
+    network.get_layer("kept").set_weights([np.diag(matters.ravel())])
+    crops = keras.Input((PLANTED_SIZE, PLANTED_SIZE, 3), dtype="uint8")
+    return keras.Model(crops, network(keras.layers.Rescaling(1 / 255)(crops)))
+
+
+@pytest.fixture(scope="module")
+def planted(detector):
+    """A detector that sees FAKE in the fine detail of the upper left quarter of a crop, and nowhere else."""
+    head = build_head("inception_mean", frames=2, channels=2)
+    head.get_layer("frame_logits").set_weights([np.full((2, 1), 150.0), np.array([-4.0])])
+    network = compose(planted_backbone(), head, frames=2, size=PLANTED_SIZE)
+    cut = ExtractionSettings(frames=2, size=PLANTED_SIZE)
+    settings = detector.settings.model_copy(update={"name": "planted", "extraction": cut})
+    return Detector(settings, [Member(settings, network)], Path())
+
+
+@pytest.fixture(scope="module")
 def noisy():
-    pictures = np.random.default_rng(0).integers(0, 255, (2, 40, 40, 3), np.uint8)
+    pictures = np.random.default_rng(0).integers(0, 255, (2, PLANTED_SIZE, PLANTED_SIZE, 3), np.uint8)
     return FaceClip(pictures, ())
 
 
-def test_occlusion_finds_where_the_score_comes_from(noisy):
-    heat = occlusion_maps(PlantedDetector(), noisy, grid=4)
-    assert heat.shape == (2, 4, 4)
+@pytest.mark.parametrize("explain", [occlusion_maps, grad_cam])
+def test_what_was_planted_is_found_and_nothing_else(planted, noisy, explain):
+    heat = explain(planted, noisy, grid=PLANTED_GRID) if explain is occlusion_maps else explain(planted, noisy)
+    assert heat.shape == (2, PLANTED_GRID, PLANTED_GRID)
     assert heat[0, :2, :2].min() > 0.2
-    assert heat[0, 2:].max() == heat[0, :, 2:].max() == 0
+    assert heat[0, 3].max() == heat[0, :, 3].max() == 0  # the places beside the quarter blur into it a little
+    assert max(heat[0, 2].max(), heat[0, :, 2].max()) < 0.1
 
 
-def test_a_true_map_beats_random_ones_and_its_opposite_does_not(noisy):
-    true = np.zeros((2, 4, 4))
-    true[:, :2, :2] = 1
-    good = measure_faithfulness(PlantedDetector(), noisy, true)
-    bad = measure_faithfulness(PlantedDetector(), noisy, 1 - true)
+def test_a_true_map_beats_random_ones_and_its_opposite_does_not(planted, noisy):
+    true = grad_cam(planted, noisy)
+    good = measure_faithfulness(planted, noisy, true)
+    bad = measure_faithfulness(planted, noisy, 1 - true)
     assert good.beats_random
     assert "says something" in good.sentence()
     assert not bad.beats_random

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 
+from dfutils.cli import main
 from dfutils.errors import DfutilsError, RunError
 from dfutils.files import read_csv, write_csv
 from dfutils.prediction.detector import Detector, load_detector
@@ -151,6 +152,22 @@ def test_inside_the_band_the_verdict_is_undecided_and_says_why(run, demo_videos)
     assert (verdict.label, verdict.reason) == (Label.UNDECIDED, Reason.LOW_CONFIDENCE)
     assert verdict.fake_probability is not None
     assert "does not decide" in verdict.detail
+
+
+def test_the_smallest_face_that_decides_is_saved_kept_and_honoured(run, demo_videos, capsys):
+    assert main(["calibrate", str(run), "--min-face-pixels", "5000"]) == 0
+    assert "faces from 5000 pixels" in capsys.readouterr().out
+    assert recalibrate(run, rule="fpr_5").min_face_pixels == 5000
+    verdict = load_detector(run).predict(demo_videos[0])
+    assert (verdict.label, verdict.reason) == (Label.UNDECIDED, Reason.LOW_CONFIDENCE)
+    assert recalibrate(run, min_face_pixels=0).min_face_pixels == 0
+
+
+def test_an_impossible_size_of_faces_is_refused_and_changes_nothing(run, capsys):
+    before = (run / "detector.json").read_bytes(), (run / "predictions.csv").read_bytes()
+    assert main(["calibrate", str(run), "--method", "isotonic", "--min-face-pixels", "-1"]) == 1
+    assert "min_face_pixels" in capsys.readouterr().err
+    assert ((run / "detector.json").read_bytes(), (run / "predictions.csv").read_bytes()) == before
 
 
 def test_a_band_without_the_threshold_is_refused(run):
