@@ -84,12 +84,12 @@ def _evaluate(options: argparse.Namespace) -> None:
     sections = []
     if options.stress:
         from dfutils.evaluation.stress import stress_section, stress_test
+        from dfutils.extraction.catalogue import read_catalogue
 
         rows = stress_test(
             options.detector,
-            options.videos,
+            read_catalogue(options.videos, options.labels),
             options.out / "stress",
-            labels=options.labels,
             split=options.split,
             kinds=options.kinds,
             most=options.stress_videos,

@@ -30,7 +30,7 @@ from dfutils.evaluation.metrics import estimate_metrics
 from dfutils.evaluation.predictions import Scores
 from dfutils.evaluation.scoring import Sides
 from dfutils.evaluation.sections import Column, FigurePlan, Section, Table
-from dfutils.extraction.catalogue import read_catalogue
+from dfutils.extraction.catalogue import Catalogue
 from dfutils.extraction.images import is_image
 from dfutils.files import write_text
 from dfutils.prediction.detector import Detector, face_pixels, load_detector
@@ -43,10 +43,9 @@ UNTOUCHED = ("none", 0.0)
 
 def stress_test(
     run: Path,
-    source: Path,
+    catalogue: Catalogue,
     folder: Path,
     *,
-    labels: str | Path = "folders",
     split: str = "test",
     kinds: Sequence[str] | None = None,
     most: int = 60,
@@ -60,9 +59,8 @@ def stress_test(
 
     Args:
         run: A run folder.
-        source: The folder of videos that its face dataset was cut from.
+        catalogue: The videos that its face dataset was cut from.
         folder: For the scores.
-        labels: As for `dfutils.extraction.catalogue.read_catalogue`.
         split: ``train``, ``validation``, ``test`` or ``all``.
         kinds: Names in `dfutils.evaluation.damage.DAMAGES`; all by default.
         most: Videos at the most, REAL and FAKE alike, the same in every condition.
@@ -73,14 +71,13 @@ def stress_test(
         A row a condition: ``kind, strength, auc, coverage, difference`` (of the AUC to the untouched videos).
 
     Raises:
-        ReportError: A kind is unknown, or no video of the split is in ``source``.
-        CatalogueError: ``source`` and ``labels`` do not agree.
+        ReportError: A kind is unknown, or no video of the split is in ``catalogue``.
     """
     unknown = [kind for kind in kinds or () if kind not in DAMAGES]
     if unknown:
         raise ReportError(f"--kinds: there is no {unknown[0]!r}. Choose from: {', '.join(DAMAGES)}.")
     detector = load_detector(run, engine="keras")
-    videos = _sample(run, detector, source, labels, split, most=most)
+    videos = _sample(run, detector, catalogue, split, most=most)
     conditions = [UNTOUCHED, *((name, value) for name in kinds or DAMAGES for value in DAMAGES[name].strengths)]
     store = ScoreStore(folder, detector)
     todo = [(kind, strength, video) for kind, strength in conditions for video in videos]
@@ -130,16 +127,17 @@ class ScoreStore:
         return f"{kind} {strength:g} {video.name} {video.path.stat().st_size}"
 
 
-def _sample(run: Path, detector: Detector, source: Path, labels: str | Path, split: str, *, most: int) -> list[Video]:
+def _sample(run: Path, detector: Detector, catalogue: Catalogue, split: str, *, most: int) -> list[Video]:
     sides = Sides(run, is_ensemble=bool(detector.settings.members))
     found = [
         video
-        for video in read_catalogue(source, labels).videos
+        for video in catalogue.videos
         if split in ("all", sides.of(video.name, video.group)) and not is_image(video.path)
     ]
     if not found:
         raise ReportError(
-            f"{source}: no video of the split {split!r} of {run} is there. Name the folder it was cut from."
+            f"{run}: none of the {len(catalogue.videos)} videos is in its split {split!r}. "
+            "Name the folder that its faces were cut from."
         )
     by_name = sorted(found, key=lambda video: hashlib.sha256(video.name.encode()).hexdigest())
     fakes, reals = ([v for v in by_name if v.is_fake == is_fake][: max(1, most // 2)] for is_fake in (True, False))

@@ -6,6 +6,7 @@ import pytest
 from dfutils.errors import ReportError
 from dfutils.evaluation import stress
 from dfutils.evaluation.damage import DAMAGES, ON_CROPS, with_fewer_frames, with_moved_boxes, write_damaged
+from dfutils.extraction.catalogue import read_catalogue
 from dfutils.extraction.video import iter_frames
 from dfutils.records import Box, FaceClip, FaceCrop
 
@@ -90,9 +91,8 @@ def stressed(demo_run, demo_labels, tmp_path_factory):
     def test():
         return stress.stress_test(
             demo_run,
-            demo_labels.parent,
+            read_catalogue(demo_labels.parent, demo_labels),
             folder,
-            labels=str(demo_labels),
             kinds=["frames"],
             most=2,
             resamples=20,
@@ -126,7 +126,7 @@ def test_what_is_scored_is_not_scored_again_and_a_cut_off_line_is(stressed, monk
 
 def test_an_unknown_kind_is_refused(demo_run, demo_labels, tmp_path):
     with pytest.raises(ReportError, match="there is no 'rain'"):
-        stress.stress_test(demo_run, demo_labels.parent, tmp_path, kinds=["rain"])
+        stress.stress_test(demo_run, read_catalogue(demo_labels.parent, demo_labels), tmp_path, kinds=["rain"])
 
 
 def test_every_kind_has_strengths_from_mild_to_severe():
