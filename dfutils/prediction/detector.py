@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from dfutils.prediction.outputs import plain_verdict
 from dfutils.prediction.stream import ahead
 from dfutils.pretrained import DEFAULT, run_folder
 from dfutils.records import ClipRow, FaceClip, FrameScore, Label, Reason, TrackScore, Verdict
-from dfutils.settings import DetectorSettings
+from dfutils.settings import DetectorSettings, MediaLimits
 
 
 class Detector:
@@ -55,9 +56,18 @@ class Detector:
         """Say what this detector makes of one video or image; an input that gives no score is UNDECIDED."""
         return self.examine(path)[0]
 
-    def examine(self, path: Path | str) -> tuple[Verdict, Extraction | None]:
-        """`predict`, and what was cut from the input on the way (for pictures and timelines)."""
-        return self._judge(path, self._cut(path, threads=0))
+    def examine(
+        self, path: Path | str, *, after_cut: Callable[[], None] = lambda: None
+    ) -> tuple[Verdict, Extraction | None]:
+        """`predict`, and what was cut from the input on the way (for pictures and timelines).
+
+        Args:
+            path: A video or an image of any origin.
+            after_cut: Called once the faces are cut and before they are scored, to show how far it is.
+        """
+        cut = self._cut(path, threads=0)
+        after_cut()
+        return self._judge(path, cut)
 
     def examine_many(
         self, paths: Iterable[Path | str], *, workers: int = 1
@@ -93,6 +103,13 @@ class Detector:
     def predict_many(self, paths: Iterable[Path | str], *, workers: int = 1) -> Iterator[Verdict]:
         """Verdicts in the order of ``paths``, one at a time; as `examine_many`."""
         return (verdict for verdict, _ in self.examine_many(paths, workers=workers))
+
+    def limited(self, *, max_seconds: float, max_pixels: int, limits: MediaLimits) -> Detector:
+        """The same detector, which refuses inputs that are longer, larger or dearer; no crop changes."""
+        stricter = {"max_seconds": max_seconds, "max_pixels": max_pixels, "limits": limits}
+        other = copy.copy(self)
+        other._extraction = self._extraction.model_copy(update=stricter)
+        return other
 
     def label(self, fake_probability: float) -> Label:
         """REAL or FAKE at this detector's operating point, or UNDECIDED inside its band."""

@@ -1,0 +1,105 @@
+"""What the page says of a verdict and of the detector: every number comes from the detector's own files."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from pathlib import Path
+
+from dfutils.errors import DatasetError
+from dfutils.extraction.clips import Extraction
+from dfutils.files import read_json
+from dfutils.records import Label, Reason, Verdict
+from dfutils.settings import DetectorSettings
+
+HEADLINES = {
+    Label.FAKE: "FAKE: this looks like a forged face",
+    Label.REAL: "REAL: not enough signs of a forgery",
+    Label.UNDECIDED: "UNDECIDED: no verdict",
+}
+
+REASONS = {
+    Reason.OK: "",
+    Reason.NO_FACE: "No face was found. That says nothing about whether the file is real.",
+    Reason.TOO_FEW_FACES: "There are too few faces to look at. That says nothing about whether the file is real.",
+    Reason.UNREADABLE: "The file could not be read as a video or picture. Try to save it again as MP4, or as JPEG.",
+    Reason.TOO_LARGE: "The file is too long or too large for this page. Cut it, or scale it down.",
+    Reason.LOW_CONFIDENCE: "The score lies where this detector is wrong too often to decide.",
+}
+
+
+def headline(verdict: Verdict) -> str:
+    """The verdict in one line."""
+    return HEADLINES[verdict.label]
+
+
+def meaning(verdict: Verdict, settings: DetectorSettings) -> list[str]:
+    """The verdict's score in sentences; why there is none, where there is none."""
+    if verdict.fake_probability is None:
+        return [REASONS[verdict.reason]]
+    return [*_reason(verdict), _of_a_hundred(verdict.fake_probability, settings), *_decision(verdict, settings)]
+
+
+def _reason(verdict: Verdict) -> list[str]:
+    return [REASONS[verdict.reason]] if verdict.reason != Reason.OK else []
+
+
+def _of_a_hundred(probability: float, settings: DetectorSettings) -> str:
+    sentence = f"Of 100 clips scored like this, about {probability * 100:.0f} are fake"
+    point = next(iter(settings.operating_points), None)
+    if point is None or not point.reals + point.fakes:
+        return f"{sentence}."
+    share = point.fakes / (point.reals + point.fakes)
+    return f"{sentence}, where {share * 100:.0f} of 100 clips are fake altogether, as when it was calibrated."
+
+
+def _decision(verdict: Verdict, settings: DetectorSettings) -> list[str]:
+    """Why this probability has this label; it would puzzle that 0.57 is called REAL."""
+    if verdict.label == Label.UNDECIDED:
+        return []
+    point = next((one for one in settings.operating_points if one.rule == settings.operating_point), None)
+    sentence = f"This detector says FAKE from a probability of {settings.threshold:.2f} on"
+    if point is None:
+        return [f"{sentence}."]
+    sentence += (
+        f"; on its validation clips that called {point.false_alarms * 100:.0f} of 100 REAL ones FAKE and found "
+        f"{point.found * 100:.0f} of 100 FAKE ones."
+    )
+    if verdict.label == Label.REAL:
+        sentence += " So REAL does not mean proven: it means that no forgery was found."
+    return [sentence]
+
+
+def not_looked_at(extraction: Extraction | None) -> str:
+    """What the verdict does not rest on."""
+    if extraction is None:
+        return "Sound was not looked at."
+    if not extraction.info.duration_seconds:
+        return "One picture was looked at: its faces only, not what is around them, nor where it comes from."
+    shown = {crop.frame_index for clip in extraction.clips for crop in clip.crops}
+    frames = len(extraction.trace.times_seconds)
+    return (
+        f"The whole length ({extraction.info.duration_seconds:.1f} s) was watched for faces and motion; "
+        f"{len(shown)} of {frames} frames were scored. Sound, lip movement and what is around the faces were not "
+        "looked at."
+    )
+
+
+def detector_sentence(settings: DetectorSettings, folder: Path) -> str:
+    """Who answers, and what was measured of it, in one sentence."""
+    name = f"{settings.name} {settings.version}"
+    with suppress(DatasetError):
+        measured = read_json(folder / "metrics.json").get("measured", {})
+        if measured:
+            return f"{name}, measured with 95 % intervals: {'; '.join(f'{k} {v}' for k, v in measured.items())}."
+    return f"{name}: no measurement on other people's clips lies beside it."
+
+
+def weaknesses(folder: Path) -> list[str]:
+    """Where the detector fails, as its model card says; empty without one."""
+    card = folder / "MODEL_CARD.md"
+    if not card.is_file():
+        return []
+    _, _, rest = card.read_text(encoding="utf-8").partition("## Where it fails")
+    section = rest.partition("\n## ")[0]
+    return [" ".join(point.split()) for point in re.split(r"^\* ", section, flags=re.MULTILINE)[1:]]
