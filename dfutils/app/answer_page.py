@@ -48,8 +48,14 @@ def detector_html(detector: Detector) -> str:
     """Name, measurements and limits."""
     sentence = words.detector_sentence(detector.settings, detector.folder)
     points = "".join(f"<li>{escape(point)}</li>" for point in words.weaknesses(detector.folder))
-    more = f"<details><summary>Where it fails</summary><ul>{points}</ul></details>" if points else ""
-    return f"<p>{escape(sentence)}</p>{more}"
+    measured = "".join(
+        f"<li>{escape(what)}: {escape(value)}</li>" for what, value in words.measurements(detector.folder).items()
+    )
+    return f"<p>{escape(sentence)}</p>{_details('All that was measured', measured)}{_details('Where it fails', points)}"
+
+
+def _details(summary: str, items: str) -> str:
+    return f"<details><summary>{summary}</summary><ul>{items}</ul></details>" if items else ""
 
 
 def heat_html(maps: Sequence[Sequence[Picture]]) -> str:
@@ -60,10 +66,11 @@ def heat_html(maps: Sequence[Sequence[Picture]]) -> str:
             f'<li><img src="{_data(picture)}" alt="Heat map over face {index} of person {number}"></li>'
             for index, picture in enumerate(pictures, start=1)
         )
-        rows.append(f'<h3>Person {number}</h3><ul class="df-faces">{figures}</ul>')
+        title = f"<h3>Person {number}</h3>" if len(maps) > 1 else ""
+        rows.append(f'{title}<ul class="df-faces">{figures}</ul>')
     note = (
-        "Orange is where the network found what raised its score (Grad-CAM). The maps are coarse, and a map exists for "
-        "every face, REAL ones too: it is a hint where to look, and no evidence."
+        "Bright and orange is where the network found what raised its score most in that picture (Grad-CAM). The maps "
+        "are coarse, and every face has one, REAL ones too: a hint where to look, and no evidence."
     )
     return f'<section class="df-answer" aria-label="Heat maps"><h2>Heat maps</h2><p>{note}</p>{"".join(rows)}</section>'
 
@@ -94,13 +101,12 @@ def _person(number: int, clip: FaceClip, track: TrackScore, detector: Detector, 
             continue  # a short track has some frames twice
         seen.add(crop.frame_index)
         at = f"{frame.time_seconds:.1f} s"
-        has = frame.fake_probability is not None
-        text = f"{at} · {frame.fake_probability * 100:.0f} %" if has else at
+        text = at if frame.fake_probability is None else f"{at} · {frame.fake_probability * 100:.0f} %"
         alt = f"Face of person {number + 1} at {at}"
         items.append(f'<li><img src="{_data(picture)}" alt="{alt}"><span>{text}</span></li>')
-    note = "" if detector.has_frame_head else "<p>This detector scores the faces of a person together, not one by one.</p>"
+    note = "" if detector.has_frame_head else "<p>This detector scores a person's faces together, not one by one.</p>"
     return (
-        f'<section><h3>{title}</h3><p>{score if of > 1 or label == Label.UNDECIDED else "Time and score of each face."}'
+        f"<section><h3>{title}</h3><p>{score if of > 1 or label == Label.UNDECIDED else 'Time and score of each face.'}"
         f'</p><ul class="df-faces">{"".join(items)}</ul>{note}</section>'
     )
 
@@ -111,8 +117,8 @@ def _around(answer: Answer, detector: Detector) -> str:
     return (
         f"<section><h3>What was not looked at</h3><p>{escape(words.not_looked_at(answer.extraction))}</p>"
         f"<h3>Who says so</h3>{detector_html(detector)}"
-        f"<p>It is a second opinion, no evidence about anybody. Answered in {answer.seconds:.1f} s; the upload is "
-        "deleted.</p>"
+        f"<p>It is a second opinion, no evidence about anybody. Answered in {answer.seconds:.1f} s; an "
+        "upload is deleted by now.</p>"
         f'<p><a class="df-download" download="verdict.json" href="data:application/json;base64,{content}">'
         "Download the verdict as JSON</a></p></section>"
     )

@@ -33,6 +33,7 @@ ALLOWED = {
     "POST": re.compile(r"/gradio_api/(queue/join|cancel|reset)/?"),
 }
 UPLOAD, PROGRESS = "/gradio_api/upload", "/gradio_api/upload_progress"
+JOIN = "/gradio_api/queue/join"
 MAX_JSON_BYTES = 65_536
 FORM_BYTES = 10_000
 """Of an upload, for what surrounds the file."""
@@ -55,6 +56,10 @@ class _TooLargeError(Exception):
     pass
 
 
+class _NonsenseError(Exception):
+    pass
+
+
 class Guard:
     """ASGI middleware.
 
@@ -65,7 +70,7 @@ class Guard:
     """
 
     def __init__(self, app: ASGIApp, *, uploads: Uploads, limits: PageLimits) -> None:
-        self._app, self._uploads, self._limits = app, uploads, limits
+        self._app, self.uploads, self._limits = app, uploads, limits
         self._arriving = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -89,11 +94,11 @@ class Guard:
         elif allowed is None or not allowed.fullmatch(path) or ".." in path:
             response = PlainTextResponse("Not found", 404)
         else:
-            await self._pass_on(scope, _counted(receive, limit), send)
+            await self._pass_on(scope, _counted(receive, limit), send, is_question=path.rstrip("/") == JOIN)
             return
         await response(scope, receive, send)
 
-    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send, *, is_question: bool) -> None:
         """Gradio's answer; an error of its own tells nothing."""
         begun = False
 
@@ -103,9 +108,11 @@ class Guard:
             await send(message)
 
         try:
-            await self._app(scope, receive, noted)
+            await self._app(scope, await _harmless(scope, receive) if is_question else receive, noted)
         except _TooLargeError:
-            response: Response = self._too_large()
+            response: Response = PlainTextResponse("Too long.", 413)
+        except _NonsenseError:
+            response = PlainTextResponse("This is no question that the page asks.", 400)
         except Exception:
             logger.exception("%s failed", scope["path"])
             response = PlainTextResponse("Something broke on the server.", 500)
@@ -142,7 +149,7 @@ class Guard:
             (file,) = files
             if (file.size or 0) > self._limits.upload_bytes:
                 return self._too_large()
-            token = await asyncio.to_thread(self._uploads.store, file.file, file.filename or "")
+            token = await asyncio.to_thread(self.uploads.store, file.file, file.filename or "")
             return JSONResponse([token])
         finally:
             await form.close()
@@ -150,6 +157,49 @@ class Guard:
     def _too_large(self) -> Response:
         text = f"Larger than {self._limits.upload_megabytes:g} MB. Cut the clip or scale it down."
         return PlainTextResponse(text, 413, headers={"connection": "close"})
+
+
+async def _harmless(scope: Scope, receive: Receive) -> Receive:
+    """A question to Gradio without anything that it would open, copy or fetch as a file.
+
+    What describes a file becomes ``{"token": …}``, which means nothing to Gradio and is looked up in our own folder.
+    """
+    try:
+        asked = json.loads(await Request(scope, receive).body())
+        clean = {
+            "data": [_no_file(value) for value in asked["data"]],
+            "fn_index": int(asked["fn_index"]),
+            "session_hash": _short_text(asked["session_hash"]),
+            "trigger_id": None if asked.get("trigger_id") is None else int(asked["trigger_id"]),
+            "event_data": None,
+        }
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise _NonsenseError from None
+    body = json.dumps(clean).encode()
+    scope["headers"] = [one for one in scope["headers"] if one[0] not in {b"content-length", b"content-type"}]
+    scope["headers"] += [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    given = False
+
+    async def replaying() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replaying
+
+
+def _no_file(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {"token": value["path"]} if isinstance(value.get("path"), str) else None
+    return value if isinstance(value, str) else None
+
+
+def _short_text(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"\w{1,64}", value, re.ASCII):
+        raise ValueError
+    return value
 
 
 async def _progress(_: Request) -> Response:

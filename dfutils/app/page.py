@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.data_classes import GradioRootModel
 
 from dfutils.app.answer_page import answer_html, detector_html, heat_html, status_html
 from dfutils.app.examples import EXAMPLES, Example, ExampleFolder
@@ -20,11 +21,19 @@ from dfutils.errors import DfutilsError
 logger = logging.getLogger(__name__)
 
 INTRODUCTION = """<div class="df-intro"><h1>Is this face forged?</h1>
-<p>Upload a video or picture of somebody. A detector looks at the faces in it and says how likely it is that they were swapped or
-re-enacted, how sure it may be, and what it looked at. It is wrong often; it says how often.</p>
-<p class="df-small">Up to {megabytes:g} MB and {minutes:g} minutes. Uploads are deleted after the answer and shown to nobody else.</p></div>"""
+<p>Upload a video or picture of somebody. A detector looks at the faces in it and says how likely it is that they were
+swapped or re-enacted, how sure it may be, and what it looked at. It is wrong often; it says how often.</p>
+<p class="df-small">Up to {megabytes:g} MB and {minutes:g} minutes. Uploads are deleted after the answer and shown to
+nobody else.</p></div>"""
 
 GONE = "There is no upload to look at. Choose a file and wait until it is uploaded; each is deleted after its answer."
+
+
+class Token(GradioRootModel):
+    """What arrives of a file here, see `dfutils.app.guard`."""
+
+    root: dict[str, str] | None
+
 
 Shown = tuple[Any, ...]
 
@@ -32,8 +41,7 @@ Shown = tuple[Any, ...]
 def build_page(service: Service, uploads: Uploads, examples: ExampleFolder, *, limits: PageLimits) -> gr.Blocks:
     """Lay the page out.
 
-    What the browser sends of a file is not given to Gradio to open (``preprocess=False``): it is a token of ours, looked
-    up in our own folder, or nothing.
+    Of a file Gradio is given nothing to open: the guard leaves a token of ours, looked up in our own folder.
 
     Args:
         service: Answers.
@@ -44,8 +52,9 @@ def build_page(service: Service, uploads: Uploads, examples: ExampleFolder, *, l
     with gr.Blocks(title="Is this face forged?", analytics_enabled=False, fill_width=False) as page:
         gr.HTML(INTRODUCTION.format(megabytes=limits.upload_megabytes, minutes=limits.max_seconds / 60))
         file = gr.File(label="Video or picture", file_count="single", height=150, elem_id="df-file")
+        file.data_model = Token
         look = gr.Button("Look at it", variant="primary", elem_id="df-look")
-        gr.HTML('<p class="df-small">Or try one of these, made by a program:</p>')
+        gr.HTML('<div class="df-intro"><p class="df-small">Or try one of these, made by a program:</p></div>')
         with gr.Row():
             buttons = [gr.Button(example.title, size="sm", min_width=110) for example in EXAMPLES]
         status = gr.HTML(status_html("", busy=False))
@@ -77,7 +86,7 @@ def build_page(service: Service, uploads: Uploads, examples: ExampleFolder, *, l
 
 
 def _look_at_upload(service: Service, uploads: Uploads, sent: Any) -> Iterator[Shown]:
-    token = sent.get("path") if isinstance(sent, dict) else None
+    token = sent.get("token") if isinstance(sent, dict) else None
     with uploads.taken(token) as path:
         if path is None:
             yield _shown(GONE, busy=False)

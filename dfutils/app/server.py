@@ -47,6 +47,7 @@ def build_site(model: Path | str | None = None, *, limits: PageLimits | None = N
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        service.start()
         threading.Thread(target=examples.make, name="make-examples", daemon=True).start()
         yield
         for one in (service, uploads, examples):
@@ -63,7 +64,7 @@ def build_site(model: Path | str | None = None, *, limits: PageLimits | None = N
         run_history=False,
         ssr_mode=False,
         max_file_size=limits.upload_bytes,
-        theme=gr.themes.Default(font=system, font_mono=["ui-monospace", "monospace"]),
+        theme=gr.themes.Default(primary_hue="slate", font=system, font_mono=["ui-monospace", "monospace"]),
         css=STYLE,
     )
     return Guard(outer, uploads=uploads, limits=limits)

@@ -7,18 +7,16 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from dfutils.app.limits import PageLimits
 from dfutils.app.line import Line, LineFullError, Ticket
 from dfutils.extraction.clips import Extraction
 from dfutils.prediction.detector import Detector, load_detector
-from dfutils.records import Picture, Verdict
+from dfutils.records import FaceClip, Picture, Verdict
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +68,9 @@ class Service:
         self._loaded: Future[Detector] = Future()
         self._answers: OrderedDict[str, Answer] = OrderedDict()
         self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Load the detector in the background: the page is there meanwhile."""
         threading.Thread(target=self._load, name="load-detector", daemon=True).start()
 
     @property
@@ -96,7 +97,7 @@ class Service:
         Raises:
             RefusedError: Too many are waiting, it took too long, or something broke.
         """
-        stage = _Stage(LOADING)
+        stage = _Stage(CUTTING if self.is_ready else LOADING)
         return self._follow(stage, lambda: self._examine(path, name, stage))
 
     def heat_maps(self, token: str) -> Iterator[str | list[list[Picture]]]:
@@ -180,13 +181,13 @@ class Service:
             raise RefusedError("Something broke on the server; nothing is known about this file. Try again.") from None
 
 
-def _heat_maps(detector: Detector, clips: tuple) -> list[list[Picture]]:
+def _heat_maps(detector: Detector, clips: Sequence[FaceClip]) -> list[list[Picture]]:
     from dfutils.prediction.explanation import grad_cam, overlay
 
-    return [
-        [
-            overlay(picture, np.asarray(heat))
-            for picture, heat in zip(clip.pictures, grad_cam(detector, clip), strict=True)
-        ]
-        for clip in clips
-    ]
+    def drawn(clip: FaceClip) -> list[Picture]:
+        kept: dict[int, Picture] = {}  # a short track has some frames twice
+        for picture, crop, heat in zip(clip.pictures, clip.crops, grad_cam(detector, clip), strict=True):
+            kept[crop.frame_index] = overlay(picture, heat / max(float(heat.max()), 1e-9))
+        return list(kept.values())
+
+    return [drawn(clip) for clip in clips]

@@ -10,7 +10,7 @@ import numpy as np
 from dfutils.extraction.clips import Extraction
 from dfutils.records import Verdict
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 200, 44, 44, 14, 34
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 220, 66, 44, 18, 38
 MOST_POINTS = 300
 DASHES = ("", "6 3", "2 3")
 """People are told apart by dashes too, not by colour alone."""
@@ -50,8 +50,9 @@ def timeline(verdict: Verdict, extraction: Extraction, *, threshold: float) -> s
         f'{end:.1f} seconds, above the motion of the picture">{axis}{seconds}{motion}'
         f'<path class="df-threshold" d="M{LEFT} {across:.1f}H{WIDTH - RIGHT}"/>{lines}</svg>'
         '<p class="df-small">Dots: probability of FAKE of each face that was scored'
-        f"{', a dash pattern a person' if len(verdict.tracks) > 1 else ''}. Dashed line: FAKE from here on. Gray: how much "
-        f"the face moves, as a share of its strongest motion ({peak:.3f} of full brightness from frame to frame).</p></section>"
+        f"{', a dash pattern a person' if len(verdict.tracks) > 1 else ''}. Dashed line: FAKE from here on. Gray: how "
+        f"much the face moves, as a share of its strongest motion ({peak:.3f} of full brightness from frame to "
+        "frame).</p></section>"
     )
 
 

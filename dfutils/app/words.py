@@ -85,14 +85,24 @@ def not_looked_at(extraction: Extraction | None) -> str:
     )
 
 
-def detector_sentence(settings: DetectorSettings, folder: Path) -> str:
-    """Who answers, and what was measured of it, in one sentence."""
-    name = f"{settings.name} {settings.version}"
+def measurements(folder: Path) -> dict[str, str]:
+    """What was measured of a detector, in the words of its ``metrics.json``; empty where there is none."""
     with suppress(DatasetError):
-        measured = read_json(folder / "metrics.json").get("measured", {})
-        if measured:
-            return f"{name}, measured with 95 % intervals: {'; '.join(f'{k} {v}' for k, v in measured.items())}."
-    return f"{name}: no measurement on other people's clips lies beside it."
+        return dict(read_json(folder / "metrics.json").get("measured", {}))
+    return {}
+
+
+def detector_sentence(settings: DetectorSettings, folder: Path) -> str:
+    """Who answers, and in one sentence how well it told REAL from FAKE elsewhere and how often it accused."""
+    name, measured = f"{settings.name} {settings.version}", measurements(folder)
+    told = [f"{what} {value}" for what, value in measured.items() if what.endswith("AUC")]
+    accused = [f"{what} {value}" for what, value in measured.items() if what.startswith("REAL called FAKE")]
+    if not told:
+        return f"{name}: no measurement on other people's clips lies beside it."
+    return (
+        f"{name} was measured, with 95 % intervals: {'; '.join(told[:2] + accused[:1])}. "
+        "AUC is how often a FAKE scores above a REAL one: 0.5 is a coin toss, 1 perfect."
+    )
 
 
 def weaknesses(folder: Path) -> list[str]:
