@@ -82,7 +82,7 @@ def _verdict(answer: Answer, detector: Detector) -> str:
     if verdict.fake_probability is not None:
         percent, threshold = verdict.fake_probability * 100, detector.settings.threshold * 100
         meter = (
-            f'<p class="df-number"><b>{percent:.0f} %</b> probability of FAKE, calibrated</p>'
+            f'<p class="df-number"><b>{words.of_a_hundred(verdict.fake_probability)} %</b> probability of FAKE, calibrated</p>'
             f'<div class="df-meter" role="img" aria-label="Probability of FAKE {percent:.0f} of 100; FAKE from '
             f'{threshold:.0f} on"><i style="width:{percent:.1f}%"></i><s style="left:{threshold:.1f}%"></s></div>'
         )
@@ -94,14 +94,18 @@ def _verdict(answer: Answer, detector: Detector) -> str:
 def _person(number: int, clip: FaceClip, track: TrackScore, detector: Detector, *, of: int) -> str:
     label = detector.label(track.fake_probability)
     title = f"Person {number + 1}" if of > 1 else "The faces that were scored"
-    score = f"{track.fake_probability * 100:.0f} % probability of FAKE, which alone would be {label}"
+    score = f"{words.of_a_hundred(track.fake_probability)} % probability of FAKE, which alone would be {label}"
     items, seen = [], set[int]()
     for picture, crop, frame in zip(clip.pictures, clip.crops, track.frames, strict=True):
         if crop.frame_index in seen:
             continue  # a short track has some frames twice
         seen.add(crop.frame_index)
         at = f"{frame.time_seconds:.1f} s"
-        text = at if frame.fake_probability is None else f"{at} · {frame.fake_probability * 100:.0f} %"
+        text = (
+            at
+            if frame.fake_probability is None
+            else f"{at} · {words.of_a_hundred(frame.fake_probability, short=True)} %"
+        )
         alt = f"Face of person {number + 1} at {at}"
         items.append(f'<li><img src="{_data(picture)}" alt="{alt}"><span>{text}</span></li>')
     note = "" if detector.has_frame_head else "<p>This detector scores a person's faces together, not one by one.</p>"

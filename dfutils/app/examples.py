@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 import tempfile
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 from dfutils.demo.clips import DemoSettings, make_demo_videos
 from dfutils.demo.examples import make_faceless_video
-
-logger = logging.getLogger(__name__)
 
 SETTINGS = DemoSettings(people=2)
 
@@ -36,11 +34,13 @@ class ExampleFolder:
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="dfutils-examples-"))
+        self._lock = threading.Lock()
 
     def make(self) -> None:
         """Make all of them, unless they are there."""
-        make_demo_videos(self._folder, settings=SETTINGS, progress=False)
-        make_faceless_video(self._folder / EXAMPLES[-1].file)
+        with self._lock:  # a visitor may ask while they are being made
+            make_demo_videos(self._folder, settings=SETTINGS, progress=False)
+            make_faceless_video(self._folder / EXAMPLES[-1].file)
 
     def path(self, example: Example) -> Path:
         """The file, made now if it is not there yet."""

@@ -96,15 +96,21 @@ def _look_at_upload(service: Service, uploads: Uploads, sent: Any) -> Iterator[S
 
 def _look_at_example(service: Service, examples: ExampleFolder, example: Example) -> Iterator[Shown]:
     yield _shown("Making the example", busy=True)
-    yield from _steps(service, examples.path(example), example.title)
+    try:
+        path = examples.path(example)
+    except DfutilsError:
+        logger.exception("An example could not be made")
+        yield _shown("The example could not be made. Try a file of your own.", busy=False)
+    else:
+        yield from _steps(service, path, example.title)
 
 
 def _steps(service: Service, path: Path, name: str) -> Iterator[Shown]:
     try:
         for step in service.examine(path, name=name):
             yield _answered(service, step) if isinstance(step, Answer) else _shown(step, busy=True)
-    except (RefusedError, DfutilsError) as error:
-        yield _shown(str(error) if isinstance(error, RefusedError) else "The detector is not there.", busy=False)
+    except RefusedError as error:
+        yield _shown(str(error), busy=False)
 
 
 def _shown(text: str, *, busy: bool) -> Shown:

@@ -28,6 +28,20 @@ REASONS = {
 }
 
 
+def of_a_hundred(probability: float, *, short: bool = False) -> str:
+    """A probability as a number of 100, never as certainty.
+
+    Example:
+        >>> of_a_hundred(0.731), of_a_hundred(0.998), of_a_hundred(0.001)
+        ('73', 'more than 99', 'less than 1')
+    """
+    if probability > 0.99:
+        return "> 99" if short else "more than 99"
+    if probability < 0.01:
+        return "< 1" if short else "less than 1"
+    return f"{probability * 100:.0f}"
+
+
 def headline(verdict: Verdict) -> str:
     """The verdict in one line."""
     return HEADLINES[verdict.label]
@@ -37,15 +51,16 @@ def meaning(verdict: Verdict, settings: DetectorSettings) -> list[str]:
     """The verdict's score in sentences; why there is none, where there is none."""
     if verdict.fake_probability is None:
         return [REASONS[verdict.reason]]
-    return [*_reason(verdict), _of_a_hundred(verdict.fake_probability, settings), *_decision(verdict, settings)]
+    return [*_reason(verdict), _share_of_fakes(verdict.fake_probability, settings), *_decision(verdict, settings)]
 
 
 def _reason(verdict: Verdict) -> list[str]:
     return [REASONS[verdict.reason]] if verdict.reason != Reason.OK else []
 
 
-def _of_a_hundred(probability: float, settings: DetectorSettings) -> str:
-    sentence = f"Of 100 clips scored like this, about {probability * 100:.0f} are fake"
+def _share_of_fakes(probability: float, settings: DetectorSettings) -> str:
+    number = of_a_hundred(probability)
+    sentence = f"Of 100 clips scored like this, {'about ' if number.isdigit() else ''}{number} are fake"
     point = next(iter(settings.operating_points), None)
     if point is None or not point.reals + point.fakes:
         return f"{sentence}."

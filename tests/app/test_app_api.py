@@ -19,6 +19,7 @@ from site_client import served
 
 from dfutils.app.guard import HEADERS
 from dfutils.app.limits import PageLimits
+from dfutils.app.words import of_a_hundred
 from dfutils.extraction.faces import HaarDetector
 
 pytestmark = pytest.mark.skipif(not HaarDetector.is_available(), reason="this OpenCV has no Haar cascades")
@@ -72,7 +73,7 @@ def test_a_clip_gets_the_verdict_that_the_command_line_gives(client, demo_run, d
     assert "Done" in status
     assert verdict["label"] == str(expected.label)
     assert verdict["fake_probability"] == pytest.approx(expected.fake_probability, abs=1e-5)
-    assert f"about {expected.fake_probability * 100:.0f} are fake" in result
+    assert f"{of_a_hundred(expected.fake_probability)} are fake" in result
     assert "<svg" in result
     assert result.count("<img") == len({frame.time_seconds for frame in expected.tracks[0].frames})
     assert uploads_of(client) == []
