@@ -81,8 +81,9 @@ def _verdict(answer: Answer, detector: Detector) -> str:
     meter = ""
     if verdict.fake_probability is not None:
         percent, threshold = verdict.fake_probability * 100, detector.settings.threshold * 100
+        number = words.of_a_hundred(verdict.fake_probability)
         meter = (
-            f'<p class="df-number"><b>{words.of_a_hundred(verdict.fake_probability)} %</b> probability of FAKE, calibrated</p>'
+            f'<p class="df-number"><b>{number} %</b> probability of FAKE, calibrated</p>'
             f'<div class="df-meter" role="img" aria-label="Probability of FAKE {percent:.0f} of 100; FAKE from '
             f'{threshold:.0f} on"><i style="width:{percent:.1f}%"></i><s style="left:{threshold:.1f}%"></s></div>'
         )
@@ -107,7 +108,7 @@ def _person(number: int, clip: FaceClip, track: TrackScore, detector: Detector, 
             else f"{at} · {words.of_a_hundred(frame.fake_probability, short=True)} %"
         )
         alt = f"Face of person {number + 1} at {at}"
-        items.append(f'<li><img src="{_data(picture)}" alt="{alt}"><span>{text}</span></li>')
+        items.append(f'<li><img src="{_data(picture)}" alt="{alt}"><span>{escape(text)}</span></li>')
     note = "" if detector.has_frame_head else "<p>This detector scores a person's faces together, not one by one.</p>"
     return (
         f"<section><h3>{title}</h3><p>{score if of > 1 or label == Label.UNDECIDED else 'Time and score of each face.'}"
