@@ -272,6 +272,9 @@ def test_errors_show_neither_trace_nor_path(client, body):
 def test_every_answer_has_the_security_headers(client, path):
     headers = client.http.get(path).headers
     assert {name: headers.get(name) for name in HEADERS} == HEADERS
+    assert "default-src 'self'" in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
     assert "server" not in headers
 
 
