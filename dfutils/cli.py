@@ -188,7 +188,7 @@ def _add_finetune(group: argparse._ArgumentGroup) -> None:
     """Options that are fields of `FinetuneSettings`, under the same names; what is not given keeps its default."""
     group.add_argument("--unfreeze", help="all, or the backbone's first block to train, such as mixed8")
     group.add_argument("--train-batch-norm", action="store_true", default=None, help="also train batch normalisation")
-    group.add_argument("--backbone-rate", type=float, help="the backbone's share of the learning rate")
+    group.add_argument("--backbone-rate", type=float, help="its learning rate, as a multiple of the head's")
     group.add_argument(
         "--weight-average", type=float, help="momentum of a running average of the weights, which is kept"
     )
@@ -199,6 +199,7 @@ def _add_finetune(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--label-smoothing", type=float, help="0 to 0.5")
     group.add_argument("--steps-per-epoch", type=int, help="steps between two validations")
     group.add_argument("--frames-per-clip", type=int, help="random frames of a clip in each step")
+    group.add_argument("--patch", type=int, help="train on random squares of the crops, of this many pixels")
     group.add_argument("--self-blended", type=float, help="share of fakes blended on the fly from REAL crops")
     group.add_argument("--no-augment", dest="augment", action="store_false", default=None, help="crops as they are")
     group.add_argument("--checkpoint-minutes", type=float, help="minutes between checkpoints")

@@ -221,7 +221,7 @@ class Verdict:
 
     Attributes:
         input: The input as it was given.
-        fake_probability: Calibrated, 0..1, the highest of the tracks; None where no score could be given.
+        fake_probability: Calibrated, 0..1, the highest of the tracks that decide; None where no score could be given.
         label: REAL, FAKE or UNDECIDED; never REAL or FAKE without a face.
         reason: Why.
         detail: One sentence for a person; empty when ``reason`` is ``ok``.

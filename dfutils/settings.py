@@ -16,6 +16,15 @@ DEFAULT_BACKBONE = "InceptionV3"
 """The frame encoder where none is named; detectors made when there was no other do not name it."""
 
 
+FRAME_MODELS = frozenset({"inception_mean"})
+"""Models that score single frames, and so still images."""
+
+
+def has_frame_head(model: str) -> bool:
+    """Whether the model scores single frames, and so still images."""
+    return model in FRAME_MODELS
+
+
 class Settings(BaseModel):
     """Base of all settings; attributes are documented by their field descriptions."""
 
@@ -115,8 +124,9 @@ class FinetuneSettings(Settings):
     stay frozen. A name that there is not is refused with those that there are."""
     train_batch_norm: bool = False
     """Frozen batch normalisation uses the moving averages it came with: safer on few videos."""
-    backbone_rate: float = Field(1.0, gt=0, le=1)
-    """Learning rate of the backbone as a fraction of the head's."""
+    backbone_rate: float = Field(1.0, gt=0)
+    """Learning rate of the backbone, as a multiple of the head's. A linear head on thousands of standardised channels
+    moves far with every step: beside a backbone that is trained in earnest it wants a tenth of its rate or less."""
     warmup_fraction: float = Field(0.05, ge=0, lt=1)
     """Share of the steps over which the learning rate rises."""
     schedule: Literal["cosine", "plateau"] = "cosine"
@@ -139,6 +149,10 @@ class FinetuneSettings(Settings):
     """Choose each FAKE clip from the group of the REAL one beside it, where the group has one."""
     augment: bool = True
     """Random camera, compression and geometry changes, REAL and FAKE alike."""
+    patch: int | None = Field(None, ge=1)
+    """Train on a random square of this side out of each crop, at its full resolution, instead of the whole crop; what
+    is validated and kept sees whole crops (Touvron et al. 2019 train small and test large in the same way). Half the
+    pixels are twice the steps in an hour."""
     checkpoint_minutes: float = Field(5.0, gt=0)
     """A run that is killed goes on from its last checkpoint."""
     time_budget_hours: float | None = Field(None, gt=0)
@@ -174,7 +188,7 @@ class TrainingSettings(Settings):
     """``auto``, ``imagenet``, ``stand-in``, ``random``, or a path."""
     init_from: str | None = None
     """A run folder, or the name of a detector that comes with the package, whose backbone is the start, instead of
-    ``backbone_weights``."""
+    ``backbone_weights``; ``mode="finetune"`` starts from its head too, where the model is the same."""
     views: int = Field(1, ge=1)
     """How often each training clip is seen in an epoch of ``mode="cached"``: as it is, then augmented in other ways."""
     epochs: int = Field(10, ge=1)
@@ -264,6 +278,9 @@ class DetectorSettings(Settings):
     """Rule that ``threshold`` was chosen by."""
     undecided: tuple[float, float] | None = None
     """Calibrated probabilities between these two are UNDECIDED; by default there are none."""
+    min_face_pixels: int = Field(0, ge=0)
+    """A person whose face is smaller than this in the input, by the longer side of its box, is scored but does not
+    decide; where everybody is, the verdict is UNDECIDED."""
     threshold: float = Field(0.5, ge=0, le=1)
     """Operating point on the calibrated probability, chosen on the validation split; of an ensemble, the mean of its
     members' as logits."""
@@ -277,3 +294,28 @@ class DetectorSettings(Settings):
         if self.calibration == "isotonic" and len(self.isotonic) < 2:
             raise ValueError("isotonic calibration needs at least two points")
         return self
+
+
+class ExportSettings(Settings):
+    """What was exported for the light engine, and how far it differs from Keras: ``export.json``."""
+
+    precision: Literal["float32", "bfloat16", "int8"]
+    """What the backbone computes in."""
+    weights_sha256: str
+    """Of the ``model.weights.h5`` that it was made of."""
+    files: dict[str, str]
+    """SHA-256 of each file beside this one."""
+    split: str
+    """The clips that both were compared on: ``validation``, or ``all`` of a dataset that says of none that it is."""
+    clips: int = Field(ge=1)
+    """How many those were."""
+    largest_difference: float = Field(ge=0)
+    """Between the raw probabilities of both."""
+    auc_keras: float | None
+    """On those clips; None where they are not of both labels."""
+    auc: float | None
+    """The same of what was exported."""
+    same_labels: float = Field(ge=0, le=1)
+    """Share of the clips that both give the same label."""
+    openvino: str
+    """Version that wrote the files."""

@@ -1,4 +1,4 @@
-"""``dfutils predict`` and ``models``."""
+"""``dfutils predict``, ``export`` and ``models``."""
 
 from __future__ import annotations
 
@@ -42,6 +42,19 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--csv", type=Path, metavar="FILE", help="also write a table of all verdicts")
     parser.add_argument("--frames-dir", type=Path, metavar="DIR", help="also write the faces that were looked at")
     parser.add_argument(
+        "--engine",
+        choices=["auto", "keras", "light"],
+        default="auto",
+        help="light needs OpenVINO and no TensorFlow; auto (default) takes it where it is installed and knows the "
+        "network, and else keras",
+    )
+    parser.add_argument(
+        "--explain",
+        type=Path,
+        metavar="DIR",
+        help="also write the faces with heat maps of where FAKE is seen; needs TensorFlow",
+    )
+    parser.add_argument(
         "--fail-on",
         choices=["REAL", "FAKE", "UNDECIDED"],
         action="append",
@@ -51,7 +64,26 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
     )
     parser.epilog = f"{parser.epilog}\n\nexit codes: 0 verdicts were given, unreadable inputs included; 1 failure; "
     parser.epilog += "2 wrong use; 3 --fail-on"
-    parser.set_defaults(run=_predict)
+    parser.set_defaults(run=_predict, usage_error=parser.error)
+
+
+def _add_export(commands: argparse._SubParsersAction) -> None:
+    parser = command(
+        commands,
+        "export",
+        "write a detector for the light engine, if it proves equal to Keras",
+        "dfutils export run faces --precision int8",
+    )
+    parser.add_argument("detector", metavar="RUN", help="run folder, or a name that `dfutils models` lists")
+    parser.add_argument("faces", type=Path, metavar="FACES", help="face dataset that it was trained on")
+    parser.add_argument(
+        "--precision",
+        choices=["float32", "bfloat16", "int8"],
+        default="float32",
+        help="int8 also needs nncf (default: %(default)s)",
+    )
+    parser.add_argument("--most", type=count, metavar="N", help="compare on at most N clips")
+    parser.set_defaults(run=_export)
 
 
 def _add_models(commands: argparse._SubParsersAction) -> None:
@@ -64,9 +96,11 @@ def _predict(options: argparse.Namespace) -> int:
     from dfutils.prediction.inputs import expand_inputs
     from dfutils.prediction.outputs import write_verdicts
 
+    if options.explain and options.engine == "light":
+        options.usage_error("--explain: heat maps are drawn by Keras; leave --engine light out")
     inputs = expand_inputs(options.inputs)
-    detector = load_detector(options.model)
-    logger.info("Detector: %s", detector.settings.name)
+    detector = load_detector(options.model, engine="keras" if options.explain else options.engine)
+    logger.info("Detector: %s, on the engine %s", detector.settings.name, detector.engine)
     verdicts: list[Verdict] = []
     coming = _shown(options, detector, inputs, verdicts)
     if options.csv:
@@ -82,12 +116,16 @@ def _shown(
     options: argparse.Namespace, detector: Detector, inputs: Sequence[str], verdicts: list[Verdict]
 ) -> Iterator[Verdict]:
     """Verdicts as they come, printed, kept and their faces written on the way."""
-    from dfutils.prediction.outputs import plain_verdict, write_faces
+    from dfutils.prediction.outputs import input_folder, plain_verdict, write_faces
     from dfutils.prediction.wording import verdict_line
 
     for number, (verdict, extraction) in enumerate(detector.examine_many(inputs, workers=options.workers)):
         if options.frames_dir:
             write_faces(options.frames_dir, number, verdict, extraction)
+        if options.explain and extraction is not None:
+            from dfutils.prediction.explanation import write_heat_maps
+
+            write_heat_maps(input_folder(options.explain, number, verdict), detector, extraction.clips)
         if options.json_lines:
             sys.stdout.write(json.dumps({"detector": detector.about, **plain_verdict(verdict)}) + "\n")
             sys.stdout.flush()
@@ -95,6 +133,21 @@ def _shown(
             print_result(options, None, [verdict_line(verdict)])
         verdicts.append(verdict)
         yield verdict
+
+
+def _export(options: argparse.Namespace) -> None:
+    from dfutils.prediction.export import export_detector
+    from dfutils.pretrained import run_folder
+
+    run = run_folder(options.detector)
+    exports = export_detector(run, options.faces, precision=options.precision, most=options.most)
+    lines = [
+        f"{run}: exported to {one.precision}; on {one.clips} clips the largest difference of a probability is "
+        f"{one.largest_difference:.2g}, {one.same_labels:.1%} of the labels are the same"
+        + ("" if one.auc is None else f", AUC {one.auc:.4f} (Keras {one.auc_keras:.4f})")
+        for one in exports
+    ]
+    print_result(options, {"run": str(run), "exports": [one.model_dump(mode="json") for one in exports]}, lines)
 
 
 def _models(options: argparse.Namespace) -> None:
@@ -114,4 +167,4 @@ def _model_lines(model: dict[str, Any]) -> list[str]:
     return [about, *(f"  {words}: {value}" for words, value in model["measured"].items()), f"  {model['licence']}"]
 
 
-COMMANDS = (_add_predict, _add_models)
+COMMANDS = (_add_predict, _add_export, _add_models)

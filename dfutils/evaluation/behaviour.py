@@ -92,6 +92,10 @@ def _wider(clip: Crops) -> Crops:
     return np.stack(inner)
 
 
+ANOTHER_PERSON = Expectation(
+    "a second person added", "a REAL clip of another group; the highest score counts", "nothing"
+)
+
 _PICTURES: tuple[tuple[Expectation, Callable[[Crops], Crops]], ...] = (
     (Expectation("mirrored", "left and right exchanged", "nothing"), _mirrored),
     (Expectation("black bars on the crop", "a tenth above and below", "nothing"), _barred),
@@ -117,6 +121,8 @@ def run_behaviour_tests(
             places = list(order(rows[0].frames))
             scores = score_members(detector.members, lambda member, at=places: _own(features, member)[:, at])  # type: ignore[misc]
             outcomes.append(Outcome(expectation, before, _probabilities(scores)))
+    if (others := _other_people(rows)) is not None:
+        outcomes.append(Outcome(ANOTHER_PERSON, before, np.maximum(before, before[others])))
     some = np.linspace(0, len(rows) - 1, min(PICTURE_CLIPS, len(rows))).astype(int)
     clips = [dataset.load_clip(rows[index]) for index in some]
     for expectation, change in _PICTURES:
@@ -187,6 +193,19 @@ def _row(outcome: Outcome, *, threshold: float, is_recurrent: bool) -> dict[str,
         "expected": expected,
         "held": held,
     }
+
+
+def _other_people(rows: Sequence[ClipRow]) -> list[int] | None:
+    """For each clip a REAL one of another group, all of them in turn; None where some clip has none."""
+    real = [index for index, row in enumerate(rows) if not row.is_fake]
+    chosen = []
+    for place, row in enumerate(rows):
+        turned = real[place % len(real) :] + real[: place % len(real)] if real else []
+        other = next((index for index in turned if rows[index].group != row.group), None)
+        if other is None:
+            return None
+        chosen.append(other)
+    return chosen
 
 
 def _own(features: dict[str, Any], member: Member) -> Any:

@@ -61,7 +61,7 @@ def compare_runs(
         ReportError: No video is in the test split of all, or a run is named twice.
         DfutilsError: A run or the dataset is incomplete, or they do not fit each other.
     """
-    from dfutils.training.run_folder import read_detector
+    from dfutils.training.finished import read_detector
 
     if len({run.resolve() for run in runs}) < len(runs) or len(runs) < 2:
         raise ReportError("compare: needs two or more different runs. Name each once.")
@@ -70,7 +70,7 @@ def compare_runs(
         settings = read_detector(run)
         sides = Sides(run, is_ensemble=bool(settings.members))
         dataset, rows = rows_of_split(run, faces, settings, sides, "test")
-        detector = load_detector(run)
+        detector = load_detector(run, engine="keras")
         measured = score_rows(detector, dataset, rows, sides, "test", progress=progress)
         contestants.append(Contestant(name, measured.predictions, settings.threshold))
         del detector, measured  # its features, which another run may not share

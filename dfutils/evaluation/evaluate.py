@@ -70,7 +70,7 @@ def evaluate(
         ReportError: No clip is in the split, or an ensemble was trained on some that are.
         DfutilsError: The run or the dataset is incomplete, or they do not fit each other.
     """
-    from dfutils.training.run_folder import read_detector
+    from dfutils.training.finished import read_detector
 
     settings = read_detector(run)
     folders = [faces] if isinstance(faces, Path) else list(faces)
@@ -78,7 +78,7 @@ def evaluate(
         raise ReportError("faces: a face dataset is named twice, or none is. Name each once.")
     sides = Sides(run, is_ensemble=bool(settings.members))
     parts = [rows_of_split(run, folder, settings, sides, split) for folder in folders]
-    detector = load_detector(run)
+    detector = load_detector(run, engine="keras")
     measured = [score_rows(detector, dataset, rows, sides, split, progress=progress) for dataset, rows in parts]
     content = _content(run, detector, measured, folders, sides=sides, split=split, resamples=resamples, explain=explain)
     card = _card(run, detector.settings, content, resamples=resamples)

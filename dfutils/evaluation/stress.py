@@ -77,7 +77,7 @@ def stress_test(
     unknown = [kind for kind in kinds or () if kind not in DAMAGES]
     if unknown:
         raise ReportError(f"--kinds: there is no {unknown[0]!r}. Choose from: {', '.join(DAMAGES)}.")
-    detector = load_detector(run)
+    detector = load_detector(run, engine="keras")
     videos = _sample(run, detector, source, labels, split, most=most)
     conditions = [UNTOUCHED, *((name, value) for name in kinds or DAMAGES for value in DAMAGES[name].strengths)]
     store = ScoreStore(folder, detector)

@@ -17,10 +17,12 @@ from dfutils.extraction.dataset import FaceDataset
 from dfutils.extraction.isolation import extract_clips_safely
 from dfutils.prediction.members import ClipScore, Member, load_members, score_members
 from dfutils.prediction.outputs import plain_verdict
+from dfutils.prediction.runtime import Engine, EngineChoice, choose_engine, keras_network
 from dfutils.prediction.stream import ahead
 from dfutils.pretrained import DEFAULT, run_folder
 from dfutils.records import ClipRow, FaceClip, FrameScore, Label, Reason, TrackScore, Verdict
-from dfutils.settings import DetectorSettings, MediaLimits
+from dfutils.settings import DetectorSettings, MediaLimits, has_frame_head
+from dfutils.training.finished import read_detector
 
 
 class Detector:
@@ -30,10 +32,13 @@ class Detector:
         settings: ``detector.json``.
         folder: The run folder it was loaded from.
         members: Its networks.
+        engine: What runs them.
     """
 
-    def __init__(self, settings: DetectorSettings, members: Sequence[Member], folder: Path) -> None:
-        self.settings, self.folder, self.members = settings, folder, members
+    def __init__(
+        self, settings: DetectorSettings, members: Sequence[Member], folder: Path, *, engine: Engine = "keras"
+    ) -> None:
+        self.settings, self.folder, self.members, self.engine = settings, folder, members, engine
         self._extraction = settings.extraction.model_copy(update={"tracks": "all"})
 
     @property
@@ -45,11 +50,18 @@ class Detector:
             "sha256": self.settings.weights_sha256,
         }
 
+    @functools.cached_property
+    def reference(self) -> Sequence[Member]:
+        """Its networks on Keras, whatever `engine` is: what is measured, and what heat maps are drawn of.
+
+        Raises:
+            RunError: Keras is not installed.
+        """
+        return self.members if self.engine == "keras" else load_members(self.folder, self.settings)
+
     @property
     def has_frame_head(self) -> bool:
         """Whether it scores single frames, and so still images."""
-        from dfutils.training.model import has_frame_head
-
         return has_frame_head(self.settings.model)
 
     def predict(self, path: Path | str) -> Verdict:
@@ -96,8 +108,16 @@ class Detector:
             detail = str(error).removeprefix(f"{path}: ")
             return Verdict(str(path), None, Label.UNDECIDED, Reason(error.reason), detail), None
         tracks = tuple(_track_score(clip, score) for clip, score in zip(extraction.clips, scores, strict=True))
-        probability = max(track.fake_probability for track in tracks)
+        sides = [_face_pixels(track) for track in tracks]
+        large = [track for track, side in zip(tracks, sides, strict=True) if side >= self.settings.min_face_pixels]
+        probability = max(track.fake_probability for track in large or tracks)
         label, reason, detail = self.decide(probability)
+        if not large:
+            label, reason = Label.UNDECIDED, Reason.LOW_CONFIDENCE
+            detail = (
+                f"the largest face is {max(sides):.0f} pixels wide or high, and this detector needs "
+                f"{self.settings.min_face_pixels} to decide"
+            )
         return Verdict(str(path), probability, label, reason, detail, tracks), extraction
 
     def predict_many(self, paths: Iterable[Path | str], *, workers: int = 1) -> Iterator[Verdict]:
@@ -146,18 +166,18 @@ class Detector:
         flat = pictures.reshape(-1, *pictures.shape[2:])
 
         def features(member: Member) -> npt.NDArray[np.float32]:
-            return member.network.backbone.predict(flat, batch_size=16, verbose=0).reshape(*pictures.shape[:2], -1)
+            return member.network.features(flat).reshape(*pictures.shape[:2], -1)
 
         return score_members(self.members, features)
 
     def score_dataset(self, dataset: FaceDataset, rows: Sequence[ClipRow], *, progress: bool = True) -> list[ClipScore]:
-        """Score clips of a face dataset, with the features of frozen backbones from the cache.
+        """Score clips of a face dataset on Keras, with the features of frozen backbones from the cache.
 
         Raises:
             RunError: The dataset's crops were cut in another way than this detector's training crops.
         """
         features = self.dataset_features(dataset, rows, progress=progress)
-        return score_members(self.members, lambda member: features[member.settings.backbone_checksum])
+        return score_members(self.reference, lambda member: features[member.settings.backbone_checksum])
 
     def dataset_features(
         self, dataset: FaceDataset, rows: Sequence[ClipRow], *, progress: bool = True
@@ -171,32 +191,33 @@ class Detector:
 
         _check_same_crops(self.settings, dataset)
         features: dict[str, npt.NDArray[np.float32]] = {}
-        for member in self.members:
+        for member in self.reference:
             checksum = member.settings.backbone_checksum
             if checksum not in features:
                 size, family = member.settings.extraction.size, member.settings.backbone
                 key = backbone_key(checksum, size=size, family=family)
-                backbone = member.network.backbone
+                backbone = keras_network(member.network).backbone
                 features[checksum] = clip_features(dataset, rows, backbone, backbone_key=key, progress=progress)
         return features
 
 
-def load_detector(model: Path | str | None = None) -> Detector:
+def load_detector(model: Path | str | None = None, *, engine: EngineChoice = "auto") -> Detector:
     """Load a detector: weights only, into a network that this package builds, after a checksum.
 
     Args:
         model: A run folder, of one detector or of an ensemble of folds, or the name of a detector that comes with the
             package (`dfutils.pretrained.pretrained_names`); by default the one that ``dfutils predict`` uses.
+        engine: ``keras`` is the reference, ``light`` starts and runs quicker on a CPU and needs no TensorFlow;
+            ``auto`` is the light one where OpenVINO is installed and it knows the network.
 
     Raises:
         RunError: There is no such detector, its folder is incomplete, or its weights are not those it was finished
-            with.
+            with, or the engine is not to be had.
     """
-    from dfutils.training.run_folder import read_detector
-
     folder = run_folder(DEFAULT if model is None else model)
     settings = read_detector(folder)
-    return Detector(settings, load_members(folder, settings), folder)
+    chosen = choose_engine(engine, folder, settings)
+    return Detector(settings, load_members(folder, settings, engine=chosen), folder, engine=chosen)
 
 
 def verdict_document(detector: Detector, verdicts: Iterable[Verdict]) -> dict[str, Any]:
@@ -217,6 +238,10 @@ def _track_score(clip: FaceClip, score: ClipScore) -> TrackScore:
         for crop, probability in zip(clip.crops, frame_scores, strict=True)
     )
     return TrackScore(score.fake_probability, frames)
+
+
+def _face_pixels(track: TrackScore) -> float:
+    return float(np.median([max(frame.box.width, frame.box.height) for frame in track.frames]))
 
 
 def _check_same_crops(settings: DetectorSettings, dataset: FaceDataset) -> None:

@@ -6,15 +6,20 @@ measured against random maps, and printed beside the picture.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from dfutils.extraction.dataset import encode_picture
+from dfutils.files import write_bytes
 from dfutils.prediction.detector import Detector
 from dfutils.prediction.members import Member
+from dfutils.prediction.runtime import keras_network
 from dfutils.records import Crops, FaceClip, Picture
 
 HeatMaps: TypeAlias = npt.NDArray[np.float64]
@@ -65,7 +70,7 @@ def grad_cam(detector: Detector, clip: FaceClip) -> HeatMaps:
     The block is pooled globally before the head, so that the gradient is the same in every place, and one pass through
     the backbone is enough.
     """
-    return _scaled(np.mean([_member_cam(member, clip.pictures) for member in detector.members], axis=0))
+    return _scaled(np.mean([_member_cam(member, clip.pictures) for member in detector.reference], axis=0))
 
 
 def occlusion_maps(detector: Detector, clip: FaceClip, *, grid: int = 5) -> HeatMaps:
@@ -128,13 +133,27 @@ def overlay(picture: Picture, heat: npt.NDArray[np.float64]) -> Picture:
     return np.clip(shown + 0.35 * large * (orange - shown), 0, 255).astype(np.uint8)
 
 
+def write_heat_maps(folder: Path, detector: Detector, clips: Iterable[FaceClip]) -> None:
+    """Write each crop with its heat map over it as PNG, a folder a person.
+
+    Raises:
+        DatasetError: They cannot be written.
+        RunError: Keras is not installed.
+    """
+    for clip in clips:
+        for index, (picture, heat) in enumerate(zip(clip.pictures, grad_cam(detector, clip), strict=True)):
+            content = encode_picture(overlay(picture, heat), image_format="png")
+            write_bytes(folder / f"person-{clip.track}" / f"{index:02d}.png", content)
+
+
 def _member_cam(member: Member, pictures: Crops) -> HeatMaps:
     import keras
     import tensorflow as tf
 
     from dfutils.training.backbones import network_of
 
-    backbone = member.network.backbone
+    network = keras_network(member.network)
+    backbone = network.backbone
     inner = network_of(backbone)
     block = keras.Model(inner.input, inner.layers[-1].input)  # what is pooled
     scaled = tf.convert_to_tensor(pictures)
@@ -144,7 +163,7 @@ def _member_cam(member: Member, pictures: Crops) -> HeatMaps:
     features = tf.reduce_mean(activations, axis=[1, 2])[None]
     with tf.GradientTape() as tape:
         tape.watch(features)
-        probability = tf.clip_by_value(member.network.head(features, training=False), 1e-6, 1 - 1e-6)
+        probability = tf.clip_by_value(network.head(features, training=False), 1e-6, 1 - 1e-6)
         logit = tf.math.log(probability / (1 - probability))
     weights: Any = tape.gradient(logit, features)[0]
     heat = tf.nn.relu(tf.einsum("thwc,tc->thw", activations, weights))

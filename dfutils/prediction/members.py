@@ -6,17 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from dfutils.errors import RunError
-from dfutils.files import sha256_of
+from dfutils.prediction.runtime import Engine, Network, network_loader
 from dfutils.settings import DetectorSettings
-
-if TYPE_CHECKING:
-    from dfutils.training.model import ClipNetwork
+from dfutils.training.finished import iter_runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,35 +36,23 @@ class Member:
     """One network, with the calibration that was fitted for it."""
 
     settings: DetectorSettings
-    network: ClipNetwork
+    network: Network
 
 
-def load_members(folder: Path, settings: DetectorSettings) -> list[Member]:
+def load_members(folder: Path, settings: DetectorSettings, *, engine: Engine = "keras") -> list[Member]:
     """Load the networks of a run folder; members of an ensemble that start from one frozen backbone share it.
 
     Args:
         folder: A run folder, of one detector or of an ensemble.
         settings: Its ``detector.json``.
+        engine: What runs them.
 
     Raises:
-        RunError: The folder is incomplete, or a member is not the one that it was finished with.
+        RunError: The folder is incomplete, a member is not the one that it was finished with, or the engine is not
+            there.
     """
-    from dfutils.training.run_folder import load_network, members_checksum
-
-    if not settings.members:
-        return [Member(settings, load_network(folder)[0])]
-    if members_checksum(settings.members) != settings.weights_sha256:
-        raise RunError(f"{folder / 'detector.json'}: its members were altered. Copy the run folder again, whole.")
-    members: list[Member] = []
-    backbones: dict[str, Any] = {}
-    for known in settings.members:
-        document = folder / known.folder / "detector.json"
-        if not document.is_file() or sha256_of(document) != known.sha256:
-            raise RunError(f"{document}: is missing or was altered since training. Copy the run folder again, whole.")
-        network, own = load_network(document.parent, backbones=backbones)
-        backbones[own.backbone_checksum] = network.backbone
-        members.append(Member(own, network))
-    return members
+    loader = network_loader(engine)
+    return [Member(own, loader(run, own)) for run, own in iter_runs(folder, settings)]
 
 
 def score_members(
@@ -82,7 +67,6 @@ def score_members(
     Raises:
         RunError: A network answers with something that is no number.
     """
-    from dfutils.training.model import score_features
     from dfutils.training.operating import calibrated_logits, sigmoid
 
     raw, logits, frame_logits = [], [], []
@@ -94,7 +78,7 @@ def score_members(
         first, *others = sharing
         features = features_of(first)
         for member in (first, *others):
-            clips, frames = score_features(member.network, features)
+            clips, frames = member.network.score(features)
             _require_numbers(member, clips)
             raw.append(clips)
             logits.append(calibrated_logits(member.settings, clips))

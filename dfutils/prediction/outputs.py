@@ -42,11 +42,16 @@ def write_faces(folder: Path, number: int, verdict: Verdict, extraction: Extract
     """
     if extraction is None:
         return
-    name = re.sub(r"[^\w.-]+", "_", Path(verdict.input).name)[:LONGEST_NAME]
     for clip in extraction.clips:
-        own = folder / f"{number:04d}-{name}" / f"person-{clip.track}"
+        own = input_folder(folder, number, verdict) / f"person-{clip.track}"
         for index, picture in enumerate(clip.pictures):
             write_bytes(own / f"{index:02d}.png", encode_picture(picture, image_format="png"))
+
+
+def input_folder(folder: Path, number: int, verdict: Verdict) -> Path:
+    """Folder of one input among those of all, named by its number and what is harmless of its name."""
+    name = re.sub(r"[^\w.-]+", "_", Path(verdict.input).name)[:LONGEST_NAME]
+    return folder / f"{number:04d}-{name}"
 
 
 def plain_verdict(verdict: Verdict) -> dict[str, Any]:

@@ -17,8 +17,8 @@ TEMPLATES = ("app.py", "README.md", "packages.txt")
 """Of ``space/``; ``requirements.txt`` is made of the project's constraints."""
 
 NEEDED = (
-    *("av", "gradio", "joblib", "keras", "numpy", "opencv-python", "pandas", "pillow", "pydantic", "scikit-learn"),
-    *("tensorflow", "tqdm"),
+    *("av", "gradio", "h5py", "joblib", "keras", "numpy", "opencv-python", "openvino", "pandas", "pillow", "pydantic"),
+    *("scikit-learn", "tensorflow", "tqdm"),
 )
 """What the page imports, by the names of ``constraints.txt``."""
 

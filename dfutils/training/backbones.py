@@ -142,6 +142,12 @@ def network_of(backbone: keras.Model) -> keras.Model:
     return next(layer for layer in backbone.layers if isinstance(layer, keras.Model))
 
 
+def encode(backbone: Backbone, crops: keras.KerasTensor) -> keras.KerasTensor:
+    """Features of ``crops`` by the layers of a backbone that may have been built for another size."""
+    # `call`, because a model that is called compares the size first.
+    return network_of(backbone.model).call(_scaled(crops, _family(backbone.family).scaling))
+
+
 def block_starts(network: keras.Model, family: str) -> dict[str, int]:
     """Index of the first layer of each block, by the block's name, from the picture to the features."""
     known, starts, start = _family(family), dict[str, int](), 0

@@ -14,7 +14,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from dfutils.errors import SplitError
+from dfutils.errors import RunError, SplitError
 from dfutils.extraction.dataset import FaceDataset, read_crop
 from dfutils.records import ClipRow, Crops
 from dfutils.training.augmentation import augment_clip
@@ -108,16 +108,25 @@ class BatchPlan:
 
 
 class SampleLoader:
-    """Reads, blends and augments the crops of a sample."""
+    """Reads, blends and augments the crops of a sample, and cuts the patch that is trained on.
 
-    def __init__(self, dataset: FaceDataset, rows: Sequence[ClipRow], *, frames: int, augment: bool) -> None:
+    Attributes:
+        size: Side of what it loads, in pixels.
+    """
+
+    def __init__(
+        self, dataset: FaceDataset, rows: Sequence[ClipRow], *, frames: int, augment: bool, patch: int | None = None
+    ) -> None:
+        if patch is not None and patch > dataset.settings.size:
+            raise RunError(f"patch: {patch} pixels cannot be cut out of crops of {dataset.settings.size}.")
         by_clip: dict[str, list[dict[str, str]]] = {}
         for row in dataset.frame_rows:
             by_clip.setdefault(row["clip_id"], []).append(row)
         # No more of the dataset than is needed: it is sent to every worker process.
-        self._folder, self._size = dataset.folder.absolute(), dataset.settings.size
+        self._folder, self._crop_size = dataset.folder.absolute(), dataset.settings.size
+        self.size = patch or self._crop_size
         self._files = [dataset.files[row.clip_id] for row in rows]
-        self._landmarks = [landmarks_in_crops(by_clip[row.clip_id], size=self._size) for row in rows]
+        self._landmarks = [landmarks_in_crops(by_clip[row.clip_id], size=self._crop_size) for row in rows]
         self._frames, self._augment = frames, augment
 
     def load(self, sample: Sample) -> Crops:
@@ -126,10 +135,12 @@ class SampleLoader:
         files = self._files[sample.row]
         there = len(files)
         chosen = np.sort(rng.permutation(there)[: self._frames]) if self._frames < there else np.arange(there)
-        clip = np.stack([read_crop(self._folder / files[index], size=self._size) for index in chosen])
+        clip = np.stack([read_crop(self._folder / files[index], size=self._crop_size) for index in chosen])
         if sample.blend:
             clip, _ = self_blend(clip, landmarks=self._landmarks[sample.row][chosen], rng=rng)
-        return augment_clip(clip, rng=rng) if self._augment else clip
+        clip = augment_clip(clip, rng=rng) if self._augment else clip
+        top, left = rng.integers(self._crop_size - self.size + 1, size=2)
+        return clip[:, top : top + self.size, left : left + self.size]
 
 
 @dataclass(frozen=True, slots=True)

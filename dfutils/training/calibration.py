@@ -12,6 +12,7 @@ from dfutils.errors import RunError
 from dfutils.files import read_csv, sha256_of, write_csv
 from dfutils.records import Label
 from dfutils.settings import RULE_PATTERN, DetectorSettings
+from dfutils.training.finished import members_checksum, read_detector
 from dfutils.training.operating import (
     STANDARD_RULES,
     calibrated,
@@ -23,7 +24,7 @@ from dfutils.training.operating import (
     operating_points,
     sigmoid,
 )
-from dfutils.training.run_folder import PREDICTION_COLUMNS, members_checksum, read_detector
+from dfutils.training.run_folder import PREDICTION_COLUMNS
 
 
 def recalibrate(

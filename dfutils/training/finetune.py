@@ -18,12 +18,12 @@ from sklearn.metrics import roc_auc_score
 from dfutils.errors import RunError
 from dfutils.extraction.dataset import FaceDataset
 from dfutils.records import ClipRow
-from dfutils.settings import FinetuneSettings, TrainingSettings
-from dfutils.training.backbones import Backbone, block_starts, network_of
+from dfutils.settings import FinetuneSettings, TrainingSettings, has_frame_head
+from dfutils.training.backbones import Backbone, block_starts, encode, network_of
 from dfutils.training.batches import BatchLoader, BatchPlan, SampleLoader
 from dfutils.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from dfutils.training.devices import input_workers
-from dfutils.training.model import ClipNetwork, build_head, compose, has_frame_head, score_features
+from dfutils.training.model import ClipNetwork, build_head, compose
 from dfutils.training.optimizer import PlateauRate, ScaledAdamW, build_loss, build_optimizer, plateau_factor
 from dfutils.training.pipeline import training_batches
 from dfutils.training.progress import TrainingProgress
@@ -40,6 +40,19 @@ NORMALISATION_CLIPS = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Start:
+    """What training starts from.
+
+    Attributes:
+        backbone: Is changed in place.
+        head: Of the same model; None for a new one.
+    """
+
+    backbone: Backbone
+    head: keras.Model | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class FinetuneData:
     """What a fine-tuning sees: clips to train on and to validate on."""
 
@@ -50,7 +63,7 @@ class FinetuneData:
 
 def finetune(
     data: FinetuneData,
-    backbone: Backbone,
+    start: Start,
     *,
     settings: TrainingSettings,
     run: Path,
@@ -63,7 +76,7 @@ def finetune(
 
     Args:
         data: Rows are clips of one length.
-        backbone: Changed in place.
+        start: Its backbone is changed in place.
         settings: ``settings.finetune`` holds what is special to this mode.
         run: Gets ``history.csv``, and ``checkpoint.npz`` and ``best.npz`` while training goes on.
         identity: What a checkpoint must belong to.
@@ -86,23 +99,23 @@ def finetune(
         seed=settings.seed,
     )
     steps = own.steps_per_epoch or plan.steps_per_pass
-    network, model = _build(backbone, settings, data, frames=frames, steps=steps * settings.epochs)
-    loader = BatchLoader(plan, SampleLoader(data.dataset, data.train, frames=frames, augment=own.augment))
+    samples = SampleLoader(data.dataset, data.train, frames=frames, augment=own.augment, patch=own.patch)
+    network, model = _build(start, settings, data, frames=frames, size=samples.size, steps=steps * settings.epochs)
     trainer = _Trainer(
         model, network, data, settings=settings, run=run, identity=identity, since=since, steps_per_epoch=steps
     )
     trainer.resume()
-    size, images = data.dataset.settings.size, settings.batch_size * frames
+    images = settings.batch_size * frames
     with (
-        BatchSource(loader, workers=input_workers(settings)) as source,
+        BatchSource(BatchLoader(plan, samples), workers=input_workers(settings)) as source,
         TrainingProgress(
             epochs=settings.epochs, images=steps * images, done=trainer.state.step * images, shown=progress
         ) as bar,
     ):
         while trainer.goes_on:
-            start, stop = trainer.state.step, trainer.end_of_epoch
-            batches = training_batches(source, start=start, stop=stop, frames=frames, size=size)
-            record = trainer.run_epoch(batches, stop - start, lambda logs: bar.advance(images, logs), images)
+            done, stop = trainer.state.step, trainer.end_of_epoch
+            batches = training_batches(source, start=done, stop=stop, frames=frames, size=samples.size)
+            record = trainer.run_epoch(batches, stop - done, lambda logs: bar.advance(images, logs), images)
             bar.end_epoch(record["epoch"], record)
             if events is not None:
                 events.on_epoch_end(record["epoch"], record)
@@ -224,7 +237,7 @@ class _Trainer:
                 for start in range(0, len(rows), 16)
             ]
         )
-        probability, _ = score_features(self._network, features)
+        probability, _ = self._network.score(features)
         is_fake = np.array([row.is_fake for row in rows])
         clipped = np.clip(probability, 1e-6, 1 - 1e-6)
         loss = float(-np.mean(np.log(np.where(is_fake, clipped, 1 - clipped))))
@@ -233,20 +246,25 @@ class _Trainer:
 
 
 def _build(
-    backbone: Backbone, settings: TrainingSettings, data: FinetuneData, *, frames: int, steps: int
+    start: Start, settings: TrainingSettings, data: FinetuneData, *, frames: int, size: int, steps: int
 ) -> tuple[ClipNetwork, keras.Model]:
-    own, size = settings.finetune, data.dataset.settings.size
+    """The network that is kept, and the one that trains its weights on pictures of ``size`` pixels."""
+    own, backbone = settings.finetune, start.backbone
     head = build_head(
         settings.model,
         frames=data.train[0].frames if not has_frame_head(settings.model) else frames,
         channels=backbone.model.output.shape[-1],
     )
-    chosen = np.random.default_rng(settings.seed).permutation(len(data.train))[:NORMALISATION_CLIPS]
-    sample = _features(backbone.model, data.dataset, [data.train[index] for index in chosen])
-    _standardise(head.get_layer("standardise"), sample)
-    network = compose(backbone.model, head, frames=data.train[0].frames, size=size)
+    if start.head is not None:
+        head.set_weights(start.head.get_weights())
+        head.get_layer("standardise").finalize_state()  # or it would go on with mean 0 and variance 1
+    else:
+        chosen = np.random.default_rng(settings.seed).permutation(len(data.train))[:NORMALISATION_CLIPS]
+        sample = _features(backbone.model, data.dataset, [data.train[index] for index in chosen])
+        _standardise(head.get_layer("standardise"), sample)
+    network = compose(backbone.model, head, frames=data.train[0].frames, size=data.dataset.settings.size)
     _unfreeze(backbone, own)
-    model = _training_model(network, frames=frames, size=size)
+    model = _training_model(backbone, head, frames=frames, size=size)
     model.compile(
         optimizer=build_optimizer(
             settings.learning_rate, own, weight_decay=settings.weight_decay, steps=steps, backbone=backbone.model
@@ -270,12 +288,12 @@ def _standardise(layer: keras.layers.Normalization, features: np.ndarray) -> Non
     layer.finalize_state()
 
 
-def _training_model(network: ClipNetwork, *, frames: int, size: int) -> keras.Model:
+def _training_model(backbone: Backbone, head: keras.Model, *, frames: int, size: int) -> keras.Model:
     """The clip model with all frames of a batch in one backbone call: `keras.layers.TimeDistributed` makes T copies."""
     clips = keras.Input((frames, size, size, 3), dtype="uint8")
     flat = keras.ops.reshape(clips, (-1, size, size, 3))
-    features = keras.ops.reshape(network.backbone(flat), (-1, frames, network.backbone.output.shape[-1]))
-    return ReplicaModel(clips, network.head(features))
+    features = keras.ops.reshape(encode(backbone, flat), (-1, frames, backbone.model.output.shape[-1]))
+    return ReplicaModel(clips, head(features))
 
 
 def _unfreeze(backbone: Backbone, own: FinetuneSettings) -> None:

@@ -13,9 +13,10 @@ from dfutils.extraction.dataset import read_face_dataset
 from dfutils.files import read_csv, read_json, sha256_of, write_csv, write_json
 from dfutils.records import ClipRow, Label
 from dfutils.settings import DetectorSettings, MemberSettings, TrainingSettings
+from dfutils.training.finished import members_checksum
 from dfutils.training.operating import mean_decision
 from dfutils.training.run import train, training_rows
-from dfutils.training.run_folder import PREDICTION_COLUMNS, is_finished, members_checksum
+from dfutils.training.run_folder import PREDICTION_COLUMNS, is_finished
 from dfutils.training.splits import fold_videos, group_videos
 
 logger = logging.getLogger(__name__)

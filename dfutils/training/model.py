@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dfutils.errors import DfutilsError
-from dfutils.settings import DEFAULT_BACKBONE
+from dfutils.records import Crops
+from dfutils.settings import DEFAULT_BACKBONE, has_frame_head
 
 Probabilities = npt.NDArray[np.float32]
 
@@ -30,6 +31,17 @@ class ClipNetwork:
     backbone: keras.Model
     head: keras.Model
     frame_head: keras.Model | None
+
+    def features(self, pictures: Crops) -> npt.NDArray[np.float32]:
+        """Features ``(N, channels)`` of pictures ``(N, size, size, 3)``."""
+        return self.backbone.predict(pictures, batch_size=16, verbose=0)
+
+    def score(self, features: npt.NDArray[np.float32]) -> tuple[Probabilities, Probabilities | None]:
+        """Raw probabilities of clips ``(N,)`` and, with a frame head, of their frames ``(N, T)``."""
+        clips = self.head.predict(features, batch_size=256, verbose=0)[:, 0]
+        if self.frame_head is None:
+            return clips, None
+        return clips, self.frame_head.predict(features, batch_size=256, verbose=0)[:, :, 0]
 
 
 def build_head(name: str, *, frames: int, channels: int) -> keras.Model:
@@ -51,16 +63,6 @@ def compose(backbone: keras.Model, head: keras.Model, *, frames: int, size: int)
     return ClipNetwork(clip_model, backbone, head, _frame_head(head))
 
 
-def score_features(
-    network: ClipNetwork, features: npt.NDArray[np.float32]
-) -> tuple[Probabilities, Probabilities | None]:
-    """Raw probabilities of clips ``(N,)`` and, with a frame head, of their frames ``(N, T)``."""
-    clips = network.head.predict(features, batch_size=256, verbose=0)[:, 0]
-    if network.frame_head is None:
-        return clips, None
-    return clips, network.frame_head.predict(features, batch_size=256, verbose=0)[:, :, 0]
-
-
 def detector_name(model: str, family: str) -> str:
     """What a detector is called: its head, and its backbone where that is not the usual one.
 
@@ -69,11 +71,6 @@ def detector_name(model: str, family: str) -> str:
         ('inception_gru', 'xception_gru')
     """
     return model if family == DEFAULT_BACKBONE else model.replace("inception", family.lower())
-
-
-def has_frame_head(name: str) -> bool:
-    """Whether the model scores single frames, and so still images."""
-    return name in FRAME_MODELS
 
 
 def _mean_head(_frames: int, channels: int) -> keras.Model:
@@ -105,7 +102,6 @@ HEADS: dict[str, Callable[[int, int], keras.Model]] = {
     "inception_gru": _gru_head,
     "inception_mean": _mean_head,
 }
-FRAME_MODELS = frozenset({"inception_mean"})
 
 
 def _standardised(features: keras.KerasTensor) -> keras.KerasTensor:

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.isotonic import IsotonicRegression
-from sklearn.metrics import roc_curve
 
 from dfutils.errors import RunError
 from dfutils.settings import DetectorSettings, OperatingPoint
@@ -61,6 +59,8 @@ def fit_isotonic(is_fake: Flags, raw_probability: Floats) -> tuple[tuple[float, 
     targets are those of `fit_temperature`, so that no probability is 0 or 1. It follows any rising shape, which takes
     hundreds of clips; clips on one step can no longer be told apart.
     """
+    from sklearn.isotonic import IsotonicRegression  # heavy, and prediction needs none of it
+
     model = IsotonicRegression(out_of_bounds="clip").fit(logit(raw_probability), _soft_targets(is_fake))
     steps = list(zip(model.X_thresholds_.tolist(), model.y_thresholds_.tolist(), strict=True))
     return tuple(steps if len(steps) > 1 else [*steps, (steps[0][0] + 1.0, steps[0][1])])
@@ -88,6 +88,8 @@ def choose_threshold(is_fake: Flags, fake_probability: Floats, rule: str = "bala
         rule: As `dfutils.settings.OperatingPoint.rule`. Costs are of rates, so that the mix of the clips at hand does
             not matter.
     """
+    from sklearn.metrics import roc_curve
+
     false_rate, true_rate, thresholds = roc_curve(is_fake, fake_probability, drop_intermediate=False)
     best = int(np.argmax(_gain(rule)(false_rate, true_rate)))
     above = min(float(thresholds[best]), 1.0)

@@ -23,7 +23,7 @@ class ScaledAdamW(keras.optimizers.AdamW):
 
     Args:
         backbone_paths: `keras.Variable.path` of each of the backbone's variables.
-        backbone_rate: Their learning rate as a fraction of the others'.
+        backbone_rate: Their learning rate as a multiple of the others'.
         gradient_norm: Gradients are scaled down to at most this global norm.
     """
 

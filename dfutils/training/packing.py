@@ -10,7 +10,7 @@ import numpy as np
 
 from dfutils.files import replacing, sha256_of
 from dfutils.settings import DetectorSettings
-from dfutils.training.run_folder import read_detector
+from dfutils.training.finished import read_detector
 
 
 def pack_detector(run: Path, folder: Path, **changes: Any) -> DetectorSettings:

@@ -20,15 +20,15 @@ from dfutils.extraction.dataset import FaceDataset, read_face_dataset
 from dfutils.files import read_csv, sha256_of, write_json
 from dfutils.pretrained import run_folder
 from dfutils.records import SPLIT_NAMES, ClipRow, SplitName
-from dfutils.settings import DetectorSettings, TrainingSettings
+from dfutils.settings import DetectorSettings, TrainingSettings, has_frame_head
 from dfutils.training.backbones import Backbone, build_backbone
 from dfutils.training.devices import require_one_worker, training_devices
 from dfutils.training.events import EventWriter
 from dfutils.training.features import Features, backbone_key, clip_features
-from dfutils.training.finetune import FinetuneData, finetune
+from dfutils.training.finetune import FinetuneData, Start, finetune
 from dfutils.training.fit import Flags, fit_head
 from dfutils.training.leaks import find_leaks
-from dfutils.training.model import ClipNetwork, compose, detector_name, has_frame_head, score_features
+from dfutils.training.model import ClipNetwork, compose, detector_name
 from dfutils.training.operating import calibrated, fit_temperature, operating_points
 from dfutils.training.run_folder import (
     is_finished,
@@ -122,7 +122,8 @@ def train(
     logger.info("Clips: %s", ", ".join(f"{len(data.on(name))} {name}" for name in SPLIT_NAMES))
     events = EventWriter(run / "tensorboard") if tensorboard else None
     with training_devices(settings) as devices:
-        backbone = _start(settings, dataset)
+        start = _start(settings, dataset)
+        backbone = start.backbone
         logger.info(
             "Backbone %s, weights: %s (%s); devices: %s",
             backbone.family,
@@ -136,7 +137,7 @@ def train(
             own = FinetuneData(dataset, data.on("train"), data.on("validation"))
             network = finetune(
                 own,
-                backbone,
+                start,
                 settings=settings,
                 run=run,
                 identity=identity,
@@ -157,11 +158,10 @@ def training_rows(dataset: FaceDataset) -> tuple[ClipRow, ...]:
     return tuple(row for row in dataset.rows if row.track == 0)
 
 
-def _start(settings: TrainingSettings, dataset: FaceDataset) -> Backbone:
-    """The backbone that training starts from."""
+def _start(settings: TrainingSettings, dataset: FaceDataset) -> Start:
     size = dataset.settings.size
     if settings.init_from is None:
-        return build_backbone(settings.backbone_weights, size=size, seed=settings.seed, family=settings.backbone)
+        return Start(build_backbone(settings.backbone_weights, size=size, seed=settings.seed, family=settings.backbone))
     network, known = load_network(run_folder(settings.init_from))
     if known.backbone != settings.backbone:
         raise RunError(
@@ -174,7 +174,8 @@ def _start(settings: TrainingSettings, dataset: FaceDataset) -> Backbone:
             f"{dataset.folder} has {size}. Extract with the same size."
         )
     origin = f"fine-tuned by the run {known.name}, from {known.backbone_weights}"
-    return Backbone(network.backbone, known.backbone_weights, known.weights_sha256, origin, known.backbone)
+    backbone = Backbone(network.backbone, known.backbone_weights, known.weights_sha256, origin, known.backbone)
+    return Start(backbone, network.head if known.model == settings.model else None)
 
 
 def _train_head(
@@ -262,9 +263,7 @@ def _finish(
     key = backbone_key(backbone_checksum, size=extraction.size, family=backbone.family)
     # Scoring every training crop of a large set again would take longer than it is worth.
     rows = data.rows if settings.mode == "cached" else data.on("validation", "test")
-    raw, _ = score_features(
-        network, clip_features(data.dataset, rows, network.backbone, backbone_key=key, progress=progress)
-    )
+    raw, _ = network.score(clip_features(data.dataset, rows, network.backbone, backbone_key=key, progress=progress))
     known = set(rows)
     sides = np.array([side for row, side in zip(data.rows, data.sides, strict=True) if row in known])
     is_fake, held = np.array([row.is_fake for row in rows]), sides == "validation"

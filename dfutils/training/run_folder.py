@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -16,10 +15,11 @@ import tensorflow as tf
 
 import dfutils
 from dfutils.errors import RunError
-from dfutils.files import read_json, replacing, sha256_of, write_csv, write_json
+from dfutils.files import read_json, replacing, write_csv, write_json
 from dfutils.records import ClipRow
-from dfutils.settings import DEFAULT_BACKBONE, DetectorSettings, MemberSettings
+from dfutils.settings import DEFAULT_BACKBONE, DetectorSettings
 from dfutils.training.backbones import Backbone, build_backbone
+from dfutils.training.finished import checked_weights, read_detector
 from dfutils.training.leaks import LeakReport
 from dfutils.training.model import ClipNetwork, build_head, compose
 
@@ -41,19 +41,6 @@ def is_finished(run: Path, identity: Mapping[str, Any]) -> bool:
     raise RunError(f"{run}: holds a finished run with other {what}. Choose another --out, or delete the folder.")
 
 
-def read_detector(run: Path) -> DetectorSettings:
-    """Read a run's ``detector.json``.
-
-    Raises:
-        RunError: There is none.
-    """
-    if not (run / "detector.json").is_file():
-        raise RunError(
-            f"{run}: is no finished run folder (no detector.json). Make one with `dfutils train FACES --out RUN`."
-        )
-    return DetectorSettings.read(run / "detector.json")
-
-
 def load_network(
     run: Path, *, backbones: Mapping[str, keras.Model] | None = None
 ) -> tuple[ClipNetwork, DetectorSettings]:
@@ -72,9 +59,7 @@ def load_network(
             f"{run}: is an ensemble, and one network is needed. Name one of its members, such as "
             f"{run / settings.members[0].folder}."
         )
-    weights = run / "model.weights.h5"
-    if not weights.is_file() or sha256_of(weights) != settings.weights_sha256:
-        raise RunError(f"{weights}: is missing or was altered since training. Copy the run folder again, whole.")
+    weights = checked_weights(run, settings)
     frames, size = settings.extraction.frames, settings.extraction.size
     backbone = (backbones or {}).get(settings.backbone_checksum)
     network = read_network(
@@ -108,11 +93,6 @@ def read_network(
     network = compose(backbone, head, frames=frames, size=size)
     network.clip_model.load_weights(weights)
     return network
-
-
-def members_checksum(members: Sequence[MemberSettings]) -> str:
-    """Checksum of an ensemble: over those of its members, in their order."""
-    return hashlib.sha256("".join(f"{member.folder} {member.sha256}\n" for member in members).encode()).hexdigest()
 
 
 def write_weights(run: Path, network: ClipNetwork) -> None:

@@ -59,6 +59,14 @@ def test_a_model_that_averages_frames_does_not_care_for_their_order(metrics):
     assert held["time reversed"] == held["frames shuffled"] == "yes"
 
 
+def test_a_second_person_raises_the_score_of_a_video_or_leaves_it(report, metrics):
+    (row,) = (row for row in metrics["behaviour"] if row["change"] == "a second person added")
+    scores = pd.read_csv(report / "predictions.csv")
+    lowest_of_real = scores[scores["label"] == "REAL"]["fake_probability"].min()
+    assert row["clips"] == len(scores)
+    assert 0 < row["moved"] <= (scores["fake_probability"].max() - lowest_of_real)
+
+
 def test_file_facts_stand_beside_the_detector(metrics):
     (row,) = metrics["baselines"]
     assert row["name"] == "File facts only"

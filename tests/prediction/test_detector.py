@@ -51,6 +51,36 @@ def test_a_video_gets_the_probability_that_training_wrote_down(detector, demo_ru
         assert verdict.tracks[0].fake_probability == pytest.approx(expected, abs=1e-3)
 
 
+def with_least_face(detector, pixels):
+    settings = detector.settings.model_copy(update={"min_face_pixels": pixels})
+    return Detector(settings, detector.members, detector.folder)
+
+
+def test_a_face_that_is_too_small_is_scored_but_decides_nothing(detector, demo_videos):
+    verdict = detector.predict(demo_videos[0])
+    boxes = [frame.box for frame in verdict.tracks[0].frames]
+    side = float(np.median([max(box.width, box.height) for box in boxes]))
+    assert with_least_face(detector, int(side)).predict(demo_videos[0]) == verdict
+    other = with_least_face(detector, int(side) + 1).predict(demo_videos[0])
+    assert (other.label, other.reason) == (Label.UNDECIDED, Reason.LOW_CONFIDENCE)
+    assert f"needs {int(side) + 1}" in other.detail
+    assert (other.tracks, other.fake_probability) == (verdict.tracks, verdict.fake_probability)
+
+
+def test_a_small_face_in_the_background_is_no_reason_to_call_the_large_one_fake(detector, demo_videos, tmp_path):
+    frame = next(iter_frames(demo_videos[0])).picture()
+    height, width = frame.shape[:2]
+    scene = np.zeros((height, 2 * width, 3), np.uint8)
+    scene[:, :width], scene[: height // 2, width : width + width // 2] = frame, frame[::2, ::2]
+    cv2.imwrite(str(tmp_path / "two.png"), scene[:, :, ::-1])
+    verdict = detector.predict(tmp_path / "two.png")
+    sides = [max(track.frames[0].box.width, track.frames[0].box.height) for track in verdict.tracks]
+    assert len(sides) == 2
+    larger = verdict.tracks[int(np.argmax(sides))].fake_probability
+    assert with_least_face(detector, int(max(sides))).predict(tmp_path / "two.png").fake_probability == larger
+    assert verdict.fake_probability == max(track.fake_probability for track in verdict.tracks)
+
+
 def test_a_moved_run_folder_predicts_the_same(demo_run, detector, demo_videos, tmp_path):
     moved = load_detector(shutil.copytree(demo_run, tmp_path / "elsewhere"))
     assert moved.predict(demo_videos[0]) == detector.predict(demo_videos[0])

@@ -12,7 +12,7 @@ from dfutils.errors import RunError, WeightsError
 from dfutils.extraction.dataset import read_face_dataset
 from dfutils.files import read_json
 from dfutils.settings import FinetuneSettings, TrainingSettings
-from dfutils.training.backbones import FAMILIES, _scaled, block_starts, build_backbone, network_of
+from dfutils.training.backbones import FAMILIES, _scaled, block_starts, build_backbone, encode, network_of
 from dfutils.training.features import backbone_key
 from dfutils.training.finetune import _unfreeze
 from dfutils.training.model import build_head, compose
@@ -67,6 +67,17 @@ def test_a_backbone_is_what_its_name_says_and_is_read_back_by_it(family, tmp_pat
     features = keras.ops.convert_to_numpy(backbone.model(pictures(size)))
     assert np.array_equal(keras.ops.convert_to_numpy(again.backbone(pictures(size))), features)
     assert not np.array_equal(features[0], features[1])
+
+
+@pytest.mark.parametrize("family", ["InceptionV3", "VGG16"])
+def test_the_same_layers_encode_pictures_of_another_size(family):
+    size = size_of(family)
+    small, large = (build_backbone("random", size=one, seed=1, family=family) for one in (size, size + 21))
+    crops = keras.Input((size + 21, size + 21, 3), dtype="uint8")
+    again = keras.Model(crops, encode(small, crops))
+    assert {id(one) for one in again.weights} == {id(one) for one in small.model.weights}
+    features = keras.ops.convert_to_numpy(large.model(pictures(size + 21)))
+    assert np.allclose(keras.ops.convert_to_numpy(again(pictures(size + 21))), features, atol=1e-6)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

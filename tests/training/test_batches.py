@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from dfutils.errors import SplitError
+from dfutils.errors import RunError, SplitError
 from dfutils.extraction.dataset import read_face_dataset
 from dfutils.records import ClipRow
-from dfutils.training.batches import BatchLoader, BatchPlan, SampleLoader
+from dfutils.training.batches import BatchLoader, BatchPlan, Sample, SampleLoader
 from dfutils.training.pipeline import training_batches
 from dfutils.training.workers import BatchSource
 
@@ -97,6 +97,28 @@ def test_batches_in_the_pipeline_equal_the_same_step_run_alone(dataset):
     alone = [batches(dataset, start=step, stop=step + 1)[0] for step in range(4)]
     for (crops, _), (again, _) in zip(together, alone, strict=True):
         assert np.array_equal(crops, again)
+
+
+def test_a_patch_is_one_square_of_all_frames_at_full_resolution(dataset):
+    row = next(index for index, row in enumerate(dataset.rows) if not row.is_fake)
+    loader = SampleLoader(dataset, dataset.rows, frames=10, augment=False, patch=64)
+    crops, places = dataset.load_clip(dataset.rows[row]), set()
+    for seed in range(4):
+        patch = loader.load(Sample(row, False, False, seed))
+        found = [
+            (top, left)
+            for top in range(96 - 64 + 1)
+            for left in range(96 - 64 + 1)
+            if np.array_equal(crops[:, top : top + 64, left : left + 64], patch)
+        ]
+        assert len(found) == 1
+        places.update(found)
+    assert len(places) > 1
+
+
+def test_a_patch_larger_than_the_crop_is_refused(dataset):
+    with pytest.raises(RunError, match="97 pixels cannot be cut out of crops of 96"):
+        SampleLoader(dataset, dataset.rows, frames=1, augment=False, patch=97)
 
 
 def test_without_augmentation_real_crops_come_as_they_are(dataset):

@@ -188,7 +188,7 @@ def test_the_label_is_undecided_inside_the_band_only(known, demo_run):
 def test_a_network_that_gives_no_number_is_an_error_and_no_verdict(run, demo_faces):
     from dfutils.extraction.dataset import read_face_dataset
 
-    detector, dataset = load_detector(run), read_face_dataset(demo_faces)
+    detector, dataset = load_detector(run, engine="keras"), read_face_dataset(demo_faces)
     head = detector.members[0].network.head
     head.set_weights([np.full_like(weights, np.nan) for weights in head.get_weights()])
     with pytest.raises(RunError, match=r"no number for 2 of 2 clips \(NaN\)"):

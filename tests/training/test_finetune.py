@@ -9,6 +9,7 @@ import time
 import keras
 import numpy as np
 import pytest
+from sklearn.metrics import log_loss
 
 from dfutils.errors import RunError
 from dfutils.extraction.dataset import read_face_dataset
@@ -45,6 +46,19 @@ def probabilities(run):
     return {row["clip_id"]: float(row["raw_probability"]) for row in read_csv(run / "predictions.csv", ("clip_id",))}
 
 
+def validation_loss(run):
+    """Of the network that was kept, with the same clipping as training's."""
+    rows = [row for row in read_csv(run / "predictions.csv", ("clip_id",)) if row["split"] == "validation"]
+    probability = np.clip([float(row["raw_probability"]) for row in rows], 1e-6, 1 - 1e-6)
+    return log_loss([row["is_fake"] == "true" for row in rows], probability)
+
+
+def test_what_is_kept_is_what_was_validated_best(finetuned):
+    history = read_csv(finetuned / "history.csv", ("val_loss", "val_auc"))
+    best = max(history, key=lambda row: float(row["val_auc"]))  # the first of several, as training has it
+    assert float(best["val_loss"]) == pytest.approx(validation_loss(finetuned), rel=2e-3)
+
+
 def test_a_finetuned_run_is_a_detector_like_any_other(finetuned, demo_videos):
     from dfutils.prediction.detector import load_detector
 
@@ -64,6 +78,21 @@ def test_scores_written_by_training_are_those_of_the_saved_weights(finetuned, de
     assert [score.raw_probability for score in scores] == pytest.approx(
         [written[row.clip_id] for row in rows], abs=1e-4
     )
+
+
+def test_training_goes_on_from_the_head_of_another_run_and_on_patches(finetuned, demo_faces, tmp_path):
+    still = {**FINETUNE, "steps_per_epoch": 1, "patch": 80, "augment": False, "backbone_rate": 2.0}
+    values = SETTINGS.model_dump() | {
+        "init_from": str(finetuned),
+        "epochs": 1,
+        "learning_rate": 1e-9,
+        "finetune": still,
+    }
+    train(demo_faces, tmp_path / "run", settings=TrainingSettings.model_validate(values), progress=False)
+    known, again = probabilities(finetuned), probabilities(tmp_path / "run")
+    assert [again[clip] for clip in known] == pytest.approx(list(known.values()), abs=1e-4)
+    (validated,) = read_csv(tmp_path / "run" / "history.csv", ("val_loss",))
+    assert float(validated["val_loss"]) == pytest.approx(validation_loss(tmp_path / "run"), rel=2e-3)
 
 
 def test_a_killed_training_goes_on_to_the_same_weights(finetuned, demo_faces, tmp_path):

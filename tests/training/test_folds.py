@@ -40,7 +40,7 @@ def run(demo_faces, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ensemble(run):
-    return load_detector(run)
+    return load_detector(run, engine="keras")
 
 
 @pytest.fixture(scope="module")
@@ -272,7 +272,7 @@ def test_an_ensemble_is_not_evaluated_on_what_its_members_were_trained_on(run, d
 def test_an_ensemble_is_evaluated_on_new_videos_only(run, ensemble, demo_faces, tmp_path, monkeypatch):
     known = read_face_dataset(demo_faces).rows[0].video
     faces = renamed(demo_faces, tmp_path / "faces", keep_group_of=known)
-    monkeypatch.setattr(evaluation, "load_detector", lambda _run: ensemble)
+    monkeypatch.setattr(evaluation, "load_detector", lambda _run, **_: ensemble)
     monkeypatch.setattr(evaluation, "write_report", lambda _folder, content, **_: content)
     content = evaluation.evaluate(run, faces, tmp_path / "report", progress=False)
     assert len(content.predictions) == 11

@@ -4,7 +4,7 @@ import pytest
 
 from dfutils.errors import DfutilsError, WeightsError
 from dfutils.training.backbones import build_backbone
-from dfutils.training.model import HEADS, build_head, compose, score_features
+from dfutils.training.model import HEADS, build_head, compose
 
 SIZE, FRAMES = 75, 2
 
@@ -56,7 +56,7 @@ def test_the_composed_model_equals_its_parts(backbone, name):
     parts = backbone.model.predict(clips.reshape(-1, SIZE, SIZE, 3), verbose=0).reshape(2, FRAMES, -1)
     network = compose(backbone.model, head_for(name, parts), frames=FRAMES, size=SIZE)
     whole = network.clip_model.predict(clips, verbose=0)[:, 0]
-    assert whole == pytest.approx(score_features(network, parts)[0], abs=1e-3)
+    assert whole == pytest.approx(network.score(parts)[0], abs=1e-3)
     assert network.clip_model.output.dtype == "float32"
 
 
@@ -82,7 +82,7 @@ def test_the_twins_architecture_is_built_as_named():
 
 def test_frame_scores_average_to_the_clip_score_in_logits(backbone, features):
     network = compose(backbone.model, head_for("inception_mean", features), frames=FRAMES, size=SIZE)
-    clips, frames = score_features(network, features)
+    clips, frames = network.score(features)
     assert frames.shape == (6, FRAMES)
     logits = np.log(frames / (1 - frames)).mean(axis=1)
     assert 1 / (1 + np.exp(-logits)) == pytest.approx(clips, abs=1e-5)
@@ -90,7 +90,7 @@ def test_frame_scores_average_to_the_clip_score_in_logits(backbone, features):
 
 def test_one_frame_is_enough_for_the_frame_average(backbone, features):
     network = compose(backbone.model, head_for("inception_mean", features), frames=FRAMES, size=SIZE)
-    clips, frames = score_features(network, features[:, :1])
+    clips, frames = network.score(features[:, :1])
     assert clips == pytest.approx(frames[:, 0], abs=1e-6)
 
 

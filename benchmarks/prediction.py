@@ -1,0 +1,286 @@
+"""What a verdict costs, as ratios within one run; bars and figures go to ``results/prediction.json`` and ``.md``.
+
+    python -m benchmarks.prediction --out benchmarks/results
+    python -m benchmarks.prediction --model run --only images      # a run with an export of its own
+
+``images``: pictures a second of the light engine against ``predict`` of Keras, in turns in one process. ``cold``: from
+the start of ``dfutils predict`` to its verdict on 10 s of 1080p, against `benchmarks.twin` on the same clip, with the
+memory of all its processes together. ``help``: ``dfutils --help``. ``warm``: whole 360p videos, two at a time, against
+decoding alone on as many threads. ``profile``: where the time of a cold start goes.
+
+Everything runs on two cores where the system can be told so. Times are by the clock, which tells the truth on a quiet
+machine only: the load before the start is noted, and CPU time stands beside the clock where it can be compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.bars import bars_table
+from benchmarks.extraction import SIZES, decode_alone, make_clip
+from benchmarks.machine import describe_machine
+from dfutils.files import write_json, write_text
+from dfutils.prediction.detector import load_detector
+from dfutils.pretrained import DEFAULT
+
+CORES = 2
+BARS = {
+    "images": ("images a second, light engine / Keras, by the clock", "≥", 4.0),
+    "images_cpu": ("the same in CPU time", "", 0.0),
+    "cold_seconds": ("from the command to a verdict, 10 s of 1080p, seconds", "≤", 2.5),
+    "cold_twin": ("the same, the re-made system / this one", "≥", 4.0),
+    "memory_megabytes": ("peak memory of all its processes, MB", "≤", 450.0),
+    "help_seconds": ("`dfutils --help`, seconds", "≤", 0.3),
+    "warm": ("whole videos a second, 360p / decoding alone", "≥", 0.6),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Of a command with all its children: seconds by the clock and of CPU time, and peak resident memory in MB."""
+
+    wall: float
+    cpu: float
+    megabytes: float
+
+
+def command_cost(*arguments: str) -> Cost:
+    """Run ``python ARGUMENTS`` and say what it cost; memory is counted on Linux only, else 0.
+
+    Raises:
+        subprocess.CalledProcessError: It failed.
+    """
+    command = [sys.executable, *arguments]
+    before, started = os.times(), time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    peaks = [0.0]
+    watcher = threading.Thread(target=_watch, args=(process, peaks))
+    watcher.start()
+    code = process.wait()
+    wall, after = time.perf_counter() - started, os.times()
+    watcher.join()
+    if code:
+        raise subprocess.CalledProcessError(code, command)
+    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    return Cost(wall, cpu, peaks[0])
+
+
+def _watch(process: subprocess.Popen, peaks: list[float]) -> None:
+    while process.poll() is None:
+        peaks[0] = max(peaks[0], sum(map(_resident_megabytes, _tree(process.pid))))
+        time.sleep(0.02)
+
+
+def _tree(pid: int) -> list[int]:
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return [pid]
+    return [pid, *(one for child in children for one in _tree(int(child)))]
+
+
+def _resident_megabytes(pid: int) -> float:
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+    except (OSError, IndexError):
+        return 0.0
+
+
+def measure_images(_folder: Path, model: str, *, pictures: int, rounds: int) -> dict[str, Any]:
+    """Features of random pictures with both engines."""
+    detectors = {engine: load_detector(model, engine=engine) for engine in ("keras", "light")}
+    size = detectors["light"].settings.extraction.size
+    crops = np.random.default_rng(0).integers(0, 256, (pictures, size, size, 3), np.uint8)
+    walls: dict[str, list[float]] = {engine: [] for engine in detectors}
+    cpus: dict[str, list[float]] = {engine: [] for engine in detectors}
+    for turn in range(rounds + 1):
+        for engine, detector in detectors.items():
+            before, started = time.process_time(), time.perf_counter()
+            detector.members[0].network.features(crops)
+            if turn:  # the first one warms up
+                walls[engine].append(time.perf_counter() - started)
+                cpus[engine].append(time.process_time() - before)
+    wall, cpu = ({name: float(np.median(values)) for name, values in one.items()} for one in (walls, cpus))
+    return {
+        "images_a_second": {engine: round(pictures / seconds, 1) for engine, seconds in wall.items()},
+        "images_cpu_seconds": {engine: round(seconds / pictures, 4) for engine, seconds in cpu.items()},
+        "images": wall["keras"] / wall["light"],
+        "images_cpu": cpu["keras"] / cpu["light"],
+    }
+
+
+def measure_cold(folder: Path, model: str, *, pictures: int, rounds: int) -> dict[str, Any]:  # noqa: ARG001
+    """From the command to the verdict, files warm, against the twin."""
+    clip = make_clip(folder / "1080p.mp4", SIZES["1080p"])
+    ours_command = ("-m", "dfutils", "predict", str(clip), "--model", model, "--engine", "light")
+    costs = [command_cost(*ours_command) for _ in range(rounds + 1)][1:]
+    ours = min(costs, key=lambda cost: cost.wall)
+    figures: dict[str, Any] = {
+        "cold_seconds": ours.wall,
+        "cold_cpu_seconds": ours.cpu,
+        "memory_megabytes": max(cost.megabytes for cost in costs),
+    }
+    try:
+        import dlib  # type: ignore[import-not-found, unused-ignore] # noqa: F401
+    except ImportError:
+        print("dlib is not installed (benchmarks/requirements.txt): the re-made system is left out")
+        return figures
+    twin = command_cost("-m", "benchmarks.twin", str(_twin_model(folder)), str(clip))
+    return figures | {
+        "cold_twin": twin.wall / ours.wall,
+        "cold_twin_cpu": twin.cpu / ours.cpu,
+        "twin": {"wall": round(twin.wall, 2), "cpu": round(twin.cpu, 2), "megabytes": round(twin.megabytes)},
+    }
+
+
+def _twin_model(folder: Path) -> Path:
+    from dfutils.training.backbones import build_backbone
+    from dfutils.training.model import build_head, compose
+    from dfutils.training.run_folder import write_keras_model
+
+    head = build_head("inception_lstm_gru", frames=10, channels=2048)
+    write_keras_model(folder, compose(build_backbone("random", size=299).model, head, frames=10, size=299))
+    return folder / "model.keras"
+
+
+def measure_help(_folder: Path, _model: str, *, pictures: int, rounds: int) -> dict[str, Any]:  # noqa: ARG001
+    """The command line's own start."""
+    return {"help_seconds": min(command_cost("-m", "dfutils", "--help").wall for _ in range(rounds + 2))}
+
+
+def measure_warm(folder: Path, model: str, *, pictures: int, rounds: int) -> dict[str, Any]:  # noqa: ARG001
+    """Whole videos in a stream, against decoding them on as many threads."""
+    clip, videos = make_clip(folder / "360p.mp4", SIZES["360p"]), CORES * 4 * rounds
+    detector = load_detector(model, engine="light")
+    deque(detector.predict_many([clip] * CORES, workers=CORES), maxlen=0)
+
+    def decode() -> None:
+        with ThreadPoolExecutor(CORES) as pool:
+            deque(pool.map(decode_alone, [clip] * videos), maxlen=0)
+
+    whole = _wall(lambda: deque(detector.predict_many([clip] * videos, workers=CORES), maxlen=0))
+    alone = _wall(decode)
+    return {"warm": alone / whole, "videos_a_second": {"whole": videos / whole, "decode": videos / alone}}
+
+
+def measure_profile(folder: Path, model: str, *, pictures: int, rounds: int) -> dict[str, Any]:  # noqa: ARG001
+    """Where the time of a cold start goes, in a process of its own."""
+    clip = make_clip(folder / "1080p.mp4", SIZES["1080p"])
+    command = [sys.executable, "-m", "benchmarks.prediction", "--profile-of", str(clip), "--model", model]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return {"profile_seconds": json.loads(done.stdout.splitlines()[-1])}
+
+
+def profile(clip: Path, model: str) -> dict[str, float]:
+    """Seconds of each step of a verdict, in a process that has not predicted yet."""
+    import importlib
+
+    from dfutils.extraction.isolation import extract_clips_safely
+    from dfutils.prediction import runtime
+    from dfutils.pretrained import run_folder
+    from dfutils.training.finished import read_detector
+
+    run, steps = run_folder(model), dict[str, float]()
+
+    def step(name: str, work: Callable[[], Any]) -> Any:
+        started = time.perf_counter()
+        result = work()
+        steps[name] = round(time.perf_counter() - started, 3)
+        return result
+
+    settings = read_detector(run)
+    step("import OpenVINO", lambda: importlib.import_module("openvino"))
+    graph = step("build the network", lambda: runtime.read_backbone(run, settings))
+    compiled = step("compile it", lambda: runtime.compile_backbone(graph))
+    head = step("read the head", lambda: runtime.read_numpy_head(run, settings))
+    network = runtime.LightNetwork(lambda: compiled, head)
+    clips = step("decode and find faces", lambda: extract_clips_safely(clip, settings.extraction, threads=0)).clips
+    features = step("features", lambda: network.features(clips[0].pictures))
+    step("head", lambda: network.score(features[None]))
+    return steps
+
+
+def _wall(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+PARTS = {
+    "images": measure_images,
+    "cold": measure_cold,
+    "help": measure_help,
+    "warm": measure_warm,
+    "profile": measure_profile,
+}
+
+
+def table(figures: Mapping[str, Any]) -> str:
+    """The figures that have a bar, and where the time goes, as Markdown."""
+    lines = [bars_table(figures, BARS)]
+    if "profile_seconds" in figures:
+        steps = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in figures["profile_seconds"].items())
+        lines.append(
+            f"Where the time of a cold start goes, beside Python's own start and one after the other: {steps}. In "
+            "truth the network is got ready while the video is decoded."
+        )
+    if "load_average" in figures:
+        lines.append(
+            f"By the clock, on {figures['cores_used']} cores; load before the start {figures['load_average']}."
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="default: %(default)s")
+    parser.add_argument("--model", default=DEFAULT, help="run folder or name (default: %(default)s)")
+    parser.add_argument("--only", choices=PARTS, action="append", help="measure this part; the others' figures stay")
+    parser.add_argument("--pictures", type=int, default=64, help="a call, for images (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
+    parser.add_argument("--profile-of", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.profile_of:
+        print(json.dumps(profile(options.profile_of, options.model)))
+        return
+    load_average = round(os.getloadavg()[0], 2)
+    cores = _use_cores(CORES)
+    results = options.out / "prediction.json"
+    figures = json.loads(results.read_text()).get("figures", {}) if options.only and results.is_file() else {}
+    figures |= {"load_average": load_average, "cores_used": cores}
+    for name in options.only or PARTS:
+        with tempfile.TemporaryDirectory() as folder:
+            figures |= PARTS[name](Path(folder), options.model, pictures=options.pictures, rounds=options.rounds)
+        print(table(figures))
+    options.out.mkdir(parents=True, exist_ok=True)
+    write_json(results, {"machine": describe_machine(), "model": Path(options.model).name, "figures": figures})
+    write_text(options.out / "prediction.md", table(figures))
+
+
+def _use_cores(count: int) -> int:
+    """Keep this process and its children to so many cores, and say how many those are."""
+    if not hasattr(os, "sched_setaffinity"):
+        return os.cpu_count() or 1
+    cores = sorted(os.sched_getaffinity(0))[:count]
+    os.sched_setaffinity(0, cores)
+    return len(cores)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,224 @@
+"""Writing a backbone for the light engine beside its weights, where it has proved equal to Keras, and nowhere else."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from dfutils.errors import RunError
+from dfutils.extraction.dataset import FaceDataset, read_face_dataset
+from dfutils.files import read_csv, sha256_of, writing_error
+from dfutils.prediction.runtime import (
+    BACKBONE_FILES,
+    EXPORT,
+    LightNetwork,
+    Network,
+    compile_backbone,
+    keras_network,
+    network_loader,
+    read_backbone,
+    read_numpy_head,
+)
+from dfutils.records import ClipRow, Crops
+from dfutils.settings import DEFAULT_BACKBONE, DetectorSettings, ExportSettings
+from dfutils.training.finished import iter_runs, read_detector
+from dfutils.training.operating import calibrated_logits, sigmoid
+
+if TYPE_CHECKING:
+    import openvino as ov
+
+logger = logging.getLogger(__name__)
+
+Precision: TypeAlias = Literal["float32", "bfloat16", "int8"]
+
+LARGEST_DIFFERENCE = 1e-4
+"""Of a probability, that float32 may differ by from Keras on any clip."""
+LARGEST_LOSS = 0.005
+"""Of AUC, that other precisions may cost."""
+FEWEST_SAME = 0.98
+"""Share of the labels that other precisions have to leave as they are."""
+CALIBRATION_CLIPS = 60
+"""Training clips that int8 takes the ranges of its activations from, with a crop of each."""
+
+
+def export_detector(
+    run: Path, faces: Path, *, precision: Precision = "float32", most: int | None = None
+) -> list[ExportSettings]:
+    """Write the backbones of a detector for the light engine, each into ``export/`` of its own run folder.
+
+    It is compared with Keras on the clips of ``faces`` that are the validation split of the run; of a detector that
+    came without its splits, on those that the dataset itself calls so, else on all.
+
+    Args:
+        run: The run folder of one detector or of an ensemble, whose members are exported one by one.
+        faces: The face dataset that it was trained on, or another that was cut in the same way.
+        precision: ``float32`` has to give Keras' probabilities, the others its AUC and labels; int8 is calibrated on
+            training clips.
+        most: Compare on so many clips only, evenly chosen.
+
+    Raises:
+        RunError: It differs more than it may, and nothing is written; or something that is needed is not there.
+    """
+    dataset = read_face_dataset(faces)
+    needed = ["openvino", *(["nncf"] if precision == "int8" else [])]
+    if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
+        raise RunError(f"export to {precision}: needs {' and '.join(missing)}. pip install 'dfutils[export]'.")
+    _require_processor(precision)
+    load = network_loader("keras")
+    exports = []
+    for own_run, settings in iter_runs(run, read_detector(run)):
+        reference = load(own_run, settings)
+        model = _graph(own_run, settings, reference)
+        if precision == "int8":
+            model = _quantised(model, dataset, _rows_of(own_run, dataset, "train"))
+        compiled = functools.partial(compile_backbone, model, precision=precision)
+        light = LightNetwork(functools.cache(compiled), read_numpy_head(own_run, settings))
+        held = _rows_of(own_run, dataset, "validation")
+        rows, split = (held, "validation") if held else (dataset.rows, "all")
+        export = _compared(settings, dataset, _thinned(rows, most), (reference, light), precision, split=split)
+        _require_equal(own_run, export)
+        exports.append(_write(own_run, model, export))
+    return exports
+
+
+def _rows_of(run: Path, dataset: FaceDataset, split: str) -> tuple[ClipRow, ...]:
+    """The clips on a side of the run's splits, or of the dataset's own where the run came without."""
+    if not (run / "splits.csv").is_file():
+        return tuple(row for row in dataset.rows if row.split == split)
+    videos = {row["video"] for row in read_csv(run / "splits.csv", ("video", "split")) if row["split"] == split}
+    found = tuple(row for row in dataset.rows if row.video in videos)
+    if not found:
+        raise RunError(
+            f"{dataset.folder}: holds no clip of the {split} split of {run}. Name the face dataset that it was trained "
+            "on."
+        )
+    return found
+
+
+def _graph(run: Path, settings: DetectorSettings, reference: Network) -> ov.Model:
+    if settings.backbone == DEFAULT_BACKBONE:
+        return read_backbone(run, settings)
+    import openvino as ov
+    import tensorflow as tf
+
+    backbone, size = keras_network(reference).backbone, settings.extraction.size
+    example = tf.TensorSpec((1, size, size, 3), tf.uint8)
+    traced = tf.function(lambda crops: backbone(crops, training=False)).get_concrete_function(example)
+    return ov.convert_model(traced, input=[ov.PartialShape([1, size, size, 3])])
+
+
+def _quantised(model: ov.Model, dataset: FaceDataset, rows: Sequence[ClipRow]) -> ov.Model:
+    """Post-training quantisation of weights and activations to 8 bits, by NNCF."""
+    if not rows:
+        raise RunError(f"{dataset.folder}: int8 is calibrated on training clips, and it says of none that it is one.")
+    import nncf
+
+    chosen = _thinned(rows, CALIBRATION_CLIPS)
+    # The middle frame of each: neighbours of one clip say the same.
+    crops = [dataset.load_frames(row, [row.frames // 2]) for row in chosen]
+    logger.info("Quantising with %d training crops", len(crops))
+    return nncf.quantize(model, nncf.Dataset(crops), subset_size=len(crops))
+
+
+def _compared(
+    settings: DetectorSettings,
+    dataset: FaceDataset,
+    rows: Sequence[ClipRow],
+    networks: tuple[Network, Network],
+    precision: Precision,
+    *,
+    split: str,
+) -> ExportSettings:
+    import openvino as ov
+
+    keras_raw, light_raw = (_raw(network, map(dataset.load_clip, rows)) for network in networks)
+    labels = [sigmoid(calibrated_logits(settings, raw)) >= settings.threshold for raw in (keras_raw, light_raw)]
+    is_fake = np.array([row.is_fake for row in rows])
+    return ExportSettings(
+        precision=precision,
+        weights_sha256=settings.weights_sha256,
+        files={},
+        split=split,
+        clips=len(rows),
+        largest_difference=float(np.abs(keras_raw - light_raw).max()),
+        auc_keras=_auc(is_fake, keras_raw),
+        auc=_auc(is_fake, light_raw),
+        same_labels=float((labels[0] == labels[1]).mean()),
+        openvino=ov.__version__,
+    )
+
+
+def _raw(network: Network, clips: Iterable[Crops]) -> npt.NDArray[np.float32]:
+    return np.array([network.score(network.features(clip)[None])[0][0] for clip in clips])
+
+
+def _auc(is_fake: npt.NDArray[np.bool_], probability: npt.NDArray[np.float32]) -> float | None:
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(is_fake, probability)) if 0 < is_fake.sum() < len(is_fake) else None
+
+
+def _require_equal(run: Path, export: ExportSettings) -> None:
+    """Raise a `RunError` with the figures where the export differs from Keras by more than it may."""
+    if export.precision == "float32":
+        if export.largest_difference > LARGEST_DIFFERENCE:
+            raise RunError(
+                f"{run}: not exported: probabilities differ from Keras' by up to {export.largest_difference:.2g}, and "
+                f"{LARGEST_DIFFERENCE:g} is allowed. Please report it with the versions of keras and openvino."
+            )
+        return
+    if export.auc is None or export.auc_keras is None:
+        raise RunError(
+            f"{run}: {export.precision} is judged by AUC, which needs REAL and FAKE clips. Name other faces."
+        )
+    loss = export.auc_keras - export.auc
+    if loss > LARGEST_LOSS or export.same_labels < FEWEST_SAME:
+        raise RunError(
+            f"{run}: not exported: {export.precision} costs {loss:.4f} of AUC ({LARGEST_LOSS:g} is allowed) and leaves "
+            f"{export.same_labels:.1%} of {export.clips} labels ({FEWEST_SAME:.0%} is needed). Use float32."
+        )
+
+
+def _write(run: Path, model: ov.Model, export: ExportSettings) -> ExportSettings:
+    """Write files, then what says that they are whole, into a folder of its own, and put it in its place."""
+    import openvino as ov
+
+    place = run / EXPORT
+    try:
+        with tempfile.TemporaryDirectory(dir=run, prefix=".export-") as scratch:
+            folder = Path(scratch) / EXPORT
+            folder.mkdir()
+            ov.save_model(model, folder / BACKBONE_FILES[0], compress_to_fp16=export.precision == "bfloat16")
+            export = export.model_copy(update={"files": {name: sha256_of(folder / name) for name in BACKBONE_FILES}})
+            export.write(folder / "export.json")
+            if place.exists():
+                shutil.rmtree(place)
+            folder.rename(place)
+    except OSError as error:
+        raise writing_error(place, error) from error
+    return export
+
+
+def _require_processor(precision: Precision) -> None:
+    import openvino as ov
+
+    if precision == "bfloat16" and "BF16" not in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise RunError(
+            "export to bfloat16: this processor does not compute in it, so that nothing could be compared. Export on "
+            "one that does, or take float32 or int8."
+        )
+
+
+def _thinned(rows: Sequence[ClipRow], most: int | None) -> list[ClipRow]:
+    if most is None or len(rows) <= most:
+        return list(rows)
+    return [rows[index] for index in np.linspace(0, len(rows) - 1, most).round().astype(int)]

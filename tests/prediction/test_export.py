@@ -1,0 +1,124 @@
+"""Exports: only what proved equal to Keras is written, and only what was written is read."""
+
+import json
+import shutil
+
+import pytest
+
+from dfutils import cli
+from dfutils.errors import RunError
+from dfutils.extraction.dataset import read_face_dataset
+from dfutils.files import read_csv
+from dfutils.prediction.detector import load_detector
+from dfutils.prediction.export import _quantised, _require_equal, export_detector
+from dfutils.settings import ExportSettings
+
+pytest.importorskip("openvino")
+
+
+@pytest.fixture(scope="module")
+def exported(demo_run, demo_faces, tmp_path_factory):
+    run = shutil.copytree(demo_run, tmp_path_factory.mktemp("exported") / "run")
+    assert cli.main(["export", str(run), str(demo_faces)]) == 0
+    return run
+
+
+@pytest.fixture
+def copied(exported, tmp_path):
+    return shutil.copytree(exported, tmp_path / "run")
+
+
+def test_an_export_says_how_far_it_differs_on_the_validation_split(exported):
+    export = json.loads((exported / "export" / "export.json").read_text())
+    validation = [row for row in read_csv(exported / "splits.csv", ("split",)) if row["split"] == "validation"]
+    assert (export["precision"], export["split"], export["clips"]) == ("float32", "validation", len(validation))
+    assert export["largest_difference"] <= 1e-4
+    assert export["same_labels"] == 1
+    assert export["auc"] == pytest.approx(export["auc_keras"])
+
+
+def test_an_exported_detector_gives_the_verdicts_of_keras(exported, demo_run, demo_videos):
+    light, reference = load_detector(exported, engine="light"), load_detector(demo_run, engine="keras")
+    assert light.predict(demo_videos[0]).fake_probability == pytest.approx(
+        reference.predict(demo_videos[0]).fake_probability, abs=1e-4
+    )
+
+
+@pytest.mark.parametrize("name", ["backbone.xml", "backbone.bin"])
+def test_an_altered_export_is_refused(copied, name):
+    path = copied / "export" / name
+    path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(RunError, match=f"{name}: is missing or was altered"):
+        load_detector(copied, engine="light")
+    path.unlink()
+    with pytest.raises(RunError, match=f"{name}: is missing or was altered"):
+        load_detector(copied, engine="light")
+
+
+def test_an_export_of_other_weights_is_refused(copied):
+    path = copied / "export" / "export.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "weights_sha256": "0" * 64}))
+    with pytest.raises(RunError, match="was exported from other weights"):
+        load_detector(copied, engine="light")
+
+
+def gate(**changes):
+    same = {"largest_difference": 0.0, "auc_keras": 0.8, "auc": 0.8, "same_labels": 1.0}
+    about = {"weights_sha256": "", "files": {}, "split": "validation", "clips": 100, "openvino": ""}
+    return ExportSettings.parse({**about, **same, **changes}, source="test")
+
+
+@pytest.mark.parametrize(
+    "figures",
+    [
+        {"precision": "float32", "largest_difference": 0.9e-4},
+        {"precision": "int8", "auc": 0.7951, "same_labels": 0.98, "largest_difference": 0.2},
+    ],
+)
+def test_what_is_as_good_as_keras_passes(figures, tmp_path):
+    _require_equal(tmp_path, gate(**figures))
+
+
+@pytest.mark.parametrize(
+    ("figures", "reason"),
+    [
+        ({"precision": "float32", "largest_difference": 1.1e-4}, "differ from Keras' by up to 0.00011"),
+        ({"precision": "int8", "auc": 0.794}, "int8 costs 0.0060 of AUC"),
+        ({"precision": "bfloat16", "same_labels": 0.97}, "leaves 97.0% of 100 labels"),
+        ({"precision": "int8", "auc": None, "auc_keras": None}, "needs REAL and FAKE clips"),
+    ],
+)
+def test_what_is_worse_than_keras_is_not_exported(figures, reason, tmp_path):
+    with pytest.raises(RunError, match=reason):
+        _require_equal(tmp_path, gate(**figures))
+
+
+def test_an_export_without_the_validation_clips_is_refused_and_writes_nothing(demo_run, demo_faces, tmp_path):
+    run = shutil.copytree(demo_run, tmp_path / "run")
+    rows = (run / "splits.csv").read_text()
+    (run / "splits.csv").write_text(rows.replace("validation", "test"))
+    with pytest.raises(RunError, match="holds no clip of the validation split"):
+        export_detector(run, demo_faces)
+    assert not (run / "export").exists()
+
+
+def test_a_detector_without_its_splits_is_compared_on_all_clips_and_says_so(demo_run, demo_faces, tmp_path):
+    run = shutil.copytree(demo_run, tmp_path / "run")
+    (run / "splits.csv").unlink()
+    (export,) = export_detector(run, demo_faces, most=2)
+    assert (export.split, export.clips) == ("all", 2)
+    with pytest.raises(RunError, match="int8 is calibrated on training clips"):
+        _quantised(None, read_face_dataset(demo_faces), ())
+
+
+def test_int8_is_calibrated_on_training_clips_and_judged_before_it_is_written(demo_run, demo_faces, tmp_path):
+    pytest.importorskip("nncf")
+    run = shutil.copytree(demo_run, tmp_path / "run")
+    try:
+        (export,) = export_detector(run, demo_faces, precision="int8")
+    except RunError as error:  # random weights leave little for 8 bits to keep
+        assert "not exported: int8 costs" in str(error)
+        assert not (run / "export").exists()
+    else:
+        assert export.precision == "int8"
+        assert load_detector(run, engine="light").score_clips

@@ -1,0 +1,156 @@
+"""The light engine: the same verdicts as Keras, without it."""
+
+import json
+import os
+import subprocess
+import sys
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from dfutils import cli
+from dfutils.errors import RunError
+from dfutils.extraction.dataset import read_face_dataset
+from dfutils.prediction.detector import load_detector
+from dfutils.prediction.heads import read_head
+from dfutils.prediction.inception import build_inception
+from dfutils.prediction.runtime import choose_engine, compile_backbone
+from dfutils.training.backbones import build_backbone
+from dfutils.training.model import HEADS, build_head, compose
+from dfutils.training.run_folder import write_weights
+
+pytest.importorskip("openvino")
+
+SIZE, FRAMES = 96, 4
+
+
+def with_random_weights(model):
+    """No variable keeps what it starts from, and no two layers hold the same."""
+    rng = np.random.default_rng(0)
+    for variable in model.variables:
+        if not variable.dtype.startswith("float"):
+            continue
+        spread = np.sqrt(2 / np.prod(variable.shape[:-1])) if len(variable.shape) > 1 else 0.1
+        values = rng.normal(0, spread, variable.shape)
+        variable.assign(0.5 + np.abs(values) if "variance" in variable.path else values)
+    return model
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return with_random_weights(build_backbone("random", size=SIZE).model)
+
+
+def saved(folder, backbone, name):
+    head = with_random_weights(build_head(name, frames=FRAMES, channels=2048))
+    head.get_layer("standardise").finalize_state()  # it works with copies of its variables
+    network = compose(backbone, head, frames=FRAMES, size=SIZE)
+    write_weights(folder, network)
+    return network, folder / "model.weights.h5"
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_every_head_in_numpy_gives_the_probabilities_of_keras(backbone, tmp_path, name):
+    network, path = saved(tmp_path, backbone, name)
+    features = np.random.default_rng(1).normal(0, 1, (3, FRAMES, 2048)).astype(np.float32)
+    with h5py.File(path) as weights:
+        clips, frames = read_head(weights, name).score(features)
+    expected, expected_frames = network.score(features)
+    assert clips == pytest.approx(expected, abs=1e-5)
+    assert expected.std() > 0.01
+    assert (frames is None) == (expected_frames is None)
+    if frames is not None:
+        assert frames == pytest.approx(expected_frames, abs=1e-5)
+
+
+def test_the_backbone_built_from_weights_gives_the_features_of_keras(backbone, tmp_path):
+    network, path = saved(tmp_path, backbone, "inception_mean")
+    pictures = np.random.default_rng(1).integers(0, 256, (2, SIZE, SIZE, 3), np.uint8)
+    expected = network.features(pictures)
+    with h5py.File(path) as weights:
+        compiled = compile_backbone(build_inception(weights, size=SIZE))
+    found = np.concatenate([compiled(picture[None])[0] for picture in pictures])
+    allowed = 1e-4 * float(np.abs(expected).max())
+    assert found == pytest.approx(expected, abs=allowed)
+    assert np.ptp(expected, axis=0).max() > 10 * allowed  # what a picture shows makes more of a difference
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    inputs = keras.Input((8, 8, 3))
+    model = keras.Model(inputs, keras.layers.Conv2D(2, 3)(inputs))
+    model.save_weights(tmp_path / "other.weights.h5")
+    with h5py.File(tmp_path / "other.weights.h5") as weights:
+        with pytest.raises(RunError, match="not InceptionV3's"):
+            build_inception(weights, size=SIZE)
+        with pytest.raises(RunError, match="no head 'inception_gru'"):
+            read_head(weights, "inception_gru")
+
+
+@pytest.fixture(scope="module")
+def detectors(demo_run):
+    return load_detector(demo_run, engine="keras"), load_detector(demo_run, engine="light")
+
+
+def test_verdicts_of_both_engines_are_the_same(detectors, demo_videos):
+    for video in demo_videos[:3]:
+        reference, light = (detector.predict(video) for detector in detectors)
+        assert light.fake_probability == pytest.approx(reference.fake_probability, abs=1e-4)
+        assert (light.label, light.reason) == (reference.label, reference.reason)
+        frames = [[frame.fake_probability for frame in verdict.tracks[0].frames] for verdict in (reference, light)]
+        assert frames[1] == pytest.approx(frames[0], abs=1e-4)
+
+
+def test_a_light_detector_measures_datasets_on_keras(detectors, demo_faces):
+    dataset = read_face_dataset(demo_faces)
+    reference, light = (detector.score_dataset(dataset, dataset.rows[:2], progress=False) for detector in detectors)
+    assert light == reference
+
+
+def test_predict_with_the_light_engine_imports_neither_tensorflow_nor_keras(demo_run, demo_videos):
+    program = (
+        "import sys\nfrom dfutils import cli\n"
+        f"code = cli.main(['predict', {str(demo_videos[0])!r}, '--model', {str(demo_run)!r}, '--json'])\n"
+        "heavy = {'tensorflow', 'keras', 'sklearn', 'pandas', 'matplotlib'} & set(sys.modules)\n"
+        "sys.exit(f'imported: {heavy}' if heavy else code)"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["verdicts"][0]["reason"] == "ok"
+
+
+def test_auto_takes_keras_where_openvino_is_not_installed(demo_run, detectors, monkeypatch):
+    settings = detectors[0].settings
+    assert choose_engine("auto", demo_run, settings) == "light"
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    assert choose_engine("auto", demo_run, settings) == "keras"
+    with pytest.raises(RunError, match=r"openvino not installed: pip install 'dfutils\[light\]'"):
+        choose_engine("light", demo_run, settings)
+
+
+def test_a_backbone_that_only_keras_knows_runs_on_keras(demo_run, detectors):
+    settings = detectors[0].settings.model_copy(update={"backbone": "Xception"})
+    assert choose_engine("auto", demo_run, settings) == "keras"
+    with pytest.raises(RunError, match="Xception has to be exported first"):
+        choose_engine("light", demo_run, settings)
+
+
+def test_without_keras_its_engine_says_what_to_install(demo_run, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith(("dfutils.training.run_folder", "keras"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "keras", None)
+    with pytest.raises(RunError, match=r"engine keras: is not installed \(keras is missing\)"):
+        load_detector(demo_run, engine="keras")
+
+
+def test_heat_maps_are_written_with_keras_and_refused_on_the_light_engine(demo_run, demo_videos, tmp_path, capsys):
+    arguments = ["predict", str(demo_videos[0]), "--model", str(demo_run), "--explain", str(tmp_path / "maps")]
+    assert cli.main(arguments) == 0
+    assert len(list((tmp_path / "maps").glob("0000-*/person-0/*.png"))) == 10
+    with pytest.raises(SystemExit, match="2"):
+        cli.main([*arguments, "--engine", "light"])
+    assert "heat maps are drawn by Keras" in capsys.readouterr().err
