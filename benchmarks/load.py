@@ -1,13 +1,16 @@
 """Twenty people at once on the web page, over real HTTP: what they get, how long it takes, what it costs.
 
-``python -m benchmarks.load`` starts ``dfutils app`` on this machine, makes clips of 10 seconds, and lets every client
-upload one and ask for a verdict at the same moment. ``--clip FILE`` takes a clip of yours, such as one of 1080p.
+    python -m benchmarks.load --out benchmarks/results
+
+starts ``dfutils app`` on this machine and makes clips of 10 seconds: one of 1080p, whose verdict is timed alone, and
+small ones, of which every client uploads one and asks for a verdict at the same moment. Times are by the clock, which
+tells the truth on a quiet machine only: the load before the start is noted beside the figures.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -15,13 +18,34 @@ import threading
 import time
 import uuid
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 
+from benchmarks.bars import Bars, bars_table
+from benchmarks.extraction import SIZES, make_clip
+from benchmarks.machine import describe_machine
+from benchmarks.memory import resident_megabytes
 from dfutils.demo.clips import DemoSettings, make_demo_videos
+from dfutils.files import write_json, write_text
+
+CLIENTS = 20
+QUIET_LOAD = 0.5
+"""Above this load the machine is called busy."""
+
+BARS: Bars = {
+    "answered": (f"of {CLIENTS} people at once, how many got a verdict or “busy”", "≥", CLIENTS),
+    "alone_1080p": ("10 s of 1080p, alone and warm, seconds to the verdict", "≤", 4),
+    "start": ("from the start to a page that answers, seconds", "≤", 3),
+    "first": ("first verdict after the start, seconds", "", 0),
+    "median": (f"{CLIENTS} people at once, seconds to the answer, median", "", 0),
+    "longest": ("the same, the last of them", "", 0),
+    "megabytes": ("peak memory of the server and its decoder, MB", "≤", 3000),
+}
 
 START_SECONDS, ANSWER_SECONDS = 120, 600
 
@@ -42,46 +66,69 @@ class Outcome:
 
 
 def main() -> None:
-    """Run and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--clients", type=int, default=20)
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, default=7869)
-    parser.add_argument("--clip", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="default: %(default)s")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        clips = [options.clip] if options.clip else _clips(Path(folder))
-        command = [sys.executable, "-m", "dfutils", "app", "--port", str(options.port)]
-        server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        try:
-            address = f"http://127.0.0.1:{options.port}"
-            usable = _wait_until_usable(address)
-            first = ask(address, clips[0])
-            watcher = _MemoryWatcher(server.pid)
-            with ThreadPoolExecutor(options.clients) as pool:
-                asked = [pool.submit(ask, address, clips[n % len(clips)]) for n in range(options.clients)]
-                outcomes = [one.result() for one in asked]
-            alone = ask(address, clips[0])
-            watcher.stop()
-            alive = server.poll() is None
-        finally:
-            server.terminate()
-            server.wait(30)
+        large = make_clip(Path(folder) / "1080p.mp4", SIZES["1080p"])
+        make_demo_videos(Path(folder), settings=DemoSettings(people=2, seconds=10), progress=False)
+        load = round(os.getloadavg()[0], 1)
+        result = measure(options.port, large, sorted((Path(folder) / "videos").glob("*.mp4")))
+    write_json(options.out / "load.json", {"machine": describe_machine(), "load_before": load, **result})
+    write_text(options.out / "load.md", table(result["figures"], load))
+    print(table(result["figures"], load))
+
+
+def table(figures: Mapping[str, float], load: float) -> str:
+    """The figures, and how far they are to be believed."""
+    state = f"a busy machine (load {load:g})" if load > QUIET_LOAD else "a quiet machine"
+    return f"{bars_table(figures, BARS)}\nBy the clock, on two cores of {state}.\n"
+
+
+def measure(port: int, large: Path, clips: Sequence[Path]) -> dict[str, Any]:
+    """Start the page, ask alone, then all at once.
+
+    Args:
+        port: A free one.
+        large: The clip that is timed alone.
+        clips: Those of the crowd.
+
+    Raises:
+        SystemExit: The page does not start.
+    """
+    server = subprocess.Popen([sys.executable, "-m", "dfutils", "app", "--port", str(port)], stderr=subprocess.DEVNULL)
+    try:
+        address = f"http://127.0.0.1:{port}"
+        start = _wait_until_usable(address)
+        first, alone = ask(address, clips[0]), ask(address, large)
+        watcher = _MemoryWatcher(server.pid)
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            asked = [pool.submit(ask, address, clips[n % len(clips)]) for n in range(CLIENTS)]
+            outcomes = [one.result() for one in asked]
+        peak = watcher.stop()
+        is_alive = server.poll() is None
+    finally:
+        server.terminate()
+        server.wait(30)
     seconds = sorted(one.seconds for one in outcomes)
-    result = {
-        "clients": options.clients,
-        "outcomes": dict(Counter(one.what for one in outcomes)),
-        "told_their_place": sum(one.saw_place for one in outcomes),
-        "seconds_to_answer": {
-            "median": round(seconds[len(seconds) // 2], 1),
-            "longest": round(seconds[-1], 1),
-            "alone_and_warm": round(alone.seconds, 1),
-            "first_after_start": round(first.seconds, 1),
-        },
-        "seconds_until_the_page_answers": round(usable, 1),
-        "peak_resident_megabytes": {"server": round(watcher.server), "with_children": round(watcher.together)},
-        "server_is_alive": alive,
+    figures = {
+        "answered": sum(one.what in {"verdict", "busy"} for one in outcomes),
+        "alone_1080p": round(alone.seconds, 1),
+        "start": round(start, 1),
+        "first": round(first.seconds, 1),
+        "median": round(seconds[len(seconds) // 2], 1),
+        "longest": round(seconds[-1], 1),
+        "megabytes": round(peak),
     }
-    print(json.dumps(result, indent=2))
+    return {
+        "figures": figures,
+        "outcomes": dict(Counter(one.what for one in outcomes)),
+        "alone": alone.what,
+        "told_their_place": sum(one.saw_place for one in outcomes),
+        "server_is_alive": is_alive,
+    }
 
 
 def ask(address: str, clip: Path) -> Outcome:
@@ -106,44 +153,22 @@ def ask(address: str, clip: Path) -> Outcome:
 
 
 class _MemoryWatcher:
-    """Highest resident memory of a process, and of it together with its children, sampled."""
+    """Highest resident memory of a process together with its children, sampled."""
 
     def __init__(self, pid: int) -> None:
-        self.server = self.together = 0.0
-        self._pid, self._ended = pid, threading.Event()
+        self._peak, self._pid, self._ended = 0.0, pid, threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
+    def stop(self) -> float:
+        """Megabytes."""
         self._ended.set()
         self._thread.join()
+        return self._peak
 
     def _watch(self) -> None:
         while not self._ended.wait(0.2):
-            own = _resident_megabytes(self._pid)
-            self.server = max(self.server, own)
-            self.together = max(self.together, own + sum(map(_resident_megabytes, _children(self._pid))))
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        tasks = list(Path(f"/proc/{pid}/task").iterdir())
-        return [int(child) for task in tasks for child in (task / "children").read_text().split()]
-    except OSError:
-        return []
-
-
-def _resident_megabytes(pid: int) -> float:
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0.0
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS")), 0.0)
-
-
-def _clips(folder: Path) -> list[Path]:
-    make_demo_videos(folder, settings=DemoSettings(people=2, seconds=10), progress=False)
-    return sorted((folder / "videos").glob("*.mp4"))
+            self._peak = max(self._peak, resident_megabytes(self._pid))
 
 
 def _wait_until_usable(address: str) -> float:

@@ -13,7 +13,7 @@ from dfutils.app import words
 from dfutils.app.service import Answer
 from dfutils.app.timeline import timeline
 from dfutils.extraction.dataset import encode_picture
-from dfutils.prediction.detector import Detector, verdict_document
+from dfutils.prediction.detector import Detector, face_pixels, verdict_document
 from dfutils.records import FaceClip, Label, Picture, TrackScore
 
 STYLE = (Path(__file__).parent / "templates" / "page.css").read_text(encoding="utf-8")
@@ -93,9 +93,11 @@ def _verdict(answer: Answer, detector: Detector) -> str:
 
 
 def _person(number: int, clip: FaceClip, track: TrackScore, detector: Detector, *, of: int) -> str:
-    label = detector.label(track.fake_probability)
+    is_small = face_pixels(track) < detector.settings.min_face_pixels
+    label = Label.UNDECIDED if is_small else detector.label(track.fake_probability)
     title = f"Person {number + 1}" if of > 1 else "The faces that were scored"
-    score = f"{words.of_a_hundred(track.fake_probability)} % probability of FAKE, which alone would be {label}"
+    weight = "from a face too small to decide anything" if is_small else f"which alone would be {label}"
+    score = f"{words.of_a_hundred(track.fake_probability)} % probability of FAKE, {weight}"
     items, seen = [], set[int]()
     for picture, crop, frame in zip(clip.pictures, clip.crops, track.frames, strict=True):
         if crop.frame_index in seen:

@@ -2,51 +2,50 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import tempfile
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dfutils.demo.clips import DemoSettings, make_demo_videos
+from dfutils.demo.clips import make_demo_video
 from dfutils.demo.examples import make_faceless_video
-
-SETTINGS = DemoSettings(people=2)
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One of them: what its button says, and its file below the folder."""
+    """One of them: what its button says, and what writes its file."""
 
     title: str
-    file: str
+    make: Callable[[Path], object]
+
+    @property
+    def name(self) -> str:
+        """Of its file and its event."""
+        return self.title.lower().replace(" ", "_").replace("-", "_")
 
 
 EXAMPLES = (
-    Example("Made-up person", "videos/person_00_real.mp4"),
-    Example("Forged face", "videos/person_01_fake.mp4"),
-    Example("Empty room", "videos/empty_room.mp4"),
+    Example("Made-up person", functools.partial(make_demo_video, index=0, is_fake=False)),
+    Example("Forged face", functools.partial(make_demo_video, index=1, is_fake=True)),
+    Example("Empty room", make_faceless_video),
 )
 
 
 class ExampleFolder:
-    """A folder of this process for the examples; each is made when it is first asked for."""
+    """A folder of this process for the examples; each is made when it is first asked for, in about a second."""
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="dfutils-examples-"))
         self._lock = threading.Lock()
 
-    def make(self) -> None:
-        """Make all of them, unless they are there."""
-        with self._lock:  # a visitor may ask while they are being made
-            make_demo_videos(self._folder, settings=SETTINGS, progress=False)
-            make_faceless_video(self._folder / EXAMPLES[-1].file)
-
     def path(self, example: Example) -> Path:
         """The file, made now if it is not there yet."""
-        path = self._folder / example.file
-        if not path.is_file():
-            self.make()
+        path = self._folder / f"{example.name}.mp4"
+        with self._lock:  # another visitor may have asked for it just now
+            example.make(path)
         return path
 
     def close(self) -> None:

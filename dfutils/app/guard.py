@@ -45,7 +45,7 @@ HEADERS = {
     "form-action 'self'; frame-ancestors 'self' https://huggingface.co https://*.hf.space",
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
-    "permissions-policy": "camera=(), microphone=(), geolocation=()",
+    "permissions-policy": "camera=(self), microphone=(), geolocation=()",
     "cross-origin-opener-policy": "same-origin",
 }
 

@@ -26,6 +26,7 @@ swapped or re-enacted, how sure it may be, and what it looked at. It is wrong of
 <p class="df-small">Up to {megabytes:g} MB and {minutes:g} minutes. Uploads are deleted after the answer and shown to
 nobody else.</p></div>"""
 
+WEBCAM = (Path(__file__).parent / "templates" / "webcam.js").read_text(encoding="utf-8")
 GONE = "There is no upload to look at. Choose a file and wait until it is uploaded; each is deleted after its answer."
 
 
@@ -53,6 +54,8 @@ def build_page(service: Service, uploads: Uploads, examples: ExampleFolder, *, l
         gr.HTML(INTRODUCTION.format(megabytes=limits.upload_megabytes, minutes=limits.max_seconds / 60))
         file = gr.File(label="Video or picture", file_count="single", height=150, elem_id="df-file")
         file.data_model = Token
+        webcam = gr.Button("Film 4 seconds with the webcam", size="sm", elem_id="df-film")
+        gr.HTML('<div id="df-webcam" class="df-intro"><p class="df-small" role="status" aria-live="polite"></p></div>')
         look = gr.Button("Look at it", variant="primary", elem_id="df-look")
         gr.HTML('<div class="df-intro"><p class="df-small">Or try one of these, made by a program:</p></div>')
         with gr.Row():
@@ -67,12 +70,13 @@ def build_page(service: Service, uploads: Uploads, examples: ExampleFolder, *, l
 
         outputs = [file, status, result, answer, heat_button, heat]
         asking: dict[str, Any] = {"outputs": outputs, "show_progress": "hidden", "concurrency_limit": None}
+        webcam.click(None, js=WEBCAM)
         look.click(
             functools.partial(_look_at_upload, service, uploads), [file], api_name="look", preprocess=False, **asking
         )
         for button, example in zip(buttons, EXAMPLES, strict=True):
-            name = example.title.lower().replace(" ", "_").replace("-", "_")
-            button.click(functools.partial(_look_at_example, service, examples, example), api_name=name, **asking)
+            event = functools.partial(_look_at_example, service, examples, example)
+            button.click(event, api_name=example.name, **asking)
         heat_button.click(
             functools.partial(_show_heat, service),
             [answer],

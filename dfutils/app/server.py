@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,7 +19,7 @@ SOCKET_SECONDS = 5
 
 
 def build_site(model: Path | str | None = None, *, limits: PageLimits | None = None) -> ASGIApp:
-    """The page, behind its guard; the detector loads in the background, and examples are made there.
+    """The page, behind its guard; the detector loads in the background.
 
     Args:
         model: A run folder, or a name that ``dfutils models`` lists; None is the usual one.
@@ -48,7 +47,6 @@ def build_site(model: Path | str | None = None, *, limits: PageLimits | None = N
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         service.start()
-        threading.Thread(target=examples.make, name="make-examples", daemon=True).start()
         yield
         for one in (service, uploads, examples):
             one.close()

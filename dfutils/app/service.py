@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 LOADING = "Loading the detector: the first answer after a start takes longer"
 CUTTING = "Step 1 of 2: reading the file and looking for faces"
 SCORING = "Step 2 of 2: scoring the faces"
-DRAWING = "Drawing heat maps"
+DRAWING = "Drawing heat maps: the first ones after a start take longer"
 POLL_SECONDS = 0.2
 
 

@@ -24,7 +24,7 @@ REASONS = {
     Reason.TOO_FEW_FACES: "There are too few faces to look at. That says nothing about whether the file is real.",
     Reason.UNREADABLE: "The file could not be read as a video or picture. Try to save it again as MP4, or as JPEG.",
     Reason.TOO_LARGE: "The file is too long or too large for this page. Cut it, or scale it down.",
-    Reason.LOW_CONFIDENCE: "The score lies where this detector is wrong too often to decide.",
+    Reason.LOW_CONFIDENCE: "This detector is too often wrong about such clips to decide.",
 }
 
 
@@ -55,7 +55,10 @@ def meaning(verdict: Verdict, settings: DetectorSettings) -> list[str]:
 
 
 def _reason(verdict: Verdict) -> list[str]:
-    return [REASONS[verdict.reason]] if verdict.reason != Reason.OK else []
+    if verdict.reason == Reason.OK:
+        return []
+    why = f"{verdict.detail[0].upper()}{verdict.detail[1:]}." if verdict.detail else ""
+    return [f"{REASONS[verdict.reason]} {why}".strip()]
 
 
 def _share_of_fakes(probability: float, settings: DetectorSettings) -> str:

@@ -108,7 +108,7 @@ class Detector:
             detail = str(error).removeprefix(f"{path}: ")
             return Verdict(str(path), None, Label.UNDECIDED, Reason(error.reason), detail), None
         tracks = tuple(_track_score(clip, score) for clip, score in zip(extraction.clips, scores, strict=True))
-        sides = [_face_pixels(track) for track in tracks]
+        sides = [face_pixels(track) for track in tracks]
         large = [track for track, side in zip(tracks, sides, strict=True) if side >= self.settings.min_face_pixels]
         probability = max(track.fake_probability for track in large or tracks)
         label, reason, detail = self.decide(probability)
@@ -225,6 +225,11 @@ def verdict_document(detector: Detector, verdicts: Iterable[Verdict]) -> dict[st
     return {"detector": detector.about, "verdicts": [plain_verdict(verdict) for verdict in verdicts]}
 
 
+def face_pixels(track: TrackScore) -> float:
+    """How large a person's face is, in pixels of the video: the longer side of its box, at the median."""
+    return float(np.median([max(frame.box.width, frame.box.height) for frame in track.frames]))
+
+
 def _or_raise(cut: Extraction | MediaError) -> Extraction:
     if isinstance(cut, MediaError):
         raise cut
@@ -238,10 +243,6 @@ def _track_score(clip: FaceClip, score: ClipScore) -> TrackScore:
         for crop, probability in zip(clip.crops, frame_scores, strict=True)
     )
     return TrackScore(score.fake_probability, frames)
-
-
-def _face_pixels(track: TrackScore) -> float:
-    return float(np.median([max(frame.box.width, frame.box.height) for frame in track.frames]))
 
 
 def _check_same_crops(settings: DetectorSettings, dataset: FaceDataset) -> None:

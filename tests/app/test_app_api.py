@@ -203,6 +203,16 @@ def test_a_picture_with_an_archive_behind_it_is_looked_at_as_a_picture(client, d
     assert "One picture was looked at" in result or "UNDECIDED" in result
 
 
+def test_a_job_that_takes_too_long_is_ended_and_the_next_is_served(demo_run, demo_videos):
+    with served(demo_run, PageLimits(job_seconds=0.05)) as hasty:
+        for _ in range(2):
+            status, result = hasty.look(hasty.upload(demo_videos[0].read_bytes()))
+            assert "too long" in result or "took more than" in status
+            assert "FAKE:" not in result
+            assert "REAL:" not in result
+        assert uploads_of(hasty) == []
+
+
 def test_more_than_the_size_limit_is_refused_while_it_arrives(client):
     assert client.post_file(bytes(4_000_000)).status_code == 413
     assert uploads_of(client) == []

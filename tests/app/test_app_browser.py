@@ -59,6 +59,7 @@ def test_a_clip_is_uploaded_judged_and_explained(page, demo_videos, tmp_path):
     assert [address for address in page.external if not address.startswith(("http://127.0.0.1", "ws:"))] == []
 
 
+@pytest.mark.parametrize("page", [390], indirect=True)
 def test_a_text_file_and_a_room_without_anybody_are_undecided(page, faceless, tmp_path):
     text = tmp_path / "notes.mp4"
     text.write_text("this is no video\n" * 40)
@@ -71,11 +72,23 @@ def test_a_text_file_and_a_room_without_anybody_are_undecided(page, faceless, tm
     assert page.errors == []
 
 
+@pytest.mark.parametrize("page", [1400], indirect=True)
 def test_it_can_be_used_by_keyboard_alone(page):
-    for _ in range(12):
+    for _ in range(14):
         page.page.keyboard.press("Tab")
         if page.page.evaluate("document.activeElement.innerText") == "Empty room":
             break
     page.page.keyboard.press("Enter")
     page.page.wait_for_selector(".df-undecided", timeout=60_000)
     assert page.page.query_selector("[role=status][aria-live=polite]")
+
+
+@pytest.mark.parametrize("page", [390], indirect=True)
+def test_the_webcam_films_and_its_film_is_looked_at(page):
+    page.page.click("#df-film")
+    page.page.wait_for_selector("#df-file :text('webcam')", timeout=60_000)
+    assert page.page.query_selector("#df-webcam video") is None
+    page.page.click("#df-look")
+    page.page.wait_for_selector(".df-verdict", timeout=60_000)
+    assert "No face was found" in page.page.inner_text(".df-answer")
+    assert page.errors == []
