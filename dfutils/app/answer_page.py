@@ -25,15 +25,17 @@ def status_html(text: str, *, busy: bool) -> str:
     return f'<p class="df-status" role="status" aria-live="polite">{spinner}{escape(text)}</p>'
 
 
-def answer_html(answer: Answer, detector: Detector, *, people: int) -> str:
+def answer_html(answer: Answer, detector: Detector, *, people: int, is_fake: bool | None = None) -> str:
     """The whole answer.
 
     Args:
         answer: Of the service.
         detector: Which gave it.
         people: Of whom faces are shown, at most.
+        is_fake: The truth, where it is known.
     """
-    parts = [_verdict(answer, detector)]
+    known = "" if is_fake is None else words.truth(answer.verdict, is_fake=is_fake)
+    parts = [_verdict(answer, detector, known)]
     if answer.extraction is not None:
         parts += [timeline(answer.verdict, answer.extraction, threshold=detector.settings.threshold)]
         shown = list(zip(answer.extraction.clips, answer.verdict.tracks, strict=True))[:people]
@@ -66,18 +68,19 @@ def heat_html(maps: Sequence[Sequence[Picture]]) -> str:
             f'<li><img src="{_data(picture)}" alt="Heat map over face {index} of person {number}"></li>'
             for index, picture in enumerate(pictures, start=1)
         )
-        title = f"<h3>Person {number}</h3>" if len(maps) > 1 else ""
+        title = f"<h4>Person {number}</h4>" if len(maps) > 1 else ""
         rows.append(f'{title}<ul class="df-faces">{figures}</ul>')
     note = (
         "Bright and orange is where the network found what raised its score most in that picture (Grad-CAM). The maps "
         "are coarse, and every face has one, REAL ones too: a hint where to look, and no evidence."
     )
-    return f'<section class="df-answer" aria-label="Heat maps"><h2>Heat maps</h2><p>{note}</p>{"".join(rows)}</section>'
+    return f'<section class="df-answer" aria-label="Heat maps"><h3>Heat maps</h3><p>{note}</p>{"".join(rows)}</section>'
 
 
-def _verdict(answer: Answer, detector: Detector) -> str:
+def _verdict(answer: Answer, detector: Detector, known: str) -> str:
     verdict = answer.verdict
     lines = "".join(f"<p>{escape(line)}</p>" for line in words.meaning(verdict, detector.settings))
+    lines += f"<p><b>{escape(known)}</b></p>" if known else ""
     meter = ""
     if verdict.fake_probability is not None:
         percent, threshold = verdict.fake_probability * 100, detector.settings.threshold * 100

@@ -1,4 +1,4 @@
-"""Three examples that the program makes: a made-up person, one with a forged face, and a room with nobody in it."""
+"""Examples that the program makes: a made-up person, two with a forged face, and a room with nobody in it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from dfutils.demo.examples import make_faceless_video
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One of them: what its button says, and what writes its file."""
+    """One of them: what its button says, what writes its file, and whether its face is forged, if it has one."""
 
     title: str
     make: Callable[[Path], object]
+    is_fake: bool | None = None
 
     @property
     def name(self) -> str:
@@ -28,8 +29,9 @@ class Example:
 
 
 EXAMPLES = (
-    Example("Made-up person", functools.partial(make_demo_video, index=0, is_fake=False)),
-    Example("Forged face", functools.partial(make_demo_video, index=1, is_fake=True)),
+    Example("Made-up person", functools.partial(make_demo_video, index=0, is_fake=False), is_fake=False),
+    Example("Forged face", functools.partial(make_demo_video, index=2, is_fake=True), is_fake=True),
+    Example("Another forgery", functools.partial(make_demo_video, index=1, is_fake=True), is_fake=True),
     Example("Empty room", make_faceless_video),
 )
 

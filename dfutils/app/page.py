@@ -59,7 +59,7 @@ def build_page(service: Service, uploads: Uploads, examples: ExampleFolder, *, l
         look = gr.Button("Look at it", variant="primary", elem_id="df-look")
         gr.HTML('<div class="df-intro"><p class="df-small">Or try one of these, made by a program:</p></div>')
         with gr.Row():
-            buttons = [gr.Button(example.title, size="sm", min_width=110) for example in EXAMPLES]
+            buttons = [gr.Button(example.title, size="sm", min_width=90) for example in EXAMPLES]
         status = gr.HTML(status_html("", busy=False))
         result = gr.HTML()
         answer = gr.State("")
@@ -106,13 +106,13 @@ def _look_at_example(service: Service, examples: ExampleFolder, example: Example
         logger.exception("An example could not be made")
         yield _shown("The example could not be made. Try a file of your own.", busy=False)
     else:
-        yield from _steps(service, path, example.title)
+        yield from _steps(service, path, example.title, is_fake=example.is_fake)
 
 
-def _steps(service: Service, path: Path, name: str) -> Iterator[Shown]:
+def _steps(service: Service, path: Path, name: str, *, is_fake: bool | None = None) -> Iterator[Shown]:
     try:
         for step in service.examine(path, name=name):
-            yield _answered(service, step) if isinstance(step, Answer) else _shown(step, busy=True)
+            yield _answered(service, step, is_fake) if isinstance(step, Answer) else _shown(step, busy=True)
     except RefusedError as error:
         yield _shown(str(error), busy=False)
 
@@ -122,8 +122,8 @@ def _shown(text: str, *, busy: bool) -> Shown:
     return gr.skip(), status_html(text, busy=busy), "", "", gr.Button(visible=False), ""
 
 
-def _answered(service: Service, answer: Answer) -> Shown:
-    result = answer_html(answer, service.detector, people=service.limits.people)
+def _answered(service: Service, answer: Answer, is_fake: bool | None) -> Shown:
+    result = answer_html(answer, service.detector, people=service.limits.people, is_fake=is_fake)
     has_faces = answer.extraction is not None
     return None, status_html("Done", busy=False), result, answer.token, gr.Button(visible=has_faces), ""
 

@@ -54,6 +54,16 @@ def meaning(verdict: Verdict, settings: DetectorSettings) -> list[str]:
     return [*_reason(verdict), _share_of_fakes(verdict.fake_probability, settings), *_decision(verdict, settings)]
 
 
+def truth(verdict: Verdict, *, is_fake: bool) -> str:
+    """What is known of a clip that a program made, beside what the detector says of it."""
+    known = f"A program drew this clip, so the truth is known: its face is {'forged' if is_fake else 'not forged'}"
+    if verdict.label == Label.UNDECIDED:
+        return f"{known}. The detector does not decide."
+    if (verdict.label == Label.FAKE) == is_fake:
+        return f"{known}, as the detector says."
+    return f"{known}. The detector missed it." if is_fake else f"{known}. The detector is wrong."
+
+
 def _reason(verdict: Verdict) -> list[str]:
     if verdict.reason == Reason.OK:
         return []

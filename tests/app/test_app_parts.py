@@ -96,3 +96,22 @@ def test_a_real_verdict_above_half_says_why_it_is_none_of_fake(settings):
     assert "about 57 are fake" in said
     assert f"FAKE from a probability of {settings.threshold:.2f} on" in said
     assert "does not mean proven" in said
+
+
+@pytest.mark.parametrize(
+    ("label", "is_fake", "end"),
+    [
+        (Label.FAKE, True, "forged, as the detector says."),
+        (Label.REAL, False, "not forged, as the detector says."),
+        (Label.REAL, True, "The detector missed it."),
+        (Label.FAKE, False, "The detector is wrong."),
+        (Label.UNDECIDED, True, "The detector does not decide."),
+    ],
+)
+def test_of_an_example_the_truth_is_told_too(label, is_fake, end):
+    assert words.truth(Verdict("a", 0.5, label, Reason.OK), is_fake=is_fake).endswith(end)
+
+
+def test_a_face_too_small_to_decide_is_told_with_its_size(settings):
+    verdict = Verdict("a", 0.9, Label.UNDECIDED, Reason.LOW_CONFIDENCE, "the largest face is 30 pixels wide or high")
+    assert "to decide. The largest face is 30 pixels wide or high." in words.meaning(verdict, settings)[0]
