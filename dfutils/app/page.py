@@ -59,7 +59,7 @@ def build_page(service: Service, uploads: Uploads, examples: ExampleFolder, *, l
         look = gr.Button("Look at it", variant="primary", elem_id="df-look")
         gr.HTML('<div class="df-intro"><p class="df-small">Or try one of these, made by a program:</p></div>')
         with gr.Row():
-            buttons = [gr.Button(example.title, size="sm", min_width=90) for example in EXAMPLES]
+            buttons = [gr.Button(example.title, size="sm", min_width=130) for example in EXAMPLES]
         status = gr.HTML(status_html("", busy=False))
         result = gr.HTML()
         answer = gr.State("")
