@@ -118,7 +118,7 @@ def _skipped_row(video: Video, error: MediaError) -> dict[str, str]:
     return {
         "video": video.name,
         "reason": error.reason,
-        "detail": str(error),
+        "detail": str(error).replace(str(video.path), video.name),  # what is published names no folder of this machine
         "is_fake": str(video.is_fake).lower(),
         "dataset": video.dataset,
         "group": video.group,

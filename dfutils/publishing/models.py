@@ -21,7 +21,8 @@ logger = logging.getLogger(__name__)
 
 NEEDED = ("detector.json", "model.weights.h5")
 """What prediction loads. A run's tables stay at home: they name the videos of other people's data sets."""
-WELCOME = ("model.keras",)
+WELCOME = ("model.keras", "export/*")
+"""What it loads if it is there: for those who have Keras only, and for the light engine."""
 
 _VERSION = re.compile(r'"version": (\d+)')
 
@@ -78,7 +79,8 @@ def stage_model(run: Path, staging: Path, *, model: Mapping[str, Any], variation
         VARIATION_FILE: {**variation, "modelSlug": model["slug"], "instanceSlug": network or variation["instanceSlug"]},
     }
     check_model(documents[MODEL_FILE], documents[VARIATION_FILE])
-    files = {name: run / name for name in (*NEEDED, *WELCOME) if (run / name).is_file()}
+    found = [path for pattern in (*NEEDED, *WELCOME) for path in sorted(run.glob(pattern)) if path.is_file()]
+    files = {path.relative_to(run).as_posix(): path for path in found}
     lay_out(staging, files, documents, source=run, what="run folder")
     check_model(documents[MODEL_FILE], documents[VARIATION_FILE], staging)
     return StagedModel(staging, documents[MODEL_FILE], documents[VARIATION_FILE])

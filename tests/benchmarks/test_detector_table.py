@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from benchmarks import detector, train_detector
+from dfutils.pretrained import DEFAULT, FOLDER
 from dfutils.records import ClipRow
+from dfutils.settings import DetectorSettings, OperatingPoint
 
 
 def clip(number, *, is_fake, dataset="ffpp_c23_real", group="g0"):
@@ -44,28 +46,48 @@ def folds(tmp_path, monkeypatch):
     rows.append(clip(8, is_fake=True, dataset="ffpp_c40_faceswap", group="g0"))
     monkeypatch.setattr(detector, "read_face_dataset", lambda _folder: type("Faces", (), {"rows": rows}))
 
-    def write(run, score, fold_of=lambda k: k // 4):
-        lines = [f"c{k},{fold_of(k)},{score(k)},{'FAKE' if score(k) > 0.5 else 'REAL'}" for k in reversed(range(9))]
-        (tmp_path / "runs" / run).mkdir(parents=True)
-        text = "\n".join(["clip_id,fold,fake_probability,label", *lines])
-        (tmp_path / "runs" / run / "predictions.csv").write_text(text)
-        return tmp_path
+    point = OperatingPoint(rule="fpr_5", threshold=0.5, found=1.0, false_alarms=0.0, reals=4, fakes=4)
+    shipped = DetectorSettings.read(FOLDER / DEFAULT / "detector.json")
+    settings = shipped.model_copy(update={"operating_points": (point,)})
+
+    def write(run, score, fold_of=lambda k: k // 4 % 2):
+        lines = [f"f{k},ffpp/real/c{k}/00.png,{fold_of(k)},{score(k)}" for k in reversed(range(9))]
+        folder = tmp_path / "runs" / run
+        for fold in range(2):
+            (folder / f"fold-{fold}").mkdir(parents=True)
+            settings.write(folder / f"fold-{fold}" / "detector.json")
+        (folder / "predictions.csv").write_text("\n".join(["clip_id,video,fold,fake_probability", *lines]))
+        return folder
 
     write("good", lambda k: 0.9 if k % 2 else 0.1)
     write("bad", lambda k: 0.1 if k % 2 else 0.9)
     return write
 
 
+def recipe(name):
+    return detector.Recipe(None, name)
+
+
 def test_what_fine_tuning_gains_is_paired_and_of_c23_clips_only(folds, tmp_path):
-    gain = detector.compare_folds(tmp_path, "good", "bad")
+    gain = detector.compare_folds(tmp_path, recipe("good"), recipe("bad"))
     assert gain["auc"] == {"value": 1.0, "low": 1.0, "high": 1.0}
-    assert detector.compare_folds(tmp_path, "good", "good")["auc"]["value"] == 0
+    assert detector.compare_folds(tmp_path, recipe("good"), recipe("good"))["auc"]["value"] == 0
+
+
+def test_a_clip_scored_frame_by_frame_has_the_mean_logit_of_its_frames(folds, tmp_path):
+    table = folds("frames", lambda _: 0.5) / "predictions.csv"
+    table.write_text(table.read_text().replace("c0/00.png,0,0.5", "c0/00.png,0,0.9\nf0b,ffpp/real/c0/01.png,0,0.3"))
+    rows, scores = detector.read_folds(tmp_path, recipe("frames"))
+    assert rows[0].clip_id == "c0"
+    # Odds of 9 and 3/7: their geometric mean.
+    assert scores.probability[0, 0] == pytest.approx((27 / 7) ** 0.5 / (1 + (27 / 7) ** 0.5))
+    assert scores.called_fake[0, 0]
 
 
 def test_trainings_in_other_folds_are_not_compared(folds, tmp_path):
     folds("other", lambda _: 0.5, fold_of=lambda k: k % 2)
     with pytest.raises(ValueError, match="other folds"):
-        detector.compare_folds(tmp_path, "good", "other")
+        detector.compare_folds(tmp_path, recipe("good"), recipe("other"))
 
 
 @pytest.mark.parametrize(
@@ -83,6 +105,6 @@ def test_a_missing_figure_is_called_missing(estimate, words):
 
 def test_the_table_has_every_aim_reached_or_not():
     figures = {"dfdc_auc": {"value": 0.6, "low": 0.58, "high": 0.62}}
-    text = detector.table({"recipes": {"fine-tuned": figures}})
+    text = detector.table({"recipes": {"X": figures}})
     assert "0.60 (0.58 to 0.62) | ≥ .80" in text
     assert all(words in text for words, _ in detector.WANTED.values())

@@ -71,6 +71,7 @@ def test_every_video_is_in_the_manifest_or_skipped_with_a_reason(mixed_source, t
         video.name for video in read_catalogue(mixed_source).videos
     }
     assert (summary.videos, summary.extracted, summary.skipped) == (6, 2, {"unreadable": 3, "no_face": 1})
+    assert str(mixed_source) not in (tmp_path / "faces" / "skipped.csv").read_text()  # it is published
 
 
 def test_two_workers_make_the_same_dataset_as_one(demo_labels, demo_faces, tmp_path):

@@ -65,6 +65,8 @@ def run_folder(tmp_path):
     weights = bytes(range(256)) * 8
     (folder / "model.weights.h5").write_bytes(weights)
     (folder / "model.keras").write_bytes(b"keras" * 100)
+    (folder / "export").mkdir()
+    (folder / "export" / "export.json").write_text("{}")
     (folder / "splits.csv").write_text("video,split\nsomebody.mp4,train\n")
     detector = {"model": "inception_gru", "weights_sha256": hashlib.sha256(weights).hexdigest()}
     (folder / "detector.json").write_text(json.dumps(detector))

@@ -18,8 +18,8 @@ def test_a_new_model_arrives_byte_by_byte_and_without_other_peoples_names(publis
     assert "NonCommercial" in variation["body"]["licenseName"]
     arrived = stub.variations[VARIATION].versions
     assert arrived == [files_of(run_folder, but=["splits.csv"])]
-    assert sorted(arrived[0]) == ["detector.json", "model.keras", "model.weights.h5"]
-    assert f"{VARIATION}/1: 3 files of " in done.stdout
+    assert sorted(arrived[0]) == ["detector.json", "export/export.json", "model.keras", "model.weights.h5"]
+    assert f"{VARIATION}/1: 4 files of " in done.stdout
 
 
 def test_a_model_that_is_there_gets_a_new_version(publish, stub, run_folder):
@@ -46,7 +46,7 @@ def test_a_version_that_would_lose_files_is_not_sent(publish, stub, run_folder):
         ({"CreateModel": [{"error": "slug is already in use"}]}, "already in use"),
         ({"PUT": [403, 403, 403]}, "Upload unsuccessful"),
         ({"CreateModelInstance": [{"id": 0, "error": "no such licence"}]}, "no such licence"),
-        ({"ListModelInstanceVersionFiles": [{"files": []}]}, "3 missing"),
+        ({"ListModelInstanceVersionFiles": [{"files": []}]}, "4 missing"),
     ],
     ids=str,
 )
