@@ -34,6 +34,7 @@ import numpy as np
 from benchmarks.bars import bars_table
 from benchmarks.extraction import SIZES, decode_alone, make_clip
 from benchmarks.machine import describe_machine
+from benchmarks.memory import resident_megabytes
 from dfutils.files import write_json, write_text
 from dfutils.prediction.detector import load_detector
 from dfutils.pretrained import DEFAULT
@@ -82,23 +83,8 @@ def command_cost(*arguments: str) -> Cost:
 
 def _watch(process: subprocess.Popen, peaks: list[float]) -> None:
     while process.poll() is None:
-        peaks[0] = max(peaks[0], sum(map(_resident_megabytes, _tree(process.pid))))
+        peaks[0] = max(peaks[0], resident_megabytes(process.pid))
         time.sleep(0.02)
-
-
-def _tree(pid: int) -> list[int]:
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return [pid]
-    return [pid, *(one for child in children for one in _tree(int(child)))]
-
-
-def _resident_megabytes(pid: int) -> float:
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
-    except (OSError, IndexError):
-        return 0.0
 
 
 def measure_images(_folder: Path, model: str, *, pictures: int, rounds: int) -> dict[str, Any]:

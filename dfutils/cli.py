@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import dfutils
-from dfutils.commands import evaluation, prediction, publishing
+from dfutils.commands import app, evaluation, prediction, publishing
 from dfutils.commands.base import command, count, print_result
 from dfutils.errors import DfutilsError
 
@@ -53,6 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
         *evaluation.COMMANDS,
         *prediction.COMMANDS,
         *publishing.COMMANDS,
+        *app.COMMANDS,
     ):
         add(commands)
     return parser

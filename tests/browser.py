@@ -20,6 +20,8 @@ QUIET = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
 )
 UNBROKEN = "[...document.images].map(image => image.decode().then(() => image.naturalWidth > 0, () => false))"
 

@@ -12,16 +12,18 @@ def _add_publish(commands: argparse._SubParsersAction) -> None:
     parser = command(
         commands,
         "publish",
-        "stage a dataset, the package, notebooks or a model for Kaggle, and send them with its client when asked",
+        "stage a dataset, the package, notebooks or a model for Kaggle, and send them with its client when asked; or "
+        "stage the web page as a Hugging Face Space",
         "dfutils publish dataset faces --owner some-one --staging to-send",
     )
-    parser.add_argument("kind", choices=["dataset", "package", "notebooks", "model"], help="what to publish")
+    parser.add_argument("kind", choices=["dataset", "package", "notebooks", "model", "space"], help="what to publish")
     parser.add_argument(
         "source",
         nargs="?",
         type=Path,
         metavar="SOURCE",
-        help="face dataset; project or wheel (default: .); notebook or folder of them (default: notebooks); run folder",
+        help="face dataset; project or wheel (default: .); notebook or folder of them (default: notebooks); run "
+        "folder; of a space the project (default: .)",
     )
     parser.add_argument("--staging", type=Path, metavar="DIR", help="folder to lay it out in (default: dist/kaggle/…)")
     parser.add_argument("--owner", metavar="NAME", help="in the address of your Kaggle page (default: as signed in)")
@@ -42,6 +44,9 @@ def _add_publish(commands: argparse._SubParsersAction) -> None:
 
 
 def _publish(options: argparse.Namespace) -> None:
+    if options.kind == "space":
+        _stage_space(options)
+        return
     from dfutils.publishing.publish import PublishOptions, publish
 
     usual = {"package": Path(), "notebooks": Path("notebooks")}
@@ -62,6 +67,22 @@ def _publish(options: argparse.Namespace) -> None:
     )
     publication = publish(options.kind, values)
     print_result(options, publication.document(), publication.lines())
+
+
+def _stage_space(options: argparse.Namespace) -> None:
+    if options.push:
+        options.usage_error("space: is only staged here. Push the staged folder to the Space's repository with git")
+    from dfutils.publishing.space import stage_space
+
+    staged = stage_space(options.source or Path(), options.staging or Path("dist", "space"))
+    size = sum(staged.files.values())
+    document = {"folder": str(staged.folder), "files": staged.files, "size_bytes": size}
+    lines = [
+        f"{len(staged.files)} files, {size / 1e6:.1f} MB staged in {staged.folder}: {', '.join(staged.files)}",
+        "Nothing was sent. To show it: make a Gradio Space, copy these files into its repository, and push with git "
+        "(the wheel is larger than 10 MB: git lfs track '*.whl').",
+    ]
+    print_result(options, document, lines)
 
 
 def _seconds(options: argparse.Namespace) -> float:

@@ -19,6 +19,7 @@ from dfutils.files import read_csv, replacing, write_csv
 __all__ = [
     "DemoSettings",
     "faceless_frames",
+    "make_demo_video",
     "make_demo_videos",
     "render_clip",
     "two_people_frames",
@@ -55,15 +56,19 @@ def make_demo_videos(out: Path, *, settings: DemoSettings = DEFAULT_SETTINGS, pr
     _claim_folder(out, settings)
     clips = [(index, is_fake) for index in range(settings.people) for is_fake in (False, True)]
     for index, is_fake in tqdm(clips, desc="demo clips", unit="clip", disable=None if progress else True):
-        path = out / _clip_file(index, is_fake=is_fake)
-        if not path.exists():
-            write_video(path, _make_clip(index, is_fake=is_fake, settings=settings), fps=settings.fps)
+        make_demo_video(out / _clip_file(index, is_fake=is_fake), index, is_fake=is_fake, settings=settings)
     labels = out / "labels.csv"
     rows = [_label_row(index, is_fake=is_fake) for index, is_fake in clips]
     if not labels.exists() or read_csv(labels, LABEL_COLUMNS) != rows:
         write_csv(labels, LABEL_COLUMNS, rows)
     logger.info("%s: %d clips of %d made-up people", labels, len(clips), settings.people)
     return labels
+
+
+def make_demo_video(path: Path, index: int, *, is_fake: bool, settings: DemoSettings = DEFAULT_SETTINGS) -> None:
+    """Make the clip of one person of `make_demo_videos`, unless it is there already."""
+    if not path.exists():
+        write_video(path, _make_clip(index, is_fake=is_fake, settings=settings), fps=settings.fps)
 
 
 def _claim_folder(out: Path, settings: DemoSettings) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from dfutils.prediction.runtime import Engine, EngineChoice, choose_engine, kera
 from dfutils.prediction.stream import ahead
 from dfutils.pretrained import DEFAULT, run_folder
 from dfutils.records import Box, ClipRow, FaceClip, FrameScore, Label, Reason, TrackScore, Verdict
-from dfutils.settings import DetectorSettings, has_frame_head
+from dfutils.settings import DetectorSettings, MediaLimits, has_frame_head
 from dfutils.training.finished import read_detector
 
 
@@ -67,9 +68,18 @@ class Detector:
         """Say what this detector makes of one video or image; an input that gives no score is UNDECIDED."""
         return self.examine(path)[0]
 
-    def examine(self, path: Path | str) -> tuple[Verdict, Extraction | None]:
-        """`predict`, and what was cut from the input on the way (for pictures and timelines)."""
-        return self._judge(path, self._cut(path, threads=0))
+    def examine(
+        self, path: Path | str, *, after_cut: Callable[[], None] = lambda: None
+    ) -> tuple[Verdict, Extraction | None]:
+        """`predict`, and what was cut from the input on the way (for pictures and timelines).
+
+        Args:
+            path: A video or an image of any origin.
+            after_cut: Called once the faces are cut and before they are scored, to show how far it is.
+        """
+        cut = self._cut(path, threads=0)
+        after_cut()
+        return self._judge(path, cut)
 
     def examine_many(
         self, paths: Iterable[Path | str], *, workers: int = 1
@@ -106,6 +116,13 @@ class Detector:
     def predict_many(self, paths: Iterable[Path | str], *, workers: int = 1) -> Iterator[Verdict]:
         """Verdicts in the order of ``paths``, one at a time; as `examine_many`."""
         return (verdict for verdict, _ in self.examine_many(paths, workers=workers))
+
+    def limited(self, *, max_seconds: float, max_pixels: int, limits: MediaLimits) -> Detector:
+        """The same detector, which refuses inputs that are longer, larger or dearer; no crop changes."""
+        stricter = {"max_seconds": max_seconds, "max_pixels": max_pixels, "limits": limits}
+        other = copy.copy(self)
+        other._extraction = self._extraction.model_copy(update=stricter)
+        return other
 
     def label(self, fake_probability: float) -> Label:
         """REAL or FAKE at this detector's operating point, or UNDECIDED inside its band."""
@@ -219,6 +236,11 @@ def verdict_document(detector: Detector, verdicts: Iterable[Verdict]) -> dict[st
     return {"detector": detector.about, "verdicts": [plain_verdict(verdict) for verdict in verdicts]}
 
 
+def face_pixels(boxes: Sequence[Box]) -> float:
+    """Size of a person's face in an input: the longer side of its box, the median over the frames."""
+    return float(np.median([max(box.width, box.height) for box in boxes]))
+
+
 def _or_raise(cut: Extraction | MediaError) -> Extraction:
     if isinstance(cut, MediaError):
         raise cut
@@ -232,11 +254,6 @@ def _track_score(clip: FaceClip, score: ClipScore) -> TrackScore:
         for crop, probability in zip(clip.crops, frame_scores, strict=True)
     )
     return TrackScore(score.fake_probability, frames)
-
-
-def face_pixels(boxes: Sequence[Box]) -> float:
-    """Size of a person's face in an input: the longer side of its box, the median over the frames."""
-    return float(np.median([max(box.width, box.height) for box in boxes]))
 
 
 def _check_same_crops(settings: DetectorSettings, dataset: FaceDataset) -> None:

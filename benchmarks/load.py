@@ -1,0 +1,186 @@
+"""Twenty people at once on the web page, over real HTTP: what they get, how long it takes, what it costs.
+
+    python -m benchmarks.load --out benchmarks/results
+
+starts ``dfutils app`` on this machine and makes clips of 10 seconds: one of 1080p, whose verdict is timed alone, and
+small ones, of which every client uploads one and asks for a verdict at the same moment. Times are by the clock, which
+tells the truth on a quiet machine only: the load before the start is noted beside the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from benchmarks.bars import Bars, bars_table
+from benchmarks.extraction import SIZES, make_clip
+from benchmarks.machine import describe_machine
+from benchmarks.memory import resident_megabytes
+from dfutils.demo.clips import DemoSettings, make_demo_videos
+from dfutils.files import write_json, write_text
+
+CLIENTS = 20
+QUIET_LOAD = 0.5
+"""Above this load the machine is called busy."""
+
+BARS: Bars = {
+    "answered": (f"of {CLIENTS} people at once, how many got a verdict or “busy”", "≥", CLIENTS),
+    "alone_1080p": ("10 s of 1080p, alone and warm, seconds to the verdict", "≤", 4),
+    "start": ("from the start to a page that answers, seconds", "≤", 3),
+    "first": ("first verdict after the start, seconds", "", 0),
+    "median": (f"{CLIENTS} people at once, seconds to the answer, median", "", 0),
+    "longest": ("the same, the last of them", "", 0),
+    "megabytes": ("peak memory of the server and its decoder, MB", "≤", 3000),
+}
+
+START_SECONDS, ANSWER_SECONDS = 120, 600
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one client got.
+
+    Attributes:
+        what: ``verdict``, ``busy``, or what went wrong.
+        seconds: Until then, from the start of the upload.
+        saw_place: Whether it was told its place in line.
+    """
+
+    what: str
+    seconds: float
+    saw_place: bool
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--port", type=int, default=7869)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="default: %(default)s")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        large = make_clip(Path(folder) / "1080p.mp4", SIZES["1080p"])
+        make_demo_videos(Path(folder), settings=DemoSettings(people=2, seconds=10), progress=False)
+        load = round(os.getloadavg()[0], 1)
+        result = measure(options.port, large, sorted((Path(folder) / "videos").glob("*.mp4")))
+    write_json(options.out / "load.json", {"machine": describe_machine(), "load_before": load, **result})
+    write_text(options.out / "load.md", table(result["figures"], load))
+    print(table(result["figures"], load))
+
+
+def table(figures: Mapping[str, float], load: float) -> str:
+    """The figures, and how far they are to be believed."""
+    state = f"a busy machine (load {load:g})" if load > QUIET_LOAD else "a quiet machine"
+    return f"{bars_table(figures, BARS)}\nBy the clock, on two cores of {state}.\n"
+
+
+def measure(port: int, large: Path, clips: Sequence[Path]) -> dict[str, Any]:
+    """Start the page, ask alone, then all at once.
+
+    Args:
+        port: A free one.
+        large: The clip that is timed alone.
+        clips: Those of the crowd.
+
+    Raises:
+        SystemExit: The page does not start.
+    """
+    server = subprocess.Popen([sys.executable, "-m", "dfutils", "app", "--port", str(port)], stderr=subprocess.DEVNULL)
+    try:
+        address = f"http://127.0.0.1:{port}"
+        start = _wait_until_usable(address)
+        first, alone = ask(address, clips[0]), ask(address, large)
+        watcher = _MemoryWatcher(server.pid)
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            asked = [pool.submit(ask, address, clips[n % len(clips)]) for n in range(CLIENTS)]
+            outcomes = [one.result() for one in asked]
+        peak = watcher.stop()
+        is_alive = server.poll() is None
+    finally:
+        server.terminate()
+        server.wait(30)
+    seconds = sorted(one.seconds for one in outcomes)
+    figures = {
+        "answered": sum(one.what in {"verdict", "busy"} for one in outcomes),
+        "alone_1080p": round(alone.seconds, 1),
+        "start": round(start, 1),
+        "first": round(first.seconds, 1),
+        "median": round(seconds[len(seconds) // 2], 1),
+        "longest": round(seconds[-1], 1),
+        "megabytes": round(peak),
+    }
+    return {
+        "figures": figures,
+        "outcomes": dict(Counter(one.what for one in outcomes)),
+        "alone": alone.what,
+        "told_their_place": sum(one.saw_place for one in outcomes),
+        "server_is_alive": is_alive,
+    }
+
+
+def ask(address: str, clip: Path) -> Outcome:
+    """Upload a clip and wait for what the page says of it."""
+    start, saw_place, what = time.perf_counter(), False, "no answer"
+    with httpx.Client(base_url=address, timeout=ANSWER_SECONDS, trust_env=False) as client:
+        sent = client.post("/gradio_api/upload", files={"files": ("clip.mp4", clip.read_bytes())})
+        if sent.status_code != httpx.codes.OK:
+            what = "busy" if sent.status_code == httpx.codes.SERVICE_UNAVAILABLE else f"HTTP {sent.status_code}"
+            return Outcome(what, time.perf_counter() - start, saw_place)
+        events = {one["api_name"]: one["id"] for one in client.get("/config").json()["dependencies"]}
+        session = uuid.uuid4().hex
+        question = {"data": [{"path": sent.json()[0]}], "fn_index": events["look"], "session_hash": session}
+        client.post("/gradio_api/queue/join", json=question).raise_for_status()
+        with client.stream("GET", "/gradio_api/queue/data", params={"session_hash": session}) as stream:
+            for line in stream.iter_lines():
+                saw_place |= "in line" in line
+                if '"process_completed"' in line:
+                    what = "verdict" if "df-verdict" in line else "busy" if "Busy" in line else "error"
+                    break
+    return Outcome(what, time.perf_counter() - start, saw_place)
+
+
+class _MemoryWatcher:
+    """Highest resident memory of a process together with its children, sampled."""
+
+    def __init__(self, pid: int) -> None:
+        self._peak, self._pid, self._ended = 0.0, pid, threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> float:
+        """Megabytes."""
+        self._ended.set()
+        self._thread.join()
+        return self._peak
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.2):
+            self._peak = max(self._peak, resident_megabytes(self._pid))
+
+
+def _wait_until_usable(address: str) -> float:
+    start = time.perf_counter()
+    while time.perf_counter() - start < START_SECONDS:
+        try:
+            if httpx.get(address, trust_env=False).status_code == httpx.codes.OK:
+                return time.perf_counter() - start
+        except httpx.TransportError:
+            time.sleep(0.1)
+    raise SystemExit("The page did not start.")
+
+
+if __name__ == "__main__":
+    main()

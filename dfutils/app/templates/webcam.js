@@ -1,0 +1,51 @@
+async () => {
+  // Films for some seconds and puts the film where a chosen file would go: the page uploads it like any other.
+  const SECONDS = 4, place = document.querySelector("#df-webcam"), says = place.querySelector("p");
+  const say = (text) => { says.textContent = text; };
+  if (place.querySelector("video")) return;
+  if (!navigator.mediaDevices || !window.MediaRecorder) {
+    say("This browser gives no webcam to this page; it must be opened over HTTPS. Upload a file instead.");
+    return;
+  }
+  let stream;
+  try {
+    stream = await navigator.mediaDevices.getUserMedia({ video: { width: 1280, height: 720 }, audio: false });
+  } catch (error) {
+    say(error.name === "NotFoundError" ? "There is no webcam here." : "The browser did not allow the webcam.");
+    return;
+  }
+  const preview = Object.assign(document.createElement("video"), { muted: true, playsInline: true, srcObject: stream });
+  preview.setAttribute("aria-label", "What the webcam sees");
+  place.append(preview);
+  try {
+    await preview.play();
+    const recorder = new MediaRecorder(stream), parts = [];
+    recorder.ondataavailable = (event) => parts.push(event.data);
+    const stopped = new Promise((resolve) => { recorder.onstop = resolve; });
+    recorder.start();
+    for (let left = SECONDS; left > 0; left--) {
+      say(`Look into the camera: ${left} s`);
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+    }
+    recorder.stop();
+    await stopped;
+    const suffix = recorder.mimeType.includes("mp4") ? "mp4" : "webm";
+    await put(new File(parts, `webcam.${suffix}`, { type: recorder.mimeType.split(";")[0] }));
+    say("Filmed. Press “Look at it”.");
+  } finally {
+    stream.getTracks().forEach((track) => track.stop());
+    preview.remove();
+  }
+
+  async function put(film) {
+    document.querySelector("#df-file button[aria-label=Clear]")?.click();  // an earlier file would hide the input
+    let input;
+    while (!(input = document.querySelector("#df-file input[type=file]"))) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    const files = new DataTransfer();
+    files.items.add(film);
+    input.files = files.files;
+    input.dispatchEvent(new Event("change", { bubbles: true }));
+  }
+}

@@ -1,0 +1,23 @@
+"""Starts the web page of dfutils on a Hugging Face Space; everything is in the wheel beside this file.
+
+A Space installs its requirements before it has any other file, so the wheel is unpacked here.
+"""
+
+import os
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+HERE = Path(__file__).parent
+PACKAGE = tempfile.mkdtemp(prefix="dfutils-package-")
+(WHEEL,) = HERE.glob("dfutils-*.whl")
+zipfile.ZipFile(WHEEL).extractall(PACKAGE)
+sys.path.insert(0, PACKAGE)
+os.environ.setdefault("DFUTILS_OFFLINE", "1")
+os.environ.setdefault("DFUTILS_WEIGHTS", str(HERE / "weights"))
+
+from dfutils.app.server import serve  # noqa: E402 (the package is there only now)
+
+if __name__ == "__main__":
+    serve(model=None, host="0.0.0.0", port=int(os.environ.get("PORT", "7860")))

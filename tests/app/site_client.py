@@ -1,0 +1,76 @@
+"""The page on a real port of this machine, and a client that speaks HTTP to it as Gradio's page does."""
+
+import contextlib
+import json
+import socket
+import threading
+import time
+import uuid
+
+import httpx
+import uvicorn
+
+from dfutils.app.server import build_site
+
+
+class Client:
+    """A visitor, or an attacker."""
+
+    def __init__(self, address):
+        self.address = address
+        self.http = httpx.Client(base_url=address, timeout=120, trust_env=False)
+
+    def post_file(self, content, name="clip.mp4"):
+        """The answer to an upload."""
+        return self.http.post("/gradio_api/upload", files={"files": (name, content)})
+
+    def upload(self, content, name="clip.mp4"):
+        """The token of an upload."""
+        answer = self.post_file(content, name)
+        assert answer.status_code == 200, answer.text
+        return answer.json()[0]
+
+    def ask(self, event, data):
+        """Every message of one event, until it is over."""
+        session = uuid.uuid4().hex
+        numbers = {one["api_name"]: one["id"] for one in self.http.get("/config").json()["dependencies"]}
+        body = {"data": data, "fn_index": numbers[event], "session_hash": session}
+        joined = self.http.post("/gradio_api/queue/join", json=body)
+        assert joined.status_code == 200, joined.text
+        said = []
+        with self.http.stream("GET", "/gradio_api/queue/data", params={"session_hash": session}) as stream:
+            for line in stream.iter_lines():
+                if line.startswith("data:"):
+                    said.append(json.loads(line[5:]))
+                    if said[-1]["msg"] in {"process_completed", "close_stream"}:
+                        break
+        return said
+
+    def look(self, path, **more):
+        """What the page shows at last of an upload: ``(status, result)`` as HTML."""
+        done = self.ask(
+            "look", [None if path is None else {"path": path, "meta": {"_type": "gradio.FileData"}, **more}]
+        )
+        _, status, result, *_ = done[-1]["output"]["data"]
+        return status, result
+
+
+@contextlib.contextmanager
+def served(model, limits):
+    """A client of a site that runs in a thread of this process; ``client.site`` is its guard."""
+    site = build_site(model, limits=limits)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = uvicorn.Server(uvicorn.Config(site, host="127.0.0.1", port=port, log_level="error", server_header=False))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.05)
+    client = Client(f"http://127.0.0.1:{port}")
+    client.site = site
+    yield client
+    client.http.close()
+    server.should_exit = True
+    thread.join(10)

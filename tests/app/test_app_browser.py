@@ -1,0 +1,94 @@
+"""The page in a real browser: a phone's width and a screen's."""
+
+import re
+
+import pytest
+
+pytest.importorskip("gradio", reason="the web page needs pip install 'dfutils[app]'")
+
+from site_client import served
+
+from dfutils.app.limits import PageLimits
+from dfutils.demo.examples import make_faceless_video
+from dfutils.extraction.faces import HaarDetector
+
+pytestmark = pytest.mark.skipif(not HaarDetector.is_available(), reason="this OpenCV has no Haar cascades")
+
+
+@pytest.fixture(scope="module")
+def client(demo_run):
+    with served(demo_run, PageLimits()) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def faceless(tmp_path_factory):
+    return make_faceless_video(tmp_path_factory.mktemp("room") / "room.mp4")
+
+
+@pytest.fixture(params=[390, 1400])
+def page(client, browser_page, request):
+    browser_page.page.set_viewport_size({"width": request.param, "height": 900})
+    browser_page.open(client.address).page.wait_for_selector("#df-look")
+    return browser_page
+
+
+def look_at(page, path):
+    """Upload by the page's own means and wait for the verdict."""
+    page.page.set_input_files("#df-file input[type=file]", path)
+    page.page.wait_for_selector(f"#df-file :text('{path.stem}')")
+    page.page.click("#df-look")
+    page.page.wait_for_selector(".df-verdict", timeout=60_000)
+    return page.page.inner_text(".df-answer")
+
+
+def test_a_clip_is_uploaded_judged_and_explained(page, demo_videos, tmp_path):
+    said = look_at(page, demo_videos[1])
+    number = re.search(r"([^\n]+) % probability of FAKE", said)[1]
+    assert re.search(f"scored like this, (about )?{number} are fake", said)
+    assert re.search(r"(REAL|FAKE): ", said)
+    with page.page.expect_download() as coming:
+        page.page.click(".df-download")
+    assert coming.value.suggested_filename == "verdict.json"
+    page.page.click("#df-heat")
+    page.page.wait_for_selector("[aria-label='Heat maps'] img", timeout=60_000)
+    assert page.visible_pictures() == len(page.page.query_selector_all("img")) > 2
+    page.page.screenshot(path=tmp_path / "page.png", full_page=True)
+    assert page.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.errors == []
+    assert [address for address in page.external if not address.startswith(("http://127.0.0.1", "ws:"))] == []
+
+
+@pytest.mark.parametrize("page", [390], indirect=True)
+def test_a_text_file_and_a_room_without_anybody_are_undecided(page, faceless, tmp_path):
+    text = tmp_path / "notes.mp4"
+    text.write_text("this is no video\n" * 40)
+    assert "could not be read" in look_at(page, text)
+    page.page.reload()
+    page.page.wait_for_selector("#df-look")
+    said = look_at(page, faceless)
+    assert "UNDECIDED" in said
+    assert "No face was found" in said
+    assert page.errors == []
+
+
+@pytest.mark.parametrize("page", [1400], indirect=True)
+def test_it_can_be_used_by_keyboard_alone(page):
+    for _ in range(14):
+        page.page.keyboard.press("Tab")
+        if page.page.evaluate("document.activeElement.innerText") == "Empty room":
+            break
+    page.page.keyboard.press("Enter")
+    page.page.wait_for_selector(".df-undecided", timeout=60_000)
+    assert page.page.query_selector("[role=status][aria-live=polite]")
+
+
+@pytest.mark.parametrize("page", [390], indirect=True)
+def test_the_webcam_films_and_its_film_is_looked_at(page):
+    page.page.click("#df-film")
+    page.page.wait_for_selector("#df-file :text('webcam')", timeout=60_000)
+    assert page.page.query_selector("#df-webcam video") is None
+    page.page.click("#df-look")
+    page.page.wait_for_selector(".df-verdict", timeout=60_000)
+    assert "No face was found" in page.page.inner_text(".df-answer")
+    assert page.errors == []

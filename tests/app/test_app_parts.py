@@ -1,0 +1,117 @@
+"""What the page says, keeps and makes, without a server."""
+
+import io
+import os
+import threading
+import time
+
+import pytest
+
+pytest.importorskip("gradio", reason="the web page needs pip install 'dfutils[app]'")
+
+from dfutils.app import words
+from dfutils.app.examples import EXAMPLES, ExampleFolder
+from dfutils.app.uploads import Uploads, UploadsFullError
+from dfutils.pretrained import DEFAULT, FOLDER
+from dfutils.records import Label, Reason, Verdict
+from dfutils.settings import DetectorSettings
+
+SHIPPED = FOLDER / DEFAULT
+
+
+@pytest.fixture
+def uploads():
+    uploads = Uploads(most=2, keep_seconds=60)
+    yield uploads
+    uploads.close()
+
+
+@pytest.fixture(scope="module")
+def settings():
+    return DetectorSettings.read(SHIPPED / "detector.json")
+
+
+def test_two_people_who_want_an_example_at_once_both_get_it():
+    examples, got = ExampleFolder(), []
+    threads = [threading.Thread(target=lambda: got.append(examples.path(EXAMPLES[-1]))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [path.stat().st_size > 1000 for path in got] == [True, True]
+    examples.close()
+
+
+def test_equal_uploads_are_apart_and_one_goes_without_the_other(uploads):
+    first, second = (uploads.store(io.BytesIO(b"same"), "a.mp4") for _ in range(2))
+    with uploads.taken(first) as path:
+        assert path.read_bytes() == b"same"
+        with uploads.taken(first) as again:
+            assert again is None
+    with uploads.taken(second) as path:
+        assert path.read_bytes() == b"same"
+    assert list(uploads.folder.iterdir()) == []
+
+
+def test_an_upload_that_nobody_asks_about_makes_room_after_a_time(uploads):
+    tokens = [uploads.store(io.BytesIO(b"x"), "a.mp4") for _ in range(2)]
+    with pytest.raises(UploadsFullError):
+        uploads.store(io.BytesIO(b"x"), "a.mp4")
+    os.utime(uploads.folder / tokens[0], (time.time() - 61,) * 2)
+    uploads.store(io.BytesIO(b"x"), "a.mp4")
+    assert not (uploads.folder / tokens[0]).exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix"),
+    [("a.MOV", ".mov"), ("a.php", ".mp4"), ("../../b.png", ".png"), ("a.mp4/../c", ".mp4"), ("", ".mp4")],
+)
+def test_of_a_file_name_only_a_known_suffix_is_kept(uploads, name, suffix):
+    token = uploads.store(io.BytesIO(b"x"), name)
+    assert len(token) == 43 + len(suffix)
+    assert token.endswith(suffix)
+
+
+def test_what_is_said_of_the_detector_is_what_its_files_say(settings):
+    said = words.detector_sentence(settings, SHIPPED)
+    assert all(value in said for value in list(words.measurements(SHIPPED).values())[:1])
+    assert f"{settings.name} {settings.version}" in said
+    assert len(words.weaknesses(SHIPPED)) >= 3
+
+
+def test_a_detector_that_was_not_measured_is_called_so(settings, tmp_path):
+    assert "no measurement" in words.detector_sentence(settings, tmp_path)
+    assert words.weaknesses(tmp_path) == []
+
+
+@pytest.mark.parametrize("reason", [reason for reason in Reason if reason != Reason.OK])
+def test_every_reason_has_a_sentence(settings, reason):
+    probability = 0.5 if reason == Reason.LOW_CONFIDENCE else None
+    (first, *_) = words.meaning(Verdict("a", probability, Label.UNDECIDED, reason), settings)
+    assert first.endswith(".")
+
+
+def test_a_real_verdict_above_half_says_why_it_is_none_of_fake(settings):
+    said = " ".join(words.meaning(Verdict("a", 0.57, Label.REAL, Reason.OK), settings))
+    assert "about 57 are fake" in said
+    assert f"FAKE from a probability of {settings.threshold:.2f} on" in said
+    assert "does not mean proven" in said
+
+
+@pytest.mark.parametrize(
+    ("label", "is_fake", "end"),
+    [
+        (Label.FAKE, True, "forged, as the detector says."),
+        (Label.REAL, False, "not forged, as the detector says."),
+        (Label.REAL, True, "The detector missed it."),
+        (Label.FAKE, False, "The detector is wrong."),
+        (Label.UNDECIDED, True, "The detector does not decide."),
+    ],
+)
+def test_of_an_example_the_truth_is_told_too(label, is_fake, end):
+    assert words.truth(Verdict("a", 0.5, label, Reason.OK), is_fake=is_fake).endswith(end)
+
+
+def test_a_face_too_small_to_decide_is_told_with_its_size(settings):
+    verdict = Verdict("a", 0.9, Label.UNDECIDED, Reason.LOW_CONFIDENCE, "the largest face is 30 pixels wide or high")
+    assert "to decide. The largest face is 30 pixels wide or high." in words.meaning(verdict, settings)[0]
