@@ -1,6 +1,6 @@
-"""Candidate S as package data: weights in half precision, settings, figures, model card and its own licence.
+"""Candidate X as package data: weights in half precision, settings, figures, model card and its own licence.
 
-    dfutils calibrate WORK/runs/shipped --operating-point fpr_5     # before benchmarks.detector looks at the test part
+    dfutils calibrate WORK/runs/further --operating-point fpr_5     # before benchmarks.detector looks at the test part
     python -m benchmarks.ship_detector WORK
 
 WORK is that of ``benchmarks.train_detector``; the figures are those that ``benchmarks.detector`` wrote.
@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.detector import RECIPES, RULE, SHIPPED, WANTED, cell
+from benchmarks.detector import RECIPES, WANTED, cell
 from dfutils.demo.clips import DemoSettings, make_demo_videos
 from dfutils.files import read_json, write_json, write_text
 from dfutils.prediction.detector import Detector
@@ -33,18 +33,17 @@ GOLDEN = "golden.json"
 """Scores of clips of the demo, by their names."""
 
 ABOUT = (
-    "Trained on still face crops of the Deepfake Detection Challenge, on self-blended faces, and on frames of "
-    "FaceForensics++ clips."
+    "Trained on still face crops of the Deepfake Detection Challenge and on self-blended faces, "
+    "never on FaceForensics++."
 )
 LICENCE = "Weights for research use only, see LICENSE beside them; the code is MIT."
 
 LICENSE = """Licence of the weights in this folder
 
-The weights were trained on face crops of the training set of the Deepfake Detection Challenge (Dolhansky et al. 2020)
-and on frames of FaceForensics++ (Rössler et al. 2019), whose terms allow research use and no redistribution of their
-pictures. The weights hold none of these pictures. They may be used, copied and changed for research and teaching. They
-may not be used to take decisions about people, and not commercially. They come without any warranty. Whoever passes
-them on passes on this file with them.
+The weights were trained on face crops of the training set of the Deepfake Detection Challenge (Dolhansky et al. 2020),
+whose terms allow research use and no redistribution of its pictures. The weights hold none of its pictures. They may be
+used, copied and changed for research and teaching. They may not be used to take decisions about people, and not
+commercially. They come without any warranty. Whoever passes them on passes on this file with them.
 
 The backbone started from: {origin}.
 
@@ -63,15 +62,13 @@ no evidence about anybody, and no tool for decisions about people.
 
 ## Data
 
-* Candidate X: {train} face crops of the Deepfake Detection Challenge's training set, one a video. Half of each batch
-  is REAL; of the fakes about half are the data set's, half blended on the fly from the REAL crops beside them (Shiohara
-  & Yamasaki 2022). Most of the training saw random squares of the crops.
-* Those crops were split 80/10/10 by person (clusters of face embeddings), so that validation and test show other
-  people. Clusters are not certain: {near} crops have a near-duplicate on another side.
-* From X this detector went on with ten frames of each of 125 FaceForensics++ clips (18 source pairs; c23 and c40) and
-  with a few crops of each person in X's validation part. Some of both were held back as validation; nothing of the test
-  part was used.
-* Epoch, temperature and threshold were chosen on that validation part: the threshold as the one that finds most FAKE
+* Training: {train} face crops of the Deepfake Detection Challenge's training set, one a video. Half of each batch is
+  REAL; of the fakes about half are the data set's, half blended on the fly from the REAL crops beside them (Shiohara &
+  Yamasaki 2022). All but the first part of the training saw random
+  squares of the crops.
+* Split 80/10/10 by person (clusters of face embeddings), so that validation and test show other people. Clusters are
+  not certain: {near} crops have a near-duplicate on another side.
+* Epoch, temperature and threshold were chosen on the validation part: the threshold as the one that finds most FAKE
   crops while at most 5 % of the REAL ones are called FAKE. Of validation's FAKE ones it finds {found:.0%}.
 * Backbone: {origin}.
 
@@ -92,18 +89,22 @@ Aims that were set before training and not reached are shown as they are.
 """
 
 
-def ship(work: Path, results: Path, folder: Path) -> None:
+def ship(work: Path, run: str, results: Path, folder: Path) -> None:
     """Write the folder of the shipped detector."""
-    run = work / "runs" / str(RECIPES[SHIPPED].run)
-    size = int(read_json(run / "detector.json")["extraction"]["size"])
     detector = pack_detector(
-        run, folder, name=folder.name, extraction=ExtractionSettings(size=size), min_face_pixels=MIN_FACE_PIXELS
+        work / "runs" / run,
+        folder,
+        name=folder.name,
+        extraction=ExtractionSettings(size=_size(work, run)),
+        min_face_pixels=MIN_FACE_PIXELS,
     )
-    figures = _figures(read_json(results / "detector.json")["recipes"])
+    figures: Mapping[str, Any] = read_json(results / "detector.json")["recipes"]["X"]
     measured = {words: cell(figures[key]) for key, (words, _) in WANTED.items() if key in figures}
-    write_json(folder / "metrics.json", {"about": ABOUT, "measured": measured, "licence": LICENCE, "figures": figures})
-    forerunner = work / "runs" / str(RECIPES["X"].run)
-    about, leaks = read_json(forerunner / "run.json"), read_json(forerunner / "leaks.json")
+    write_json(
+        folder / "metrics.json", {"about": ABOUT, "measured": measured, "licence": LICENCE, "figures": dict(figures)}
+    )
+    about = read_json(work / "runs" / run / "run.json")
+    leaks = read_json(work / "runs" / run / "leaks.json")
     rows = [f"| {words} | {cell(figures[key])} | {aim} |" for key, (words, aim) in WANTED.items() if key in figures]
     table = "\n".join(["| test | measured | aimed at |", "|---|---|---|", *rows])
     values = {
@@ -113,19 +114,13 @@ def ship(work: Path, results: Path, folder: Path) -> None:
         "train": f"{round(about['clips'] * 0.8, -2):,.0f}",
         "near": leaks["near_duplicates"]["count"],
         "origin": WEIGHT_FILES[about["backbone"]["weights"]].origin,  # of a run that went on: where the first began
-        "found": next(point.found for point in detector.operating_points if point.rule == RULE),
-        "c40": cell(figures.get("folds_c40_balanced_accuracy")),
+        "found": next(point.found for point in detector.operating_points if point.rule == detector.operating_point),
+        "c40": cell(figures.get("cross_c40_balanced_accuracy")),
         "table": table,
     }
     write_text(folder / "MODEL_CARD.md", CARD.format(**values))
     write_text(folder / "LICENSE", LICENSE.format(**values))
     write_json(folder / GOLDEN, golden_scores(folder))
-
-
-def _figures(recipes: Mapping[str, Any]) -> dict[str, Any]:
-    """Of the shipped recipe, and what its forerunner X made of clips before any was trained on."""
-    crossed = {key: value for key, value in recipes["X"].items() if key.startswith("cross_")}
-    return {**crossed, **recipes[SHIPPED]}
 
 
 def golden_scores(folder: Path) -> dict[str, float]:
@@ -149,13 +144,17 @@ def _score(verdict: Verdict) -> float:
     return verdict.fake_probability
 
 
+def _size(work: Path, run: str) -> int:
+    return int(read_json(work / "runs" / run / "detector.json")["extraction"]["size"])
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results"), help="default: %(default)s")
     options = parser.parse_args()
-    ship(options.work, options.results, FOLDER / DEFAULT)
+    ship(options.work, str(RECIPES["X"].run), options.results, FOLDER / DEFAULT)
 
 
 if __name__ == "__main__":

@@ -5,13 +5,13 @@
     python -m benchmarks.train_detector DATA --work WORK --stage longer    # X goes on, on patches
     python -m benchmarks.train_detector DATA --work WORK --stage further   # and on
     python -m benchmarks.train_detector DATA --work WORK --stage mix       # FaceForensics++ frames beside DFDC crops
-    python -m benchmarks.train_detector DATA --work WORK --stage folds     # the shipped recipe in cross-validation
+    python -m benchmarks.train_detector DATA --work WORK --stage folds     # candidate S in cross-validation
     python -m benchmarks.train_detector DATA --work WORK --stage shipped   # and on all of it
     python -m benchmarks.train_detector DATA --work WORK --stage frozen    # baselines whose backbone is never trained
     dfutils calibrate WORK/runs/further --operating-point fpr_5            # at most 5 % of REAL called FAKE
     dfutils calibrate WORK/runs/shipped --operating-point fpr_5
     python -m benchmarks.detector WORK                                     # the table
-    python -m benchmarks.ship_detector WORK                                # as package data
+    python -m benchmarks.ship_detector WORK                                # X as package data
 
 DATA holds ``dfdc_faces.csv`` (file,label,group,person) with still face crops of the Deepfake Detection Challenge, and
 ``videos.csv`` (file,label,dataset,group) with FaceForensics++ clips.
@@ -27,7 +27,8 @@ Protocol, written down before each training:
   validation part, whom X never trained on. Its number on FaceForensics++ comes from five folds by source pair and
   person: each fold's network starts from X, and its epoch, temperature and threshold are chosen on a part of the other
   folds. DFDC's test part is as new to S as to X.
-* S is shipped if its folds rank DFDC's validation people no more than .02 of AUC worse than X does; else X.
+* S is to be shipped if its folds rank DFDC's validation people no more than .02 of AUC worse than X does. Its folds are
+  not all trained yet: X is shipped.
 """
 
 from __future__ import annotations
@@ -81,8 +82,8 @@ LONGER = CROSS.model_copy(
         ),
     }
 )
-"""Candidate X goes on: with its head at a rate that suits it, on patches, at twice the speed. When the shipped X was
-trained, a defect since mended gave its head features that were not standardised; its weights say so."""
+"""Candidate X goes on: with its head at a rate that suits it, on patches, at twice the speed. When this
+part was trained, a defect since mended gave its head features that were not standardised; its weights say so."""
 
 FURTHER = LONGER.model_copy(
     update={

@@ -31,7 +31,7 @@ def test_a_dry_run_says_what_lies_where_and_that_nothing_was_sent(publish, run_f
     assert done.exit_code == 0
     folder = tmp_path / "to send"
     assert done.stdout.splitlines() == [
-        f"some-one/deepfake-detector/keras/inception-gru: 3 files, 0.0 MB staged in {folder}",
+        f"some-one/deepfake-detector/keras/inception-gru: 4 files, 0.0 MB staged in {folder}",
         "to make the model:",
         f"  kaggle models create -p '{folder}'",
         "to make its variation:",
@@ -45,7 +45,7 @@ def test_a_dry_run_says_what_lies_where_and_that_nothing_was_sent(publish, run_f
 
 def test_json_stands_alone_on_stdout(publish, run_folder):
     document = json.loads(publish("model", run_folder, "--json").stdout)
-    assert (document["files"], document["pushed"], document["sent"]) == (3, False, [])
+    assert (document["files"], document["pushed"], document["sent"]) == (4, False, [])
 
 
 def test_a_client_that_is_not_installed_is_named(publish, run_folder, monkeypatch):
