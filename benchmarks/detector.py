@@ -27,6 +27,7 @@ from dfutils.prediction.detector import Detector, load_detector
 from dfutils.prediction.members import load_members
 from dfutils.records import ClipRow
 from dfutils.settings import DetectorSettings
+from dfutils.training.operating import logit, sigmoid
 
 Floats = npt.NDArray[np.float64]
 
@@ -54,20 +55,18 @@ class Recipe:
     Attributes:
         run: Trained once, on people outside DFDC's test part; None if it cannot be trained on still pictures.
         folds: Trained once a fold; None if it never sees FaceForensics++.
-        faces: Face dataset of the folds.
     """
 
     run: str | None
     folds: str | None = None
-    faces: str = "mixed"
 
 
 MIXED, FROZEN = "S", "frozen backbone, frame head"
 RECIPES = {
     "X": Recipe("further"),
-    MIXED: Recipe("shipped", "folds"),
+    MIXED: Recipe("mixed", "folds"),
     FROZEN: Recipe("frozen", "frozen-folds"),
-    "frozen backbone, LSTM and GRU": Recipe(None, "twin-folds", "ffpp"),
+    "frozen backbone, LSTM and GRU": Recipe(None, "twin-folds"),
 }
 
 
@@ -146,17 +145,12 @@ def read_folds(work: Path, recipe: Recipe) -> tuple[list[ClipRow], FoldScores]:
         of_clip.setdefault(clip, []).append(row)
     rows = sorted(read_face_dataset(work / "ffpp").rows, key=lambda row: row.clip_id)
     frames = [of_clip[row.clip_id] for row in rows]
-    logits = np.array([np.mean([_logit(float(frame["fake_probability"])) for frame in clip]) for clip in frames])
+    probabilities = [np.array([float(frame["fake_probability"]) for frame in clip]) for clip in frames]
     fold = np.array([int(clip[0]["fold"]) for clip in frames])
     thresholds = [_threshold(DetectorSettings.read(run / f"fold-{k}" / "detector.json")) for k in range(fold.max() + 1)]
-    probability = 1 / (1 + np.exp(-logits))
+    probability = sigmoid(np.array([logit(of_frames).mean() for of_frames in probabilities])).astype(np.float64)
     called = probability >= np.array(thresholds)[fold]
     return rows, FoldScores(probability[None], called[None], fold[None])
-
-
-def _logit(probability: float) -> float:
-    clipped = float(np.clip(probability, 1e-6, 1 - 1e-6))
-    return float(np.log(clipped / (1 - clipped)))
 
 
 def _threshold(settings: DetectorSettings) -> float:

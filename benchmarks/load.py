@@ -14,7 +14,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import uuid
 from collections import Counter
@@ -28,14 +27,12 @@ import httpx
 
 from benchmarks.bars import Bars, bars_table
 from benchmarks.extraction import SIZES, make_clip
-from benchmarks.machine import describe_machine
-from benchmarks.memory import resident_megabytes
+from benchmarks.machine import QUIET_LOAD, describe_machine
+from benchmarks.memory import MemoryWatcher
 from dfutils.demo.clips import DemoSettings, make_demo_videos
 from dfutils.files import write_json, write_text
 
 CLIENTS = 20
-QUIET_LOAD = 0.5
-"""Above this load the machine is called busy."""
 
 BARS: Bars = {
     "answered": (f"of {CLIENTS} people at once, how many got a verdict or “busy”", "≥", CLIENTS),
@@ -103,7 +100,7 @@ def measure(port: int, large: Path, clips: Sequence[Path]) -> dict[str, Any]:
         address = f"http://127.0.0.1:{port}"
         start = _wait_until_usable(address)
         first, alone = ask(address, clips[0]), ask(address, large)
-        watcher = _MemoryWatcher(server.pid)
+        watcher = MemoryWatcher(server.pid, seconds=0.2)
         with ThreadPoolExecutor(CLIENTS) as pool:
             asked = [pool.submit(ask, address, clips[n % len(clips)]) for n in range(CLIENTS)]
             outcomes = [one.result() for one in asked]
@@ -150,25 +147,6 @@ def ask(address: str, clip: Path) -> Outcome:
                     what = "verdict" if "df-verdict" in line else "busy" if "Busy" in line else "error"
                     break
     return Outcome(what, time.perf_counter() - start, saw_place)
-
-
-class _MemoryWatcher:
-    """Highest resident memory of a process together with its children, sampled."""
-
-    def __init__(self, pid: int) -> None:
-        self._peak, self._pid, self._ended = 0.0, pid, threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-
-    def stop(self) -> float:
-        """Megabytes."""
-        self._ended.set()
-        self._thread.join()
-        return self._peak
-
-    def _watch(self) -> None:
-        while not self._ended.wait(0.2):
-            self._peak = max(self._peak, resident_megabytes(self._pid))
 
 
 def _wait_until_usable(address: str) -> float:

@@ -6,6 +6,9 @@ import os
 import platform
 from pathlib import Path
 
+QUIET_LOAD = 0.5
+"""Load average above which times by the clock are not to be believed."""
+
 
 def describe_machine() -> dict[str, object]:
     """Processor, cores, memory and versions, for results files."""

@@ -20,7 +20,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -34,7 +33,7 @@ import numpy as np
 from benchmarks.bars import bars_table
 from benchmarks.extraction import SIZES, decode_alone, make_clip
 from benchmarks.machine import describe_machine
-from benchmarks.memory import resident_megabytes
+from benchmarks.memory import MemoryWatcher
 from dfutils.files import write_json, write_text
 from dfutils.prediction.detector import load_detector
 from dfutils.pretrained import DEFAULT
@@ -69,22 +68,14 @@ def command_cost(*arguments: str) -> Cost:
     command = [sys.executable, *arguments]
     before, started = os.times(), time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    peaks = [0.0]
-    watcher = threading.Thread(target=_watch, args=(process, peaks))
-    watcher.start()
+    watcher = MemoryWatcher(process.pid)
     code = process.wait()
     wall, after = time.perf_counter() - started, os.times()
-    watcher.join()
+    peak = watcher.stop()
     if code:
         raise subprocess.CalledProcessError(code, command)
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
-    return Cost(wall, cpu, peaks[0])
-
-
-def _watch(process: subprocess.Popen, peaks: list[float]) -> None:
-    while process.poll() is None:
-        peaks[0] = max(peaks[0], resident_megabytes(process.pid))
-        time.sleep(0.02)
+    return Cost(wall, cpu, peak)
 
 
 def measure_images(_folder: Path, model: str, *, pictures: int, rounds: int) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from typing import Any
 from unittest.mock import patch
 
 from benchmarks.bars import Bars, bars_table
-from benchmarks.machine import describe_machine
+from benchmarks.machine import QUIET_LOAD, describe_machine
 from dfutils.demo.clips import DemoSettings, make_demo_videos
 from dfutils.extraction.catalogue import read_catalogue
 from dfutils.extraction.dataset import FRAME_COLUMNS, MANIFEST_COLUMNS, read_face_dataset
@@ -34,8 +34,6 @@ from dfutils.settings import ExtractionSettings, TrainingSettings
 from dfutils.training.run import train
 
 CLIPS, FEW = 1000, 100
-QUIET = 0.5
-"""Load average from which on the clock is not to be believed."""
 
 BARS: Bars = {
     "seconds": (f"report of {CLIPS:,} clips, seconds by the clock", "≤", 60),
@@ -108,7 +106,7 @@ def measure(work: Path, *, people: int, seconds: float, sizes: tuple[int, int]) 
 def table(figures: Mapping[str, float], machine: Mapping[str, Any]) -> str:
     """The figures with what they were measured on, as Markdown."""
     note = f"{machine['cores']} cores; load before the start {figures['load_average']:.1f}."
-    if figures["load_average"] > QUIET:
+    if figures["load_average"] > QUIET_LOAD:
         note += " The machine was not quiet: other programs took their part of the seconds by the clock."
     return f"{bars_table(figures, BARS)}\n{note}\n"
 

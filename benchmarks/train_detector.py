@@ -4,12 +4,12 @@
     python -m benchmarks.train_detector DATA --work WORK --stage cross     # candidate X: DFDC and self-blended crops
     python -m benchmarks.train_detector DATA --work WORK --stage longer    # X goes on, on patches
     python -m benchmarks.train_detector DATA --work WORK --stage further   # and on
-    python -m benchmarks.train_detector DATA --work WORK --stage mix       # FaceForensics++ frames beside DFDC crops
+    python -m benchmarks.train_detector DATA --work WORK --stage frames    # FaceForensics++ frames beside DFDC crops
     python -m benchmarks.train_detector DATA --work WORK --stage folds     # candidate S in cross-validation
-    python -m benchmarks.train_detector DATA --work WORK --stage shipped   # and on all of it
+    python -m benchmarks.train_detector DATA --work WORK --stage mixed     # and on all of it
     python -m benchmarks.train_detector DATA --work WORK --stage frozen    # baselines whose backbone is never trained
     dfutils calibrate WORK/runs/further --operating-point fpr_5            # at most 5 % of REAL called FAKE
-    dfutils calibrate WORK/runs/shipped --operating-point fpr_5
+    dfutils calibrate WORK/runs/mixed --operating-point fpr_5
     python -m benchmarks.detector WORK                                     # the table
     python -m benchmarks.ship_detector WORK                                # X as package data
 
@@ -135,7 +135,7 @@ def cut_faces(data: Path, work: Path) -> None:
     extract_dataset(read_catalogue(data, data / "videos.csv"), work / "ffpp", settings=clips, workers=2)
 
 
-def mix(_data: Path, work: Path) -> None:
+def cut_frames(_data: Path, work: Path) -> None:
     """Single frames of all FaceForensics++ clips, and crops of the people in DFDC's validation part."""
     clips = read_face_dataset(work / "ffpp")
     frames = [
@@ -179,9 +179,9 @@ def train_folds_of_mixed(_data: Path, work: Path) -> None:
     train_folds(work / "mixed", work / "runs" / "folds", settings=_from_x(work), folds=FOLDS)
 
 
-def train_shipped(_data: Path, work: Path) -> None:
+def train_mixed(_data: Path, work: Path) -> None:
     """Candidate S."""
-    train(work / "mixed", work / "runs" / "shipped", settings=_from_x(work))
+    train(work / "mixed", work / "runs" / "mixed", settings=_from_x(work))
 
 
 def train_frozen(_data: Path, work: Path) -> None:
@@ -210,9 +210,9 @@ STAGES = {
     "cross": train_cross,
     "longer": train_longer,
     "further": train_further,
-    "mix": mix,
+    "frames": cut_frames,
     "folds": train_folds_of_mixed,
-    "shipped": train_shipped,
+    "mixed": train_mixed,
     "frozen": train_frozen,
 }
 

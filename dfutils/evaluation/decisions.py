@@ -15,6 +15,7 @@ from dfutils.evaluation.estimates import FloatArray, ratio
 from dfutils.evaluation.metrics import estimate_metrics
 from dfutils.evaluation.predictions import Scores, check_predictions
 from dfutils.settings import DetectorSettings
+from dfutils.training.operating import logit
 
 CALIBRATION_METRICS = ("ece", "log_loss", "brier", "auc")
 GRID = np.linspace(0.02, 1, 50)
@@ -47,7 +48,7 @@ def risk_coverage(predictions: pd.DataFrame, *, threshold: float, resamples: int
     """
     scores = Scores.of(predictions)
     # Rounded, since the logits of 0.2 and 0.8 differ in their last bits.
-    distance = np.abs(_logit(scores.fake_probability) - _logit(np.array([threshold]))).round(9)
+    distance = np.abs(logit(scores.fake_probability) - logit(np.array([threshold]))).round(9)
     order = np.argsort(-distance, kind="stable")
     wrong = ((scores.fake_probability >= threshold) != scores.is_fake)[order].astype(float)
     ends = np.flatnonzero(np.r_[np.diff(distance[order]) != 0, True])
@@ -173,8 +174,3 @@ def few_clips_warning(detector: DetectorSettings) -> str:
 def calibration_table(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """``before`` and ``after`` by name, for ``metrics.json``."""
     return {row["calibration"]: {name: row[name] for name in CALIBRATION_METRICS} for row in rows}
-
-
-def _logit(probability: FloatArray) -> FloatArray:
-    clipped = np.clip(probability, 1e-6, 1 - 1e-6)
-    return np.log(clipped / (1 - clipped))
