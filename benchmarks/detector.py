@@ -61,9 +61,9 @@ class Recipe:
     folds: str | None = None
 
 
-MIXED, FROZEN = "S", "frozen backbone, frame head"
+CROSS, MIXED, FROZEN = "X", "S", "frozen backbone, frame head"
 RECIPES = {
-    "X": Recipe("further"),
+    CROSS: Recipe("whole"),
     MIXED: Recipe("mixed", "folds"),
     FROZEN: Recipe("frozen", "frozen-folds"),
     "frozen backbone, LSTM and GRU": Recipe(None, "twin-folds"),
@@ -130,6 +130,27 @@ def compare_folds(work: Path, recipe: Recipe, baseline: Recipe) -> dict[str, Any
         for scores in (one, two)
     )
     return measure_difference(ours, theirs, np.array([row.is_fake for row in kept]), [row.group for row in kept])
+
+
+def measure_forgotten(work: Path) -> dict[str, Any]:
+    """AUC of S and of X on crops of the people in DFDC's validation part, and the difference, paired.
+
+    S scores each by a fold that saw no such person. X's epoch was chosen on these people, but they trained no X.
+    """
+    scored = read_csv(work / "runs" / "folds" / "predictions.csv", ("clip_id", "fold", "fake_probability"))
+    of_clip = {row["clip_id"]: row for row in scored}
+    faces = read_face_dataset(work / "mixed")
+    rows = [row for row in faces.rows if row.dataset == "dfdc"]
+    fold = np.array([int(of_clip[row.clip_id]["fold"]) for row in rows])
+    ours = np.array([float(of_clip[row.clip_id]["fake_probability"]) for row in rows])
+    theirs, _ = _score(work, str(RECIPES[CROSS].run), faces, rows)
+    one, two = (FoldScores(p[None], p[None] >= 0.5, fold[None]) for p in (ours, theirs))
+    is_fake, groups = np.array([row.is_fake for row in rows]), [row.group for row in rows]
+    return {
+        "S": measure(one, is_fake, groups)["auc"],
+        "X": measure(two, is_fake, groups)["auc"],
+        "difference": measure_difference(one, two, is_fake, groups)["auc"],
+    }
 
 
 def read_folds(work: Path, recipe: Recipe) -> tuple[list[ClipRow], FoldScores]:
@@ -200,6 +221,12 @@ def table(results: Mapping[str, Any]) -> str:
             f"In the same folds, fine-tuning gains {cell(gain['auc'])} of AUC on c23 over the frozen backbone (paired)."
         )
         lines += ["", words]
+    if kept := results.get("forgotten"):
+        words = (
+            f"On people of DFDC's validation part, whom neither has seen, S ranks {cell(kept['S'])}, X "
+            f"{cell(kept['X'])}: a difference of {cell(kept['difference'])} (paired)."
+        )
+        lines += ["", words]
     return "\n".join(lines) + "\n"
 
 
@@ -236,6 +263,8 @@ def main() -> None:
     compared = RECIPES[MIXED], RECIPES[FROZEN]
     if all(_is_finished(options.work, recipe.folds) for recipe in compared):
         results["folds_c23_gain"] = compare_folds(options.work, *compared)
+    if _is_finished(options.work, RECIPES[MIXED].folds):
+        results["forgotten"] = measure_forgotten(options.work)
     write_json(options.out / "detector.json", results)
     write_text(options.out / "detector.md", table(results))
     print(table(results))

@@ -90,6 +90,29 @@ def test_trainings_in_other_folds_are_not_compared(folds, tmp_path):
         detector.compare_folds(tmp_path, recipe("good"), recipe("other"))
 
 
+def test_what_s_forgot_is_counted_on_crops_of_dfdc_within_their_folds(folds, tmp_path, monkeypatch):
+    crops = [clip(k, is_fake=k % 2 == 1, dataset="dfdc", group=f"p{k // 2}") for k in range(8)]
+    frame = clip(8, is_fake=True, dataset="ffpp_c40_faceswap", group="g0")
+    monkeypatch.setattr(detector, "read_face_dataset", lambda _: type("Faces", (), {"rows": [*crops, frame]}))
+    # S ranks every crop of its own fold rightly, though fold 1 scores all crops higher than fold 0.
+    lines = [f"c{k},{k // 4 % 2},{0.1 * (k % 2) + 0.5 * (k // 4 % 2)}" for k in range(9)]
+    folder = tmp_path / "runs" / "folds"
+    folder.mkdir(parents=True)
+    (folder / "predictions.csv").write_text("\n".join(["clip_id,fold,fake_probability", *lines]))
+
+    def score_as_x(_work, run, _faces, rows):
+        assert (run, rows) == ("whole", crops)
+        worse = np.array([0.9 if k in (0, 1) else 0.1 + 0.1 * (k % 2) for k in range(8)])
+        return worse, worse >= 0.5
+
+    monkeypatch.setattr(detector, "_score", score_as_x)
+    kept = detector.measure_forgotten(tmp_path)
+    assert kept["S"]["value"] == 1
+    # Of four pairs in fold 0, one is tied and one is the wrong way round.
+    assert kept["X"]["value"] == pytest.approx((4 + 4 - 1.5) / 8)
+    assert kept["difference"]["value"] == pytest.approx(1.5 / 8)
+
+
 @pytest.mark.parametrize(
     ("estimate", "words"),
     [
