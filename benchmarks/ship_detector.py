@@ -1,9 +1,9 @@
-"""Candidate X as package data: weights in half precision, settings, figures, model card and its own licence.
+"""Candidate X or S as package data: weights in half precision, settings, figures, model card and its own licence.
 
-    dfutils calibrate WORK/runs/further --operating-point fpr_5     # before benchmarks.detector looks at the test part
     python -m benchmarks.ship_detector WORK
 
-WORK is that of ``benchmarks.train_detector``; the figures are those that ``benchmarks.detector`` wrote.
+WORK is that of ``benchmarks.train_detector``, whose rule says which of the two it is; the figures are those that
+``benchmarks.detector`` wrote.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.detector import RECIPES, WANTED, cell
+from benchmarks.detector import CROSS, MIXED, RECIPES, WANTED, cell
 from dfutils.demo.clips import DemoSettings, make_demo_videos
 from dfutils.files import read_json, write_json, write_text
 from dfutils.prediction.detector import Detector
@@ -32,16 +33,64 @@ MIN_FACE_PIXELS = 64
 GOLDEN = "golden.json"
 """Scores of clips of the demo, by their names."""
 
-ABOUT = (
-    "Trained on still face crops of the Deepfake Detection Challenge and on self-blended faces, "
-    "never on FaceForensics++."
-)
 LICENCE = "Weights for research use only, see LICENSE beside them; the code is MIT."
+
+MOST_FORGOTTEN = 0.02
+"""Of AUC on people of DFDC: S is shipped if it loses no more against X."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What is told of a candidate.
+
+    Attributes:
+        about: What it was trained on, in a sentence.
+        sources: Whose terms its weights stand under.
+        data: Lines of the model card.
+        tested: What the names of its figures on FaceForensics++ begin with.
+    """
+
+    about: str
+    sources: str
+    data: str
+    tested: str
+
+
+DFDC = """* {X}: {train} face crops of the Deepfake Detection Challenge's training set, one a video. Half of each
+  batch is REAL; of the fakes about half are the data set's, half blended on the fly from the REAL crops beside them
+  (Shiohara & Yamasaki 2022). First and last it saw whole crops, in between random squares of them.
+* Those crops were split 80/10/10 by person (clusters of face embeddings), so that validation and test show other
+  people. Clusters are not certain: {near} crops have a near-duplicate on another side.
+"""
+
+CANDIDATES = {
+    CROSS: Candidate(
+        about="Trained on still face crops of the Deepfake Detection Challenge and on self-blended faces, "
+        "never on FaceForensics++.",
+        sources="face crops of the training set of the Deepfake Detection Challenge (Dolhansky et al. 2020)",
+        data=DFDC.replace("{X}", "Training"),
+        tested="cross",
+    ),
+    MIXED: Candidate(
+        about="Trained on still face crops of the Deepfake Detection Challenge, on self-blended faces, and on frames "
+        "of FaceForensics++ clips.",
+        sources="face crops of the training set of the Deepfake Detection Challenge (Dolhansky et al. 2020) and "
+        "frames of\nFaceForensics++ (Rössler et al. 2019)",
+        data=DFDC.replace("{X}", "First")
+        + """\
+* From there it went on with ten frames of each of 125 FaceForensics++ clips (18 source pairs; c23 and c40) and with a
+  few crops of each person in that validation part. Some of both were held back as its own validation part;
+  nothing of the test part was used. Figures on FaceForensics++ in five folds are those of the same recipe trained five
+  times without the clips that it is measured on; what comes with the package saw all of them.
+""",
+        tested="folds",
+    ),
+}
 
 LICENSE = """Licence of the weights in this folder
 
-The weights were trained on face crops of the training set of the Deepfake Detection Challenge (Dolhansky et al. 2020),
-whose terms allow research use and no redistribution of its pictures. The weights hold none of its pictures. They may be
+The weights were trained on {sources},
+whose terms allow research use and no redistribution of the pictures. The weights hold none of the pictures. They may be
 used, copied and changed for research and teaching. They may not be used to take decisions about people, and not
 commercially. They come without any warranty. Whoever passes them on passes on this file with them.
 
@@ -62,14 +111,8 @@ no evidence about anybody, and no tool for decisions about people.
 
 ## Data
 
-* Training: {train} face crops of the Deepfake Detection Challenge's training set, one a video. Half of each batch is
-  REAL; of the fakes about half are the data set's, half blended on the fly from the REAL crops beside them (Shiohara &
-  Yamasaki 2022). All but the first part of the training saw random
-  squares of the crops.
-* Split 80/10/10 by person (clusters of face embeddings), so that validation and test show other people. Clusters are
-  not certain: {near} crops have a near-duplicate on another side.
-* Epoch, temperature and threshold were chosen on the validation part: the threshold as the one that finds most FAKE
-  crops while at most 5 % of the REAL ones are called FAKE. Of validation's FAKE ones it finds {found:.0%}.
+{data}* Epoch, temperature and threshold were chosen on its validation part: the threshold as the one that finds most
+  FAKE crops while at most 5 % of the REAL ones are called FAKE. Of validation's FAKE ones it finds {found:.0%}.
 * Backbone: {origin}.
 
 ## What was measured, with 95 % intervals over people or source pairs
@@ -89,38 +132,53 @@ Aims that were set before training and not reached are shown as they are.
 """
 
 
-def ship(work: Path, run: str, results: Path, folder: Path) -> None:
-    """Write the folder of the shipped detector."""
+def choose(results: Mapping[str, Any]) -> str:
+    """The candidate to be shipped, by the rule that was written down before S was trained."""
+    forgotten = results.get("forgotten")
+    return MIXED if forgotten and forgotten["difference"]["value"] >= -MOST_FORGOTTEN else CROSS
+
+
+def ship(work: Path, results: Path, folder: Path) -> str:
+    """Write the folder of the shipped detector and return which candidate it is."""
+    found = read_json(results / "detector.json")
+    name = choose(found)
+    own, run = CANDIDATES[name], work / "runs" / str(RECIPES[name].run)
+    size = int(read_json(run / "detector.json")["extraction"]["size"])
     detector = pack_detector(
-        work / "runs" / run,
-        folder,
-        name=folder.name,
-        extraction=ExtractionSettings(size=_size(work, run)),
-        min_face_pixels=MIN_FACE_PIXELS,
+        run, folder, name=folder.name, extraction=ExtractionSettings(size=size), min_face_pixels=MIN_FACE_PIXELS
     )
-    figures: Mapping[str, Any] = read_json(results / "detector.json")["recipes"]["X"]
-    measured = {words: cell(figures[key]) for key, (words, _) in WANTED.items() if key in figures}
+    figures = _figures(found["recipes"], name)
+    told = {key: words for key, (words, _) in WANTED.items() if key in figures}
+    measured = {words: cell(figures[key]) for key, words in told.items()}
     write_json(
-        folder / "metrics.json", {"about": ABOUT, "measured": measured, "licence": LICENCE, "figures": dict(figures)}
+        folder / "metrics.json", {"about": own.about, "measured": measured, "licence": LICENCE, "figures": figures}
     )
-    about = read_json(work / "runs" / run / "run.json")
-    leaks = read_json(work / "runs" / run / "leaks.json")
-    rows = [f"| {words} | {cell(figures[key])} | {aim} |" for key, (words, aim) in WANTED.items() if key in figures]
-    table = "\n".join(["| test | measured | aimed at |", "|---|---|---|", *rows])
+    forerunner = work / "runs" / str(RECIPES[CROSS].run)
+    about, leaks = read_json(forerunner / "run.json"), read_json(forerunner / "leaks.json")
+    rows = [f"| {words} | {cell(figures[key])} | {WANTED[key][1]} |" for key, words in told.items()]
     values = {
         "name": folder.name,
-        "about": ABOUT,
-        "size": detector.extraction.size,
-        "train": f"{round(about['clips'] * 0.8, -2):,.0f}",
-        "near": leaks["near_duplicates"]["count"],
+        "about": own.about,
+        "sources": own.sources,
+        "size": size,
+        "data": own.data.format(
+            train=f"{round(about['clips'] * 0.8, -2):,.0f}", near=leaks["near_duplicates"]["count"]
+        ),
         "origin": WEIGHT_FILES[about["backbone"]["weights"]].origin,  # of a run that went on: where the first began
         "found": next(point.found for point in detector.operating_points if point.rule == detector.operating_point),
-        "c40": cell(figures.get("cross_c40_balanced_accuracy")),
-        "table": table,
+        "c40": cell(figures.get(f"{own.tested}_c40_balanced_accuracy")),
+        "table": "\n".join(["| test | measured | aimed at |", "|---|---|---|", *rows]),
     }
     write_text(folder / "MODEL_CARD.md", CARD.format(**values))
     write_text(folder / "LICENSE", LICENSE.format(**values))
     write_json(folder / GOLDEN, golden_scores(folder))
+    return name
+
+
+def _figures(recipes: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Of one candidate, and what its forerunner X made of clips before any was trained on."""
+    crossed = {key: value for key, value in recipes[CROSS].items() if key.startswith("cross_")}
+    return {**crossed, **recipes[name]}
 
 
 def golden_scores(folder: Path) -> dict[str, float]:
@@ -144,17 +202,13 @@ def _score(verdict: Verdict) -> float:
     return verdict.fake_probability
 
 
-def _size(work: Path, run: str) -> int:
-    return int(read_json(work / "runs" / run / "detector.json")["extraction"]["size"])
-
-
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results"), help="default: %(default)s")
     options = parser.parse_args()
-    ship(options.work, str(RECIPES["X"].run), options.results, FOLDER / DEFAULT)
+    print(f"Candidate {ship(options.work, options.results, FOLDER / DEFAULT)} is {FOLDER / DEFAULT} now.")
 
 
 if __name__ == "__main__":
