@@ -182,8 +182,10 @@ def profile(clip: Path, model: str) -> dict[str, float]:
 
     settings = read_detector(run)
     step("import OpenVINO", lambda: importlib.import_module("openvino"))
-    graph = step("build the network", lambda: runtime.read_backbone(run, settings))
-    compiled = step("compile it", lambda: runtime.compile_backbone(graph))
+    export = step("check the export", lambda: runtime.read_export(run, settings))
+    precision = export.precision if export else "float32"
+    graph = step("build the network", lambda: runtime.read_graph(run, settings, export))
+    compiled = step("compile it", lambda: runtime.compile_backbone(graph, precision=precision))
     head = step("read the head", lambda: runtime.read_numpy_head(run, settings))
     network = runtime.LightNetwork(lambda: compiled, head)
     clips = step("decode and find faces", lambda: extract_clips_safely(clip, settings.extraction, threads=0)).clips

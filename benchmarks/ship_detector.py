@@ -1,6 +1,6 @@
 """Candidate X or S as package data: weights in half precision, settings, figures, model card and its own licence.
 
-    python -m benchmarks.ship_detector WORK
+    python -m benchmarks.ship_detector WORK --int8      # with its export for the light engine
 
 WORK is that of ``benchmarks.train_detector``, whose rule says which of the two it is; the figures are those that
 ``benchmarks.detector`` wrote.
@@ -9,6 +9,7 @@ WORK is that of ``benchmarks.train_detector``, whose rule says which of the two 
 from __future__ import annotations
 
 import argparse
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +20,9 @@ from benchmarks.detector import CROSS, MIXED, RECIPES, WANTED, cell
 from dfutils.demo.clips import DemoSettings, make_demo_videos
 from dfutils.files import read_json, write_json, write_text
 from dfutils.prediction.detector import Detector
+from dfutils.prediction.export import export_detector
 from dfutils.prediction.members import load_members
+from dfutils.prediction.runtime import EXPORT
 from dfutils.pretrained import DEFAULT, FOLDER
 from dfutils.records import Verdict
 from dfutils.settings import ExtractionSettings
@@ -47,12 +50,14 @@ class Candidate:
         about: What it was trained on, in a sentence.
         sources: Whose terms its weights stand under.
         data: Lines of the model card.
+        faces: The face dataset it was trained on, in WORK.
         tested: What the names of its figures on FaceForensics++ begin with.
     """
 
     about: str
     sources: str
     data: str
+    faces: str
     tested: str
 
 
@@ -69,6 +74,7 @@ CANDIDATES = {
         "never on FaceForensics++.",
         sources="face crops of the training set of the Deepfake Detection Challenge (Dolhansky et al. 2020)",
         data=DFDC.replace("{X}", "Training"),
+        faces="dfdc",
         tested="cross",
     ),
     MIXED: Candidate(
@@ -83,6 +89,7 @@ CANDIDATES = {
   nothing of the test part was used. Figures on FaceForensics++ in five folds are those of the same recipe trained five
   times without the clips that it is measured on; what comes with the package saw all of them.
 """,
+        faces="mixed",
         tested="folds",
     ),
 }
@@ -138,7 +145,7 @@ def choose(results: Mapping[str, Any]) -> str:
     return MIXED if forgotten and forgotten["difference"]["value"] >= -MOST_FORGOTTEN else CROSS
 
 
-def ship(work: Path, results: Path, folder: Path) -> str:
+def ship(work: Path, results: Path, folder: Path, *, int8: bool = False) -> str:
     """Write the folder of the shipped detector and return which candidate it is."""
     found = read_json(results / "detector.json")
     name = choose(found)
@@ -147,6 +154,7 @@ def ship(work: Path, results: Path, folder: Path) -> str:
     detector = pack_detector(
         run, folder, name=folder.name, extraction=ExtractionSettings(size=size), min_face_pixels=MIN_FACE_PIXELS
     )
+    shutil.rmtree(folder / EXPORT, ignore_errors=True)  # of the weights before
     figures = _figures(found["recipes"], name)
     told = {key: words for key, (words, _) in WANTED.items() if key in figures}
     measured = {words: cell(figures[key]) for key, words in told.items()}
@@ -172,7 +180,19 @@ def ship(work: Path, results: Path, folder: Path) -> str:
     write_text(folder / "MODEL_CARD.md", CARD.format(**values))
     write_text(folder / "LICENSE", LICENSE.format(**values))
     write_json(folder / GOLDEN, golden_scores(folder))
+    if int8:
+        _export_int8(folder, run, work / own.faces)
     return name
+
+
+def _export_int8(folder: Path, run: Path, faces: Path) -> None:
+    """Beside the packed weights, calibrated and judged on the run's own parts, whose file names stay here."""
+    splits = folder / "splits.csv"
+    shutil.copy(run / splits.name, splits)
+    try:
+        export_detector(folder, faces, precision="int8")
+    finally:
+        splits.unlink()
 
 
 def _figures(recipes: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -207,8 +227,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results"), help="default: %(default)s")
+    parser.add_argument("--int8", action="store_true", help="export it for the light engine too; needs nncf")
     options = parser.parse_args()
-    print(f"Candidate {ship(options.work, options.results, FOLDER / DEFAULT)} is {FOLDER / DEFAULT} now.")
+    name = ship(options.work, options.results, FOLDER / DEFAULT, int8=options.int8)
+    print(f"Candidate {name} is {FOLDER / DEFAULT} now.")
 
 
 if __name__ == "__main__":

@@ -140,7 +140,7 @@ def _compared(
 ) -> ExportSettings:
     import openvino as ov
 
-    keras_raw, light_raw = (_raw(network, map(dataset.load_clip, rows)) for network in networks)
+    keras_raw, light_raw = (raw_scores(network, map(dataset.load_clip, rows)) for network in networks)
     labels = [sigmoid(calibrated_logits(settings, raw)) >= settings.threshold for raw in (keras_raw, light_raw)]
     is_fake = np.array([row.is_fake for row in rows])
     return ExportSettings(
@@ -157,7 +157,8 @@ def _compared(
     )
 
 
-def _raw(network: Network, clips: Iterable[Crops]) -> npt.NDArray[np.float32]:
+def raw_scores(network: Network, clips: Iterable[Crops]) -> npt.NDArray[np.float32]:
+    """Raw probabilities ``(N,)`` of clips ``(T, size, size, 3)``."""
     return np.array([network.score(network.features(clip)[None])[0][0] for clip in clips])
 
 

@@ -145,6 +145,13 @@ def read_backbone(run: Path, settings: DetectorSettings) -> ov.Model:
         return build_inception(weights, size=settings.extraction.size)
 
 
+def read_graph(run: Path, settings: DetectorSettings, export: ExportSettings | None) -> ov.Model:
+    """The backbone that the light engine runs: what was exported, or else what the weights make."""
+    if export is None:
+        return read_backbone(run, settings)
+    return _core().read_model(run / EXPORT / BACKBONE_FILES[0])
+
+
 def read_numpy_head(run: Path, settings: DetectorSettings) -> NumpyHead:
     """The head of a run, made of its weights.
 
@@ -192,9 +199,7 @@ class _LightLoader:
 
 
 def _ready_backbone(run: Path, settings: DetectorSettings, export: ExportSettings | None) -> ov.CompiledModel:
-    if export is None:
-        return compile_backbone(read_backbone(run, settings))
-    return compile_backbone(_core().read_model(run / EXPORT / BACKBONE_FILES[0]), precision=export.precision)
+    return compile_backbone(read_graph(run, settings, export), precision=export.precision if export else "float32")
 
 
 def _why_not_light(folder: Path, settings: DetectorSettings) -> str:
