@@ -62,7 +62,7 @@ notebooks/output/report/report.html:
 	$(MAKE) notebooks
 
 pictures: reports ## take the README's pictures of the rendered notebooks anew (needs Chromium)
-	$(BIN)/python -m benchmarks.notebook_pages reports
+	$(BIN)/python -m benchmarks.notebook_pictures reports
 
 # Kaggle's Python where it is installed, else this one; its versions stand in the constraints.
 IMAGE_PYTHON ?= $(shell command -v python3.12 2>/dev/null || echo $(PYTHON))

@@ -156,7 +156,8 @@ class FinetuneSettings(Settings):
     checkpoint_minutes: float = Field(5.0, gt=0)
     """A run that is killed goes on from its last checkpoint."""
     time_budget_hours: float | None = Field(None, gt=0)
-    """Stop cleanly before this many hours have passed; the same command goes on."""
+    """Stop cleanly once so many hours of training have passed; the same command goes on. What comes after the last
+    step, validation and scoring, is not counted."""
     precision: Literal["auto", "float32", "mixed_float16", "cpu_bfloat16"] = "auto"
     """``auto`` is mixed_float16 where every device is a GPU that is quick at it; cpu_bfloat16 lets oneDNN compute
     convolutions in bfloat16, on processors that have it."""
@@ -211,8 +212,9 @@ class TrainingSettings(Settings):
     """Used where the dataset brings no official splits and no splits file is given."""
 
     def identity(self) -> dict[str, Any]:
-        """What a run is known by: plain values of all but `devices`."""
-        return self.model_dump(mode="json", exclude={"devices"})
+        """What a run is known by: plain values of all that can change its weights."""
+        unseen = {"time_budget_hours", "checkpoint_minutes"}
+        return self.model_dump(mode="json", exclude={"devices": True, "finetune": unseen})
 
 
 class MemberSettings(Settings):

@@ -10,6 +10,7 @@ from dfutils.extraction.dataset import read_face_dataset
 from dfutils.notebook import attached, competition_videos, open_videos, suggested_training, unseen_videos
 from dfutils.records import ClipRow
 from dfutils.settings import TrainingSettings
+from dfutils.training import devices
 
 DATASET = {"with the owner": "datasets/some-one/{}", "without": "{}"}
 OUTPUT = {"with the owner": "notebooks/some-one/{}", "without": "{}"}
@@ -122,11 +123,17 @@ def test_unseen_videos_are_the_test_side_of_the_run(kaggle, drawn, tmp_path):
     assert [path.name for path in unseen_videos(tmp_path, catalogue)] == ["person_00_real.mp4"]
 
 
-def test_only_made_up_clips_are_trained_on_random_weights(demo_faces):
+@pytest.mark.parametrize(("gpus", "strategy"), [(0, "auto"), (1, "auto"), (2, "mirrored")])
+def test_only_made_up_clips_are_trained_on_random_weights_and_two_gpus_share_the_work(
+    demo_faces, monkeypatch, gpus, strategy
+):
+    monkeypatch.setattr(devices, "physical_gpus", lambda: ["GPU"] * gpus)
     dataset = read_face_dataset(demo_faces)
     assert suggested_training(dataset) == DEMO_TRAINING
     mixed = (*dataset.rows, ClipRow(**{**row_values(dataset.rows[0]), "dataset": "dfdc"}))
-    assert suggested_training(type(dataset)(dataset.folder, mixed, dataset.settings, {})) == TrainingSettings()
+    suggested = suggested_training(type(dataset)(dataset.folder, mixed, dataset.settings, {}))
+    assert suggested.devices.strategy == strategy
+    assert suggested.identity() == TrainingSettings().identity()
 
 
 def row_values(row):

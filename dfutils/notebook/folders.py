@@ -11,7 +11,7 @@ from dfutils.demo.examples import DEMO_TRAINING, add_odd_videos
 from dfutils.extraction.catalogue import VIDEO_SUFFIXES, Catalogue, read_catalogue
 from dfutils.extraction.dataset import FaceDataset
 from dfutils.files import read_csv
-from dfutils.settings import Settings, TrainingSettings
+from dfutils.settings import DeviceSettings, Settings, TrainingSettings
 from dfutils.weights import kaggle_input_folder
 
 logger = logging.getLogger(__name__)
@@ -106,5 +106,12 @@ def competition_videos() -> list[Path]:
 
 
 def suggested_training(dataset: FaceDataset) -> TrainingSettings:
-    """The demo's settings for made-up clips, whose backbone is random; else what the package trains by default."""
-    return DEMO_TRAINING if {row.dataset for row in dataset.rows} == {"demo"} else TrainingSettings()
+    """The demo's settings for made-up clips, whose backbone is random; else what the package trains by default.
+
+    Where there are several GPUs they share it: Kaggle's two T4s each compute half of the backbone's features.
+    """
+    if {row.dataset for row in dataset.rows} == {"demo"}:
+        return DEMO_TRAINING
+    from dfutils.training.devices import physical_gpus  # TensorFlow is slow to import
+
+    return TrainingSettings(devices=DeviceSettings(strategy="mirrored" if len(physical_gpus()) > 1 else "auto"))

@@ -7,7 +7,8 @@ import importlib.util
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -80,13 +81,15 @@ def export_detector(
         model = _graph(own_run, settings, reference)
         if precision == "int8":
             model = _quantised(model, dataset, _rows_of(own_run, dataset, "train"))
-        compiled = functools.partial(compile_backbone, model, precision=precision)
-        light = LightNetwork(functools.cache(compiled), read_numpy_head(own_run, settings))
-        held = _rows_of(own_run, dataset, "validation")
-        rows, split = (held, "validation") if held else (dataset.rows, "all")
-        export = _compared(settings, dataset, _thinned(rows, most), (reference, light), precision, split=split)
-        _require_equal(own_run, export)
-        exports.append(_write(own_run, model, export))
+        with _beside(own_run) as folder:
+            written = _write_model(model, folder, precision)
+            compiled = functools.partial(compile_backbone, written, precision=precision)
+            light = LightNetwork(functools.cache(compiled), read_numpy_head(own_run, settings))
+            held = _rows_of(own_run, dataset, "validation")
+            rows, split = (held, "validation") if held else (dataset.rows, "all")
+            export = _compared(settings, dataset, _thinned(rows, most), (reference, light), precision, split=split)
+            _require_equal(own_run, export)
+            exports.append(_put_in_place(own_run, folder, export))
     return exports
 
 
@@ -189,21 +192,39 @@ def _require_equal(run: Path, export: ExportSettings) -> None:
         )
 
 
-def _write(run: Path, model: ov.Model, export: ExportSettings) -> ExportSettings:
-    """Write files, then what says that they are whole, into a folder of its own, and put it in its place."""
+@contextmanager
+def _beside(run: Path) -> Iterator[Path]:
+    """An empty folder on the run's own disk; what is left of it is gone afterwards."""
+    try:
+        scratch = tempfile.TemporaryDirectory(dir=run, prefix=".export-")
+    except OSError as error:
+        raise writing_error(run / EXPORT, error) from error
+    with scratch as name:
+        folder = Path(name, EXPORT)
+        folder.mkdir()
+        yield folder
+
+
+def _write_model(model: ov.Model, folder: Path, precision: Precision) -> ov.Model:
+    """Write the backbone's files and read them again: what is judged is what is kept."""
     import openvino as ov
 
+    try:
+        ov.save_model(model, folder / BACKBONE_FILES[0], compress_to_fp16=precision == "bfloat16")
+    except (OSError, RuntimeError) as error:  # OpenVINO's own, of a full disk
+        raise RunError(f"{folder}: cannot be written ({error}). Is the disk full?") from error
+    return ov.Core().read_model(folder / BACKBONE_FILES[0])
+
+
+def _put_in_place(run: Path, folder: Path, export: ExportSettings) -> ExportSettings:
+    """Add what says that the files are whole, and put all of it where it is looked for."""
     place = run / EXPORT
     try:
-        with tempfile.TemporaryDirectory(dir=run, prefix=".export-") as scratch:
-            folder = Path(scratch) / EXPORT
-            folder.mkdir()
-            ov.save_model(model, folder / BACKBONE_FILES[0], compress_to_fp16=export.precision == "bfloat16")
-            export = export.model_copy(update={"files": {name: sha256_of(folder / name) for name in BACKBONE_FILES}})
-            export.write(folder / "export.json")
-            if place.exists():
-                shutil.rmtree(place)
-            folder.rename(place)
+        export = export.model_copy(update={"files": {name: sha256_of(folder / name) for name in BACKBONE_FILES}})
+        export.write(folder / "export.json")
+        if place.exists():
+            shutil.rmtree(place)
+        folder.rename(place)
     except OSError as error:
         raise writing_error(place, error) from error
     return export

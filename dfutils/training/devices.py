@@ -104,7 +104,7 @@ def input_workers(settings: TrainingSettings) -> int:
     wanted = settings.devices.input_workers
     if wanted is not None:
         return wanted
-    return int(joblib.cpu_count()) if _physical_gpus() else 0
+    return int(joblib.cpu_count()) if physical_gpus() else 0
 
 
 def _strategy(settings: TrainingSettings) -> tf.distribute.Strategy | None:
@@ -128,18 +128,19 @@ def _names() -> str:
     gpus = tf.config.list_logical_devices("GPU")
     if not gpus:
         return "CPU"
-    names = {tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in _physical_gpus()}
+    names = {tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in physical_gpus()}
     return f"{len(gpus)} × {', '.join(sorted(names))}"
 
 
 def _precision(wanted: Literal["auto", "float32", "mixed_float16", "cpu_bfloat16"]) -> str:
     if wanted != "auto":
         return wanted
-    gpus = _physical_gpus()
+    gpus = physical_gpus()
     details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
     quick = [tuple(detail.get("compute_capability", (0, 0))) >= QUICK_FLOAT16 for detail in details]
     return "mixed_float16" if quick and all(quick) else "float32"
 
 
-def _physical_gpus() -> list[tf.config.PhysicalDevice]:
+def physical_gpus() -> list[tf.config.PhysicalDevice]:
+    """The GPUs that TensorFlow sees."""
     return tf.config.list_physical_devices("GPU")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from sklearn.metrics import roc_auc_score
 
 from dfutils.errors import RunError
 from dfutils.extraction.dataset import FaceDataset
+from dfutils.files import write_csv
 from dfutils.records import ClipRow
 from dfutils.settings import FinetuneSettings, TrainingSettings, has_frame_head
 from dfutils.training.backbones import Backbone, block_starts, encode, network_of
@@ -171,6 +171,8 @@ class _Trainer:
         known = load_checkpoint(self._run / "checkpoint.npz", self._variables, identity=self.state.identity)
         if known is not None:
             self.state = known
+            if known.history:  # killed after a checkpoint and before its history was written
+                _write_history(self._run / "history.csv", known.history)
             logger.info("Going on from step %d (epoch %d)", known.step, self.epoch + 1)
 
     def run_epoch(
@@ -231,12 +233,7 @@ class _Trainer:
 
     def _validate(self) -> dict[str, float]:
         rows = self._data.validation
-        features = np.concatenate(
-            [
-                _features(self._network.backbone, self._data.dataset, rows[start : start + 16])
-                for start in range(0, len(rows), 16)
-            ]
-        )
+        features = _features(self._network.backbone, self._data.dataset, rows)
         probability, _ = self._network.score(features)
         is_fake = np.array([row.is_fake for row in rows])
         clipped = np.clip(probability, 1e-6, 1 - 1e-6)
@@ -311,7 +308,14 @@ def _unfreeze(backbone: Backbone, own: FinetuneSettings) -> None:
             layer.momentum = BATCH_NORM_MOMENTUM
 
 
-def _features(backbone: keras.Model, dataset: FaceDataset, rows: list[ClipRow] | tuple[ClipRow, ...]) -> np.ndarray:
+def _features(backbone: keras.Model, dataset: FaceDataset, rows: Sequence[ClipRow]) -> np.ndarray:
+    """Features ``(N, T, channels)`` of clips, of which few are in memory at a time."""
+    return np.concatenate(
+        [_features_at_once(backbone, dataset, rows[start : start + 16]) for start in range(0, len(rows), 16)]
+    )
+
+
+def _features_at_once(backbone: keras.Model, dataset: FaceDataset, rows: Sequence[ClipRow]) -> np.ndarray:
     clips = np.stack([dataset.load_clip(row) for row in rows])
     flat = clips.reshape(-1, *clips.shape[2:])
     # Not predict_on_batch: under MirroredStrategy it joins the replicas' results along the wrong axis.
@@ -333,7 +337,4 @@ def _rounded(value: float) -> float:
 
 
 def _write_history(path: Path, history: list[dict[str, float]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(history[0]))
-        writer.writeheader()
-        writer.writerows(history)
+    write_csv(path, tuple(history[0]), history)

@@ -20,7 +20,9 @@ class ReplicaModel(keras.Model):
         replicas = self.distribute_strategy.num_replicas_in_sync
         if replicas == 1:
             return dict(super().train_step(data))
-        clips, targets = data[:2]
+        clips, targets, *weights = data
+        if any(weight is not None for weight in weights):
+            raise ValueError("Weights of clips are not supported on several replicas. Leave them out.")
         own = tf.cast(tf.shape(clips)[0], tf.float32)
         all_clips = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, own)
         with tf.GradientTape() as tape:
@@ -29,7 +31,7 @@ class ReplicaModel(keras.Model):
             loss = replicas * self.compute_loss(clips, targets, predicted, training=True)
             share = self.optimizer.scale_loss(loss * tf.cast(own / all_clips, loss.dtype))
         self._loss_tracker.update_state(loss, sample_weight=own)
-        gradients = tape.gradient(share, self.trainable_weights)
+        gradients = _finite_on_all(tape.gradient(share, self.trainable_weights), replicas)
         self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
         return dict(self.compute_metrics(clips, targets, predicted))
 
@@ -41,3 +43,15 @@ class ReplicaModel(keras.Model):
         if self._distribute_strategy is not None:
             with self._distribute_strategy.scope():
                 self._symbolic_build(data_batch=(self.input, self.output))
+
+
+def _finite_on_all(gradients: list[tf.Tensor], replicas: int) -> list[tf.Tensor]:
+    """The gradients of one replica, made NaN where those of another overflowed.
+
+    With a scaled loss an overflow is usual, and the step is then left out. Keras asks the first replica alone whether
+    there was one, before it adds up what all of them found.
+    """
+    own = tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients])
+    context = tf.distribute.get_replica_context()
+    fine = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.cast(own, tf.float32)) >= replicas
+    return [tf.where(fine, gradient, tf.constant(float("nan"), gradient.dtype)) for gradient in gradients]

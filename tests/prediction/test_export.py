@@ -10,7 +10,7 @@ from dfutils.errors import RunError
 from dfutils.extraction.dataset import read_face_dataset
 from dfutils.files import read_csv
 from dfutils.prediction.detector import load_detector
-from dfutils.prediction.export import _quantised, _require_equal, export_detector
+from dfutils.prediction.export import _quantised, _require_equal, export_detector, raw_scores
 from dfutils.settings import ExportSettings
 
 pytest.importorskip("openvino")
@@ -109,6 +109,23 @@ def test_a_detector_without_its_splits_is_compared_on_all_clips_and_says_so(demo
     assert (export.split, export.clips) == ("all", 2)
     with pytest.raises(RunError, match="int8 is calibrated on training clips"):
         _quantised(None, read_face_dataset(demo_faces), ())
+
+
+def test_what_is_written_in_half_is_what_was_judged(demo_run, demo_faces, tmp_path):
+    import openvino as ov
+
+    if "BF16" not in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("this processor does not compute in bfloat16")
+    run = shutil.copytree(demo_run, tmp_path / "run")
+    (export,) = export_detector(run, demo_faces, precision="bfloat16")
+    assert (export.precision, export.same_labels >= 0.98) == ("bfloat16", True)
+    dataset = read_face_dataset(demo_faces)
+    held = {row["video"] for row in read_csv(run / "splits.csv", ("split",)) if row["split"] == "validation"}
+    rows = [row for row in dataset.rows if row.video in held]
+    networks = [load_detector(run, engine=engine).members[0].network for engine in ("light", "keras")]
+    light, reference = (raw_scores(network, map(dataset.load_clip, rows)) for network in networks)
+    assert abs(light - reference).max() == pytest.approx(export.largest_difference, abs=1e-6)
+    assert export.largest_difference > 1e-4
 
 
 def test_int8_is_calibrated_on_training_clips_and_judged_before_it_is_written(demo_run, demo_faces, tmp_path):

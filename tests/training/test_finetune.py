@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from dfutils.errors import RunError
 from dfutils.extraction.dataset import read_face_dataset
 from dfutils.files import read_csv
 from dfutils.settings import FinetuneSettings, TrainingSettings
+from dfutils.training import finetune
 from dfutils.training.backbones import build_backbone, network_of
 from dfutils.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from dfutils.training.finetune import _standardise, _unfreeze
@@ -140,6 +142,29 @@ def test_training_stops_itself_before_the_time_budget_and_says_how_to_go_on(demo
     assert (tmp_path / "run" / "checkpoint.npz").is_file()
 
 
+def test_a_training_goes_on_after_its_budget_and_keeps_the_history_that_was_not_yet_written(
+    finetuned, demo_faces, tmp_path, monkeypatch
+):
+    run, write = tmp_path / "run", finetune._write_history
+    budget = SETTINGS.finetune.model_copy(update={"time_budget_hours": 1e-9})
+    with pytest.raises(RunError, match="Give the same command to go on"):
+        train(demo_faces, run, settings=SETTINGS.model_copy(update={"finetune": budget}), progress=False)
+
+    def die_after_the_last_checkpoint(path, history):
+        if len(history) == 2:
+            raise KeyboardInterrupt
+        write(path, history)
+
+    monkeypatch.setattr(finetune, "_write_history", die_after_the_last_checkpoint)
+    with pytest.raises(KeyboardInterrupt):
+        train(demo_faces, run, settings=SETTINGS, progress=False)
+    assert len(read_csv(run / "history.csv", ("loss",))) == 1
+    monkeypatch.setattr(finetune, "_write_history", write)
+    train(demo_faces, run, settings=SETTINGS, progress=False)
+    assert len(read_csv(run / "history.csv", ("loss",))) == 2
+    assert probabilities(run) == pytest.approx(probabilities(finetuned), abs=1e-5)
+
+
 def test_training_does_not_go_on_in_another_precision(demo_faces, tmp_path, monkeypatch):
     budget = SETTINGS.finetune.model_copy(update={"time_budget_hours": 1e-9})
     settings = SETTINGS.model_copy(update={"finetune": budget})
@@ -256,8 +281,49 @@ def test_two_replicas_train_what_one_trains(demo_faces, tmp_path):
         run = tmp_path / strategy
         command = [sys.executable, "-c", TWO_REPLICAS, str(demo_faces), str(run), settings.model_dump_json()]
         subprocess.run(command, check=True, capture_output=True)
-        results.append((probabilities(run), read_csv(run / "history.csv", ("loss", "val_auc"))))
+        history = [{**row, "images_per_second": 0} for row in read_csv(run / "history.csv", ("loss", "val_auc"))]
+        results.append((weights(run), [{name: float(value) for name, value in row.items()} for row in history]))
     (alone, history), (mirrored, mirrored_history) = results
-    assert mirrored == pytest.approx(alone, abs=1e-3)
+    assert alone.keys() == mirrored.keys()
+    for name, values in alone.items():
+        np.testing.assert_allclose(mirrored[name], values, atol=1e-4, err_msg=name)
     for one, two in zip(history, mirrored_history, strict=True):
-        assert float(two["loss"]) == pytest.approx(float(one["loss"]), abs=1e-3)
+        assert two == pytest.approx(one, abs=1e-4)
+
+
+def weights(run):
+    """Every array of the run's weights, by its path."""
+    found = {}
+    with h5py.File(run / "model.weights.h5") as file:
+        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    return found
+
+
+OVERFLOW = """
+import keras
+import numpy as np
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from dfutils.training.optimizer import ScaledAdamW
+from dfutils.training.replicas import ReplicaModel
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+with strategy.scope():
+    inputs = keras.Input((1,))
+    model = ReplicaModel(inputs, keras.layers.Dense(1, use_bias=False)(inputs))
+    # What Keras makes of an optimiser in mixed_float16.
+    optimizer = keras.optimizers.LossScaleOptimizer(ScaledAdamW(0.1, weight_decay=0.0, gradient_norm=1.0))
+    model.compile(optimizer, loss="mse")
+model.set_weights([np.ones((1, 1))])
+for second in (1e36, 1.0):
+    # Of a batch of two, the second replica has the second; scaled, its gradient is beyond float32.
+    model.fit(np.array([[1.0], [second]]), np.zeros((2, 1)), batch_size=2, shuffle=False, verbose=0)
+    print(float(model.get_weights()[0][0, 0]), float(optimizer.dynamic_scale.numpy()))
+"""
+
+
+def test_a_step_is_left_out_where_the_second_replica_overflows():
+    done = subprocess.run([sys.executable, "-c", OVERFLOW], check=True, capture_output=True, text=True)
+    (left_out, halved), (taken, scale) = ([float(word) for word in line.split()] for line in done.stdout.splitlines())
+    assert (left_out, halved) == (1.0, 2.0**14)
+    assert (taken, scale) == (pytest.approx(0.9, abs=1e-3), 2.0**14)
