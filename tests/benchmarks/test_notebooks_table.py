@@ -1,16 +1,23 @@
 import pytest
 
-from benchmarks.notebooks import RESULTS, opening, table
+from benchmarks.notebooks import MOST_MINUTES, RESULTS, TIMES, opening, table
 from benchmarks.readme import ROOT
-from dfutils.files import write_json
+from dfutils.files import read_json, write_json
 
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 def test_the_table_says_what_the_notebooks_say():
     written = (RESULTS / "notebooks.md").read_text(encoding="utf-8")
-    now = table(PATHS, ROOT / "kaggle-metadata")
+    now = table(PATHS, ROOT / "kaggle-metadata", read_json(TIMES))
     assert now == written, "run `python -m benchmarks.notebooks` and `python -m benchmarks.readme`"
+
+
+def test_the_series_takes_no_longer_than_it_may():
+    seconds = {path.stem: 60.0 for path in PATHS}
+    text = table(PATHS, ROOT / "kaggle-metadata", {"seconds": seconds, "load_before": 0.1, "machine": {"cores": 2}})
+    assert "Together 5.0 minutes" in text
+    assert sum(read_json(TIMES)["seconds"].values()) <= 60 * MOST_MINUTES
 
 
 def test_only_training_asks_for_a_gpu():
