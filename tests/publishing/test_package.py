@@ -65,7 +65,7 @@ def test_the_wheels_that_the_image_lacks_are_asked_for_its_python(monkeypatch, t
         asked.extend(arguments)
         (tmp_path / "av-18.1.0-cp312-cp312-manylinux_2_28_x86_64.whl").write_bytes(b"wheel")
 
-    monkeypatch.setattr(package, "_pip", pip)
+    monkeypatch.setattr(package, "run_pip", pip)
     constraints = tmp_path / "constraints.txt"
     constraints.write_text("av==18.1.0")
     assert [path.name for path in package.download_wheels(tmp_path, constraints=constraints)] == [
