@@ -3,8 +3,9 @@
     python -m benchmarks.load --out benchmarks/results
 
 starts ``dfutils app`` on this machine and makes clips of 10 seconds: one of 1080p, whose verdict is timed alone, and
-small ones, of which every client uploads one and asks for a verdict at the same moment. Times are by the clock, which
-tells the truth on a quiet machine only: the load before the start is noted beside the figures.
+small ones, of which every client uploads one and asks for a verdict at the same moment. After the crowd one more client
+asks for heat maps, for which the server loads TensorFlow: the peak of its memory is not before that. Times are by the
+clock, which tells the truth on a quiet machine only: the load before the start is noted beside the figures.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ BARS: Bars = {
     "first": ("first verdict after the start, seconds", "", 0),
     "median": (f"{CLIENTS} people at once, seconds to the answer, median", "", 0),
     "longest": ("the same, the last of them", "", 0),
-    "megabytes": ("peak memory of the server and its decoder, MB", "≤", 3000),
+    "heat": ("one clip's first heat maps after the crowd, verdict included, seconds", "", 0),
+    "megabytes": ("peak memory of the server and its decoder, heat maps included, MB", "≤", 3000),
 }
 
 START_SECONDS, ANSWER_SECONDS = 120, 600
@@ -52,7 +54,7 @@ class Outcome:
     """What one client got.
 
     Attributes:
-        what: ``verdict``, ``busy``, or what went wrong.
+        what: ``verdict``, ``heat maps``, ``busy``, or what went wrong.
         seconds: Until then, from the start of the upload.
         saw_place: Whether it was told its place in line.
     """
@@ -85,7 +87,7 @@ def table(figures: Mapping[str, float], load: float) -> str:
 
 
 def measure(port: int, large: Path, clips: Sequence[Path]) -> dict[str, Any]:
-    """Start the page, ask alone, then all at once.
+    """Start the page, ask alone, then all at once, then for heat maps.
 
     Args:
         port: A free one.
@@ -104,6 +106,7 @@ def measure(port: int, large: Path, clips: Sequence[Path]) -> dict[str, Any]:
         with ThreadPoolExecutor(CLIENTS) as pool:
             asked = [pool.submit(ask, address, clips[n % len(clips)]) for n in range(CLIENTS)]
             outcomes = [one.result() for one in asked]
+        heat = ask(address, clips[0], heat_maps=True)
         peak = watcher.stop()
         is_alive = server.poll() is None
     finally:
@@ -117,36 +120,54 @@ def measure(port: int, large: Path, clips: Sequence[Path]) -> dict[str, Any]:
         "first": round(first.seconds, 1),
         "median": round(seconds[len(seconds) // 2], 1),
         "longest": round(seconds[-1], 1),
+        "heat": round(heat.seconds, 1),
         "megabytes": round(peak),
     }
     return {
         "figures": figures,
         "outcomes": dict(Counter(one.what for one in outcomes)),
         "alone": alone.what,
+        "heat_maps": heat.what,
         "told_their_place": sum(one.saw_place for one in outcomes),
         "server_is_alive": is_alive,
     }
 
 
-def ask(address: str, clip: Path) -> Outcome:
-    """Upload a clip and wait for what the page says of it."""
-    start, saw_place, what = time.perf_counter(), False, "no answer"
+def ask(address: str, clip: Path, *, heat_maps: bool = False) -> Outcome:
+    """Upload a clip and wait for what the page says of it; then for the heat maps, if they are wanted."""
+    start = time.perf_counter()
     with httpx.Client(base_url=address, timeout=ANSWER_SECONDS, trust_env=False) as client:
         sent = client.post("/gradio_api/upload", files={"files": ("clip.mp4", clip.read_bytes())})
         if sent.status_code != httpx.codes.OK:
             what = "busy" if sent.status_code == httpx.codes.SERVICE_UNAVAILABLE else f"HTTP {sent.status_code}"
-            return Outcome(what, time.perf_counter() - start, saw_place)
-        events = {one["api_name"]: one["id"] for one in client.get("/config").json()["dependencies"]}
-        session = uuid.uuid4().hex
-        question = {"data": [{"path": sent.json()[0]}], "fn_index": events["look"], "session_hash": session}
-        client.post("/gradio_api/queue/join", json=question).raise_for_status()
-        with client.stream("GET", "/gradio_api/queue/data", params={"session_hash": session}) as stream:
+            return Outcome(what, time.perf_counter() - start, saw_place=False)
+        visit = _Visit(client)
+        said = visit.click("look", {"path": sent.json()[0]})
+        what = "verdict" if "df-verdict" in said[-1] else "busy" if "Busy" in said[-1] else "error"
+        if heat_maps and what == "verdict":
+            # The session's last answer lies on the server; nothing of it is sent.
+            what = "heat maps" if "Heat map over face" in visit.click("heat", None)[-1] else "no heat maps"
+    return Outcome(what, time.perf_counter() - start, any("in line" in line for line in said))
+
+
+class _Visit:
+    """One open page: what is clicked on it shares a session."""
+
+    def __init__(self, client: httpx.Client) -> None:
+        self._client, self._session = client, uuid.uuid4().hex
+        self._events = {one["api_name"]: one["id"] for one in client.get("/config").json()["dependencies"]}
+
+    def click(self, event: str, value: object) -> list[str]:
+        """What the page is told, line by line, until the event is over; a last empty line if it never is."""
+        question = {"data": [value], "fn_index": self._events[event], "session_hash": self._session}
+        self._client.post("/gradio_api/queue/join", json=question).raise_for_status()
+        said = []
+        with self._client.stream("GET", "/gradio_api/queue/data", params={"session_hash": self._session}) as stream:
             for line in stream.iter_lines():
-                saw_place |= "in line" in line
+                said.append(line)
                 if '"process_completed"' in line:
-                    what = "verdict" if "df-verdict" in line else "busy" if "Busy" in line else "error"
-                    break
-    return Outcome(what, time.perf_counter() - start, saw_place)
+                    return said
+        return [*said, ""]
 
 
 def _wait_until_usable(address: str) -> float:

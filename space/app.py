@@ -20,4 +20,5 @@ os.environ.setdefault("DFUTILS_WEIGHTS", str(HERE / "weights"))
 from dfutils.app.server import serve  # noqa: E402 (the package is there only now)
 
 if __name__ == "__main__":
-    serve(model=None, host="0.0.0.0", port=int(os.environ.get("PORT", "7860")))
+    host = os.environ.get("GRADIO_SERVER_NAME", "0.0.0.0")
+    serve(model=None, host=host, port=int(os.environ.get("PORT", "7860")))

@@ -1,6 +1,7 @@
 """Detectors that come with the package: found by name, packed in half precision, the same scores."""
 
 import json
+import shutil
 
 import h5py
 import numpy as np
@@ -82,6 +83,16 @@ def test_models_lists_what_is_there(on_shelf, capsys):
     assert cli.main(["models", "--json"]) == 0
     (model,) = json.loads(capsys.readouterr().out)["models"]
     assert (model["name"], model["licence"]) == ("made-up", "CC0")
+
+
+def test_the_size_of_a_detector_counts_its_export_too(on_shelf, tmp_path, monkeypatch):
+    before = pretrained.describe("made-up")["bytes"]
+    assert before == sum(path.stat().st_size for path in (on_shelf / "made-up").iterdir())
+    monkeypatch.setattr(pretrained, "FOLDER", shutil.copytree(on_shelf, tmp_path / "pretrained"))
+    export = tmp_path / "pretrained" / "made-up" / "export"
+    export.mkdir()
+    (export / "model.bin").write_bytes(bytes(1000))
+    assert pretrained.describe("made-up")["bytes"] == before + 1000
 
 
 def test_without_a_shipped_detector_predict_asks_for_a_model(on_shelf, monkeypatch, capsys):

@@ -16,7 +16,7 @@ from dfutils.pretrained import default_model
 
 if TYPE_CHECKING:
     from dfutils.prediction.detector import Detector
-    from dfutils.records import Verdict
+    from dfutils.records import Label, Verdict
 
 logger = logging.getLogger(__name__)
 
@@ -101,21 +101,27 @@ def _predict(options: argparse.Namespace) -> int:
     inputs = expand_inputs(options.inputs)
     detector = load_detector(options.model, engine="keras" if options.explain else options.engine)
     logger.info("Detector: %s, on the engine %s", detector.settings.name, detector.engine)
-    verdicts: list[Verdict] = []
-    coming = _shown(options, detector, inputs, verdicts)
+    labels: set[Label] = set()
+    kept: list[Verdict] = []
+
+    def noted() -> Iterator[Verdict]:
+        for verdict in _shown(options, detector, inputs):
+            labels.add(verdict.label)
+            if options.json:  # only one document of all needs them: a folder of any size fits into memory otherwise
+                kept.append(verdict)
+            yield verdict
+
     if options.csv:
-        write_verdicts(options.csv, coming)
+        write_verdicts(options.csv, noted())
     else:
-        deque(coming, maxlen=0)
+        deque(noted(), maxlen=0)
     if options.json:
-        print_result(options, verdict_document(detector, verdicts), [])
-    return EXIT_FOUND if any(verdict.label in options.fail_on for verdict in verdicts) else 0
+        print_result(options, verdict_document(detector, kept), [])
+    return EXIT_FOUND if labels & set(options.fail_on) else 0
 
 
-def _shown(
-    options: argparse.Namespace, detector: Detector, inputs: Sequence[str], verdicts: list[Verdict]
-) -> Iterator[Verdict]:
-    """Verdicts as they come, printed, kept and their faces written on the way."""
+def _shown(options: argparse.Namespace, detector: Detector, inputs: Sequence[str]) -> Iterator[Verdict]:
+    """Verdicts as they come, printed and their faces written on the way."""
     from dfutils.prediction.outputs import input_folder, plain_verdict, write_faces
     from dfutils.prediction.wording import verdict_line
 
@@ -131,7 +137,6 @@ def _shown(
             sys.stdout.flush()
         elif not options.json:
             print_result(options, None, [verdict_line(verdict)])
-        verdicts.append(verdict)
         yield verdict
 
 

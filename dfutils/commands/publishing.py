@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 
 from dfutils.commands.base import command, print_result
@@ -37,6 +38,7 @@ def _add_publish(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--i-have-the-rights", action="store_true", help="it is yours to publish or license like that")
     parser.add_argument("--fewer-files", action="store_true", help="a version may lack files of the one it replaces")
     parser.add_argument("--with-wheels", action="store_true", help="package: download what Kaggle's image lacks")
+    parser.add_argument("--no-check", action="store_true", help="space: do not start it in a fresh environment (2 GB)")
     parser.add_argument("--fetch", metavar="OWNER/NOTEBOOK", help="dataset: first download this notebook's output")
     parser.add_argument("--metadata", type=Path, metavar="DIR", help="default: kaggle-metadata")
     parser.add_argument("--wait", type=float, metavar="MINUTES", help="for Kaggle (default: 60; notebooks: 720)")
@@ -73,12 +75,20 @@ def _stage_space(options: argparse.Namespace) -> None:
     if options.push:
         options.usage_error("space: is only staged here. Push the staged folder to the Space's repository with git")
     from dfutils.publishing.space import stage_space
+    from dfutils.publishing.space_check import check_space
 
     staged = stage_space(options.source or Path(), options.staging or Path("dist", "space"))
+    check = None if options.no_check else check_space(staged.folder)
     size = sum(staged.files.values())
-    document = {"folder": str(staged.folder), "files": staged.files, "size_bytes": size}
+    document = {
+        "folder": str(staged.folder),
+        "files": staged.files,
+        "size_bytes": size,
+        "check": asdict(check) if check else None,
+    }
     lines = [
         f"{len(staged.files)} files, {size / 1e6:.1f} MB staged in {staged.folder}: {', '.join(staged.files)}",
+        check.line() if check else "It was not checked (--no-check).",
         "Nothing was sent. To show it: make a Gradio Space, copy these files into its repository, and push with git "
         "(the wheel is larger than 10 MB: git lfs track '*.whl').",
     ]

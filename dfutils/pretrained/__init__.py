@@ -55,7 +55,7 @@ def describe(name: str) -> dict[str, Any]:
         "version": settings.version,
         "model": settings.model,
         "size": settings.extraction.size,
-        "bytes": sum(path.stat().st_size for path in folder.iterdir() if path.is_file()),
+        "bytes": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
         "sha256": settings.weights_sha256,
         **read_json(folder / "metrics.json"),
     }

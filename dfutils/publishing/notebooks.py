@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,6 +179,7 @@ def _check_kept(kaggle: Kaggle, notebook: StagedNotebook) -> str:
         sources = _cell_sources(notebook.folder / sent["code_file"])
         same = sources == _cell_sources(Path(folder) / kept["code_file"])
     differing = [field for field in COMPARED if kept.get(field) != sent[field]]
+    differing += ["machine_shape"] if _machine(kept) != _machine(sent) else []
     differing += [field for field in COMPARED_SOURCES if set(kept.get(field) or []) != set(sent[field])]
     if not same or differing:
         what = ", ".join(differing) or "cells"
@@ -186,6 +187,12 @@ def _check_kept(kaggle: Kaggle, notebook: StagedNotebook) -> str:
             f"{name}: Kaggle kept it otherwise than sent ({what}). Look at its page, then push it again."
         )
     return f"{name}: {len(sources)} cells, flags and sources read back as sent"
+
+
+def _machine(document: Mapping[str, Any]) -> str:
+    """The accelerator, without which a notebook for two T4 runs out of time; no accelerator has three spellings."""
+    machine = document.get("machine_shape") or ""
+    return "" if machine == "None" else str(machine)
 
 
 def _cell_sources(path: Path) -> list[str]:

@@ -25,6 +25,9 @@ LACKING = ("av>=14",)
 IMAGE_PYTHON = "3.12"
 IMAGE_PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 
+PROBE = "setuptools"
+"""A package that every index has, and that the build needs."""
+
 _SOURCES = ("dfutils", "pyproject.toml", "README.md", "LICENSE")
 
 
@@ -91,7 +94,7 @@ def build_wheel(project: Path, folder: Path) -> Path:
             shutil.copytree(place, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
         elif place.is_file():
             shutil.copy2(place, copy / name)
-    _pip("wheel", "--no-deps", "--wheel-dir", str(folder / "built"), str(copy))
+    run_pip("wheel", "--no-deps", "--wheel-dir", str(folder / "built"), str(copy))
     return _wheels(folder / "built")[0]
 
 
@@ -112,7 +115,7 @@ def download_wheels(
     abi = f"cp{IMAGE_PYTHON.replace('.', '')}"
     target = ["--python-version", IMAGE_PYTHON, "--implementation", "cp", "--abi", abi, "--abi", "abi3"]
     pinned = ["--constraint", str(constraints)] if constraints and constraints.is_file() else []
-    _pip(
+    run_pip(
         "download",
         "--no-deps",
         "--only-binary=:all:",
@@ -152,8 +155,29 @@ def _network(*, offline: bool) -> Iterator[None]:
             os.environ["DFUTILS_OFFLINE"] = before
 
 
-def _pip(*arguments: str) -> None:
-    command = [sys.executable, "-m", "pip", arguments[0], "--quiet", "--disable-pip-version-check", *arguments[1:]]
+def index_is_reachable() -> bool:
+    """Whether pip gets a package that is surely there: tells a fault of ours from one of the network."""
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            run_pip("download", "--no-deps", "--retries", "1", "--dest", scratch, PROBE)
+        except PublishError:
+            return False
+    return True
+
+
+def run_pip(*arguments: str, python: Path | None = None) -> None:
+    """Run this Python's pip, quietly.
+
+    Args:
+        arguments: The sub-command first.
+        python: Interpreter of another environment, which it is to work on and which needs no pip.
+
+    Raises:
+        PublishError: It failed; with its reason.
+    """
+    elsewhere = ["--python", str(python)] if python else []
+    quiet = ["--quiet", "--disable-pip-version-check"]
+    command = [sys.executable, "-m", "pip", *elsewhere, arguments[0], *quiet, *arguments[1:]]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         said = [line.strip() for line in without_credentials(done.stderr).splitlines() if line.strip()]

@@ -17,10 +17,14 @@ TEMPLATES = ("app.py", "README.md", "packages.txt")
 """Of ``space/``; ``requirements.txt`` is made of the project's constraints."""
 
 NEEDED = (
-    *("av", "gradio", "h5py", "joblib", "keras", "numpy", "opencv-python", "openvino", "pandas", "pillow", "pydantic"),
-    *("scikit-learn", "tensorflow", "tqdm"),
+    *("av", "fastapi", "gradio", "h5py", "joblib", "keras", "numpy", "opencv-python", "openvino", "pandas", "pillow"),
+    *("pydantic", "python-multipart", "scikit-learn", "starlette", "tensorflow", "tqdm", "uvicorn"),
 )
-"""What the page imports, by the names of ``constraints.txt``."""
+"""What the page imports, by the names of ``constraints.txt``.
+
+The page's guard parses uploads with Starlette's own parts, and the server is uvicorn: their versions are Gradio's to
+choose unless they are named here.
+"""
 
 MARKER = "README.md"
 

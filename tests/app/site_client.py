@@ -1,6 +1,7 @@
 """The page on a real port of this machine, and a client that speaks HTTP to it as Gradio's page does."""
 
 import contextlib
+import functools
 import json
 import socket
 import threading
@@ -20,6 +21,11 @@ class Client:
         self.address = address
         self.http = httpx.Client(base_url=address, timeout=120, trust_env=False)
 
+    @functools.cached_property
+    def numbers(self):
+        """Of the page's events, by their names."""
+        return {one["api_name"]: one["id"] for one in self.http.get("/config").json()["dependencies"]}
+
     def post_file(self, content, name="clip.mp4"):
         """The answer to an upload."""
         return self.http.post("/gradio_api/upload", files={"files": (name, content)})
@@ -30,11 +36,10 @@ class Client:
         assert answer.status_code == 200, answer.text
         return answer.json()[0]
 
-    def ask(self, event, data):
-        """Every message of one event, until it is over."""
+    def ask(self, event, data, *, heard=lambda _: None):
+        """Every message of one event, until it is over; ``heard`` gets each as it comes."""
         session = uuid.uuid4().hex
-        numbers = {one["api_name"]: one["id"] for one in self.http.get("/config").json()["dependencies"]}
-        body = {"data": data, "fn_index": numbers[event], "session_hash": session}
+        body = {"data": data, "fn_index": self.numbers[event], "session_hash": session}
         joined = self.http.post("/gradio_api/queue/join", json=body)
         assert joined.status_code == 200, joined.text
         said = []
@@ -42,14 +47,17 @@ class Client:
             for line in stream.iter_lines():
                 if line.startswith("data:"):
                     said.append(json.loads(line[5:]))
+                    heard(said[-1])
                     if said[-1]["msg"] in {"process_completed", "close_stream"}:
                         break
         return said
 
-    def look(self, path, **more):
+    def look(self, path, *, heard=lambda _: None, **more):
         """What the page shows at last of an upload: ``(status, result)`` as HTML."""
         done = self.ask(
-            "look", [None if path is None else {"path": path, "meta": {"_type": "gradio.FileData"}, **more}]
+            "look",
+            [None if path is None else {"path": path, "meta": {"_type": "gradio.FileData"}, **more}],
+            heard=heard,
         )
         _, status, result, *_ = done[-1]["output"]["data"]
         return status, result

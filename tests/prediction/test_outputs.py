@@ -1,6 +1,8 @@
 """`dfutils predict`: tables, lines, faces and exit codes."""
 
 import json
+import weakref
+from types import SimpleNamespace
 
 import cv2
 import pytest
@@ -59,6 +61,48 @@ def test_the_faces_of_every_person_are_written_and_of_nothing_else(predicted, de
 @pytest.mark.parametrize(("label", "code"), [("UNDECIDED", 3), ("FAKE", 0)])
 def test_the_exit_code_tells_scripts_what_was_found(demo_run, tmp_path, label, code):
     assert cli.main(["predict", str(tmp_path / "gone.mp4"), "--model", str(demo_run), "--fail-on", label]) == code
+
+
+class WatchedVerdict(Verdict):
+    """A verdict that can be referred to weakly: it has no slots of its own."""
+
+    __hash__ = object.__hash__
+
+
+class WatchedDetector:
+    """Gives a verdict an input and counts those of them that are alive at a time."""
+
+    settings, engine, about = SimpleNamespace(name="watched"), "light", {"name": "watched"}
+
+    def __init__(self):
+        self.alive, self.most_alive = weakref.WeakSet(), 0
+
+    def examine_many(self, paths, **_):
+        for number, path in enumerate(paths):
+            label = Label.FAKE if number == 1 else Label.REAL
+            verdict = WatchedVerdict(path, 0.5, label, Reason.OK, "", (object(),))
+            self.alive.add(verdict)
+            self.most_alive = max(self.most_alive, len(self.alive))
+            yield verdict, None
+            del verdict
+
+
+def predict_watched(monkeypatch, count, *options):
+    detector = WatchedDetector()
+    monkeypatch.setattr("dfutils.prediction.detector.load_detector", lambda *_, **__: detector)
+    monkeypatch.setattr("dfutils.prediction.outputs.plain_verdict", lambda verdict: {"input": verdict.input})
+    monkeypatch.setattr("dfutils.prediction.wording.verdict_line", lambda verdict: verdict.input)
+    inputs = [f"{number}.mp4" for number in range(count)]
+    code = cli.main(["predict", *inputs, "--model", "watched", "--fail-on", "FAKE", *options])
+    assert code == 3
+    return detector.most_alive
+
+
+@pytest.mark.parametrize("options", [[], ["--json-lines"], ["--csv", "verdicts.csv"]], ids=["text", "lines", "table"])
+def test_many_inputs_hold_no_more_verdicts_in_memory_than_few(monkeypatch, tmp_path, options):
+    monkeypatch.chdir(tmp_path)
+    few, many = (predict_watched(monkeypatch, count, *options) for count in (4, 400))
+    assert few == many <= 3
 
 
 def test_fewer_workers_than_one_are_wrong_use(capsys):

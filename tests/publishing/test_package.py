@@ -5,6 +5,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from built_wheel import build_or_skip
 from stub import files_of
 
 from dfutils import weights
@@ -65,7 +66,7 @@ def test_the_wheels_that_the_image_lacks_are_asked_for_its_python(monkeypatch, t
         asked.extend(arguments)
         (tmp_path / "av-18.1.0-cp312-cp312-manylinux_2_28_x86_64.whl").write_bytes(b"wheel")
 
-    monkeypatch.setattr(package, "_pip", pip)
+    monkeypatch.setattr(package, "run_pip", pip)
     constraints = tmp_path / "constraints.txt"
     constraints.write_text("av==18.1.0")
     assert [path.name for path in package.download_wheels(tmp_path, constraints=constraints)] == [
@@ -95,16 +96,26 @@ def test_the_wheel_holds_the_sources_of_today_and_nothing_left_over(tmp_path):
     (project / "LICENSE").write_text("text")
     (project / "pyproject.toml").write_text((PROJECT / "pyproject.toml").read_text())
     before = files_of(project)
-    try:
-        wheel = package.build_wheel(project, tmp_path)
-    except PublishError as error:
-        if "pip wheel: failed" in str(error):
-            pytest.skip("pip cannot get the build system here")
-        raise
+    wheel = build_or_skip(project, tmp_path)
+    assert package.index_is_reachable()  # else this test, and others, would never fail but skip
     with zipfile.ZipFile(wheel) as archive:
         names = [name for name in archive.namelist() if name.startswith("dfutils/")]
     assert names == ["dfutils/__init__.py"]
     assert files_of(project) == before
+
+
+@pytest.mark.parametrize(
+    ("is_reachable", "outcome"), [(True, PublishError), (False, pytest.skip.Exception)], ids=["reachable", "offline"]
+)
+def test_a_broken_build_fails_the_tests_and_only_a_missing_index_skips_them(monkeypatch, is_reachable, outcome):
+    def build(*_):
+        raise PublishError("pip wheel: failed (error: subprocess-exited-with-error).")
+
+    monkeypatch.setattr(package, "build_wheel", build)
+    monkeypatch.setattr(package, "index_is_reachable", lambda: is_reachable)
+    with pytest.raises((PublishError, pytest.skip.Exception)) as raised:
+        build_or_skip(PROJECT, Path())
+    assert raised.type is outcome
 
 
 def test_the_metadata_of_the_package_is_staged_with_the_owner(publish, wheel, known_weights, tmp_path):

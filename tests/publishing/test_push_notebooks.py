@@ -157,6 +157,30 @@ def test_a_notebook_that_kaggle_kept_otherwise_is_a_failure(stub, first):
         push(first)
 
 
+def keep_on(stub, machine):
+    """Let the server keep every notebook on this machine, whatever it was sent."""
+    keep = stub.on_save_kernel
+
+    def keep_otherwise(request):
+        return keep({**request, "machineShape": machine})
+
+    stub.on_save_kernel = keep_otherwise
+
+
+@pytest.mark.parametrize("machine", ["NvidiaTeslaP100", "None"])
+def test_a_notebook_that_lost_its_two_t4_is_a_failure(stub, sources, tmp_path, machine):
+    train = sources / "03-train.ipynb"
+    staged = stage_notebooks(train, tmp_path / "to send", metadata=METADATA, owner="some-one")
+    keep_on(stub, machine)
+    with pytest.raises(PublishError, match=r"kept it otherwise than sent \(machine_shape\)"):
+        push(staged)
+
+
+def test_a_notebook_without_accelerator_is_kept_as_sent_however_that_is_spelled(stub, first):
+    keep_on(stub, "")
+    assert "read back as sent" in push(first)[1]
+
+
 def test_a_failed_push_is_exit_code_1_and_one_line(publish, stub, sources):
     stub.fail("SaveKernel", {"error": "Title is taken"})
     done = publish("notebooks", sources / "02-publish-dataset.ipynb", "--push")

@@ -1,0 +1,169 @@
+"""The check of a staged Space: fresh, alone, and nothing left behind. A small stand-in is what it starts."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from dfutils import cli
+from dfutils.app.examples import EXAMPLES
+from dfutils.errors import PublishError
+from dfutils.publishing import space, space_check
+from dfutils.publishing.space_check import EVENT, SpaceCheck, check_space
+
+APP = """
+import json, os, sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+WORDS = {words!r}
+facts = {{
+    "process": os.getpid(),
+    "prefix": sys.prefix,
+    "folder": str(Path(__file__).parent),
+    "files": sorted(path.name for path in Path.cwd().iterdir()),
+    "environment": dict(os.environ),
+    "packages": sorted(path.name for place in sys.path if "site-packages" in place for path in Path(place).iterdir()),
+}}
+Path({facts!r}).write_text(json.dumps(facts))
+Path(os.environ["TMPDIR"], "left over").write_text("")
+pages = iter([503])
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        if self.path == "/":
+            self.say(next(pages, 200), "page")
+        elif self.path == "/config":
+            self.say(200, json.dumps({{"dependencies": [{{"api_name": {event!r}, "id": 7}}]}}))
+        else:
+            said = [{{"msg": "process_generating"}}, {{"msg": "process_completed", "output": WORDS}}]
+            self.say(200, "".join(f"data: {{json.dumps(one)}}\\n\\n" for one in said))
+
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.say(200 if asked["fn_index"] == 7 else 400, "{{}}")
+
+    def say(self, status, text):
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *_):
+        pass
+
+ThreadingHTTPServer((os.environ["GRADIO_SERVER_NAME"], int(os.environ["PORT"])), Handler).serve_forever()
+"""
+
+
+@pytest.fixture
+def scratch(tmp_path, monkeypatch):
+    """Where temporary folders are made, so that what is left of them can be seen."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+@pytest.fixture
+def stage(tmp_path, monkeypatch):
+    """Writes a staged Space; its requirements are there at once."""
+    monkeypatch.setattr(space_check, "run_pip", lambda *_, **__: None)
+
+    def write(app):
+        folder = tmp_path / "staged"
+        folder.mkdir()
+        (folder / "app.py").write_text(app)
+        (folder / "requirements.txt").write_text("")
+        return folder
+
+    return write
+
+
+def app(facts, words="<p class='df-verdict'>"):
+    return APP.format(words=words, facts=str(facts), event=EVENT)
+
+
+def test_the_example_that_is_asked_for_is_on_the_page():
+    assert EVENT in {example.name for example in EXAMPLES}
+
+
+def test_a_space_runs_alone_and_nothing_is_left_of_it(stage, scratch, tmp_path, monkeypatch):
+    monkeypatch.setenv("DFUTILS_WEIGHTS", "/elsewhere")
+    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
+    staged = stage(app(tmp_path / "facts.json"))
+    done = check_space(staged, start_seconds=30)
+    assert 0 < done.page_seconds < 30
+    facts = json.loads((tmp_path / "facts.json").read_text())
+    assert facts["files"] == ["app.py", "requirements.txt"]
+    assert facts["packages"] == []
+    assert "/elsewhere" not in facts["environment"].values()
+    assert Path(facts["folder"]).is_relative_to(scratch)
+    assert Path(facts["prefix"]).is_relative_to(scratch)
+    assert list(scratch.iterdir()) == []
+    assert sorted(path.name for path in staged.iterdir()) == ["app.py", "requirements.txt"]
+    with pytest.raises(ProcessLookupError):
+        os.kill(facts["process"], 0)
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        ("import no_such_package", r"ended before .*exit code 1: ModuleNotFoundError.*no_such_package"),
+        ("import time; print('dozing.', flush=True); time.sleep(60)", "no page within 1 s: dozing"),
+        (app("facts", words="status: the detector could not be loaded"), "gives no verdict"),
+        (app("facts").replace(f"'{EVENT}'", "'other'"), f"no answer .'{EVENT}'"),
+    ],
+    ids=["crashes", "never answers", "no verdict", "no example"],
+)
+def test_a_space_that_does_not_work_is_told_with_its_reason(stage, scratch, program, reason):
+    with pytest.raises(PublishError, match=reason):
+        check_space(stage(program), start_seconds=1 if "dozing" in program else 30)
+    assert list(scratch.iterdir()) == []
+
+
+@pytest.fixture
+def dead_index(monkeypatch):
+    """A package index where nothing listens."""
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def demanding(tmp_path):
+    """A staged Space with a requirement."""
+    folder = tmp_path / "staged"
+    folder.mkdir()
+    (folder / "requirements.txt").write_text("six==1.17.0")
+    return folder
+
+
+def test_without_the_package_index_it_says_so(demanding, scratch, dead_index):
+    with pytest.raises(PublishError, match=r"staged and not checked: the package index cannot be reached.*--no-check"):
+        check_space(demanding)
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_requirement_that_cannot_be_had_is_not_blamed_on_the_network(demanding, scratch, dead_index, monkeypatch):
+    monkeypatch.setattr(space_check, "index_is_reachable", lambda: True)
+    with pytest.raises(PublishError, match="pip install: failed .*six==1.17.0"):
+        check_space(demanding)
+
+
+@pytest.mark.parametrize(("options", "said"), [([], "Checked in a fresh"), (["--no-check"], "was not checked")])
+def test_the_command_checks_what_it_staged_unless_told_not_to(tmp_path, monkeypatch, capsys, options, said):
+    checked = []
+
+    def check(folder):
+        checked.append(folder)
+        return SpaceCheck("3.11.7", 1.0, 2.0, 3.0)
+
+    monkeypatch.setattr(space, "stage_space", lambda _, staging: space.StagedSpace(staging, {"app.py": 5}))
+    monkeypatch.setattr(space_check, "check_space", check)
+    assert cli.main(["publish", "space", "--staging", str(tmp_path), *options]) == 0
+    assert said in capsys.readouterr().out
+    assert checked == ([] if options else [tmp_path])
