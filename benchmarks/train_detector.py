@@ -123,7 +123,7 @@ MIXED = TrainingSettings.model_validate(
         "finetune": {
             "unfreeze": "mixed1",
             "backbone_rate": 15.0,
-            "steps_per_epoch": 250,
+            "steps_per_epoch": 200,
             "self_blended": 0.3,
             "paired": True,
             "weight_average": 0.98,

@@ -151,7 +151,7 @@ class Service:
             ticket: Ticket = self._line.enter(work)
         except LineFullError:
             raise RefusedError(
-                f"Busy: {self.limits.line} people are waiting already. Please try again in a few minutes."
+                f"Busy: {_people(self.limits.line)} waiting already. Please try again in a few minutes."
             ) from None
         try:
             yield from self._words(ticket, stage)
@@ -191,3 +191,7 @@ def _heat_maps(detector: Detector, clips: Sequence[FaceClip]) -> list[list[Pictu
         return list(kept.values())
 
     return [drawn(clip) for clip in clips]
+
+
+def _people(number: int) -> str:
+    return f"{number} {'person is' if number == 1 else 'people are'}"

@@ -138,7 +138,7 @@ def test_who_comes_to_a_full_line_is_told_busy_and_who_waits_the_place(client, d
         finally:
             go_on.set()
     status, result = refused.result()
-    assert "Busy: 1 people are waiting already" in status
+    assert "Busy: 1 person is waiting already" in status
     assert result == ""
     for served_one in (first, waiting):
         assert verdict_of(served_one.result()[1])["fake_probability"] is not None
