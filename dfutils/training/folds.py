@@ -13,7 +13,7 @@ from dfutils.extraction.dataset import read_face_dataset
 from dfutils.files import read_csv, read_json, sha256_of, write_csv, write_json
 from dfutils.records import ClipRow, Label
 from dfutils.settings import DetectorSettings, MemberSettings, TrainingSettings
-from dfutils.training.finished import members_checksum
+from dfutils.training.finished import BELIEVED_OF_FOLDS, checksums, members_checksum
 from dfutils.training.operating import mean_decision
 from dfutils.training.run import train, training_rows
 from dfutils.training.run_folder import PREDICTION_COLUMNS, is_finished
@@ -137,4 +137,5 @@ def _about(run: Path, identity: dict[str, Any], folds: int) -> dict[str, Any]:
     """What ``run.json`` says: as the members', without what is of one fold only."""
     members = [read_json(run / _name(fold) / "run.json") for fold in range(folds)]
     shared = {name: members[0][name] for name in ("clips", "groups", "backbone", "versions", "commit")}
-    return {"identity": identity, **shared, "seconds": round(sum(member["seconds"] for member in members), 1)}
+    seconds = round(sum(member["seconds"] for member in members), 1)
+    return {"identity": identity, **shared, "seconds": seconds, "files": checksums(run, BELIEVED_OF_FOLDS)}

@@ -164,6 +164,8 @@ def test_a_run_with_a_missing_file_gives_an_error_and_no_report(demo_run, demo_f
         ("leaks.json", ("{", "{ ")),
         ("history.csv", ("0.", "1.")),
         ("run.json", ("clips", "")),
+        ("detector.json", ('"temperature": ', '"temperature": 1')),
+        ("detector.json", ('"threshold": 0.', '"threshold": 0.0')),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

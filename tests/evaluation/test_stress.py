@@ -1,9 +1,11 @@
 """Damage is what it says, in every strength more of it; scores are kept; the rest goes on where it stopped."""
 
+import shutil
+
 import numpy as np
 import pytest
 
-from dfutils.errors import ReportError
+from dfutils.errors import ReportError, RunError
 from dfutils.evaluation import stress
 from dfutils.evaluation.damage import DAMAGES, ON_CROPS, with_fewer_frames, with_moved_boxes, write_damaged
 from dfutils.extraction.catalogue import read_catalogue
@@ -127,6 +129,14 @@ def test_what_is_scored_is_not_scored_again_and_a_cut_off_line_is(stressed, monk
 def test_an_unknown_kind_is_refused(demo_run, demo_labels, tmp_path):
     with pytest.raises(ReportError, match="there is no 'rain'"):
         stress.stress_test(demo_run, read_catalogue(demo_labels.parent, demo_labels), tmp_path, kinds=["rain"])
+
+
+def test_an_altered_run_is_refused_before_the_work_and_not_after(demo_run, demo_labels, tmp_path):
+    run = shutil.copytree(demo_run, tmp_path / "run", ignore=shutil.ignore_patterns("model.*"))
+    text = (run / "detector.json").read_text()
+    (run / "detector.json").write_text(text.replace('"temperature": ', '"temperature": 1'))
+    with pytest.raises(RunError, match=r"detector\.json: .*altered since training"):
+        stress.stress_test(run, read_catalogue(demo_labels.parent, demo_labels), tmp_path / "report")
 
 
 def test_every_kind_has_strengths_from_mild_to_severe():
