@@ -122,7 +122,7 @@ def _content(
         slices_section(predictions, levels, threshold=settings.threshold, **drawing),
         decision_section(predictions, settings, **drawing),
         calibration_section(predictions, settings, **drawing),
-        leak_section(leaks, lines, training_groups=sides.known_groups, rows=rows),
+        leak_section(leaks, lines, training_groups=sides.known_groups, training_files=sides.trained_files, rows=rows),
         behaviour_section(
             run_behaviour_tests(detector, measured[0].dataset, measured[0].rows, measured[0].features),
             threshold=settings.threshold,

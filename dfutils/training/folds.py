@@ -21,7 +21,9 @@ from dfutils.training.splits import fold_videos, group_videos
 
 logger = logging.getLogger(__name__)
 
-OUT_OF_FOLD_COLUMNS = ("clip_id", "video", "group", "fold", "is_fake", "raw_probability", "fake_probability", "label")
+OUT_OF_FOLD_COLUMNS = (
+    *("clip_id", "video", "group", "fold", "is_fake", "raw_probability", "fake_probability", "label", "sha256"),
+)
 """Of an ensemble's ``predictions.csv``: a row a clip, scored by the one member that was not trained on its group."""
 
 
@@ -101,12 +103,14 @@ def _name(fold: int) -> str:
 def _out_of_fold(run: Path, rows: Sequence[ClipRow], members: Sequence[DetectorSettings]) -> Iterator[dict[str, str]]:
     """Test clips of every fold, called at the operating point of that fold's member."""
     groups = {video: group.name for group in group_videos(rows) for video in group.videos}
+    files = {row.video: row.sha256 for row in rows}
     for fold, member in enumerate(members):
         for row in read_csv(run / _name(fold) / "predictions.csv", PREDICTION_COLUMNS):
             if row.pop("split") == "test":
                 called_fake = float(row["fake_probability"]) >= member.threshold
                 label = Label.FAKE if called_fake else Label.REAL
-                yield {**row, "group": groups[row["video"]], "fold": str(fold), "label": str(label)}
+                found = {"group": groups[row["video"]], "fold": str(fold), "label": str(label)}
+                yield {**row, **found, "sha256": files[row["video"]]}
 
 
 def _ensemble(run: Path, members: Sequence[DetectorSettings]) -> DetectorSettings:

@@ -305,6 +305,9 @@ def test_an_ensemble_is_evaluated_on_new_videos_only(run, ensemble, demo_faces, 
     content = evaluation.evaluate(run, faces, tmp_path / "report", progress=False)
     assert len(content.predictions) == 11
     assert f"new {known}" not in set(content.predictions["video"])
+    (leaks,) = (section for section in content.sections if section.name == "leaks")
+    assert leaks.document["trained_under_another_name"] == 11  # the names are new, the files are not
+    assert "11 of the measured clips are of files that were trained" in leaks.flag
     assert content.threshold == DetectorSettings.read(run / "detector.json").threshold
     with pytest.raises(ReportError, match="out of fold"):
         evaluation.evaluate(run, faces, tmp_path / "report", split="all", progress=False)
@@ -317,7 +320,7 @@ def write_out_of_fold(folder, rows):
         writer = csv.writer(file)
         writer.writerow(OUT_OF_FOLD_COLUMNS)
         for number, (fold, group, is_fake, score, label) in enumerate(rows):
-            writer.writerow([f"c{number}", f"v{number}", group, fold, str(is_fake).lower(), score, score, label])
+            writer.writerow([f"c{number}", f"v{number}", group, fold, str(is_fake).lower(), score, score, label, ""])
     return folder
 
 
