@@ -141,6 +141,10 @@ def test_several_face_datasets_are_measured_each_and_together(demo_run, demo_fac
     assert (first["known"], first["videos"]) == ("yes", second["videos"])
     assert document["videos"] == first["videos"] + second["videos"]
     assert read_predictions(tmp_path / "report" / "predictions.csv")["video"].is_unique
+    (facts,) = document["baselines"]  # the model averages frames: there is no other frame average
+    assert facts["difference"]["value"] == pytest.approx(document["auc"]["value"] - facts["auc"]["value"], abs=1e-5)
+    html = (tmp_path / "report" / "report.html").read_text()
+    assert all(f'<th scope="row">{name}</th>' in html for name in ("Always 0.5", "Always FAKE", "File facts only"))
 
 
 def test_a_dataset_named_twice_is_refused(demo_run, demo_faces, tmp_path):
