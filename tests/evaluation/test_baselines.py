@@ -70,7 +70,7 @@ def test_members_of_an_ensemble_see_the_same_frame_of_their_own_features():
 def test_the_highest_person_counts_in_the_frame_average_too():
     rows = [clip("v", track=0), clip("v", track=1)]
     scores = frame_average_scores(
-        detector_of(member("a", temperature=1.0)), rows, {"a": features_of([1, 1, 1], [0, 2, 4])}
+        detector_of(member("a", temperature=1.0)), rows, {"a": features_of([0, 2, 4], [1, 1, 1])}
     )
     assert scores == pytest.approx({"v": sigmoid(2.0)}, abs=1e-6)
 
