@@ -13,6 +13,7 @@ from dfutils.evaluation.comparison import compare_predictions
 from dfutils.evaluation.estimates import FloatArray
 from dfutils.evaluation.metrics import estimate_metrics
 from dfutils.evaluation.predictions import Scores, check_predictions
+from dfutils.evaluation.scoring import Measured, Sides
 from dfutils.prediction.detector import Detector
 from dfutils.prediction.members import Member, score_members
 from dfutils.records import ClipRow
@@ -22,6 +23,54 @@ logger = logging.getLogger(__name__)
 
 MEASURED = ("accuracy", "balanced_accuracy", "auc", "log_loss", "brier")
 Features: TypeAlias = Mapping[str, Any]
+
+
+def measure_baselines(
+    detector: Detector,
+    measured: Sequence[Measured],
+    prefixes: Sequence[str],
+    predictions: pd.DataFrame,
+    sides: Sides,
+    *,
+    resamples: int = 1000,
+) -> list[dict[str, Any]]:
+    """The baselines that there can be, on all datasets of a report together.
+
+    Args:
+        detector: What they stand beside.
+        measured: Each dataset.
+        prefixes: Of each dataset, what stands before its videos' names in ``predictions``.
+        predictions: Of the detector, a row a video of all datasets.
+        sides: Of the run; file facts are learnt from what it was trained on.
+        resamples: Bootstrap resamples behind each interval.
+    """
+    training = [row for one in measured for row in one.dataset.rows if sides.of(row.video, row.group) == "train"]
+    found = {
+        "File facts only": (
+            "size, frame rate, duration and bit rate, by a logistic regression on the training videos.",
+            [file_facts_scores(training, one.rows) for one in measured],
+        ),
+        "Frame average": (
+            "the same detector shown one frame at a time, each as a clip that stands still.",
+            [frame_average_scores(detector, one.rows, one.features) for one in measured],
+        ),
+    }
+    threshold = detector.settings.threshold
+    return [
+        measure_baseline(
+            name, about, _together(scores, prefixes), predictions, threshold=threshold, resamples=resamples
+        )
+        for name, (about, scores) in found.items()
+        if any(scores)
+    ]
+
+
+def _together(scores: Sequence[Mapping[str, float] | None], prefixes: Sequence[str]) -> dict[str, float]:
+    return {
+        prefix + video: value
+        for prefix, some in zip(prefixes, scores, strict=True)
+        for video, value in (some or {}).items()
+    }
 
 
 def measure_baseline(

@@ -78,7 +78,7 @@ def _barred(clip: Crops) -> Crops:
     return barred
 
 
-def _wider(clip: Crops) -> Crops:
+def _closer(clip: Crops) -> Crops:
     """As if the box had been a tenth smaller on each side: what a wider one shows is not in a crop."""
     import cv2
 
@@ -99,7 +99,7 @@ ANOTHER_PERSON = Expectation(
 _PICTURES: tuple[tuple[Expectation, Callable[[Crops], Crops]], ...] = (
     (Expectation("mirrored", "left and right exchanged", "nothing"), _mirrored),
     (Expectation("black bars on the crop", "a tenth above and below", "nothing"), _barred),
-    (Expectation("face box smaller", "cut a tenth closer on each side", "nothing"), _wider),
+    (Expectation("face box smaller", "cut a tenth closer on each side", "nothing"), _closer),
 )
 
 

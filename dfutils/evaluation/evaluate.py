@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from dfutils.errors import ReportError, RunError
-from dfutils.evaluation.baselines import file_facts_scores, frame_average_scores, measure_baseline
+from dfutils.evaluation.baselines import measure_baselines
 from dfutils.evaluation.behaviour import behaviour_section, run_behaviour_tests
 from dfutils.evaluation.content import (
     CROSS_METRICS,
@@ -122,7 +122,7 @@ def _content(
         slices_section(predictions, levels, threshold=settings.threshold, **drawing),
         decision_section(predictions, settings, **drawing),
         calibration_section(predictions, settings, **drawing),
-        leak_section(leaks, lines, training_groups=sides.known_groups, rows=rows),
+        leak_section(leaks, lines, training_groups=sides.known_groups, training_files=sides.trained_files, rows=rows),
         behaviour_section(
             run_behaviour_tests(detector, measured[0].dataset, measured[0].rows, measured[0].features),
             threshold=settings.threshold,
@@ -146,7 +146,7 @@ def _content(
         leaks=lines,
         mistakes=error_gallery(measured, threshold=settings.threshold),
         sections=[section for section in sections if section is not None],
-        baselines=[] if len(folders) > 1 else _baselines(detector, measured[0], sides, resamples=resamples),
+        baselines=measure_baselines(detector, measured, _prefixes(folders), predictions, sides, resamples=resamples),
     )
 
 
@@ -161,36 +161,17 @@ def _joined(tables: Sequence[pd.DataFrame], folders: Sequence[Path]) -> pd.DataF
     if len(tables) == 1:
         return tables[0]
     named = [
-        table.assign(video=[f"{number + 1} {folder.name}/{video}" for video in table["video"]], faces=str(folder))
-        for number, (table, folder) in enumerate(zip(tables, folders, strict=True))
+        table.assign(video=[prefix + video for video in table["video"]], faces=str(folder))
+        for prefix, table, folder in zip(_prefixes(folders), tables, folders, strict=True)
     ]
     return pd.concat(named, ignore_index=True)
 
 
-def _baselines(detector: Detector, measured: Measured, sides: Sides, *, resamples: int) -> list[dict[str, Any]]:
-    training = [row for row in measured.dataset.rows if sides.of(row.video, row.group) == "train"]
-    found = {
-        "File facts only": (
-            "size, frame rate, duration and bit rate, by a logistic regression on the training videos.",
-            file_facts_scores(training, measured.rows),
-        ),
-        "Frame average": (
-            "the same detector shown one frame at a time, each as a clip that stands still.",
-            frame_average_scores(detector, measured.rows, measured.features),
-        ),
-    }
-    return [
-        measure_baseline(
-            name,
-            about,
-            scores,
-            measured.predictions,
-            threshold=detector.settings.threshold,
-            resamples=resamples,
-        )
-        for name, (about, scores) in found.items()
-        if scores is not None
-    ]
+def _prefixes(folders: Sequence[Path]) -> list[str]:
+    """What stands before the name of a video of each dataset; nothing where there is one only."""
+    if len(folders) == 1:
+        return [""]
+    return [f"{number + 1} {folder.name}/" for number, folder in enumerate(folders)]
 
 
 def _cross_rows(

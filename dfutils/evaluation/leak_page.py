@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from dfutils.evaluation.sections import Column, Section, Table
@@ -19,7 +19,12 @@ _KINDS = {
 
 
 def leak_section(
-    leaks: Mapping[str, Any] | None, lines: Sequence[str], *, training_groups: set[str], rows: Sequence[ClipRow]
+    leaks: Mapping[str, Any] | None,
+    lines: Sequence[str],
+    *,
+    training_groups: set[str],
+    training_files: Mapping[str, Collection[str]] | None,
+    rows: Sequence[ClipRow],
 ) -> Section:
     """Build the page.
 
@@ -27,6 +32,8 @@ def leak_section(
         leaks: ``leaks.json`` of the run; None where there is none, such as for an ensemble.
         lines: The same in sentences.
         training_groups: Groups of the videos that the run was trained or tuned on.
+        training_files: Their names by the SHA-256 of their file; None where the run does not know. A file that was
+            encoded again is another file.
         rows: Clips that are measured in this report.
     """
     groups = {row.group for row in rows}
@@ -38,7 +45,8 @@ def leak_section(
         "means": "A score on people who were trained on says nothing of strangers.",
         "examples": ", ".join(shared[:5]),
     }
-    table = [overlap]
+    renamed = None if training_files is None else _under_another_name(rows, training_files)
+    table = [overlap, _renamed_row(renamed, len(rows))]
     if leaks is not None:
         table += [
             {
@@ -55,7 +63,7 @@ def leak_section(
         name="leaks",
         title="Leaks and shortcuts",
         text=lines or ["No leak report came with this run: its members have their own."],
-        flag=f"{len(shared)} of the measured groups were trained or tuned on: these numbers flatter." if shared else "",
+        flag=_flag(len(shared), len(renamed or ())),
         tables=[
             Table(
                 "leaks",
@@ -79,8 +87,42 @@ def leak_section(
                 shortcut,
             ),
         ],
-        document={"measured_groups": len(groups), "known_to_training": len(shared), "run": dict(leaks or {})},
+        document={
+            "measured_groups": len(groups),
+            "known_to_training": len(shared),
+            "trained_under_another_name": None if renamed is None else len(renamed),
+            "run": dict(leaks or {}),
+        },
     )
+
+
+def _under_another_name(rows: Sequence[ClipRow], training_files: Mapping[str, Collection[str]]) -> list[str]:
+    """What to show for each clip whose file was trained or tuned on, but not as the video that it is called here."""
+    found = ((row.video, training_files.get(row.sha256, ())) for row in rows)
+    return [f"{video} is {min(names)}" for video, names in found if names and video not in names]
+
+
+def _renamed_row(renamed: Sequence[str] | None, clips: int) -> dict[str, Any]:
+    unknown = "not known: the run is of an earlier version"
+    return {
+        "what": "measured clips of files that were trained or tuned on under another name",
+        "count": None if renamed is None else len(renamed),
+        "of": f"{clips} clips",
+        "means": "The very answer was trained on, and counts as unseen.",
+        "examples": unknown if renamed is None else "; ".join(renamed[:3]),
+    }
+
+
+def _flag(groups: int, renamed: int) -> str:
+    said = []
+    if groups:
+        said.append(f"{groups} of the measured groups were trained or tuned on: these numbers flatter.")
+    if renamed:
+        said.append(
+            f"{renamed} of the measured clips are of files that were trained or tuned on under another name: these "
+            "numbers flatter."
+        )
+    return " ".join(said)
 
 
 def _shortcut_row(shortcut: Mapping[str, Any]) -> dict[str, Any]:

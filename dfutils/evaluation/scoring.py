@@ -56,7 +56,12 @@ class Measured:
 
 
 class Sides:
-    """Which side of a run's split a video is on: by its name, else by its group, else test."""
+    """Which side of a run's split a video is on: by its name, else by its group, else test.
+
+    Attributes:
+        trained_files: Names of the videos that were trained or tuned on, by the SHA-256 of their file; None for a run
+            of an earlier version, which did not note it.
+    """
 
     def __init__(self, run: Path, *, is_ensemble: bool) -> None:
         if is_ensemble:  # some member was trained on each
@@ -65,6 +70,7 @@ class Sides:
             rows = read_csv(run / "splits.csv", ("video", "group", "split"))
         self._by_video = {row["video"]: row["split"] for row in rows}
         self._by_group = {row["group"]: row["split"] for row in rows}
+        self.trained_files = _trained_files(rows) if all("sha256" in row for row in rows) else None
 
     def of(self, video: str, group: str) -> str:
         """``train``, ``validation`` or ``test``."""
@@ -74,6 +80,14 @@ class Sides:
     def known_groups(self) -> set[str]:
         """Groups that were trained or tuned on."""
         return {group for group, side in self._by_group.items() if side != "test"}
+
+
+def _trained_files(rows: Sequence[Mapping[str, str]]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for row in rows:
+        if row["split"] != "test" and row["sha256"]:
+            found.setdefault(row["sha256"], set()).add(row["video"])
+    return found
 
 
 def rows_of_split(

@@ -35,6 +35,7 @@ from dfutils.extraction.images import is_image
 from dfutils.files import write_text
 from dfutils.prediction.detector import Detector, face_pixels, load_detector
 from dfutils.records import FaceClip, Video
+from dfutils.training.finished import read_about
 
 logger = logging.getLogger(__name__)
 
@@ -72,10 +73,12 @@ def stress_test(
 
     Raises:
         ReportError: A kind is unknown, or no video of the split is in ``catalogue``.
+        RunError: ``run`` is incomplete or was altered.
     """
     unknown = [kind for kind in kinds or () if kind not in DAMAGES]
     if unknown:
         raise ReportError(f"--kinds: there is no {unknown[0]!r}. Choose from: {', '.join(DAMAGES)}.")
+    read_about(run)  # before the hours of work, not after
     detector = load_detector(run, engine="keras")
     videos = _sample(run, detector, catalogue, split, most=most)
     conditions = [UNTOUCHED, *((name, value) for name in kinds or DAMAGES for value in DAMAGES[name].strengths)]

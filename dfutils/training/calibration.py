@@ -12,7 +12,7 @@ from dfutils.errors import RunError
 from dfutils.files import read_csv, sha256_of, write_csv
 from dfutils.records import Label
 from dfutils.settings import RULE_PATTERN, DetectorSettings
-from dfutils.training.finished import members_checksum, read_detector
+from dfutils.training.finished import BELIEVED_OF_FOLDS, members_checksum, read_about, read_detector, refresh_checksums
 from dfutils.training.operating import (
     STANDARD_RULES,
     calibrated,
@@ -51,12 +51,14 @@ def recalibrate(
             all clips, whatever their faces.
 
     Raises:
-        RunError: The folder is incomplete, its validation split lacks a class, or no band is good enough.
+        RunError: The folder is incomplete or altered, its validation split lacks a class, or no band is good enough.
         DfutilsError: A value is impossible.
     """
     if not re.fullmatch(RULE_PATTERN, rule):
         raise RunError(f"operating point {rule!r}: there is no such rule. Choose one of {', '.join(STANDARD_RULES)}.")
     detector = read_detector(run)
+    if (run / "run.json").is_file():  # an alteration must not be signed
+        read_about(run)
     if min_face_pixels is not None:
         detector = _updated(detector, {"min_face_pixels": min_face_pixels})
     if not detector.members:
@@ -83,6 +85,7 @@ def recalibrate(
     detector = _updated(detector, update)
     _relabel_out_of_fold(run, members)
     detector.write(run / "detector.json")
+    refresh_checksums(run, BELIEVED_OF_FOLDS)
     return detector
 
 
@@ -121,6 +124,7 @@ def _recalibrate_one(
         row["fake_probability"] = f"{value:.9g}"
     write_csv(run / "predictions.csv", PREDICTION_COLUMNS, rows)
     changed.write(run / "detector.json")
+    refresh_checksums(run, ["detector.json"])
     return changed
 
 

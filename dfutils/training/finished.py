@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from dfutils.errors import RunError
-from dfutils.files import read_json, sha256_of
+from dfutils.files import read_json, sha256_of, write_json
 from dfutils.settings import DetectorSettings, MemberSettings
 
-BELIEVED = ("splits.csv", "leaks.json", "history.csv")
-"""Files of a run whose checksums stand in ``run.json``: a clip moved to another side would make a wrong number."""
+BELIEVED = ("detector.json", "splits.csv", "leaks.json", "history.csv")
+"""Files of a run whose checksums stand in ``run.json``: another threshold or a clip on another side would make a wrong
+number."""
+
+BELIEVED_OF_FOLDS = ("detector.json", "predictions.csv")
+"""The same of an ensemble: its predictions say what its members were trained on."""
 
 
 def read_detector(run: Path) -> DetectorSettings:
@@ -31,7 +35,7 @@ def read_detector(run: Path) -> DetectorSettings:
 def read_about(run: Path) -> dict[str, Any]:
     """Read a run's ``run.json``, and check that what a report believes is what the run was finished with.
 
-    Runs of earlier versions hold no checksums: of these only the presence of the files is known.
+    Runs of earlier versions hold fewer checksums, or none: what has none is believed as it is.
 
     Raises:
         RunError: A file is missing or was altered.
@@ -42,8 +46,24 @@ def read_about(run: Path) -> dict[str, Any]:
         raise RunError(f"{run / 'run.json'}: was altered since training. Copy the run folder again, whole.")
     for name, checksum in about.get("files", {}).items():
         if not (run / name).is_file() or sha256_of(run / name) != checksum:
-            raise RunError(f"{run / name}: is missing or was altered since training. Copy the run folder again, whole.")
+            raise RunError(
+                f"{run / name}: is missing or was altered since training. Copy the run folder again, whole. "
+                "Thresholds are changed by `dfutils calibrate`."
+            )
     return about
+
+
+def checksums(run: Path, names: Iterable[str]) -> dict[str, str]:
+    """SHA-256 of files of a run, as ``run.json`` holds them under ``files``."""
+    return {name: sha256_of(run / name) for name in names}
+
+
+def refresh_checksums(run: Path, names: Iterable[str]) -> None:
+    """Note in ``run.json`` that these files were changed on purpose; nothing where there is none."""
+    if not (run / "run.json").is_file():
+        return
+    about = read_json(run / "run.json")
+    write_json(run / "run.json", {**about, "files": {**about.get("files", {}), **checksums(run, names)}})
 
 
 def checked_weights(run: Path, settings: DetectorSettings) -> Path:

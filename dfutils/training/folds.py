@@ -13,7 +13,7 @@ from dfutils.extraction.dataset import read_face_dataset
 from dfutils.files import read_csv, read_json, sha256_of, write_csv, write_json
 from dfutils.records import ClipRow, Label
 from dfutils.settings import DetectorSettings, MemberSettings, TrainingSettings
-from dfutils.training.finished import members_checksum
+from dfutils.training.finished import BELIEVED_OF_FOLDS, checksums, members_checksum
 from dfutils.training.operating import mean_decision
 from dfutils.training.run import train, training_rows
 from dfutils.training.run_folder import PREDICTION_COLUMNS, is_finished
@@ -21,7 +21,9 @@ from dfutils.training.splits import fold_videos, group_videos
 
 logger = logging.getLogger(__name__)
 
-OUT_OF_FOLD_COLUMNS = ("clip_id", "video", "group", "fold", "is_fake", "raw_probability", "fake_probability", "label")
+OUT_OF_FOLD_COLUMNS = (
+    *("clip_id", "video", "group", "fold", "is_fake", "raw_probability", "fake_probability", "label", "sha256"),
+)
 """Of an ensemble's ``predictions.csv``: a row a clip, scored by the one member that was not trained on its group."""
 
 
@@ -101,12 +103,14 @@ def _name(fold: int) -> str:
 def _out_of_fold(run: Path, rows: Sequence[ClipRow], members: Sequence[DetectorSettings]) -> Iterator[dict[str, str]]:
     """Test clips of every fold, called at the operating point of that fold's member."""
     groups = {video: group.name for group in group_videos(rows) for video in group.videos}
+    files = {row.video: row.sha256 for row in rows}
     for fold, member in enumerate(members):
         for row in read_csv(run / _name(fold) / "predictions.csv", PREDICTION_COLUMNS):
             if row.pop("split") == "test":
                 called_fake = float(row["fake_probability"]) >= member.threshold
                 label = Label.FAKE if called_fake else Label.REAL
-                yield {**row, "group": groups[row["video"]], "fold": str(fold), "label": str(label)}
+                found = {"group": groups[row["video"]], "fold": str(fold), "label": str(label)}
+                yield {**row, **found, "sha256": files[row["video"]]}
 
 
 def _ensemble(run: Path, members: Sequence[DetectorSettings]) -> DetectorSettings:
@@ -137,4 +141,5 @@ def _about(run: Path, identity: dict[str, Any], folds: int) -> dict[str, Any]:
     """What ``run.json`` says: as the members', without what is of one fold only."""
     members = [read_json(run / _name(fold) / "run.json") for fold in range(folds)]
     shared = {name: members[0][name] for name in ("clips", "groups", "backbone", "versions", "commit")}
-    return {"identity": identity, **shared, "seconds": round(sum(member["seconds"] for member in members), 1)}
+    seconds = round(sum(member["seconds"] for member in members), 1)
+    return {"identity": identity, **shared, "seconds": seconds, "files": checksums(run, BELIEVED_OF_FOLDS)}

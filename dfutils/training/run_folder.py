@@ -15,11 +15,11 @@ import tensorflow as tf
 
 import dfutils
 from dfutils.errors import RunError
-from dfutils.files import read_json, replacing, sha256_of, write_csv, write_json
+from dfutils.files import read_json, replacing, write_csv, write_json
 from dfutils.records import ClipRow
 from dfutils.settings import DEFAULT_BACKBONE, DetectorSettings
 from dfutils.training.backbones import Backbone, build_backbone
-from dfutils.training.finished import BELIEVED, checked_weights, read_detector
+from dfutils.training.finished import BELIEVED, checked_weights, checksums, read_detector
 from dfutils.training.leaks import LeakReport
 from dfutils.training.model import ClipNetwork, build_head, compose
 
@@ -162,7 +162,7 @@ def mark_finished(
                 "numpy": np.__version__,
             },
             "commit": _git_commit(),
-            "files": {name: sha256_of(run / name) for name in BELIEVED},
+            "files": checksums(run, BELIEVED),
         },
     )
 

@@ -16,7 +16,7 @@ from dfutils.settings import SplitSettings
 
 logger = logging.getLogger(__name__)
 
-COLUMNS = ("video", "group", "is_fake", "split")
+COLUMNS = ("video", "group", "is_fake", "split", "sha256")
 """Of ``splits.csv``."""
 
 
@@ -104,7 +104,7 @@ def extend_split(
 
 
 def write_splits(path: Path, rows: Sequence[ClipRow], assignment: Mapping[str, SplitName]) -> None:
-    """Write ``splits.csv``: a row a video, sorted, with the joined group.
+    """Write ``splits.csv``: a row a video, sorted, with the joined group and what its file is known by.
 
     Raises:
         ValueError: A video of ``rows`` has no split.
@@ -113,11 +113,18 @@ def write_splits(path: Path, rows: Sequence[ClipRow], assignment: Mapping[str, S
         raise ValueError(f"{min(unassigned)}: has no split (nor have {len(unassigned) - 1:,} other videos)")
     fakes = {row.video for row in rows if row.is_fake}
     groups = {video: group.name for group in group_videos(rows) for video in group.videos}
+    files = {row.video: row.sha256 for row in rows}
     write_csv(
         path,
         COLUMNS,
         (
-            {"video": video, "group": groups[video], "is_fake": int(video in fakes), "split": assignment[video]}
+            {
+                "video": video,
+                "group": groups[video],
+                "is_fake": int(video in fakes),
+                "split": assignment[video],
+                "sha256": files[video],
+            }
             for video in sorted(groups)
         ),
     )

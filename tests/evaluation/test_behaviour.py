@@ -1,7 +1,124 @@
-"""What changes a verdict in behaviour tests, where no picture is needed to know."""
+"""What changes a verdict in behaviour tests, where no detector is needed to know."""
 
-from dfutils.evaluation.behaviour import _other_people
+import cv2
+import numpy as np
+import pytest
+
+from dfutils.evaluation.behaviour import (
+    _PICTURES,
+    NEAR,
+    ORDER,
+    SAME,
+    Expectation,
+    Outcome,
+    _other_people,
+    behaviour_section,
+)
 from dfutils.records import ClipRow
+
+MIRRORED = Expectation("mirrored", "left and right exchanged", "nothing")
+REVERSED = Expectation("time reversed", "frames in reverse", ORDER)
+FROZEN = Expectation("all frames the same", "the middle frame only", "content")
+
+
+def section_of(expectation, before, after, *, threshold=0.5, is_recurrent=False):
+    outcome = Outcome(expectation, np.array(before), np.array(after))
+    return behaviour_section([outcome], threshold=threshold, is_recurrent=is_recurrent)
+
+
+def row_of(*given, **settings):
+    (row,) = section_of(*given, **settings).document
+    return row
+
+
+def test_a_clear_verdict_that_turns_is_a_violation_and_is_flagged():
+    section = section_of(MIRRORED, [0.9, 0.8, 0.2, 0.51], [0.9, 0.3, 0.2, 0.49])
+    (row,) = section.document
+    assert row["held"] == "no: 1 of 3 clear verdicts turned"  # the one at 0.51 was near, and is no violation
+    assert (row["clips"], row["turned"], row["moved"]) == (4, 0.5, pytest.approx((0.5 + 0.02) / 4))
+    assert section.flag == "1 of 1 changes turned verdicts that they should not: mirrored."
+    assert section.tables[0].rows == [row]
+
+
+def test_only_what_was_violated_is_flagged():
+    outcomes = [
+        Outcome(MIRRORED, np.array([0.9, 0.1]), np.array([0.9, 0.1])),
+        Outcome(REVERSED, np.array([0.9, 0.1]), np.array([0.8, 0.1])),
+        Outcome(FROZEN, np.array([0.9, 0.1]), np.array([0.1, 0.9])),
+    ]
+    section = behaviour_section(outcomes, threshold=0.5, is_recurrent=False)
+    assert [row["held"] for row in section.document] == ["yes", "no: the order mattered", "–"]
+    assert section.flag == "1 of 3 changes turned verdicts that they should not: time reversed."
+
+
+@pytest.mark.parametrize("distance", [0.0, NEAR / 2, -NEAR / 2, NEAR * 0.99], ids="{:+.4f}".format)
+@pytest.mark.parametrize("threshold", [0.3, 0.5])
+def test_a_verdict_near_the_threshold_may_turn(distance, threshold):
+    other_side = threshold - 0.1 if distance >= 0 else threshold + 0.1
+    section = section_of(MIRRORED, [threshold + distance], [other_side], threshold=threshold)
+    assert (section.document[0]["turned"], section.document[0]["held"], section.flag) == (1, "yes", "")
+
+
+@pytest.mark.parametrize("distance", [NEAR * 1.01, -NEAR * 1.01], ids="{:+.4f}".format)
+def test_a_verdict_further_off_may_not_turn(distance):
+    assert row_of(MIRRORED, [0.5 + distance], [0.5 - distance])["held"] == "no: 1 of 1 clear verdicts turned"
+
+
+def test_order_may_matter_to_a_recurrent_model_only():
+    changed = [0.9, 0.2], [0.3, 0.2]
+    recurrent = section_of(REVERSED, *changed, is_recurrent=True)
+    (row,) = recurrent.document
+    assert (row["expected"], row["held"]) == ("may change: the model looks at time", "as expected: the order matters")
+    assert (row["turned"], recurrent.flag) == (0.5, "")
+    averaging = section_of(REVERSED, *changed, is_recurrent=False)
+    (row,) = averaging.document
+    assert (row["expected"], row["held"]) == ("no change at all", "no: the order mattered")
+    assert averaging.flag
+
+
+def test_a_recurrent_model_that_is_blind_to_order_is_told_so():
+    row = row_of(REVERSED, [0.9, 0.2], [0.9 + SAME / 2, 0.2], is_recurrent=True)
+    assert row["held"] == "the order does not matter to this model"
+
+
+def test_last_bits_are_no_change_of_a_model_that_averages_frames():
+    assert row_of(REVERSED, [0.9, 0.2], [0.9, 0.2 + SAME / 2])["held"] == "yes"
+    assert row_of(REVERSED, [0.9, 0.2], [0.9, 0.2 + SAME * 2])["held"] == "no: the order mattered"
+
+
+def changed_picture(name):
+    """The words of a change, a clip whose pixels are all different, and what the change makes of it."""
+    (found,) = [(expectation, change) for expectation, change in _PICTURES if expectation.name == name]
+    across, down = np.meshgrid(np.arange(40), np.arange(40))
+    clip = np.stack([across * 6, down * 6, across + down], axis=-1)[None].astype(np.uint8).repeat(2, axis=0)
+    return found[0].words, clip, found[1](clip)
+
+
+def test_mirrored_is_left_for_right():
+    words, clip, changed = changed_picture("mirrored")
+    assert words == "left and right exchanged"
+    assert np.array_equal(changed, clip[:, :, ::-1])
+
+
+def test_black_bars_are_on_the_crop_and_cover_a_tenth_at_each_end():
+    words, clip, changed = changed_picture("black bars on the crop")
+    assert words == "a tenth above and below"
+    assert not changed[:, :4].any()
+    assert not changed[:, -4:].any()
+    assert np.array_equal(changed[:, 4:-4], clip[:, 4:-4])
+
+
+def test_a_smaller_box_shows_less_and_larger():
+    words, clip, changed = changed_picture("face box smaller")
+    assert words == "cut a tenth closer on each side"
+    assert changed.shape == clip.shape
+    inner = cv2.resize(clip[0, 4:-4, 4:-4], (40, 40), interpolation=cv2.INTER_AREA).astype(int)
+    assert np.abs(changed[0] - inner).max() <= 4  # another interpolation of the same part
+
+
+def test_no_change_of_pictures_is_without_a_test():
+    names = {expectation.name for expectation, _ in _PICTURES}
+    assert names == {"mirrored", "black bars on the crop", "face box smaller"}
 
 
 def clip(index, group, *, is_fake):

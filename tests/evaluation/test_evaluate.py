@@ -141,6 +141,10 @@ def test_several_face_datasets_are_measured_each_and_together(demo_run, demo_fac
     assert (first["known"], first["videos"]) == ("yes", second["videos"])
     assert document["videos"] == first["videos"] + second["videos"]
     assert read_predictions(tmp_path / "report" / "predictions.csv")["video"].is_unique
+    (facts,) = document["baselines"]  # the model averages frames: there is no other frame average
+    assert facts["difference"]["value"] == pytest.approx(document["auc"]["value"] - facts["auc"]["value"], abs=1e-5)
+    html = (tmp_path / "report" / "report.html").read_text()
+    assert all(f'<th scope="row">{name}</th>' in html for name in ("Always 0.5", "Always FAKE", "File facts only"))
 
 
 def test_a_dataset_named_twice_is_refused(demo_run, demo_faces, tmp_path):
@@ -164,6 +168,8 @@ def test_a_run_with_a_missing_file_gives_an_error_and_no_report(demo_run, demo_f
         ("leaks.json", ("{", "{ ")),
         ("history.csv", ("0.", "1.")),
         ("run.json", ("clips", "")),
+        ("detector.json", ('"temperature": ', '"temperature": 1')),
+        ("detector.json", ('"threshold": 0.', '"threshold": 0.0')),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

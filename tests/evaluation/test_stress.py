@@ -1,13 +1,20 @@
 """Damage is what it says, in every strength more of it; scores are kept; the rest goes on where it stopped."""
 
+import json
+import shutil
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from dfutils.errors import ReportError
+from dfutils.cli import main
+from dfutils.errors import ReportError, RunError
 from dfutils.evaluation import stress
 from dfutils.evaluation.damage import DAMAGES, ON_CROPS, with_fewer_frames, with_moved_boxes, write_damaged
 from dfutils.extraction.catalogue import read_catalogue
 from dfutils.extraction.video import iter_frames
+from dfutils.files import read_json
+from dfutils.prediction.detector import Detector
 from dfutils.records import Box, FaceClip, FaceCrop
 
 
@@ -43,6 +50,17 @@ def test_brightness_moves_levels_and_downscaling_the_size(source, whole, tmp_pat
     write_damaged(source, tmp_path / "small.mp4", "downscale", 0.5)
     height, width = whole.shape[1:3]
     assert pictures_of(tmp_path / "small.mp4").shape[1:3] == (height // 2, width // 2)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.4])
+def test_letterbox_adds_black_bars_and_leaves_the_picture_between_them(source, whole, tmp_path, share):
+    write_damaged(source, tmp_path / "barred.mp4", "letterbox", share)
+    barred, height = pictures_of(tmp_path / "barred.mp4").astype(int), whole.shape[1]
+    bar = round(height * share / 2)
+    assert barred.shape[1:3] == (height + 2 * bar, whole.shape[2])
+    # The codec softens the edge by a row or two.
+    assert max(barred[:, : bar - 2].max(), barred[:, -bar + 2 :].max()) < 16
+    assert np.abs(barred[:, bar:-bar] - whole).mean() < 3
 
 
 def test_dropped_frames_leave_the_times_of_the_others(source, whole, tmp_path):
@@ -124,9 +142,77 @@ def test_what_is_scored_is_not_scored_again_and_a_cut_off_line_is(stressed, monk
     assert path.read_text() == text
 
 
+@pytest.fixture(scope="module")
+def damaged_report(demo_run, demo_faces, demo_labels, tmp_path_factory):
+    """A stress test as the command line makes it, of the severest strength of two kinds of damage.
+
+    Returns:
+        The report folder, and the first picture of every video that was predicted, in turn.
+    """
+    folder, seen, predict = tmp_path_factory.mktemp("damaged"), [], Detector.predict
+
+    def seeing(detector, path):
+        seen.append(next(iter_frames(path)).picture())
+        return predict(detector, path)
+
+    kinds = {name: replace(DAMAGES[name], strengths=DAMAGES[name].strengths[-1:]) for name in ("h264", "letterbox")}
+    command = ["evaluate", demo_run, demo_faces, "--out", folder, "--stress", "--videos", demo_labels.parent]
+    command += ["--labels", demo_labels, "--stress-videos", 2, "--kinds", *kinds]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Detector, "predict", seeing)
+        for name, damage in kinds.items():
+            patch.setitem(DAMAGES, name, damage)
+        assert main([str(part) for part in command]) == 0
+    return folder, seen
+
+
+def test_what_is_predicted_is_the_damaged_video(damaged_report):
+    _, seen = damaged_report
+    untouched, squeezed, barred = (np.stack(seen[place : place + 2]).astype(int) for place in (0, 2, 4))
+    assert np.abs(squeezed - untouched).mean() > 1
+    height, width = untouched.shape[1:3]
+    assert barred.shape[1:3] == (height + 2 * round(height * 0.2), width)
+
+
+def test_damaged_videos_are_scored_and_the_scores_are_other_ones(damaged_report):
+    folder, _ = damaged_report
+    rows = read_json(folder / "metrics.json")["stress"]
+    assert [(row["kind"], row["strength"]) for row in rows] == [
+        ("none", "untouched"),
+        ("h264", "42"),
+        ("letterbox", "0.4"),
+    ]
+    assert [row["coverage"] for row in rows] == [1, 1, 1]
+    (path,) = (folder / "stress").glob("scores-*.jsonl")
+    scores = [json.loads(line)["fake_probability"] for line in path.read_text().splitlines()]
+    assert len(scores) == 6
+    assert scores[2:4] != scores[:2]
+
+
+def test_the_report_shows_the_stress_test(damaged_report):
+    folder, _ = damaged_report
+    html = (folder / "report.html").read_text()
+    section = html[html.index('<section id="stress">') :]
+    section = section[: section.index("</section>")]
+    assert all(text in section for text in ("Robustness", "H.264 compression", "Black bars above and below"))
+    assert section.count("<tr>") == 4
+    assert section.count("<figure") == 2
+    assert {path.stem for path in (folder / "figures").glob("stress_*.svg")} == {"stress_h264", "stress_letterbox"}
+    table = (folder / "tables" / "stress.csv").read_text().splitlines()
+    assert len(table) == 4
+
+
 def test_an_unknown_kind_is_refused(demo_run, demo_labels, tmp_path):
     with pytest.raises(ReportError, match="there is no 'rain'"):
         stress.stress_test(demo_run, read_catalogue(demo_labels.parent, demo_labels), tmp_path, kinds=["rain"])
+
+
+def test_an_altered_run_is_refused_before_the_work_and_not_after(demo_run, demo_labels, tmp_path):
+    run = shutil.copytree(demo_run, tmp_path / "run", ignore=shutil.ignore_patterns("model.*"))
+    text = (run / "detector.json").read_text()
+    (run / "detector.json").write_text(text.replace('"temperature": ', '"temperature": 1'))
+    with pytest.raises(RunError, match=r"detector\.json: .*altered since training"):
+        stress.stress_test(run, read_catalogue(demo_labels.parent, demo_labels), tmp_path / "report")
 
 
 def test_every_kind_has_strengths_from_mild_to_severe():

@@ -10,11 +10,12 @@ from sklearn.isotonic import IsotonicRegression
 
 from dfutils.cli import main
 from dfutils.errors import DfutilsError, RunError
-from dfutils.files import read_csv, write_csv
+from dfutils.files import read_csv, read_json, write_csv, write_json
 from dfutils.prediction.detector import Detector, load_detector
 from dfutils.records import Label, Reason
 from dfutils.settings import DetectorSettings
 from dfutils.training.calibration import recalibrate
+from dfutils.training.finished import BELIEVED, read_about
 from dfutils.training.operating import (
     STANDARD_RULES,
     calibrated_logits,
@@ -128,6 +129,42 @@ def test_recalibrating_with_the_defaults_gives_what_training_froze(run, known):
     again = recalibrate(run)
     assert again.temperature == known.temperature
     assert again.threshold == pytest.approx(known.threshold, abs=1e-6)
+
+
+def alter_threshold(run):
+    document = read_json(run / "detector.json")
+    write_json(run / "detector.json", {**document, "threshold": 0.123})
+
+
+def test_recalibration_signs_its_own_changes_and_no_others(run):
+    recalibrate(run, rule="fpr_5")
+    assert set(read_about(run)["files"]) == set(BELIEVED)
+    alter_threshold(run)
+    for reading in (read_about, recalibrate):
+        with pytest.raises(RunError, match=r"detector\.json: .*altered since training.*`dfutils calibrate`"):
+            reading(run)
+
+
+@pytest.mark.parametrize("known_files", [None, ["splits.csv", "leaks.json", "history.csv"]])
+def test_a_run_of_an_earlier_version_is_believed_and_signed_when_it_is_recalibrated(run, known_files):
+    about = read_json(run / "run.json")
+    files = about.pop("files")
+    if known_files:
+        about["files"] = {name: files[name] for name in known_files}
+    write_json(run / "run.json", about)
+    alter_threshold(run)
+    assert read_about(run) == about
+    recalibrate(run)
+    alter_threshold(run)
+    with pytest.raises(RunError, match="altered since training"):
+        read_about(run)
+
+
+def test_a_detector_without_a_run_document_is_recalibrated_and_gets_none(run):
+    (run / "run.json").unlink()
+    recalibrate(run)
+    assert not (run / "run.json").exists()
+    assert load_detector(run).settings == DetectorSettings.read(run / "detector.json")
 
 
 @pytest.mark.parametrize("method", ["temperature", "isotonic"])

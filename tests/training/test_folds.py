@@ -14,11 +14,13 @@ from dfutils.errors import ReportError, RunError
 from dfutils.evaluation import evaluate as evaluation
 from dfutils.evaluation.folds import COLUMNS, summarise_folds
 from dfutils.extraction.dataset import MANIFEST_COLUMNS, manifest_row, read_face_dataset
-from dfutils.files import read_csv, read_json, write_csv
+from dfutils.files import read_csv, read_json, sha256_of, write_csv
 from dfutils.prediction.detector import load_detector
 from dfutils.prediction.members import Member, score_members
 from dfutils.settings import DetectorSettings, TrainingSettings
 from dfutils.training import folds
+from dfutils.training.calibration import recalibrate
+from dfutils.training.finished import read_about
 from dfutils.training.folds import OUT_OF_FOLD_COLUMNS, train_folds
 from dfutils.training.run_folder import load_network
 
@@ -244,6 +246,32 @@ def test_an_ensemble_whose_members_are_not_its_own_is_refused(copied_run, damage
         load_detector(copied_run)
 
 
+def lower_threshold(run):
+    replace_text(run / "detector.json", json.dumps({**read_json(run / "detector.json"), "threshold": 0.1}))
+
+
+def lose_a_video(run):
+    lines = (run / "predictions.csv").read_text().splitlines(keepends=True)
+    replace_text(run / "predictions.csv", "".join(lines[:-1]))
+
+
+@pytest.mark.parametrize("damage", [lower_threshold, lose_a_video])
+def test_an_altered_ensemble_gives_no_report_and_is_not_recalibrated(copied_run, demo_faces, tmp_path, damage):
+    damage(copied_run)
+    with pytest.raises(RunError, match="altered since training"):
+        evaluation.evaluate(copied_run, demo_faces, tmp_path / "report", progress=False)
+    with pytest.raises(RunError, match="altered since training"):
+        recalibrate(copied_run)
+
+
+def test_a_recalibrated_ensemble_is_believed_with_all_its_members(copied_run, run):
+    before = DetectorSettings.read(run / "detector.json")
+    assert recalibrate(copied_run, method="isotonic").members != before.members
+    for folder in (copied_run, *(copied_run / member.folder for member in before.members)):
+        assert read_about(folder)["files"]["detector.json"] == sha256_of(folder / "detector.json")
+    assert (copied_run / "predictions.csv").read_text() != (run / "predictions.csv").read_text()
+
+
 def test_one_network_cannot_be_loaded_of_an_ensemble(run):
     with pytest.raises(RunError, match=r"is an ensemble.*fold-0"):
         load_network(run)
@@ -277,6 +305,9 @@ def test_an_ensemble_is_evaluated_on_new_videos_only(run, ensemble, demo_faces, 
     content = evaluation.evaluate(run, faces, tmp_path / "report", progress=False)
     assert len(content.predictions) == 11
     assert f"new {known}" not in set(content.predictions["video"])
+    (leaks,) = (section for section in content.sections if section.name == "leaks")
+    assert leaks.document["trained_under_another_name"] == 11  # the names are new, the files are not
+    assert "11 of the measured clips are of files that were trained" in leaks.flag
     assert content.threshold == DetectorSettings.read(run / "detector.json").threshold
     with pytest.raises(ReportError, match="out of fold"):
         evaluation.evaluate(run, faces, tmp_path / "report", split="all", progress=False)
@@ -289,7 +320,7 @@ def write_out_of_fold(folder, rows):
         writer = csv.writer(file)
         writer.writerow(OUT_OF_FOLD_COLUMNS)
         for number, (fold, group, is_fake, score, label) in enumerate(rows):
-            writer.writerow([f"c{number}", f"v{number}", group, fold, str(is_fake).lower(), score, score, label])
+            writer.writerow([f"c{number}", f"v{number}", group, fold, str(is_fake).lower(), score, score, label, ""])
     return folder
 
 

@@ -289,14 +289,15 @@ class TestExtending:
 class TestFile:
     def test_what_is_written_is_read(self, tmp_path):
         rows = [*make_pairs(6), make_row("comma, and ü", group="g000")]
+        rows[0] = replace(rows[0], sha256="5ad1")
         assignment = split_videos(rows, SplitSettings())
         write_splits(tmp_path / "splits.csv", rows, assignment)
         assert read_splits(tmp_path / "splits.csv") == assignment
         lines = (tmp_path / "splits.csv").read_text(encoding="utf-8").splitlines()
         assert lines[:3] == [
-            "video,group,is_fake,split",
-            f"000_0,g000,0,{assignment['000_0']}",
-            f"000_1,g000,1,{assignment['000_1']}",
+            "video,group,is_fake,split,sha256",
+            f"000_0,g000,0,{assignment['000_0']},5ad1",
+            f"000_1,g000,1,{assignment['000_1']},{rows[1].sha256}",
         ]
 
     def test_a_video_without_a_split_is_not_written(self, tmp_path):
