@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import itertools
 import logging
 import shutil
 import tempfile
@@ -49,6 +50,8 @@ FEWEST_SAME = 0.98
 """Share of the labels that other precisions have to leave as they are."""
 CALIBRATION_CLIPS = 60
 """Training clips that int8 takes the ranges of its activations from, with a crop of each."""
+CLIPS_AT_ONCE = 16
+"""That are compared in one call: Keras is slow to start one."""
 
 
 def export_detector(
@@ -161,8 +164,12 @@ def _compared(
 
 
 def raw_scores(network: Network, clips: Iterable[Crops]) -> npt.NDArray[np.float32]:
-    """Raw probabilities ``(N,)`` of clips ``(T, size, size, 3)``."""
-    return np.array([network.score(network.features(clip)[None])[0][0] for clip in clips])
+    """Raw probabilities ``(N,)`` of clips ``(T, size, size, 3)`` of one length."""
+    left, scores = iter(clips), list[npt.NDArray[np.float32]]()
+    while some := list(itertools.islice(left, CLIPS_AT_ONCE)):
+        features = network.features(np.concatenate(some))
+        scores.append(network.score(features.reshape(len(some), -1, features.shape[-1]))[0])
+    return np.concatenate(scores)
 
 
 def _auc(is_fake: npt.NDArray[np.bool_], probability: npt.NDArray[np.float32]) -> float | None:
