@@ -7,9 +7,10 @@ READY := .venv/.ready
 HERMETIC := env -u DFUTILS_WEIGHTS DFUTILS_OFFLINE=1 DFUTILS_CACHE=$(CURDIR)/.cache TF_CPP_MIN_LOG_LEVEL=3
 
 # The same for notebooks, which run in their own folder; a warning may name the cache, so its path names no machine, and
-# how quick an epoch was is not told.
+# how quick an epoch was is not told. Without oneDNN, which TensorFlow takes on some processors only and which rounds
+# otherwise, a training gives the same second decimals on all.
 # What TensorFlow's C++ part writes to the terminal as it starts belongs on no page: see capture_fd_output below.
-PAGES := $(HERMETIC) DFUTILS_CACHE=../.cache DFUTILS_PROGRESS=0
+PAGES := $(HERMETIC) DFUTILS_CACHE=../.cache DFUTILS_PROGRESS=0 TF_ENABLE_ONEDNN_OPTS=0
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint types unit notebooks-check notebooks reports pictures format wheel clean \
