@@ -1,6 +1,7 @@
 """The page in a real browser: a phone's width and a screen's."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,9 @@ from dfutils.demo.examples import make_faceless_video
 from dfutils.extraction.faces import HaarDetector
 
 pytestmark = pytest.mark.skipif(not HaarDetector.is_available(), reason="this OpenCV has no Haar cascades")
+
+SCREENSHOTS = Path(__file__).parents[2] / ".cache" / "screenshots"
+"""What the tests saw, for people to look at."""
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +46,7 @@ def look_at(page, path):
     return page.page.inner_text(".df-answer")
 
 
-def test_a_clip_is_uploaded_judged_and_explained(page, demo_videos, tmp_path):
+def test_a_clip_is_uploaded_judged_and_explained(page, demo_videos):
     said = look_at(page, demo_videos[1])
     number = re.search(r"([^\n]+) % probability of FAKE", said)[1]
     assert re.search(f"scored like this, (about )?{number} are fake", said)
@@ -53,13 +57,13 @@ def test_a_clip_is_uploaded_judged_and_explained(page, demo_videos, tmp_path):
     page.page.click("#df-heat")
     page.page.wait_for_selector("[aria-label='Heat maps'] img", timeout=60_000)
     assert page.visible_pictures() == len(page.page.query_selector_all("img")) > 2
-    page.page.screenshot(path=tmp_path / "page.png", full_page=True)
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.page.screenshot(path=SCREENSHOTS / f"page-{page.page.viewport_size['width']}.png", full_page=True)
     assert page.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert page.errors == []
     assert [address for address in page.external if not address.startswith(("http://127.0.0.1", "ws:"))] == []
 
 
-@pytest.mark.parametrize("page", [390], indirect=True)
 def test_a_text_file_and_a_room_without_anybody_are_undecided(page, faceless, tmp_path):
     text = tmp_path / "notes.mp4"
     text.write_text("this is no video\n" * 40)
