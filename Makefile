@@ -66,7 +66,7 @@ pictures: reports ## take the README's pictures of the rendered notebooks anew (
 	$(BIN)/python -m benchmarks.notebook_pictures reports
 
 # Kaggle's Python where it is installed, else this one; its versions stand in the constraints.
-IMAGE_PYTHON ?= $(shell command -v python3.12 2>/dev/null || echo $(PYTHON))
+IMAGE_PYTHON ?= $(shell python3.12 -c 'import sys; print(sys.executable)' 2>/dev/null || echo $(PYTHON))
 IMAGE := .venv-kaggle
 IMAGE_READY := $(IMAGE)/.ready
 
