@@ -25,7 +25,8 @@ PAGE_SIZE = 200
 """The most that the client lists at a time."""
 LONGEST_PAUSE_SECONDS = 30.0
 
-_ABSENT = re.compile(r"\b40[34]\b|not found|forbidden|denied|cannot access", re.IGNORECASE)
+# The client's 2.2.5 ends its answer to a 404 with a hint, "To search for one, try ...".
+_ABSENT = re.compile(r"\b40[34]\b|not found|forbidden|denied|cannot access|to search for one", re.IGNORECASE)
 _TROUBLE = re.compile(
     r"error|unsuccessful|skipping|not valid|already in use|denied|refused|forbidden|"
     r"authentication required|failure message|unauthori[sz]ed",
