@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.machine import describe_machine
+from benchmarks.train_detector import crops_of
 from dfutils.evaluation.bootstrap import bootstrap_over_groups, percentile_interval
 from dfutils.evaluation.cross_validation import FoldScores, measure, measure_difference
 from dfutils.extraction.dataset import FaceDataset, read_face_dataset
@@ -73,8 +74,7 @@ RECIPES = {
 def measure_dfdc(work: Path, run: str) -> dict[str, Any]:
     """Figures of one detector on the crops of DFDC's test part."""
     faces = read_face_dataset(work / "dfdc")
-    splits = read_csv(work / "runs" / "cross" / "splits.csv", ("video", "split"))
-    tested = {row["video"] for row in splits if row["split"] == "test"}
+    tested = crops_of(work, "test")
     rows = [row for row in faces.rows if row.video in tested]
     probability, called = _score(work, run, faces, rows)
     return {**_figures("dfdc", rows, probability, called), "dfdc_false_alarms": _false_alarms(rows, called)}

@@ -14,24 +14,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
 
 from benchmarks.machine import describe_machine
+from benchmarks.train_detector import crops_of
 from dfutils.extraction.dataset import FaceDataset, read_face_dataset
-from dfutils.files import read_csv, write_json, write_text
+from dfutils.files import write_json, write_text
 from dfutils.prediction import runtime
-from dfutils.prediction.export import raw_scores
+from dfutils.prediction.export import differences, raw_scores
 from dfutils.pretrained import DEFAULT, run_folder
 from dfutils.records import ClipRow
 from dfutils.training.finished import read_detector
-from dfutils.training.operating import calibrated_logits, sigmoid
 
 
 def read_tests(work: Path) -> dict[str, tuple[FaceDataset, list[ClipRow]]]:
     """Face datasets and the clips of each that are scored."""
     crops, clips = read_face_dataset(work / "dfdc"), read_face_dataset(work / "ffpp")
-    splits = read_csv(work / "runs" / "cross" / "splits.csv", ("video", "split"))
-    tested = {row["video"] for row in splits if row["split"] == "test"}
+    tested = crops_of(work, "test")
     return {
         "DFDC, test crops": (crops, [row for row in crops.rows if row.video in tested]),
         "FaceForensics++, c23 clips": (clips, [row for row in clips.rows if "_c23" in row.dataset]),
@@ -50,16 +48,8 @@ def compare(run: Path, faces: FaceDataset, rows: Sequence[ClipRow]) -> dict[str,
     if export is not None and export.precision != "float32":
         engines[export.precision] = runtime.network_loader("light")(run, settings)
     raw = {name: raw_scores(network, map(faces.load_clip, rows)) for name, network in engines.items()}
-    called = {name: sigmoid(calibrated_logits(settings, scores)) >= settings.threshold for name, scores in raw.items()}
-    return {
-        name: {
-            "clips": len(rows),
-            "auc": round(float(roc_auc_score(is_fake, scores)), 4),
-            "largest_difference": float(np.abs(scores - raw["keras"]).max()),
-            "same_labels": round(float((called[name] == called["keras"]).mean()), 4),
-        }
-        for name, scores in raw.items()
-    }
+    found = {name: differences(settings, is_fake, raw["keras"], scores) for name, scores in raw.items()}
+    return {name: {"clips": len(rows), **figures} for name, figures in found.items()}
 
 
 def table(results: dict[str, dict[str, Any]]) -> str:

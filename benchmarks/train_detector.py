@@ -43,7 +43,7 @@ from dfutils.extraction.catalogue import read_catalogue
 from dfutils.extraction.dataset import read_face_dataset
 from dfutils.extraction.extract import extract_dataset
 from dfutils.files import read_csv, write_csv
-from dfutils.records import Label
+from dfutils.records import Label, SplitName
 from dfutils.settings import ExtractionSettings, TrainingSettings
 from dfutils.training.folds import train_folds
 from dfutils.training.run import train
@@ -109,7 +109,8 @@ WHOLE = FURTHER.model_copy(
 )
 """And on, with two suspects removed: in every training on patches validation fell towards the end while training rose.
 What is trained on is now what is validated, whole crops; and batch normalisation is frozen, since in a batch of pairs
-its statistics tell a crop of what it stands beside."""
+its statistics tell a crop of what it stands beside. It went on from the third part as it was shipped then, in half
+precision, the only copy that was left."""
 
 MIXED = TrainingSettings.model_validate(
     {
@@ -158,8 +159,7 @@ def cut_frames(_data: Path, work: Path) -> None:
         for row in clips.rows
         for file in clips.files[row.clip_id]
     ]
-    splits = read_csv(work / "runs" / "cross" / "splits.csv", ("video", "split"))
-    held = {row["video"] for row in splits if row["split"] == "validation"}
+    held = crops_of(work, "validation")
     taken: Counter[tuple[str, bool]] = Counter()
     crops = []
     for row in read_face_dataset(work / "dfdc").rows:
@@ -170,6 +170,12 @@ def cut_frames(_data: Path, work: Path) -> None:
     write_csv(labels, ("file", "label", "dataset", "group"), [*frames, *crops])
     as_they_are = ExtractionSettings(size=SIZE, crop="none")
     extract_dataset(read_catalogue(work, labels), work / "mixed", settings=as_they_are, workers=2, trusted=True)
+
+
+def crops_of(work: Path, split: SplitName) -> set[str]:
+    """Names of the DFDC crops of one part, the same in all of X's training."""
+    splits = read_csv(work / "runs" / "cross" / "splits.csv", ("video", "split"))
+    return {row["video"] for row in splits if row["split"] == split}
 
 
 def train_cross(_data: Path, work: Path) -> None:

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -147,7 +147,6 @@ def _compared(
     import openvino as ov
 
     keras_raw, light_raw = (raw_scores(network, map(dataset.load_clip, rows)) for network in networks)
-    labels = [sigmoid(calibrated_logits(settings, raw)) >= settings.threshold for raw in (keras_raw, light_raw)]
     is_fake = np.array([row.is_fake for row in rows])
     return ExportSettings(
         precision=precision,
@@ -155,12 +154,25 @@ def _compared(
         files={},
         split=split,
         clips=len(rows),
-        largest_difference=float(np.abs(keras_raw - light_raw).max()),
         auc_keras=_auc(is_fake, keras_raw),
-        auc=_auc(is_fake, light_raw),
-        same_labels=float((labels[0] == labels[1]).mean()),
         openvino=ov.__version__,
+        **differences(settings, is_fake, keras_raw, light_raw),
     )
+
+
+def differences(
+    settings: DetectorSettings,
+    is_fake: npt.NDArray[np.bool_],
+    reference: npt.NDArray[np.float32],
+    scores: npt.NDArray[np.float32],
+) -> dict[str, Any]:
+    """AUC of raw probabilities, and how far they and the labels they give are from those of the reference."""
+    labels, own = (sigmoid(calibrated_logits(settings, raw)) >= settings.threshold for raw in (reference, scores))
+    return {
+        "auc": _auc(is_fake, scores),
+        "largest_difference": float(np.abs(scores - reference).max()),
+        "same_labels": float((own == labels).mean()),
+    }
 
 
 def raw_scores(network: Network, clips: Iterable[Crops]) -> npt.NDArray[np.float32]:
