@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.machine import describe_machine
-from benchmarks.train_detector import crops_of
+from benchmarks.train_detector import X, crops_of
 from dfutils.evaluation.bootstrap import bootstrap_over_groups, percentile_interval
 from dfutils.evaluation.cross_validation import FoldScores, measure, measure_difference
 from dfutils.extraction.dataset import FaceDataset, read_face_dataset
@@ -64,7 +64,7 @@ class Recipe:
 
 CROSS, MIXED, FROZEN = "X", "S", "frozen backbone, frame head"
 RECIPES = {
-    CROSS: Recipe("whole"),
+    CROSS: Recipe(X),
     MIXED: Recipe("mixed", "folds"),
     FROZEN: Recipe("frozen", "frozen-folds"),
     "frozen backbone, LSTM and GRU": Recipe(None, "twin-folds"),

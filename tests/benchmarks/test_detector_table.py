@@ -101,7 +101,7 @@ def test_what_s_forgot_is_counted_on_crops_of_dfdc_within_their_folds(folds, tmp
     (folder / "predictions.csv").write_text("\n".join(["clip_id,fold,fake_probability", *lines]))
 
     def score_as_x(_work, run, _faces, rows):
-        assert (run, rows) == ("whole", crops)
+        assert (run, rows) == (detector.RECIPES["X"].run, crops)
         worse = np.array([0.9 if k in (0, 1) else 0.1 + 0.1 * (k % 2) for k in range(8)])
         return worse, worse >= 0.5
 
