@@ -6,7 +6,7 @@ Sizes are ``(width, height)`` in pixels, times are seconds from the start of the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -196,6 +196,30 @@ class VideoInfo:
     duration_seconds: float
     times_seconds: tuple[float, ...]
     size_bytes: int
+
+
+@dataclass(slots=True)
+class MotionTrace:
+    """The motion of every frame of a clip, for plots.
+
+    Attributes:
+        times_seconds: Time of every frame seen.
+        motion: Mean absolute luma difference to the frame before, per pixel, 0..1; 0 for the first and at a cut.
+        cuts: Indices of the first frames of new shots.
+    """
+
+    times_seconds: list[float] = field(default_factory=list)
+    motion: list[float] = field(default_factory=list)
+    cuts: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Extraction:
+    """What one file gave: its stream facts, its clips (main person first) and the motion of all its frames."""
+
+    info: VideoInfo
+    clips: tuple[FaceClip, ...]
+    trace: MotionTrace
 
 
 @dataclass(frozen=True, slots=True)

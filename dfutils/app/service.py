@@ -14,9 +14,8 @@ from pathlib import Path
 
 from dfutils.app.limits import PageLimits
 from dfutils.app.line import Line, LineFullError, Ticket
-from dfutils.extraction.clips import Extraction
 from dfutils.prediction.detector import Detector, load_detector
-from dfutils.records import FaceClip, Picture, Verdict
+from dfutils.records import Extraction, FaceClip, Picture, Verdict
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from dfutils.extraction.clips import Extraction
-from dfutils.records import Verdict
+from dfutils.records import Extraction, Verdict
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 220, 66, 44, 18, 38
 MOST_POINTS = 300

@@ -7,9 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from dfutils.errors import DatasetError
-from dfutils.extraction.clips import Extraction
 from dfutils.files import read_json
-from dfutils.records import Label, Reason, Verdict
+from dfutils.records import Extraction, Label, Reason, Verdict
 from dfutils.settings import DetectorSettings
 
 HEADLINES = {

@@ -92,12 +92,15 @@ def _add_models(commands: argparse._SubParsersAction) -> None:
 
 
 def _predict(options: argparse.Namespace) -> int:
+    from dfutils.extraction.isolation import start_child
+
+    if options.explain and options.engine == "light":
+        options.usage_error("--explain: heat maps are drawn by Keras; leave --engine light out")
+    start_child()  # it imports its decoder while this process imports the engine
     from dfutils.prediction.detector import load_detector, verdict_document
     from dfutils.prediction.inputs import expand_inputs
     from dfutils.prediction.outputs import write_verdicts
 
-    if options.explain and options.engine == "light":
-        options.usage_error("--explain: heat maps are drawn by Keras; leave --engine light out")
     inputs = expand_inputs(options.inputs)
     detector = load_detector(options.model, engine="keras" if options.explain else options.engine)
     logger.info("Detector: %s, on the engine %s", detector.settings.name, detector.engine)

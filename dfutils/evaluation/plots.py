@@ -23,8 +23,7 @@ from dfutils.evaluation.estimates import FloatArray, class_weights_by_score, rat
 from dfutils.evaluation.metrics import estimate_metrics
 from dfutils.evaluation.predictions import Scores
 from dfutils.evaluation.style import CLASS_COLORS, FAKE_COLOR, INK_ON_COLOR, LINE_COLOR, REAL_COLOR, new_figure, styled
-from dfutils.extraction.motion import MotionTrace
-from dfutils.records import Crops, Picture
+from dfutils.records import Crops, MotionTrace, Picture
 
 __all__ = [
     "plot_confusion",

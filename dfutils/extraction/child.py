@@ -21,7 +21,7 @@ import cv2
 from dfutils.errors import DfutilsError, TooLargeError, UnreadableError
 from dfutils.extraction.clips import extract_clips
 from dfutils.extraction.faces import FaceDetector, detector_for
-from dfutils.extraction.messages import pack_error, pack_extraction
+from dfutils.extraction.messages import LENGTH_BYTES, pack_error, pack_extraction
 from dfutils.settings import ExtractionSettings, MediaLimits
 
 try:
@@ -29,7 +29,6 @@ try:
 except ImportError:  # Windows has no such limits: there, only the parent's clock counts
     resource = None  # type: ignore[assignment]
 
-LENGTH_BYTES = 8
 MAX_OPEN_FILES = 64
 
 _detectors: dict[str, FaceDetector | None] = {}

@@ -20,22 +20,13 @@ from dfutils.extraction.crops import (
 )
 from dfutils.extraction.faces import FaceDetector, find_face_in_crop
 from dfutils.extraction.images import is_image, read_image
-from dfutils.extraction.motion import Candidate, MotionTrace, Watched, find_faces, watch
+from dfutils.extraction.motion import Candidate, Watched, find_faces, watch
 from dfutils.extraction.tracks import Look, Track, link_faces
 from dfutils.extraction.video import Frame, iter_frames, probe_video
-from dfutils.records import Box, Face, FaceClip, FaceCrop, Picture, VideoInfo
+from dfutils.records import Box, Extraction, Face, FaceClip, FaceCrop, MotionTrace, Picture, VideoInfo
 from dfutils.settings import ExtractionSettings
 
-__all__ = ["Extraction", "crop_square", "extract_clips", "fill_positions", "square_around"]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Extraction:
-    """What one file gave: its stream facts, its clips (main person first) and the motion of all its frames."""
-
-    info: VideoInfo
-    clips: tuple[FaceClip, ...]
-    trace: MotionTrace
+__all__ = ["crop_square", "extract_clips", "fill_positions", "square_around"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,8 @@ from typing import IO
 from weakref import WeakSet
 
 from dfutils.errors import MediaError, TooLargeError, UnreadableError
-from dfutils.extraction.child import LENGTH_BYTES
-from dfutils.extraction.clips import Extraction
-from dfutils.extraction.messages import unpack_error, unpack_extraction
+from dfutils.extraction.messages import LENGTH_BYTES, unpack_error, unpack_extraction
+from dfutils.records import Extraction
 from dfutils.settings import ExtractionSettings
 
 logger = logging.getLogger(__name__)
@@ -75,6 +74,14 @@ def extract_clips_safely(
         _give_back(child)
         return _opened(path, parts)
     raise AssertionError("unreachable")
+
+
+def start_child() -> None:
+    """Have one ready, so that its start goes on while the caller does something else; nothing if one waits already."""
+    with _lock:
+        if _idle:
+            return
+    _give_back(_Child())
 
 
 def close_children() -> None:

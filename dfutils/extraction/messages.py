@@ -12,9 +12,10 @@ import numpy.typing as npt
 
 from dfutils import errors
 from dfutils.errors import DfutilsError
-from dfutils.extraction.clips import Extraction
-from dfutils.extraction.motion import MotionTrace
-from dfutils.records import Box, Face, FaceClip, FaceCrop, VideoInfo
+from dfutils.records import Box, Extraction, Face, FaceClip, FaceCrop, MotionTrace, VideoInfo
+
+LENGTH_BYTES = 8
+"""Of the number of parts of an answer, and of each one's length, big-endian."""
 
 
 def pack_extraction(extraction: Extraction) -> list[bytes]:

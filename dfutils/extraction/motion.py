@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from dfutils.extraction.faces import DETECTION_SIDE, FaceDetector
 from dfutils.extraction.tracks import Look, Sighting, sight
 from dfutils.extraction.video import Frame
-from dfutils.records import Box, Face, Picture, VideoInfo
+from dfutils.records import Box, Face, MotionTrace, Picture, VideoInfo
 from dfutils.settings import ExtractionSettings
 
 CUT_DIFFERENCE = 0.1
@@ -53,21 +53,6 @@ class Candidate:
     def faces(self) -> list[Face]:
         """The faces found, largest first."""
         return [sighting.face for sighting in self.sightings or ()]
-
-
-@dataclass(slots=True)
-class MotionTrace:
-    """The motion of every frame of a clip, for plots.
-
-    Attributes:
-        times_seconds: Time of every frame seen.
-        motion: Mean absolute luma difference to the frame before, per pixel, 0..1; 0 for the first and at a cut.
-        cuts: Indices of the first frames of new shots.
-    """
-
-    times_seconds: list[float] = field(default_factory=list)
-    motion: list[float] = field(default_factory=list)
-    cuts: list[int] = field(default_factory=list)
 
 
 class MotionMeter:

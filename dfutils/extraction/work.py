@@ -14,12 +14,12 @@ import cv2
 import joblib
 
 from dfutils.errors import DfutilsError, MediaError, UnreadableError
-from dfutils.extraction.clips import Extraction, extract_clips
+from dfutils.extraction.clips import extract_clips
 from dfutils.extraction.dataset import manifest_row, write_clip
 from dfutils.extraction.faces import FaceDetector, detector_for
 from dfutils.extraction.isolation import extract_clips_safely
 from dfutils.files import sha256_of
-from dfutils.records import ClipRow, FaceClip, Video, VideoInfo
+from dfutils.records import ClipRow, Extraction, FaceClip, Video, VideoInfo
 from dfutils.settings import ExtractionSettings
 
 logger = logging.getLogger(__name__)

@@ -6,23 +6,24 @@ import copy
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from dfutils.errors import MediaError, RunError, TooFewFacesError
-from dfutils.extraction.clips import Extraction
-from dfutils.extraction.dataset import FaceDataset
 from dfutils.extraction.isolation import extract_clips_safely
 from dfutils.prediction.members import ClipScore, Member, load_members, score_members
 from dfutils.prediction.outputs import plain_verdict
 from dfutils.prediction.runtime import Engine, EngineChoice, choose_engine, keras_network
 from dfutils.prediction.stream import ahead
 from dfutils.pretrained import DEFAULT, run_folder
-from dfutils.records import Box, ClipRow, FaceClip, FrameScore, Label, Reason, TrackScore, Verdict
+from dfutils.records import Box, ClipRow, Extraction, FaceClip, FrameScore, Label, Reason, TrackScore, Verdict
 from dfutils.settings import DetectorSettings, MediaLimits, has_frame_head
 from dfutils.training.finished import read_detector
+
+if TYPE_CHECKING:
+    from dfutils.extraction.dataset import FaceDataset
 
 
 class Detector:

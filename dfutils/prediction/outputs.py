@@ -7,10 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from dfutils.extraction.clips import Extraction
-from dfutils.extraction.dataset import encode_picture
 from dfutils.files import write_bytes, write_csv
-from dfutils.records import Box, Verdict
+from dfutils.records import Box, Extraction, Verdict
 
 VERDICT_COLUMNS = ("input", "label", "fake_probability", "reason", "people", "detail")
 """Of ``predict --csv``; the probability is empty where there is none."""
@@ -42,6 +40,8 @@ def write_faces(folder: Path, number: int, verdict: Verdict, extraction: Extract
     """
     if extraction is None:
         return
+    from dfutils.extraction.dataset import encode_picture  # OpenCV takes a tenth of a second, and most write no faces
+
     for clip in extraction.clips:
         own = input_folder(folder, number, verdict) / f"person-{clip.track}"
         for index, picture in enumerate(clip.pictures):

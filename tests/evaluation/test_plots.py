@@ -11,7 +11,7 @@ from dfutils.errors import ReportError
 from dfutils.evaluation import plots
 from dfutils.evaluation.metrics import compute_metrics
 from dfutils.evaluation.style import FAKE_COLOR, REAL_COLOR, dark_svg, figure_png, figure_svg
-from dfutils.extraction.motion import MotionTrace
+from dfutils.records import MotionTrace
 
 PNG = b"\x89PNG"
 

@@ -133,6 +133,14 @@ def test_one_child_serves_many_files(demo_videos, fresh_children):
     assert len(pids) == 1
 
 
+def test_a_child_started_ahead_serves_the_first_file(demo_videos, fresh_children):
+    isolation.start_child()
+    isolation.start_child()  # one waits already
+    (ahead,) = isolation._idle
+    extract_clips_safely(demo_videos[0], ExtractionSettings())
+    assert isolation._idle == [ahead]
+
+
 def test_a_relative_path_counts_from_where_the_caller_is_and_is_named_as_it_was_given(
     demo_videos, tmp_path, monkeypatch
 ):

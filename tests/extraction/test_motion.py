@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from dfutils.extraction.motion import CUT_DIFFERENCE, GRID_SECONDS, MotionMeter, MotionTrace, choose_frames, watch
+from dfutils.extraction.motion import CUT_DIFFERENCE, GRID_SECONDS, MotionMeter, choose_frames, watch
 from dfutils.extraction.video import Frame
-from dfutils.records import Box, Face, VideoInfo
+from dfutils.records import Box, Face, MotionTrace, VideoInfo
 from dfutils.settings import ExtractionSettings
 
 
