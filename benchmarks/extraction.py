@@ -87,10 +87,10 @@ class NoDetector:
         return []
 
 
-def make_clip(path: Path, size: tuple[int, int]) -> Path:
-    """A talking head with camera grain, 300 frames at 30 frames per second."""
+def make_clip(path: Path, size: tuple[int, int], *, seconds: float = FRAMES / FPS) -> Path:
+    """A talking head with camera grain, by default 300 frames at 30 frames per second."""
     rng = np.random.default_rng(0)
-    settings = DemoSettings(seconds=FRAMES / FPS, fps=FPS, width=640, height=360)
+    settings = DemoSettings(seconds=seconds, fps=FPS, width=640, height=360)
     small = render_clip(random_person(rng), donor=None, rng=rng, settings=settings)
     grain = rng.normal(0, 3, (size[1] + 64, size[0] + 64, 1)).astype(np.int16)
     with av.open(str(path), "w") as container:
