@@ -156,6 +156,11 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--views", type=int, default=1, help="times a clip is seen, augmented after the first; cached mode"
     )
+    parser.add_argument(
+        "--class-weights",
+        action="store_true",
+        help="let REAL and FAKE count alike, however many there are of each; cached mode (finetune always does)",
+    )
     parser.add_argument("--patience", type=int, default=6, help="epochs without a better AUC (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument("--tensorboard", action="store_true", help="also write the curves into RUN/tensorboard")
@@ -267,6 +272,7 @@ def _train(options: argparse.Namespace) -> None:
         "patience": options.patience,
         "init_from": options.init_from,
         "views": options.views,
+        "class_weights": options.class_weights,
         "seed": options.seed,
         "finetune": _given(options, FinetuneSettings.model_fields),
         "devices": _given(options, DeviceSettings.model_fields),

@@ -192,6 +192,9 @@ class TrainingSettings(Settings):
     ``backbone_weights``; ``mode="finetune"`` starts from its head too, where the model is the same."""
     views: int = Field(1, ge=1)
     """How often each training clip is seen in an epoch of ``mode="cached"``: as it is, then augmented in other ways."""
+    class_weights: bool = False
+    """In ``mode="cached"``, let REAL and FAKE training clips count alike in sum, however many there are of each; in
+    ``mode="finetune"`` each batch holds as many of one as of the other."""
     epochs: int = Field(10, ge=1)
     """Most epochs; early stopping on validation AUC may end before."""
     batch_size: int = Field(32, ge=1)

@@ -68,6 +68,7 @@ def fit_head(
         model.fit(
             features,
             is_fake.astype(np.float32),
+            sample_weight=balancing_weights(is_fake) if settings.class_weights else None,
             validation_data=(validation[0], validation[1].astype(np.float32)),
             batch_size=settings.batch_size,
             epochs=settings.epochs,
@@ -77,6 +78,12 @@ def fit_head(
         )
     model.set_weights(best.weights)
     return head
+
+
+def balancing_weights(is_fake: Flags) -> npt.NDArray[np.float32]:
+    """Weights ``(N,)`` of mean 1 with which REAL and FAKE clips count alike in sum; both are needed."""
+    fakes = np.count_nonzero(is_fake)
+    return np.where(is_fake, len(is_fake) / (2 * fakes), len(is_fake) / (2 * (len(is_fake) - fakes))).astype(np.float32)
 
 
 class BestEpoch(keras.callbacks.Callback):

@@ -20,20 +20,18 @@ class ReplicaModel(keras.Model):
         replicas = self.distribute_strategy.num_replicas_in_sync
         if replicas == 1:
             return dict(super().train_step(data))
-        clips, targets, *weights = data
-        if any(weight is not None for weight in weights):
-            raise ValueError("Weights of clips are not supported on several replicas. Leave them out.")
+        clips, targets, weights = keras.utils.unpack_x_y_sample_weight(data)
         own = tf.cast(tf.shape(clips)[0], tf.float32)
         all_clips = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, own)
         with tf.GradientTape() as tape:
             predicted = self(clips, training=True)
             # Keras divides by the number of replicas what they are about to add up.
-            loss = replicas * self.compute_loss(clips, targets, predicted, training=True)
+            loss = replicas * self.compute_loss(clips, targets, predicted, weights, training=True)
             share = self.optimizer.scale_loss(loss * tf.cast(own / all_clips, loss.dtype))
         self._loss_tracker.update_state(loss, sample_weight=own)
         gradients = _finite_on_all(tape.gradient(share, self.trainable_weights), replicas)
         self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
-        return dict(self.compute_metrics(clips, targets, predicted))
+        return dict(self.compute_metrics(clips, targets, predicted, weights))
 
     def _maybe_symbolic_build(self, iterator: object = None, data_batch: object = None) -> None:  # noqa: ARG002
         """Build metrics and loss for what the model takes and gives.

@@ -131,13 +131,19 @@ ways = {
     "hierarchical": {"strategy": "mirrored", "cross_device": "hierarchical"},
     "reduce_to_one": {"strategy": "mirrored", "cross_device": "reduce_to_one"},
 }
-heads = (("inception_mean", 21, 4, list(ways)), ("inception_gru", 23, 7, ["none", "auto"]))
-for model, clips, batch_size, names in heads:
+heads = (
+    ("inception_mean", 21, 4, False, list(ways)),
+    ("inception_gru", 23, 7, False, ["none", "auto"]),
+    ("inception_lstm_gru", 21, 4, True, ["none", "auto"]),
+)
+for model, clips, batch_size, weighted, names in heads:
     is_fake = np.arange(clips + 5) % 3 == 0
     features = rng.normal(0, 1, (clips + 5, 2, 2048)).astype(np.float32)
     features[is_fake, :, :20] += 0.5
     for way in names:
-        settings = TrainingSettings(model=model, epochs=3, batch_size=batch_size, devices=ways[way])
+        settings = TrainingSettings(
+            model=model, epochs=3, batch_size=batch_size, class_weights=weighted, devices=ways[way]
+        )
         with training_devices(settings):
             head = fit_head(
                 features[:clips], is_fake[:clips], validation=(features[clips:], is_fake[clips:]),
@@ -162,6 +168,7 @@ def heads(tmp_path_factory):
         ("inception_mean", "hierarchical"),
         ("inception_mean", "reduce_to_one"),
         ("inception_gru", "auto"),
+        ("inception_lstm_gru", "auto"),  # this one with class weights
     ],
 )
 def test_two_replicas_train_the_head_that_one_trains(heads, model, way):

@@ -218,3 +218,14 @@ def test_a_few_steps_on_separable_clips_lower_the_loss(model, tmp_path):
     history = read_rows(tmp_path / "history.csv")
     assert float(history[-1]["loss"]) < 0.5 * float(history[0]["loss"])
     assert float(history[-1]["val_auc"]) > 0.9
+
+
+@pytest.mark.parametrize(("weighted", "expected"), [(False, 0.75), (True, 0.5)])
+def test_with_class_weights_the_rarer_label_counts_as_much(weighted, expected):
+    is_fake = np.arange(64) % 4 != 0
+    features = np.ones((64, 2, 16), np.float32)  # nothing to tell them by: what is learnt is how often they come
+    settings = TrainingSettings(
+        model="inception_mean", epochs=30, patience=30, learning_rate=0.03, batch_size=16, class_weights=weighted
+    )
+    head = fit_head(features, is_fake, validation=(features, is_fake), settings=settings, progress=False)
+    assert float(head.predict(features[:1], verbose=0)[0, 0]) == pytest.approx(expected, abs=0.05)
