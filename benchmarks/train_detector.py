@@ -170,7 +170,7 @@ def cut_frames(_data: Path, work: Path) -> None:
     """Single frames of all FaceForensics++ clips, and crops of the people in DFDC's validation part."""
     clips = read_face_dataset(work / "ffpp")
     frames = [
-        _row(f"ffpp/{file}", row.is_fake, row.dataset, row.group)
+        label_row(f"ffpp/{file}", row.is_fake, row.dataset, row.group)
         for row in clips.rows
         for file in clips.files[row.clip_id]
     ]
@@ -180,7 +180,7 @@ def cut_frames(_data: Path, work: Path) -> None:
     for row in read_face_dataset(work / "dfdc").rows:
         if row.video in held and taken[row.group, row.is_fake] < MOST_OF_A_PERSON:
             taken[row.group, row.is_fake] += 1
-            crops.append(_row(row.video, row.is_fake, row.dataset, row.group))
+            crops.append(label_row(row.video, row.is_fake, row.dataset, row.group))
     labels = work / "mixed.csv"
     write_csv(labels, ("file", "label", "dataset", "group"), [*frames, *crops])
     as_they_are = ExtractionSettings(size=SIZE, crop="none")
@@ -245,7 +245,8 @@ def _from_x(work: Path) -> TrainingSettings:
     return MIXED.model_copy(update={"init_from": str(work / "runs" / X)})
 
 
-def _row(file: str, is_fake: bool, dataset: str, group: str) -> dict[str, str]:
+def label_row(file: str, is_fake: bool, dataset: str, group: str) -> dict[str, str]:
+    """A row of a label file."""
     return {"file": file, "label": str(Label.FAKE if is_fake else Label.REAL), "dataset": dataset, "group": group}
 
 
