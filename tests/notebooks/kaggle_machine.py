@@ -1,5 +1,6 @@
 """A notebook's machine on Kaggle, in folders: attached inputs that are read-only, an empty folder, no package."""
 
+import importlib.metadata
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ import site
 import subprocess
 import sys
 import venv
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,21 +25,44 @@ FORMS = {
 DEAD_PROXY = "http://127.0.0.1:9"
 """Nothing listens there: the internet is off."""
 OURS = ("dfutils", "__editable__")
+LACKING = ("av", "openvino")
+"""What Kaggle's image lacks of what the package can use; the first is needed, and comes as a wheel."""
 
 
 def make_image(folder: Path) -> Path:
-    """A Python with all that this one has installed but the package; returns its interpreter."""
+    """A Python with all that this one has installed but the package and `LACKING`; returns its interpreter."""
     links = folder / "site-packages"
     links.mkdir(parents=True)
     for place in dict.fromkeys((*site.getsitepackages(), *(path for path in sys.path if "site-packages" in path))):
         for one in Path(place).iterdir() if Path(place).is_dir() else ():
-            if not any(name in one.name for name in OURS) and not (links / one.name).exists():
+            if (
+                not any(name in one.name for name in OURS)
+                and _distribution(one) not in LACKING
+                and not (links / one.name).exists()
+            ):
                 (links / one.name).symlink_to(one)
     venv.create(folder / "python", with_pip=False, symlinks=True)
     python = folder / "python" / "bin" / "python"
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     (folder / "python" / "lib" / version / "site-packages" / "image.pth").write_text(f"{links}\n")
     return python
+
+
+def _distribution(place: Path) -> str:
+    """Of ``av``, ``av.libs`` and ``av-18.1.0.dist-info`` alike: ``av``."""
+    return place.name.split(".")[0].split("-")[0].lower()
+
+
+def pack_installed(name: str, folder: Path) -> Path:
+    """The wheel that an installed distribution came from, made anew of its files: no index is needed."""
+    distribution = importlib.metadata.distribution(name)
+    about = dict(line.split(": ", 1) for line in str(distribution.read_text("WHEEL")).splitlines() if ": " in line)
+    path = folder / f"{name}-{distribution.version}-{about['Tag']}.whl"
+    with zipfile.ZipFile(path, "w") as wheel:
+        for file in distribution.files or ():
+            if ".." not in file.parts and file.suffix != ".pyc" and file.name not in ("INSTALLER", "REQUESTED"):
+                wheel.write(file.locate(), str(file))
+    return path
 
 
 @dataclass

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from built_wheel import build_or_skip
-from kaggle_machine import OWNER, KaggleMachine, make_image
+from kaggle_machine import LACKING, OWNER, KaggleMachine, make_image, pack_installed
 
 from dfutils.publishing.notebooks import stage_notebooks
 
@@ -32,9 +32,11 @@ NOISE = ("cuda", "CUDA", "absl::", "oneDNN")
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> Path:
-    """The package's wheel, built from this tree, in a folder of its own."""
-    return build_or_skip(PROJECT, tmp_path_factory.mktemp("wheel")).parent
+def wheels(tmp_path_factory) -> Path:
+    """The package's wheel, built from this tree, and that of the one library that Kaggle's image lacks."""
+    folder = build_or_skip(PROJECT, tmp_path_factory.mktemp("wheels")).parent
+    pack_installed("av", folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -75,10 +77,10 @@ FORM_OF = {
 
 
 @pytest.fixture(scope="module")
-def series(tmp_path_factory, wheel, competition, staged):
+def series(tmp_path_factory, wheels, competition, staged):
     """All five, run in order; each machine has what its metadata attach, and nothing else."""
     folder = tmp_path_factory.mktemp("kaggle")
-    datasets, outputs, machines = {PACKAGE: wheel}, {}, {}
+    datasets, outputs, machines = {PACKAGE: wheels}, {}, {}
     for one in staged:
         name = one.folder.name
         machine = KaggleMachine(make_image(folder / name / "image"), folder / name, FORM_OF[name])
@@ -98,8 +100,8 @@ def series(tmp_path_factory, wheel, competition, staged):
     return machines
 
 
-def test_the_wheel_holds_every_file_of_the_package_the_shipped_detector_with_its_export_included(wheel):
-    with zipfile.ZipFile(next(wheel.glob("*.whl"))) as archive:
+def test_the_wheel_holds_every_file_of_the_package_the_shipped_detector_with_its_export_included(wheels):
+    with zipfile.ZipFile(next(wheels.glob("dfutils-*.whl"))) as archive:
         held = {one.filename: one.file_size for one in archive.infolist()}
     files = [path for path in (PROJECT / "dfutils").rglob("*") if path.is_file() and path.suffix != ".pyc"]
     assert any("pretrained" in path.parts for path in files)
@@ -107,11 +109,14 @@ def test_the_wheel_holds_every_file_of_the_package_the_shipped_detector_with_its
     assert {name: held.get(name) for name in expected} == expected
 
 
-def test_the_package_is_installed_from_the_attached_wheel(series):
+def test_the_package_and_what_the_image_lacks_are_installed_from_the_attached_wheels(series):
     for machine, cells in series.values():
-        lines = ["import dfutils, sys; print(dfutils.__file__)"]
-        place = subprocess.check_output([machine.python, "-c", *lines], cwd=machine.working, text=True).strip()
-        assert Path(place).is_relative_to(machine.folder / "image" / "python")
+        line = "import av, dfutils; print(dfutils.__file__, av.__file__)"
+        places = subprocess.check_output([machine.python, "-c", line], cwd=machine.working, text=True).split()
+        assert all(Path(place).is_relative_to(machine.folder / "image" / "python") for place in places)
+        ask = f"from importlib.util import find_spec; print([find_spec(name) is None for name in {LACKING}])"
+        said = subprocess.check_output([machine.python, "-c", ask], cwd=machine.working, text=True).strip()
+        assert said == "[False, True]"
         (installation,) = (cell for cell in cells if "%pip install" in "".join(cell["source"]))
         assert cells.index(installation) == 2
 
