@@ -3,11 +3,15 @@
 import ast
 import json
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import nbformat
 import pytest
 from notebook_series import FOLDER, NAMES, PATHS
 
+SANITIZING = Path(__file__).parents[1] / "nbval.cfg"
 UNTHIN = (ast.FunctionDef, ast.Lambda, ast.ClassDef, ast.For, ast.While, ast.If, ast.Try, ast.With, ast.comprehension)
 MOST_LINES = 25
 MOST_BYTES = 600_000
@@ -138,3 +142,15 @@ def test_neighbours_are_linked_and_every_link_resolves(path, notebook):
             assert arrow in first
     for target in re.findall(r"\]\(([^)]+)\)", prose(notebook)):
         assert target.startswith("https://") or (FOLDER / target).is_file(), target
+
+
+@pytest.mark.parametrize(("kept", "agrees"), [("AUC 0.81\n", True), ("AUC 0.82\n", False)])
+def test_the_comparison_fails_where_an_output_is_not_what_the_code_gives(tmp_path, kept, agrees):
+    cell = nbformat.v4.new_code_cell("print('AUC', 0.81)", execution_count=1)
+    cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=kept)]
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "one.ipynb")
+    options = ["-o", "addopts=", "-p", "no:cacheprovider", "--nbval", "--nbval-current-env"]
+    command = [sys.executable, "-m", "pytest", "-q", *options, "--nbval-sanitize-with", str(SANITIZING), "one.ipynb"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode == 0) == agrees, done.stdout
+    assert ("1 passed" if agrees else "1 failed") in done.stdout
