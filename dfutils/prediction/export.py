@@ -119,7 +119,10 @@ def _graph(run: Path, settings: DetectorSettings, reference: Network) -> ov.Mode
     backbone, size = keras_network(reference).backbone, settings.extraction.size
     example = tf.TensorSpec((1, size, size, 3), tf.uint8)
     traced = tf.function(lambda crops: backbone(crops, training=False)).get_concrete_function(example)
-    return ov.convert_model(traced, input=[ov.PartialShape([1, size, size, 3])])
+    model = ov.convert_model(traced, input=[ov.PartialShape([1, size, size, 3])])
+    # Activations with a gradient of their own, EfficientNet's for one, are taken for outputs too.
+    wanted = next(one for one in model.outputs if traced.outputs[0].name in one.get_names())
+    return ov.Model([wanted.get_node()], model.get_parameters(), "backbone")
 
 
 def _quantised(model: ov.Model, dataset: FaceDataset, rows: Sequence[ClipRow]) -> ov.Model:

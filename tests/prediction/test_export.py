@@ -11,7 +11,8 @@ from dfutils.extraction.dataset import read_face_dataset
 from dfutils.files import read_csv
 from dfutils.prediction.detector import load_detector
 from dfutils.prediction.export import _quantised, _require_equal, export_detector, raw_scores
-from dfutils.settings import ExportSettings
+from dfutils.settings import ExportSettings, TrainingSettings
+from dfutils.training.run import train
 
 pytest.importorskip("openvino")
 
@@ -39,6 +40,22 @@ def test_an_export_says_how_far_it_differs_on_the_validation_split(exported):
 
 def test_an_exported_detector_gives_the_verdicts_of_keras(exported, demo_run, demo_videos):
     light, reference = load_detector(exported, engine="light"), load_detector(demo_run, engine="keras")
+    assert light.predict(demo_videos[0]).fake_probability == pytest.approx(
+        reference.predict(demo_videos[0]).fake_probability, abs=1e-4
+    )
+
+
+def test_a_backbone_that_the_light_engine_cannot_build_runs_on_it_once_exported(demo_faces, demo_videos, tmp_path):
+    # OpenVINO's converter takes EfficientNet's activations for outputs, so it is the hardest of them.
+    family = "EfficientNetB0"
+    settings = TrainingSettings(model="inception_mean", backbone=family, backbone_weights="random", epochs=1)
+    train(demo_faces, tmp_path / "run", settings=settings, progress=False)
+    assert load_detector(tmp_path / "run").engine == "keras"
+    with pytest.raises(RunError, match=f"{family} has to be exported first"):
+        load_detector(tmp_path / "run", engine="light")
+    export_detector(tmp_path / "run", demo_faces, precision="float32")
+    light, reference = (load_detector(tmp_path / "run", engine=engine) for engine in ("auto", "keras"))
+    assert light.engine == "light"
     assert light.predict(demo_videos[0]).fake_probability == pytest.approx(
         reference.predict(demo_videos[0]).fake_probability, abs=1e-4
     )
