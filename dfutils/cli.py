@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import sys
 from collections.abc import Iterable, Sequence
@@ -16,6 +17,8 @@ from dfutils.errors import DfutilsError
 logger = logging.getLogger(__name__)
 
 EXIT_FAILURE, EXIT_INTERRUPTED = 1, 130
+GO_ON = {"demo", "extract", "train"}
+"""Commands that keep what is finished and go on from there."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     The exit code is 0, 1 on failure, 2 on wrong use, 3 where ``predict --fail-on`` found something, 130 when
     interrupted.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may be no Unicode; it is printed with escapes then
+        sys.stdout.reconfigure(errors="backslashreplace")
     options = build_parser().parse_args(arguments)
     logging.basicConfig(
         level=logging.DEBUG if options.verbose else logging.INFO, format="%(message)s", stream=sys.stderr
@@ -36,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"dfutils {options.command}: {error}\n")
         return EXIT_FAILURE
     except KeyboardInterrupt:
-        sys.stderr.write(f"\ndfutils {options.command}: interrupted. Give the same command again to go on.\n")
+        advice = "Give the same command again to go on." if options.command in GO_ON else "Nothing is half-written."
+        sys.stderr.write(f"\ndfutils {options.command}: interrupted. {advice}\n")
         return EXIT_INTERRUPTED
 
 

@@ -14,6 +14,9 @@ from typing import Any
 
 from dfutils.errors import DatasetError
 
+ODD_NAMES = "backslashreplace"
+"""The name of a file may be no Unicode. It is written with escapes then, which in JSON are read as what they were."""
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -37,11 +40,11 @@ def replacing(path: Path) -> Iterator[Path]:
 def writing_error(path: Path, error: OSError) -> DatasetError:
     """Say what a failed write means and what to do about it."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        advice = "The disk is full. Free some space and give the same command again; finished work is kept."
+        advice = "The disk is full. Free some space and give the same command again."
     elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         advice = "Choose a folder that you may write to."
     else:
-        advice = "Check the path and give the same command again; finished work is kept."
+        advice = "Check the path and give the same command again."
     return DatasetError(f"{path}: cannot be written ({error.strerror or error}). {advice}")
 
 
@@ -53,7 +56,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 ``text`` to ``path`` atomically."""
-    write_bytes(path, text.encode())
+    write_bytes(path, text.encode(errors=ODD_NAMES))
 
 
 def write_json(path: Path, document: Any) -> None:
@@ -77,7 +80,7 @@ def read_json(path: Path) -> Any:
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
     """Write ``rows`` with exactly ``columns`` to ``path`` atomically; a missing key or a surplus one is an error."""
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8", errors=ODD_NAMES) as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         for row in rows:

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
+
+from dfutils.errors import DfutilsError
+
+
+class OutputClosedError(DfutilsError):
+    """What reads stdout has ended."""
 
 
 def command(commands: argparse._SubParsersAction, name: str, summary: str, example: str) -> argparse.ArgumentParser:
@@ -31,6 +38,18 @@ def count(text: str) -> int:
 
 def print_result(options: argparse.Namespace, document: object, lines: Sequence[str]) -> None:
     """Print the document with ``--json``, else the lines."""
-    text = json.dumps(document, indent=2, ensure_ascii=False) if options.json else "\n".join(lines)
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    say(json.dumps(document, indent=2, ensure_ascii=False) if options.json else "\n".join(lines))
+
+
+def say(text: str) -> None:
+    """Print to stdout at once.
+
+    Raises:
+        OutputClosedError: Nobody reads it any more, as after ``| head -1``.
+    """
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains as it ends
+        raise OutputClosedError("stdout was closed before all was printed.") from error

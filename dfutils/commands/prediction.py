@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dfutils.commands.base import command, count, print_result
+from dfutils.commands.base import command, count, print_result, say
 from dfutils.pretrained import default_model
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
         help="exit with 3 if any verdict is this (may be repeated)",
     )
     parser.epilog = f"{parser.epilog}\n\nexit codes: 0 verdicts were given, unreadable inputs included; 1 failure; "
-    parser.epilog += "2 wrong use; 3 --fail-on"
+    parser.epilog += "2 wrong use; 3 --fail-on; 130 interrupted"
     parser.set_defaults(run=_predict, usage_error=parser.error)
 
 
@@ -96,6 +95,8 @@ def _predict(options: argparse.Namespace) -> int:
 
     if options.explain and options.engine == "light":
         options.usage_error("--explain: heat maps are drawn by Keras; leave --engine light out")
+    if options.json and options.json_lines:
+        options.usage_error("--json prints one document of all verdicts, --json-lines one of each: leave one out")
     start_child()  # it imports its decoder while this process imports the engine
     from dfutils.prediction.detector import load_detector, verdict_document
     from dfutils.prediction.inputs import expand_inputs
@@ -136,8 +137,7 @@ def _shown(options: argparse.Namespace, detector: Detector, inputs: Sequence[str
 
             write_heat_maps(input_folder(options.explain, number, verdict), detector, extraction.clips)
         if options.json_lines:
-            sys.stdout.write(json.dumps({"detector": detector.about, **plain_verdict(verdict)}) + "\n")
-            sys.stdout.flush()
+            say(json.dumps({"detector": detector.about, **plain_verdict(verdict)}))
         elif not options.json:
             print_result(options, None, [verdict_line(verdict)])
         yield verdict

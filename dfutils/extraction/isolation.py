@@ -64,7 +64,7 @@ def extract_clips_safely(
             parts = child.ask(json.dumps(request).encode() + b"\n", settings.limits.wall_seconds if limited else None)
         except _ChildEndedError as end:
             error = _refusal(path, end, settings)
-            if isinstance(error, TooLargeError) or attempt == ATTEMPTS:
+            if isinstance(error, TooLargeError) or end.is_closed or attempt == ATTEMPTS:
                 raise error from None
             logger.warning("%s: the decoding process ended (%s); trying once more", path, end.name)
             continue
@@ -85,9 +85,11 @@ def start_child() -> None:
 
 
 def close_children() -> None:
-    """End all children of this process; the next extraction starts new ones."""
+    """End all children of this process, those at work too; the next extraction starts new ones."""
     with _lock:
         for child in list(_alive):
+            child.close()
+        for child in _idle:
             child.kill()
         _idle.clear()
 
@@ -98,11 +100,12 @@ class _ChildEndedError(Exception):
     Attributes:
         returncode: As `subprocess.Popen` gives it.
         is_late: It was killed because its time was up.
+        is_closed: It was ended by `close_children`.
     """
 
-    def __init__(self, returncode: int, *, is_late: bool) -> None:
+    def __init__(self, returncode: int, *, is_late: bool, is_closed: bool) -> None:
         super().__init__(returncode)
-        self.returncode, self.is_late = returncode, is_late
+        self.returncode, self.is_late, self.is_closed = returncode, is_late, is_closed
 
     @property
     def name(self) -> str:
@@ -119,7 +122,7 @@ class _Child:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
         )
-        self._is_late = False
+        self._is_late = self._is_closed = False
         with _lock:
             _alive.add(self)
 
@@ -136,13 +139,19 @@ class _Child:
             return _read_answer(self._process.stdout)
         except (EOFError, BrokenPipeError):
             self.kill()
-            raise _ChildEndedError(self._process.wait(), is_late=self._is_late) from None
+            returncode = self._process.wait()
+            raise _ChildEndedError(returncode, is_late=self._is_late, is_closed=self._is_closed) from None
         finally:
             if clock:
                 clock.cancel()
 
+    def close(self) -> None:
+        self._is_closed = True
+        if self._process.poll() is None:
+            self._process.kill()  # whoever waits for its answer reads the end of the pipe, and closes it
+
     def is_usable(self) -> bool:
-        return self._process.poll() is None and self.environment == _relevant_environment()
+        return not self._is_late and self._process.poll() is None and self.environment == _relevant_environment()
 
     def kill(self) -> None:
         if self._process.poll() is None:
@@ -209,7 +218,7 @@ def _opened(path: Path, parts: list[bytes]) -> Extraction:
         error = unpack_error(parts)
         if error is None:
             return unpack_extraction(parts)
-    except ValueError as damage:
+    except (ValueError, RecursionError) as damage:
         raise UnreadableError(f"{path}: decoding failed ({damage}). Re-encode or skip the file.") from damage
     raise error
 

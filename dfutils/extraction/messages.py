@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dfutils import errors
-from dfutils.errors import DfutilsError
+from dfutils.errors import DfutilsError, MediaError, UnreadableError, WeightsError
 from dfutils.records import Box, Extraction, Face, FaceClip, FaceCrop, MotionTrace, VideoInfo
 
 LENGTH_BYTES = 8
@@ -55,13 +55,22 @@ def pack_error(error: DfutilsError) -> list[bytes]:
 
 
 def unpack_error(parts: Sequence[bytes]) -> DfutilsError | None:
-    """The error that was packed, or None where the parts are an extraction."""
-    header = json.loads(parts[0])
+    """The error that was packed, or None where the parts are an extraction.
+
+    A child speaks of its file, or of its face detector; an error of another kind, which would stop the caller's whole
+    batch, counts as a file that cannot be read.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    header = json.loads(parts[0]) if parts else None
+    if not isinstance(header, dict):
+        raise ValueError("An answer of the decoding process has no header.")  # noqa: TRY004
     if "error" not in header:
         return None
-    kind = getattr(errors, str(header["error"]), DfutilsError)
-    is_ours = isinstance(kind, type) and issubclass(kind, DfutilsError)
-    return kind(str(header.get("message", ""))) if is_ours else DfutilsError(str(header))
+    kind = getattr(errors, str(header["error"]), UnreadableError)
+    may_be_said = isinstance(kind, type) and issubclass(kind, (MediaError, WeightsError))
+    return (kind if may_be_said else UnreadableError)(str(header.get("message", "")))
 
 
 def _floats(values: Sequence[float]) -> bytes:

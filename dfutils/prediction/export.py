@@ -9,7 +9,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -70,7 +70,7 @@ def export_detector(
         most: Compare on so many clips only, evenly chosen.
 
     Raises:
-        RunError: It differs more than it may, and nothing is written; or something that is needed is not there.
+        RunError: One of them differs more than it may, and none is written; or something that is needed is not there.
     """
     dataset = read_face_dataset(faces)
     needed = ["openvino", *(["nncf"] if precision == "int8" else [])]
@@ -78,22 +78,39 @@ def export_detector(
         raise RunError(f"export to {precision}: needs {' and '.join(missing)}. pip install 'dfutils[export]'.")
     _require_processor(precision)
     load = network_loader("keras")
-    exports = []
-    for own_run, settings in iter_runs(run, read_detector(run)):
-        reference = load(own_run, settings)
-        model = _graph(own_run, settings, reference)
-        if precision == "int8":
-            model = _quantised(model, dataset, _rows_of(own_run, dataset, "train"))
-        with _beside(own_run) as folder:
-            written = _write_model(model, folder, precision)
-            compiled = functools.partial(compile_backbone, written, precision=precision)
-            light = LightNetwork(functools.cache(compiled), read_numpy_head(own_run, settings))
-            held = _rows_of(own_run, dataset, "validation")
-            rows, split = (held, "validation") if held else (dataset.rows, "all")
-            export = _compared(settings, dataset, _thinned(rows, most), (reference, light), precision, split=split)
-            _require_equal(own_run, export)
-            exports.append(_put_in_place(own_run, folder, export))
-    return exports
+    judged: list[tuple[Path, Path, ExportSettings]] = []
+    with ExitStack() as scratch:
+        for own_run, settings in iter_runs(run, read_detector(run)):
+            folder = scratch.enter_context(_beside(own_run))
+            export = _judged(
+                own_run, settings, load(own_run, settings), dataset, folder, precision=precision, most=most
+            )
+            judged.append((own_run, folder, export))
+        return [_put_in_place(*one) for one in judged]
+
+
+def _judged(
+    run: Path,
+    settings: DetectorSettings,
+    reference: Network,
+    dataset: FaceDataset,
+    folder: Path,
+    *,
+    precision: Precision,
+    most: int | None,
+) -> ExportSettings:
+    """Write one backbone into ``folder`` and say how far it is from Keras; raises where that is too far."""
+    model = _graph(run, settings, reference)
+    if precision == "int8":
+        model = _quantised(model, dataset, _rows_of(run, dataset, "train"))
+    written = _write_model(model, folder, precision)
+    compiled = functools.partial(compile_backbone, written, precision=precision)
+    light = LightNetwork(functools.cache(compiled), read_numpy_head(run, settings))
+    held = _rows_of(run, dataset, "validation")
+    rows, split = (held, "validation") if held else (dataset.rows, "all")
+    export = _compared(settings, dataset, _thinned(rows, most), (reference, light), precision, split=split)
+    _require_equal(run, export)
+    return export
 
 
 def _rows_of(run: Path, dataset: FaceDataset, split: str) -> tuple[ClipRow, ...]:
@@ -169,13 +186,26 @@ def differences(
     reference: npt.NDArray[np.float32],
     scores: npt.NDArray[np.float32],
 ) -> dict[str, Any]:
-    """AUC of raw probabilities, and how far they and the labels they give are from those of the reference."""
-    labels, own = (sigmoid(calibrated_logits(settings, raw)) >= settings.threshold for raw in (reference, scores))
+    """AUC, and how far probabilities (raw or calibrated, whichever differ more) and labels are from the reference's.
+
+    Raises:
+        RunError: A score is no number.
+    """
+    if not (np.isfinite(reference).all() and np.isfinite(scores).all()):
+        raise RunError(f"{settings.name}: a network gave no number for a clip (NaN). Train again, with an empty cache.")
+    theirs, ours = (sigmoid(calibrated_logits(settings, raw)) for raw in (reference, scores))
     return {
         "auc": _auc(is_fake, scores),
-        "largest_difference": float(np.abs(scores - reference).max()),
-        "same_labels": float((own == labels).mean()),
+        "largest_difference": float(max(np.abs(scores - reference).max(), np.abs(ours - theirs).max())),
+        "same_labels": float((_labels(settings, ours) == _labels(settings, theirs)).mean()),
     }
+
+
+def _labels(settings: DetectorSettings, probability: npt.NDArray[np.float32]) -> npt.NDArray[np.int_]:
+    """0 for REAL, 1 for FAKE, 2 inside the band that is not decided."""
+    low, high = settings.undecided or (np.inf, -np.inf)
+    is_open = (probability >= low) & (probability <= high)
+    return np.where(is_open, 2, (probability >= settings.threshold).astype(int))
 
 
 def raw_scores(network: Network, clips: Iterable[Crops]) -> npt.NDArray[np.float32]:

@@ -72,7 +72,8 @@ def score_members(
     raw, logits, frame_logits = [], [], []
 
     def backbone(member: Member) -> str:
-        return member.settings.backbone_checksum
+        # Each export is a backbone of its own: in 8 bits, two made of the same weights differ.
+        return member.settings.backbone_checksum + getattr(member.network, "exported", "")
 
     for _, sharing in groupby(sorted(members, key=backbone), key=backbone):
         first, *others = sharing

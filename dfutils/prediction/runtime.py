@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
     from dfutils.training.model import ClipNetwork
 
+logger = logging.getLogger(__name__)
+
 Engine: TypeAlias = Literal["keras", "light"]
 EngineChoice: TypeAlias = Literal["auto", "keras", "light"]
 Features: TypeAlias = npt.NDArray[np.float32]
@@ -54,16 +57,20 @@ class Network(Protocol):
 
 
 class LightNetwork:
-    """A backbone that OpenVINO runs on all cores, and a head in numpy; ``backbone`` is waited for when first used."""
+    """A backbone that OpenVINO runs on all cores, and a head in numpy; ``backbone`` is waited for when first used.
 
-    def __init__(self, backbone: Callable[[], ov.CompiledModel], head: NumpyHead) -> None:
-        self._backbone, self._head = backbone, head
+    Attributes:
+        exported: What its backbone was read from, by its checksums; empty where it was made of the weights.
+    """
+
+    def __init__(self, backbone: Callable[[], ov.CompiledModel], head: NumpyHead, *, exported: str = "") -> None:
+        self._backbone, self._head, self.exported = backbone, head, exported
 
     def features(self, pictures: Crops) -> Features:
         """Features ``(N, channels)`` of pictures ``(N, size, size, 3)``."""
+        backbone = self._backbone()
         import openvino as ov
 
-        backbone = self._backbone()
         features = np.empty((len(pictures), backbone.output(0).shape[1]), np.float32)
 
         def keep(request: Any, number: int) -> None:
@@ -90,9 +97,12 @@ def choose_engine(choice: EngineChoice, folder: Path, settings: DetectorSettings
     if choice == "keras":
         return "keras"
     problem = _why_not_light(folder, settings)
-    if problem and choice == "light":
+    if not problem:
+        return "light"
+    if choice == "light":
         raise RunError(f"{folder}: the light engine cannot run it ({problem}). Use the engine keras.")
-    return "keras" if problem else "light"
+    logger.info("Engine keras, since the light one cannot run it: %s", problem)
+    return "keras"
 
 
 def network_loader(engine: Engine) -> Callable[[Path, DetectorSettings], Network]:
@@ -191,15 +201,22 @@ class _LightLoader:
 
     def __call__(self, run: Path, settings: DetectorSettings) -> LightNetwork:
         export = read_export(run, settings)
-        key = f"{settings.backbone_checksum} {export.files if export else ''}"
+        exported = str(sorted(export.files.items())) if export else ""
+        key = f"{settings.backbone_checksum} {exported}"
         head = read_numpy_head(run, settings)
         if key not in self._backbones:
             self._backbones[key] = self._pool.submit(_ready_backbone, run, settings, export)
-        return LightNetwork(self._backbones[key].result, head)
+        return LightNetwork(self._backbones[key].result, head, exported=exported)
 
 
 def _ready_backbone(run: Path, settings: DetectorSettings, export: ExportSettings | None) -> ov.CompiledModel:
-    return compile_backbone(read_graph(run, settings, export), precision=export.precision if export else "float32")
+    try:
+        return compile_backbone(read_graph(run, settings, export), precision=export.precision if export else "float32")
+    except (ImportError, RuntimeError) as error:  # OpenVINO's own are of the second kind
+        reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+        raise RunError(
+            f"{run}: the light engine does not start ({reason[0]}). Use the engine keras, or install openvino again."
+        ) from error
 
 
 def _why_not_light(folder: Path, settings: DetectorSettings) -> str:

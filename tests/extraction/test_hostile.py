@@ -233,6 +233,37 @@ def test_an_answer_is_data_and_never_code(demo_videos):
         unpack_extraction([b'{"info": {}}', *parts[1:]])
 
 
+@pytest.mark.parametrize("parts", [[], [b"3"], [b"["], [b"[" * 100_000], [b'{"error": "RunError", "message": "stop"}']])
+def test_an_answer_that_makes_no_sense_costs_one_file_and_not_the_batch(
+    demo_videos, fresh_children, monkeypatch, parts
+):
+    monkeypatch.setattr(isolation._Child, "ask", lambda *_: parts)
+    with pytest.raises(UnreadableError):
+        extract_clips_safely(demo_videos[0], SETTINGS)
+
+
+def test_a_child_whose_time_was_up_as_it_answered_is_not_used_again(demo_videos, fresh_children):
+    extract_clips_safely(demo_videos[0], SETTINGS)
+    (child,) = isolation._idle
+    child._be_late()
+    extract_clips_safely(demo_videos[0], SETTINGS)
+    assert child not in isolation._idle
+
+
+def test_a_file_whose_child_is_closed_is_not_tried_again(demo_videos, fresh_children, monkeypatch):
+    asked = []
+
+    def close_all(*_):
+        asked.append(1)
+        close_children()
+        raise isolation._ChildEndedError(-signal.SIGKILL, is_late=False, is_closed=True)
+
+    monkeypatch.setattr(isolation._Child, "ask", close_all)
+    with pytest.raises(UnreadableError):
+        extract_clips_safely(demo_videos[0], SETTINGS)
+    assert len(asked) == 1
+
+
 def test_a_face_detector_that_cannot_be_had_is_told_as_such(demo_videos, monkeypatch, tmp_path):
     from dfutils.errors import WeightsError
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from dfutils import cli
@@ -10,8 +11,12 @@ from dfutils.errors import RunError
 from dfutils.extraction.dataset import read_face_dataset
 from dfutils.files import read_csv
 from dfutils.prediction.detector import load_detector
-from dfutils.prediction.export import _quantised, _require_equal, export_detector, raw_scores
+from dfutils.prediction.export import _quantised, _require_equal, differences, export_detector, raw_scores
+from dfutils.prediction.members import score_members
+from dfutils.prediction.runtime import LightNetwork
 from dfutils.settings import ExportSettings, TrainingSettings
+from dfutils.training.finished import read_detector
+from dfutils.training.folds import train_folds
 from dfutils.training.run import train
 
 pytest.importorskip("openvino")
@@ -145,7 +150,98 @@ def test_what_is_written_in_half_is_what_was_judged(demo_run, demo_faces, tmp_pa
     assert export.largest_difference > 1e-4
 
 
-def test_int8_is_calibrated_on_training_clips_and_judged_before_it_is_written(demo_run, demo_faces, tmp_path):
+@pytest.fixture(scope="module")
+def ensemble(demo_faces, tmp_path_factory):
+    run = tmp_path_factory.mktemp("ensemble") / "run"
+    settings = TrainingSettings(model="inception_mean", backbone_weights="random", epochs=1)
+    train_folds(demo_faces, run, settings=settings, folds=2, progress=False)
+    return run
+
+
+def test_of_an_ensemble_all_are_exported_or_none(ensemble, demo_faces, tmp_path, monkeypatch):
+    run = shutil.copytree(ensemble, tmp_path / "run")
+    judged = []
+
+    def refuse_the_second(own_run, _export):
+        judged.append(own_run)
+        if len(judged) == 2:
+            raise RunError("not exported")
+
+    monkeypatch.setattr("dfutils.prediction.export._require_equal", refuse_the_second)
+    with pytest.raises(RunError, match="not exported"):
+        export_detector(run, demo_faces)
+    assert not list(run.rglob("export*")) + list(run.rglob(".export*"))
+
+
+def test_each_member_s_head_runs_on_the_export_it_was_judged_with(ensemble, demo_faces, tmp_path):
+    run = shutil.copytree(ensemble, tmp_path / "run")
+    export_detector(run, demo_faces)
+    members = load_detector(run, engine="light").members
+    # As after a quantisation, of which each fold has its own.
+    members[1].network.exported += " another"
+    asked = []
+
+    def features_of(member):
+        asked.append(member)
+        return np.ones((1, 10, 2048), np.float32)
+
+    score_members(members, features_of)
+    assert sorted(map(id, asked)) == sorted(map(id, members))
+    members[1].network.exported = members[0].network.exported
+    asked.clear()
+    score_members(members, features_of)
+    assert len(asked) == 1
+
+
+def test_what_is_worse_than_keras_is_found_and_not_written(demo_run, demo_faces, tmp_path, monkeypatch):
+    run = shutil.copytree(demo_run, tmp_path / "run")
+
+    def worse_on_the_light_engine(network, clips):
+        return raw_scores(network, clips) + (0.01 if isinstance(network, LightNetwork) else 0)
+
+    monkeypatch.setattr("dfutils.prediction.export.raw_scores", worse_on_the_light_engine)
+    with pytest.raises(RunError, match="not exported: probabilities differ from Keras' by up to 0.01"):
+        export_detector(run, demo_faces)
+    assert not (run / "export").exists()
+
+
+def test_what_a_verdict_shows_is_compared_and_not_the_raw_score_alone(demo_run):
+    settings = read_detector(demo_run).model_copy(
+        update={"temperature": 0.05, "threshold": 0.5, "undecided": (0.4, 0.6)}
+    )
+    reference, scores = np.array([0.5, 0.9], np.float32), np.array([0.50009, 0.9], np.float32)
+    found = differences(settings, np.array([True, False]), reference, scores)
+    assert found["largest_difference"] == pytest.approx(0.00009 * 4 / 0.05 / 4, rel=0.02)
+    crossing = differences(settings, np.array([True, False]), np.array([0.5, 0.9]), np.array([0.505, 0.9]))
+    assert crossing["same_labels"] == 1
+    crossing = differences(settings, np.array([True, False]), np.array([0.5, 0.9]), np.array([0.53, 0.9]))
+    assert crossing["same_labels"] == 0.5  # from UNDECIDED to FAKE
+
+
+def test_scores_that_are_no_numbers_are_refused(demo_run):
+    scores = np.array([0.5, np.nan], np.float32)
+    with pytest.raises(RunError, match="no number"):
+        differences(read_detector(demo_run), np.array([True, False]), scores, scores)
+
+
+def test_int8_is_calibrated_on_training_clips(demo_run, demo_faces, tmp_path, monkeypatch):
+    run = shutil.copytree(demo_run, tmp_path / "run")
+    seen = []
+
+    def as_it_was(model, _dataset, rows):
+        seen.extend(row.video for row in rows)
+        return model
+
+    monkeypatch.setattr("dfutils.prediction.export.importlib.util.find_spec", lambda name: name)
+    monkeypatch.setattr("dfutils.prediction.export._quantised", as_it_was)
+    (export,) = export_detector(run, demo_faces, precision="int8")
+    splits = {row["video"]: row["split"] for row in read_csv(run / "splits.csv", ("video", "split"))}
+    assert seen
+    assert {splits[video] for video in seen} == {"train"}
+    assert (export.precision, export.split) == ("int8", "validation")
+
+
+def test_int8_is_judged_before_it_is_written(demo_run, demo_faces, tmp_path):
     pytest.importorskip("nncf")
     run = shutil.copytree(demo_run, tmp_path / "run")
     try:
@@ -154,5 +250,5 @@ def test_int8_is_calibrated_on_training_clips_and_judged_before_it_is_written(de
         assert "not exported: int8 costs" in str(error)
         assert not (run / "export").exists()
     else:
-        assert export.precision == "int8"
-        assert load_detector(run, engine="light").score_clips
+        assert export.same_labels >= 0.98
+        assert load_detector(run, engine="light").members[0].network.exported

@@ -1,7 +1,13 @@
 """`dfutils predict`: tables, lines, faces and exit codes."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 import weakref
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -125,3 +131,72 @@ def test_the_package_itself_offers_load_detector(demo_run):
     assert dfutils.load_detector(demo_run).settings.name == "inception_mean"
     with pytest.raises(AttributeError, match="load_detektor"):
         dfutils.load_detektor()
+
+
+def started(*arguments, **options):
+    """``dfutils predict`` in a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-m", "dfutils", "predict", *map(str, arguments)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, **options)
+
+
+def child_of(pid):
+    """The decoding process of a `started` one, once it is there."""
+    while True:
+        found = [one for task in Path(f"/proc/{pid}/task").iterdir() for one in (task / "children").read_text().split()]
+        if found:
+            return int(found[0])
+        time.sleep(0.01)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the child as Linux tells it")
+def test_an_interrupted_prediction_does_not_wait_for_the_video_that_is_being_decoded(demo_run, demo_videos):
+    process = started(
+        *demo_videos[:2],
+        "--model",
+        demo_run,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    os.kill(child_of(process.pid), signal.SIGSTOP)  # as a video that takes for ever
+    assert process.stderr.readline().startswith("Detector: ")
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert said.strip() == "dfutils predict: interrupted. Nothing is half-written."
+
+
+def test_a_reader_that_goes_away_is_told_as_such(demo_run, demo_videos, tmp_path):
+    read, write = os.pipe()
+    os.close(read)
+    process = started(
+        *demo_videos[:2], "--model", demo_run, "--json-lines", "--csv", tmp_path / "table.csv", stdout=write
+    )
+    os.close(write)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert said.splitlines()[-1] == "dfutils predict: stdout was closed before all was printed."
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_name_that_is_no_unicode_does_not_end_the_others(demo_run, demo_videos, tmp_path):
+    inputs = tmp_path / "inputs"
+    inputs.mkdir()
+    for name in (b"a.mp4", b"b\xe9.mp4", b"c.mp4"):
+        (inputs / os.fsdecode(name)).symlink_to(demo_videos[0])
+    for kind in ([], ["--json"]):
+        process = started(inputs, "--model", demo_run, "--csv", tmp_path / "table.csv", *kind, stdout=subprocess.PIPE)
+        printed, said = process.communicate(timeout=60)
+        assert process.returncode == 0, said
+    odd = json.loads(printed)["verdicts"][1]
+    assert os.fsencode(odd["input"]).endswith(b"b\xe9.mp4")
+    assert [row["input"].rsplit("/")[-1] for row in read_csv(tmp_path / "table.csv", VERDICT_COLUMNS)] == [
+        "a.mp4", "b\\udce9.mp4", "c.mp4"
+    ]  # fmt: skip
+
+
+def test_two_kinds_of_json_are_not_printed_at_once(demo_run, demo_videos, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["predict", str(demo_videos[0]), "--model", str(demo_run), "--json", "--json-lines"])
+    assert end.value.code == 2
+    assert "leave one out" in capsys.readouterr().err
