@@ -2,9 +2,13 @@
 
 import pytest
 
+import dfutils
 from benchmarks.ship_detector import GOLDEN, choose, golden_scores
 from dfutils.files import read_json
+from dfutils.prediction.export import _require_equal
+from dfutils.prediction.runtime import read_export
 from dfutils.pretrained import DEFAULT, FOLDER
+from dfutils.training.finished import read_detector
 
 
 def test_the_shipped_detector_scores_as_on_the_day_it_was_shipped():
@@ -16,3 +20,19 @@ def test_the_shipped_detector_scores_as_on_the_day_it_was_shipped():
 @pytest.mark.parametrize(("difference", "chosen"), [(0.01, "S"), (-0.02, "S"), (-0.0201, "X"), (None, "X")])
 def test_a_candidate_that_forgot_the_people_it_was_chosen_on_is_not_shipped(difference, chosen):
     assert choose({} if difference is None else {"forgotten": {"difference": {"value": difference}}}) == chosen
+
+
+def test_the_export_that_comes_with_the_package_passed_its_gate_and_scores_as_keras():
+    pytest.importorskip("openvino")
+    folder = FOLDER / DEFAULT
+    export = read_export(folder, read_detector(folder))
+    _require_equal(folder, export)
+    shipped = read_json(folder / GOLDEN)
+    # In 8 bits, which processors do not all compute alike; validation's largest difference is no bound for a drawing.
+    assert golden_scores(folder, engine="light") == pytest.approx(shipped, abs=0.15)
+
+
+def test_the_one_liner_uses_the_detector_that_comes_with_the_package(demo_videos):
+    detector = dfutils.load_detector()
+    assert detector.settings.name == DEFAULT
+    assert 0 < detector.predict(demo_videos[0]).fake_probability < 1
