@@ -62,9 +62,8 @@ class Candidate:
 
 
 DFDC = """* {X}: {train} face crops of the Deepfake Detection Challenge's training set, one a video. Half of each
-  batch is REAL; of the fakes about half, in the last part two in three, were blended on the fly from the REAL crops
-  beside them (Shiohara & Yamasaki 2022), and the others are the data set's. First and last it saw whole crops, in
-  between random squares of them.
+  batch is REAL; of the fakes about half are the data set's, half blended on the fly from the REAL crops beside them
+  (Shiohara & Yamasaki 2022). First and last it saw whole crops, in between random squares of them.
 * Those crops were split 80/10/10 by person (clusters of face embeddings), so that validation and test show other
   people. Clusters are not certain: {near} crops have a near-duplicate on another side.
 """
