@@ -242,7 +242,6 @@ def test_int8_is_calibrated_on_training_clips(demo_run, demo_faces, tmp_path, mo
 
 
 def test_int8_is_judged_before_it_is_written(demo_run, demo_faces, tmp_path):
-    pytest.importorskip("nncf")
     run = shutil.copytree(demo_run, tmp_path / "run")
     try:
         (export,) = export_detector(run, demo_faces, precision="int8")
