@@ -32,6 +32,9 @@ INPUT = os.environ.get("DFUTILS_KAGGLE_INPUT", "/kaggle/input")
 %pip install --quiet --no-index --no-deps {places} {names}"""
 """Kaggle has two places for a dataset, with and without the owner's name; pip passes over one that is not there."""
 
+NOTEBOOK_OWNER = '"your-name"'
+"""Stands for the owner in the cell of parameters of a committed notebook, which has to run as it is."""
+
 COMPARED = ("is_private", "enable_gpu", "enable_tpu", "enable_internet")
 COMPARED_SOURCES = ("dataset_sources", "kernel_sources", "competition_sources", "model_sources")
 _STATUS = re.compile(r'has status "(?:KernelWorkerStatus\.)?(\w+)"')
@@ -76,12 +79,24 @@ def stage_notebooks(
         document["is_private"] = not public
         target = staging / path.stem
         check_notebook(document)
-        content = _with_installation(read_document(path), document["dataset_sources"], package)
+        content = _with_owner(read_document(path), owner)
+        content = _with_installation(content, document["dataset_sources"], package)
         documents = {NOTEBOOK_FILE: document, document["code_file"]: content}
         lay_out(target, {}, documents, source=path, what="notebook")
         check_notebook(document, target)
         staged.append(StagedNotebook(target, document))
     return _in_order(staged)
+
+
+def _with_owner(notebook: dict[str, Any], owner: str) -> dict[str, Any]:
+    """The notebook with the owner in its cell of parameters, so that the commands it shows are the reader's own."""
+    cells = [
+        {**cell, "source": "".join(cell["source"]).replace(NOTEBOOK_OWNER, json.dumps(owner))}
+        if "parameters" in cell["metadata"].get("tags", [])
+        else cell
+        for cell in notebook.get("cells", [])
+    ]
+    return {**notebook, "cells": cells}
 
 
 def _with_installation(notebook: dict[str, Any], sources: Sequence[str], package: str) -> dict[str, Any]:

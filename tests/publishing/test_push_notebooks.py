@@ -78,6 +78,16 @@ def test_a_staged_notebook_installs_the_package_from_the_dataset_that_is_attache
     )
 
 
+def test_the_owner_stands_in_the_parameters_of_a_staged_notebook_and_nothing_else_changes(tmp_path):
+    source = METADATA.parent / "notebooks" / "02-publish-dataset.ipynb"
+    (staged,) = stage_notebooks(source, tmp_path / "to send", metadata=METADATA, owner="some-one")
+    before, after = (json.loads(path.read_text())["cells"] for path in (source, staged.folder / source.name))
+    code = ["".join(cell["source"]) for cell in before]
+    (parameters,) = (text for text in code if '"owner": "your-name"' in text)
+    expected = [text.replace("your-name", "some-one") if text == parameters else text for text in code]
+    assert ["".join(cell["source"]) for cell in (after[0], *after[3:])] == expected
+
+
 def test_a_notebook_without_that_dataset_stays_as_it_is(sources, tmp_path):
     metadata = shutil.copytree(METADATA, tmp_path / "metadata")
     path = metadata / "notebooks" / "01-extract-motion-faces" / "kernel-metadata.json"
