@@ -260,6 +260,12 @@ def test_what_is_not_ready_in_time_is_no_success(stub, small):
         push_dataset(Kaggle(wait_seconds=0), small, notes="")
 
 
+def test_waiting_for_a_version_survives_a_question_without_an_answer(stub, small):
+    hold(stub, manifest_csv=1)
+    stub.fail("GetDatasetStatus", None, (500, {}))
+    assert f"{ID}: ready, 2 files" in push(small)[-1]
+
+
 def test_long_lists_are_read_to_their_end(stub):
     files = {f"real/{n}.png": b"x" * n for n in range(1, 6)}
     stub.datasets[ID], stub.page_size = Holding({}, [files]), 2
