@@ -208,7 +208,7 @@ def test_what_is_staged_is_told_with_its_commands(demo_faces, tmp_path):
     staged = stage_dataset(demo_faces, tmp_path / "s", owner="some-one", slug="demo-faces", title="Demo faces")
     assert staged_table(staged).loc["id", "value"] == "some-one/demo-faces"
     commands = commands_table(staged)["command"].tolist()
-    assert commands[0] == "kaggle kernels output some-one/deepfakes-1-extract-motion-faces -p fetched"
+    assert commands[0] == "kaggle kernels output some-one/deepfakes-2-publish-the-face-dataset -p ."
     assert commands[1:] == [
         staged.create_command,
         staged.status_command,
@@ -222,8 +222,8 @@ def test_what_is_staged_is_told_with_its_commands(demo_faces, tmp_path):
     assert card_text(staged).text == staged.metadata["description"]
 
 
-def test_the_notebook_to_fetch_from_is_the_one_that_is_pushed():
-    folder = Path(__file__).parents[1] / "kaggle-metadata" / "notebooks" / "01-extract-motion-faces"
+def test_the_notebook_to_fetch_from_is_the_one_that_stages_and_is_pushed():
+    folder = Path(__file__).parents[1] / "kaggle-metadata" / "notebooks" / "02-publish-dataset"
     assert read_json(folder / "kernel-metadata.json")["id"].endswith(f"/{NOTEBOOK}")
 
 

@@ -13,8 +13,8 @@ from dfutils.notebook.page import Markdown, TextTable, counted_table, facts_tabl
 from dfutils.publishing.rules import uploaded_files
 from dfutils.publishing.staging import StagedDataset
 
-NOTEBOOK = "deepfakes-1-extract-motion-faces"
-"""Last part of the address of the notebook that makes the faces, as ``kaggle-metadata/`` has it."""
+NOTEBOOK = "deepfakes-2-publish-the-face-dataset"
+"""Last part of the address of the notebook that stages the faces, as ``kaggle-metadata/`` has it."""
 
 
 def catalogue_table(catalogue: Catalogue) -> pd.DataFrame:
@@ -134,10 +134,13 @@ def contents_table(staged: StagedDataset) -> TextTable:
 
 
 def commands_table(staged: StagedDataset, *, notebook: str = NOTEBOOK) -> TextTable:
-    """The commands that bring a dataset from Kaggle's notebook to Kaggle's dataset, and what each is for."""
+    """The commands that bring a dataset from Kaggle's notebook to Kaggle's dataset, and what each is for.
+
+    The first puts the notebook's output where it lay, so that the others find the staged folder under the same name.
+    """
     owner = staged.metadata["id"].split("/")[0]
     rows = [
-        ("fetch the faces of notebook 1, if it ran on Kaggle", f"kaggle kernels output {owner}/{notebook} -p fetched"),
+        ("fetch what this notebook staged on Kaggle", f"kaggle kernels output {owner}/{notebook} -p ."),
         ("make the dataset", staged.create_command),
         ("ask whether it is ready", staged.status_command),
         ("look at what arrived", staged.files_command),

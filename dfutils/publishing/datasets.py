@@ -12,6 +12,7 @@ from typing import Any
 
 from dfutils.errors import PublishError
 from dfutils.publishing.kaggle import Kaggle
+from dfutils.publishing.kept import check_kept, kept_of_dataset
 from dfutils.publishing.rules import DATASET_FILE, uploaded_files
 from dfutils.publishing.templates import read_document
 
@@ -34,9 +35,10 @@ def push_dataset(kaggle: Kaggle, folder: Path, *, notes: str, fewer_files: bool 
         What happened, in lines.
 
     Raises:
-        PublishError: It was refused, would lose files, or did not arrive whole.
+        PublishError: It was refused, would lose files, would be seen by others than was staged, or did not arrive
+            whole.
     """
-    metadata, staged = read_document(folder / DATASET_FILE), uploaded_files(folder)
+    metadata, staged, lines = read_document(folder / DATASET_FILE), uploaded_files(folder), list[str]()
     dataset = metadata["id"]
     version = remote_version(kaggle, dataset)
     upload = ["-p", str(folder), "--dir-mode", "zip"]
@@ -45,12 +47,19 @@ def push_dataset(kaggle: Kaggle, folder: Path, *, notes: str, fewer_files: bool 
         public = [] if metadata["isPrivate"] else ["--public"]
         said = kaggle.send(dataset, ["datasets", "create", *upload, *public], success="is being created")
     else:
+        lines = check_kept(
+            dataset,
+            kept_of_dataset(kaggle, dataset),
+            private=metadata["isPrivate"],
+            title=metadata["title"],
+            licence=metadata["licenses"][0]["name"],
+        )
         before = kaggle.files(dataset, "datasets", "files", dataset)
         check_not_poorer(dataset, before or {}, staged, allowed=fewer_files)
         said = kaggle.send(dataset, ["datasets", "version", *upload, "-m", notes], success="is being created")
     _wait_until_ready(kaggle, dataset, after=version)
     check_arrived(dataset, staged, kaggle.files(dataset, "datasets", "files", dataset) or {})
-    return [said, f"{dataset}: ready, {len(staged)} files of {sum(staged.values())} bytes arrived"]
+    return [said, *lines, f"{dataset}: ready, {len(staged)} files of {sum(staged.values())} bytes arrived"]
 
 
 def remote_version(kaggle: Kaggle, dataset: str) -> int | None:

@@ -24,6 +24,9 @@ Result = TypeVar("Result")
 PAGE_SIZE = 200
 """The most that the client lists at a time."""
 LONGEST_PAUSE_SECONDS = 30.0
+FAILED_POLLS = 5
+"""How many questions in a row may stay without an answer while waiting: two minutes of a run of hours."""
+SIGN_IN = "Sign in with `kaggle auth login`."
 
 # The client's 2.2.5 ends its answer to a 404 with a hint, "To search for one, try ...".
 _ABSENT = re.compile(r"\b40[34]\b|not found|forbidden|denied|cannot access|to search for one", re.IGNORECASE)
@@ -33,6 +36,10 @@ _TROUBLE = re.compile(
     re.IGNORECASE,
 )
 _NEXT_PAGE = "Next Page Token = "
+
+
+class NoAnswerError(PublishError):
+    """Kaggle could not be asked this time; a little later it may well be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,13 +147,16 @@ class Kaggle:
         """Call the client to learn something; None when Kaggle has no such thing.
 
         Raises:
-            PublishError: There is no telling.
+            NoAnswerError: There is no telling now.
+            PublishError: There is no telling at all.
         """
         answer = self.run(*arguments)
         if answer.says_absent:
             return None
         if answer.exit_code:
-            raise PublishError(f"{subject}: Kaggle could not be asked ({answer.reason}). {_advice(answer)}")
+            advice = _advice(answer)
+            error = PublishError if advice == SIGN_IN else NoAnswerError
+            raise error(f"{subject}: Kaggle could not be asked ({answer.reason}). {advice}")
         return answer
 
     def files(self, subject: str, *arguments: str) -> dict[str, int] | None:
@@ -168,14 +178,20 @@ class Kaggle:
             page = ("--page-token", token)
 
     def wait(self, look: Callable[[], Result | None], *, otherwise: Callable[[], str]) -> Result:
-        """Look again and again, at growing intervals, until there is a result.
+        """Look again and again, at growing intervals, until there is a result; a few looks may fail.
 
         Raises:
             PublishError: There was none in time; ``otherwise`` gives the message.
         """
-        end, pause = time.monotonic() + self.wait_seconds, 0.5
+        end, pause, failed = time.monotonic() + self.wait_seconds, 0.5, 0
         while True:
-            result = look()
+            try:
+                result, failed = look(), 0
+            except NoAnswerError as error:
+                result, failed = None, failed + 1
+                if failed > FAILED_POLLS or time.monotonic() + pause > end:
+                    raise
+                logger.info("%s", error)
             if result is not None:
                 return result
             if time.monotonic() + pause > end:
@@ -220,8 +236,8 @@ def _advice(answer: Answer) -> str:
 
 
 _ADVICE = (
-    ("authentication required", "Sign in with `kaggle auth login`."),
-    ("unauthorized", "Sign in with `kaggle auth login`."),
+    ("authentication required", SIGN_IN),
+    ("unauthorized", SIGN_IN),
     ("already in use", "Choose another --title and --slug."),
     ("upload unsuccessful", "What arrived lacks that file; send it again before anyone uses it."),
     ("use '--dir-mode'", "What arrived lacks that folder; send it again with --dir-mode zip."),

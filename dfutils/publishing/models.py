@@ -13,7 +13,9 @@ from dfutils.errors import PublishError
 from dfutils.files import sha256_of
 from dfutils.publishing.datasets import check_arrived, check_not_poorer
 from dfutils.publishing.kaggle import Kaggle
+from dfutils.publishing.kept import check_kept, kept_of_model
 from dfutils.publishing.layout import lay_out
+from dfutils.publishing.model_text import described
 from dfutils.publishing.rules import MODEL_FILE, VARIATION_FILE, check_model, uploaded_files
 from dfutils.publishing.templates import read_document
 
@@ -21,8 +23,9 @@ logger = logging.getLogger(__name__)
 
 NEEDED = ("detector.json", "model.weights.h5")
 """What prediction loads. A run's tables stay at home: they name the videos of other people's data sets."""
-WELCOME = ("model.keras", "export/*")
-"""What it loads if it is there: for those who have Keras only, and for the light engine."""
+WELCOME = ("model.keras", "export/*", "LICENSE", "MODEL_CARD.md")
+"""What goes along if it is there: for those who have Keras only, for the light engine, and what the weights may be used
+for: the shipped detector's licence demands to be passed on."""
 
 _VERSION = re.compile(r'"version": (\d+)')
 
@@ -53,7 +56,7 @@ class StagedModel:
 
 
 def stage_model(run: Path, staging: Path, *, model: Mapping[str, Any], variation: Mapping[str, Any]) -> StagedModel:
-    """Lay out what prediction needs of a run folder, after a checksum; the variation is named after its network.
+    """Lay out what prediction needs of a run folder, after a checksum, named and described after its network.
 
     Args:
         run: A finished run folder.
@@ -73,6 +76,7 @@ def stage_model(run: Path, staging: Path, *, model: Mapping[str, Any], variation
     detector = read_document(run / "detector.json")
     if sha256_of(run / "model.weights.h5") != detector.get("weights_sha256"):
         raise PublishError(f"{run / 'model.weights.h5'}: was altered since training. Copy the run folder again, whole.")
+    model, variation = described(run, model, variation)
     network = str(detector.get("model", "")).replace("_", "-")
     documents = {
         MODEL_FILE: dict(model),
@@ -99,7 +103,8 @@ def push_model(kaggle: Kaggle, staged: StagedModel, *, notes: str, fewer_files: 
         What happened, in lines.
 
     Raises:
-        PublishError: It was refused, would lose files, or did not arrive whole.
+        PublishError: It was refused, would lose files, would be seen by others than was staged, or did not arrive
+            whole.
     """
     name, files, lines = staged.variation_name, uploaded_files(staged.folder), list[str]()
     logger.info("%s: sending %d files, %.1f MB", name, len(files), sum(files.values()) / 1e6)
@@ -109,6 +114,13 @@ def push_model(kaggle: Kaggle, staged: StagedModel, *, notes: str, fewer_files: 
         before = 0
     else:
         before = _latest_version(kaggle, name)
+        lines += check_kept(
+            staged.name,
+            kept_of_model(kaggle, staged.name, name if before else None),
+            private=staged.model["isPrivate"],
+            title=staged.model["title"],
+            licence=staged.variation["licenseName"],
+        )
     upload = ["-p", str(staged.folder), "--dir-mode", "zip"]
     if before:
         check_not_poorer(name, _files(kaggle, name, before), files, allowed=fewer_files)

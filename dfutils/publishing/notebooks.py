@@ -1,4 +1,4 @@
-"""Staging notebooks for Kaggle, pushing them in order, reading their status and fetching their output."""
+"""Staging notebooks for Kaggle, pushing them in order, and comparing what Kaggle kept of them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from dfutils.errors import PublishError
-from dfutils.publishing.datasets import check_arrived
 from dfutils.publishing.kaggle import Kaggle
 from dfutils.publishing.layout import lay_out
 from dfutils.publishing.package import LACKING
 from dfutils.publishing.rules import DATASET_FILE, NOTEBOOK_FILE, check_notebook
+from dfutils.publishing.runs import wait_for_run
 from dfutils.publishing.templates import read_document, read_template
 
 logger = logging.getLogger(__name__)
@@ -32,10 +33,13 @@ INPUT = os.environ.get("DFUTILS_KAGGLE_INPUT", "/kaggle/input")
 %pip install --quiet --no-index --no-deps {places} {names}"""
 """Kaggle has two places for a dataset, with and without the owner's name; pip passes over one that is not there."""
 
+NOTEBOOK_OWNER = '"your-name"'
+"""Stands for the owner in the cell of parameters of a committed notebook, which has to run as it is."""
+
 COMPARED = ("is_private", "enable_gpu", "enable_tpu", "enable_internet")
 COMPARED_SOURCES = ("dataset_sources", "kernel_sources", "competition_sources", "model_sources")
-_STATUS = re.compile(r'has status "(?:KernelWorkerStatus\.)?(\w+)"')
-_FAILED = {"error", "cancel_requested", "cancel_acknowledged"}
+PULL_AGAIN_SECONDS = 5.0
+"""Kaggle may need a moment to give back what was just pushed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +80,24 @@ def stage_notebooks(
         document["is_private"] = not public
         target = staging / path.stem
         check_notebook(document)
-        content = _with_installation(read_document(path), document["dataset_sources"], package)
+        content = _with_owner(read_document(path), owner)
+        content = _with_installation(content, document["dataset_sources"], package)
         documents = {NOTEBOOK_FILE: document, document["code_file"]: content}
         lay_out(target, {}, documents, source=path, what="notebook")
         check_notebook(document, target)
         staged.append(StagedNotebook(target, document))
     return _in_order(staged)
+
+
+def _with_owner(notebook: dict[str, Any], owner: str) -> dict[str, Any]:
+    """The notebook with the owner in its cell of parameters, so that the commands it shows are the reader's own."""
+    cells = [
+        {**cell, "source": "".join(cell["source"]).replace(NOTEBOOK_OWNER, json.dumps(owner))}
+        if "parameters" in cell["metadata"].get("tags", [])
+        else cell
+        for cell in notebook.get("cells", [])
+    ]
+    return {**notebook, "cells": cells}
 
 
 def _with_installation(notebook: dict[str, Any], sources: Sequence[str], package: str) -> dict[str, Any]:
@@ -130,52 +146,19 @@ def push_notebooks(kaggle: Kaggle, notebooks: Sequence[StagedNotebook]) -> list[
             kaggle.send(name, ["kernels", "push", "-p", str(notebook.folder)], success="successfully pushed").strip()
         )
         lines.append(_check_kept(kaggle, notebook))
-        lines.append(f"{name}: {wait_for_run(kaggle, name)}")
+        lines.append(f"{name}: {wait_for_run(kaggle, name, just_pushed=True)}")
     return lines
-
-
-def wait_for_run(kaggle: Kaggle, notebook: str) -> str:
-    """Wait until a notebook's run is complete; its status.
-
-    Raises:
-        PublishError: The run failed, or is not over in time.
-    """
-    status = ""
-
-    def look() -> str | None:
-        nonlocal status
-        answer = kaggle.ask(notebook, "kernels", "status", notebook)
-        found = _STATUS.search(answer.stdout) if answer else None
-        status = found.group(1).lower() if found else "unknown"
-        if status in _FAILED and answer:
-            why = next((line for line in answer.lines if "Failure message" in line), f"status {status}")
-            raise PublishError(
-                f"{notebook}: its run failed ({why}). Read its log with `kaggle kernels logs {notebook}`."
-            )
-        return status if status == "complete" or not kaggle.wait_seconds else None
-
-    return kaggle.wait(
-        look,
-        otherwise=lambda: (
-            f"{notebook}: its run is not over after {kaggle.wait_seconds:.0f} s (status {status}). "
-            f"It goes on; ask later with `kaggle kernels status {notebook}`."
-        ),
-    )
 
 
 def _check_kept(kaggle: Kaggle, notebook: StagedNotebook) -> str:
     """Pull the notebook again and compare; the client says nothing of a model that could not be attached.
 
     Raises:
-        PublishError: Kaggle holds another notebook, or other flags or sources.
+        PublishError: It cannot be read back, or Kaggle holds another notebook, or other flags or sources.
     """
     name, sent = notebook.metadata["id"], notebook.metadata
     with tempfile.TemporaryDirectory() as folder:
-        answer = kaggle.run("kernels", "pull", name, "-p", folder, "-m")
-        pulled = Path(folder) / NOTEBOOK_FILE
-        if answer.exit_code or not pulled.is_file():
-            return f"{name}: could not be read back ({answer.reason})"
-        kept = read_document(pulled)
+        kept = _pulled(kaggle, name, Path(folder))
         sources = _cell_sources(notebook.folder / sent["code_file"])
         same = sources == _cell_sources(Path(folder) / kept["code_file"])
     differing = [field for field in COMPARED if kept.get(field) != sent[field]]
@@ -189,6 +172,18 @@ def _check_kept(kaggle: Kaggle, notebook: StagedNotebook) -> str:
     return f"{name}: {len(sources)} cells, flags and sources read back as sent"
 
 
+def _pulled(kaggle: Kaggle, name: str, folder: Path) -> dict[str, Any]:
+    for pause in (PULL_AGAIN_SECONDS, 0.0):
+        answer = kaggle.run("kernels", "pull", name, "-p", str(folder), "-m")
+        if not answer.exit_code and (folder / NOTEBOOK_FILE).is_file():
+            return read_document(folder / NOTEBOOK_FILE)
+        time.sleep(pause)
+    raise PublishError(
+        f"{name}: was pushed, but could not be read back ({answer.reason}), so nobody knows what Kaggle holds. "
+        "Look at its page, or push it again."
+    )
+
+
 def _machine(document: Mapping[str, Any]) -> str:
     """The accelerator, without which a notebook for two T4 runs out of time; no accelerator has three spellings."""
     machine = document.get("machine_shape") or ""
@@ -199,24 +194,3 @@ def _cell_sources(path: Path) -> list[str]:
     with suppress(OSError, ValueError, KeyError, TypeError):
         return ["".join(cell["source"]) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
     return []
-
-
-def fetch_output(kaggle: Kaggle, notebook: str, folder: Path) -> dict[str, int]:
-    """Download a finished notebook's output to ``folder``; the client would keep an error page as the file.
-
-    Returns:
-        Names and sizes of the output's files.
-
-    Raises:
-        PublishError: The run has not finished, or a file is missing or of another size.
-    """
-    wait_for_run(kaggle, notebook)
-    listed = kaggle.files(notebook, "kernels", "files", notebook)
-    if not listed:
-        raise PublishError(f"{notebook}: has no output. Look at its page on Kaggle.")
-    answer = kaggle.run("kernels", "output", notebook, "-p", str(folder), "--force", "--page-size", "200")
-    if answer.exit_code:
-        raise PublishError(f"{notebook}: its output could not be fetched ({answer.reason}). Try again.")
-    there = {name: (folder / name).stat().st_size for name in listed if (folder / name).is_file()}
-    check_arrived(f"{notebook} in {folder}", listed, there)
-    return listed

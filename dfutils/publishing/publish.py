@@ -14,9 +14,10 @@ from dfutils.publishing.credentials import check_no_credentials
 from dfutils.publishing.datasets import push_dataset
 from dfutils.publishing.kaggle import Kaggle
 from dfutils.publishing.models import push_model, stage_model
-from dfutils.publishing.notebooks import fetch_output, push_notebooks, stage_notebooks
+from dfutils.publishing.notebooks import push_notebooks, stage_notebooks
 from dfutils.publishing.package import stage_package
 from dfutils.publishing.rules import DATASET_FILE, MODEL_FILE, VARIATION_FILE, check_dataset, slugify, uploaded_files
+from dfutils.publishing.runs import fetch_output
 from dfutils.publishing.staging import stage_dataset
 from dfutils.publishing.templates import metadata_folder, owner_name, read_template
 

@@ -151,6 +151,15 @@ def test_each_notebook_leaves_what_it_promises(series):
         assert all((series[name][0].working / file).is_file() for file in files)
 
 
+def test_what_is_staged_for_sending_and_the_commands_shown_are_the_owners(series):
+    machine, cells = series["02-publish-dataset"]
+    staging = machine.working / "output" / "staging"
+    assert json.loads((staging / "dataset-metadata.json").read_text())["id"] == f"{OWNER}/{FACES}"
+    shown = "".join("".join(output["data"]["text/plain"]) for output in cells[-2]["outputs"])
+    assert f"kaggle kernels output {OWNER}/deepfakes-2-publish-the-face-dataset -p ." in shown
+    assert "your-name" not in shown
+
+
 def test_what_was_evaluated_is_the_test_side_of_what_was_trained(series):
     splits = series["03-train"][0].working / "output" / "run" / "splits.csv"
     predictions = series["04-evaluate"][0].working / "output" / "report" / "predictions.csv"

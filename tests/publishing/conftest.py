@@ -68,6 +68,7 @@ def run_folder(tmp_path):
     (folder / "export").mkdir()
     (folder / "export" / "export.json").write_text("{}")
     (folder / "splits.csv").write_text("video,split\nsomebody.mp4,train\n")
-    detector = {"model": "inception_gru", "weights_sha256": hashlib.sha256(weights).hexdigest()}
+    detector = {"model": "inception_gru", "extraction": {"frames": 8, "sampling": "uniform"}}
+    detector["weights_sha256"] = hashlib.sha256(weights).hexdigest()
     (folder / "detector.json").write_text(json.dumps(detector))
     return folder

@@ -21,6 +21,10 @@ CUT = "connection cut"
 """An answer that is none: the connection ends."""
 
 
+SETTINGS = {"title": "Deepfake motion faces", "isPrivate": True, "licenseName": "other"}
+"""Of a dataset that a test put there without a request."""
+
+
 @dataclass
 class Holding:
     """A dataset or a variation of a model: the request that made it, and the files of each version."""
@@ -95,6 +99,11 @@ class KaggleStub:
     def on_get_dataset(self, request):
         return {"currentVersionNumber": len(self.datasets[dataset_name(request)].versions)}
 
+    def on_get_dataset_metadata(self, request):
+        sent = {**SETTINGS, **self.datasets[dataset_name(request)].request}
+        kept = {"title": sent["title"], "isPrivate": sent["isPrivate"], "licenses": [{"name": sent["licenseName"]}]}
+        return {"info": {**kept, "datasetSlug": request["datasetSlug"]}}
+
     def on_start_blob_upload(self, request):
         token = f"token-{len(self.uploads)}"
         self.uploads[token] = {"name": request["name"], "length": request["contentLength"], "content": None}
@@ -153,7 +162,10 @@ class KaggleStub:
 
     def on_get_model(self, request):
         name = f"{request['ownerSlug']}/{request['modelSlug']}"
-        return {"id": 1, "ref": name, "title": "held"} if name in self.models else missing("Model")
+        if name not in self.models:
+            return missing("Model")
+        sent = {"title": "Deepfake detector", "isPrivate": True, **self.models[name]}
+        return {"id": 1, "ref": name, "title": sent["title"], "isPrivate": sent["isPrivate"]}
 
     def on_create_model(self, request):
         self.models[f"{request['ownerSlug']}/{request['slug']}"] = request
@@ -163,6 +175,16 @@ class KaggleStub:
         body = request["body"]
         holding = self.variations[variation_name({**request, **body})] = Holding(request)
         return {**self._received(holding, body.get("files", []), "models"), "id": 2}
+
+    def on_get_model_instance(self, request):
+        sent = self.variations[variation_name(request)].request.get("body", {})
+        return {
+            "id": 2,
+            "slug": request["instanceSlug"],
+            "framework": request["framework"],
+            "licenseName": sent.get("licenseName", "Attribution-NonCommercial 4.0 International (CC BY-NC 4.0)"),
+            "modelInstanceType": "MODEL_INSTANCE_TYPE_BASE_MODEL",
+        }
 
     def on_create_model_instance_version(self, request):
         holding = self.variations[variation_name(request)]

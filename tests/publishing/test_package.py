@@ -118,6 +118,13 @@ def test_a_broken_build_fails_the_tests_and_only_a_missing_index_skips_them(monk
     assert raised.type is outcome
 
 
+def test_the_terms_of_the_weights_in_the_wheel_are_told_beside_those_of_the_code():
+    path = PROJECT / "kaggle-metadata" / "datasets" / "dfutils" / DATASET_FILE
+    description = json.loads(path.read_text())["description"]
+    assert "code is under the MIT licence" in description
+    assert "weights of a trained detector, for research and teaching only: not for commerce" in description
+
+
 def test_the_metadata_of_the_package_is_staged_with_the_owner(publish, wheel, known_weights, tmp_path):
     assert publish("package", wheel, "--owner", "another-one").exit_code == 0
     assert json.loads((tmp_path / "to send" / DATASET_FILE).read_text())["id"] == "another-one/dfutils"

@@ -3,20 +3,21 @@
 import json
 
 import pytest
-from stub import CUT, KEY, Holding, files_of
+from stub import CUT, KEY, Holding, files_of, missing
 
 from dfutils.errors import PublishError
 from dfutils.publishing import publish as module
 from dfutils.publishing.datasets import check_arrived, check_not_poorer, push_dataset
 from dfutils.publishing.kaggle import Kaggle
+from dfutils.publishing.kept import Kept, check_kept
 from dfutils.publishing.rules import DATASET_FILE, check_dataset
 
 ID = "some-one/deepfake-motion-faces"
 
 
-def hold(stub, **files):
-    """A dataset that is on Kaggle already."""
-    stub.datasets[ID] = Holding({}, [{name.replace("__", "/").replace("_", "."): b"old" for name in files}])
+def hold(stub, settings=(), **files):
+    """A dataset that is on Kaggle already: private, with licence other, unless its settings say otherwise."""
+    stub.datasets[ID] = Holding(dict(settings), [{name.replace("__", "/").replace("_", "."): b"old" for name in files}])
 
 
 @pytest.fixture
@@ -96,14 +97,6 @@ TAKEN = {"status": "error", "error": 'The requested title "Deepfake motion faces
         ("GetDatasetStatus", [(500, {})], "could not be asked .500"),
         ("GetDatasetStatus", [None, CUT], "did not take it .*Connection"),
         ("CreateDataset", [TAKEN], "did not take it .*already in use.*Choose another --title and --slug"),
-        (
-            "CreateDataset",
-            [{"status": "error", "error": "no room"}],
-            r"did not take it \(Dataset creation error: no room",
-        ),
-        ("CreateDataset", [(500, {})], "did not take it .500 Server Error"),
-        ("CreateDataset", [(400, {"code": 400, "message": f"key {KEY} is no good"})], r"key \*\*\* is no good"),
-        ("PUT", [403], "did not take it .Upload unsuccessful: .*lacks that file"),
         ("GetDatasetStatus", [None, None, {"status": "FAILED"}], "could not process it .status failed"),
         ("ListDatasetFiles", [{"datasetFiles": []}], "arrived with 0 files, staged were 2; 2 missing"),
     ],
@@ -115,6 +108,116 @@ def test_what_fails_on_the_way_to_a_new_dataset_is_a_failure(stub, small, method
         push(small)
     assert KEY not in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("held", [False, True], ids=["new", "version"])
+@pytest.mark.parametrize(
+    ("failing", "reason"),
+    [
+        (
+            ("Create", {"status": "error", "error": "no room"}),
+            r"did not take it \(Dataset (version )?creation error: no",
+        ),
+        (("Create", (500, {})), "did not take it .500 Server Error"),
+        (("Create", (400, {"code": 400, "message": f"key {KEY} is no good"})), r"key \*\*\* is no good"),
+        (("PUT", 403), "did not take it .Upload unsuccessful: .*lacks that file"),
+    ],
+    ids=["error in a 200", "500", "400 with the key", "403 on a blob"],
+)
+def test_what_fails_while_sending_is_a_failure_of_a_new_dataset_and_of_a_version(stub, small, held, failing, reason):
+    if held:
+        hold(stub, manifest_csv=1)
+    method, answer = failing
+    stub.fail(sending(held) if method == "Create" else method, answer)
+    with pytest.raises(PublishError, match=f"^{ID}: .*{reason}") as raised:
+        push(small)
+    assert KEY not in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def sending(held):
+    return "CreateDatasetVersion" if held else "CreateDataset"
+
+
+@pytest.mark.parametrize(
+    ("method", "answers", "reason"),
+    [
+        ("GetDatasetMetadata", [(500, {})], "could not be asked .500"),
+        ("GetDatasetMetadata", [CUT], "could not be asked .*Connection"),
+        ("GetDatasetMetadata", [{"errorMessage": "not now"}], "could not be asked .*not now"),
+        ("GetDatasetMetadata", [missing("Dataset")], "cannot be read .it is there, but its metadata are not.. Nothing"),
+        ("GetDatasetMetadata", [{}], "cannot be read .title and licence are not in its metadata.. Nothing was sent"),
+        ("GetDatasetMetadata", [{"info": {"isPrivate": True}}], "cannot be read .title and licence are not in"),
+        ("GetDatasetStatus", [None, {"status": "FAILED"}], "could not process it .status failed"),
+        ("ListDatasetFiles", [None, {"datasetFiles": []}], "arrived with 0 files, staged were 2; 2 missing"),
+    ],
+    ids=str,
+)
+def test_what_fails_on_the_way_to_a_version_is_a_failure(stub, small, method, answers, reason):
+    hold(stub, manifest_csv=1)
+    stub.fail(method, *answers)
+    with pytest.raises(PublishError, match=f"^{ID}: .*{reason}"):
+        push(small)
+    assert bool(stub.called("StartBlobUpload")) is (method != "GetDatasetMetadata")
+
+
+def restage(folder, **changes):
+    path = folder / DATASET_FILE
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.mark.parametrize(
+    ("held", "staged", "reason"),
+    [
+        (
+            {"isPrivate": False},
+            {},
+            "is public on Kaggle, .* staged as private. Nothing was sent. Make it private on its",
+        ),
+        ({}, {"isPrivate": False}, "is private on Kaggle, .*stays so.*Nothing was sent. Make it public on its page"),
+        ({"licenseName": "CC0-1.0"}, {}, "its licence on Kaggle is 'CC0-1.0', .*'other' was staged. Nothing was sent"),
+        ({}, {"licenses": [{"name": "CC0-1.0"}]}, "its licence on Kaggle is 'other', .*'CC0-1.0' was staged"),
+    ],
+    ids=["public on Kaggle", "staged as public", "freer on Kaggle", "staged as freer"],
+)
+def test_a_version_that_others_would_get_otherwise_than_staged_is_not_sent(stub, small, held, staged, reason):
+    hold(stub, held, manifest_csv=1)
+    restage(small, **staged)
+    with pytest.raises(PublishError, match=f"^{ID}: {reason}"):
+        push(small)
+    assert not stub.called("StartBlobUpload")
+    assert len(stub.datasets[ID].versions) == 1
+
+
+def test_a_public_dataset_gets_a_public_version(stub, small):
+    hold(stub, {"isPrivate": False, "licenseName": "CC0-1.0"}, manifest_csv=1)
+    restage(small, isPrivate=False, licenses=[{"name": "CC0-1.0"}])
+    assert "is being created" in push(small)[0]
+
+
+def test_a_title_that_a_version_does_not_change_is_told(stub, small):
+    hold(stub, {"title": "Faces that move"}, manifest_csv=1)
+    lines = push(small)
+    assert len(stub.datasets[ID].versions) == 2
+    assert lines[1].startswith(f"{ID}: keeps its title 'Faces that move'; ")
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "same"),
+    [
+        ("other", "Other (specified in description)", True),
+        ("Attribution 4.0 International (CC BY 4.0)", "CC BY 4.0", True),
+        ("GPL-3.0", "LGPL-3.0", False),
+        ("other", "unknown", False),
+    ],
+    ids=str,
+)
+def test_a_licence_is_known_by_both_its_names_and_by_no_part_of_them(here, there, same):
+    if same:
+        assert check_kept("it", Kept(True, "t", there), private=True, title="t", licence=here) == []
+    else:
+        with pytest.raises(PublishError, match="its licence on Kaggle is"):
+            check_kept("it", Kept(True, "t", there), private=True, title="t", licence=here)
 
 
 @pytest.mark.parametrize(
@@ -142,9 +245,12 @@ def test_a_list_that_cannot_be_read_is_a_failure(stub):
         Kaggle().files(ID, "datasets", "files", ID)
 
 
-def test_a_connection_that_stays_cut_ends_in_a_clear_line(stub, small):
-    stub.fail("CreateDataset", *[CUT] * 20)
-    with pytest.raises(PublishError, match="datasets create: no end after 4 s .*give the same command again"):
+@pytest.mark.parametrize("held", [False, True], ids=["new", "version"])
+def test_a_connection_that_stays_cut_ends_in_a_clear_line(stub, small, held):
+    if held:
+        hold(stub, manifest_csv=1)
+    stub.fail(sending(held), *[CUT] * 20)
+    with pytest.raises(PublishError, match="datasets (create|version): no end after 4 s .*give the same command again"):
         push_dataset(Kaggle(timeout_seconds=4, wait_seconds=1), small, notes="")
 
 
@@ -152,6 +258,12 @@ def test_what_is_not_ready_in_time_is_no_success(stub, small):
     stub.fail("GetDatasetStatus", None, None, {"status": "BLOBS_RECEIVED"})
     with pytest.raises(PublishError, match="not ready after 0 s .status blobs_received.. It was sent"):
         push_dataset(Kaggle(wait_seconds=0), small, notes="")
+
+
+def test_waiting_for_a_version_survives_a_question_without_an_answer(stub, small):
+    hold(stub, manifest_csv=1)
+    stub.fail("GetDatasetStatus", None, (500, {}))
+    assert f"{ID}: ready, 2 files" in push(small)[-1]
 
 
 def test_long_lists_are_read_to_their_end(stub):

@@ -5,11 +5,14 @@ import shutil
 from pathlib import Path
 
 import pytest
-from stub import CUT, files_of
+from stub import CUT, files_of, missing
 
 from dfutils.errors import PublishError
-from dfutils.publishing.kaggle import Kaggle
-from dfutils.publishing.notebooks import fetch_output, push_notebooks, stage_notebooks, wait_for_run
+from dfutils.publishing import kaggle as client
+from dfutils.publishing import notebooks as module
+from dfutils.publishing.kaggle import FAILED_POLLS, Kaggle
+from dfutils.publishing.notebooks import push_notebooks, stage_notebooks
+from dfutils.publishing.runs import ABSENT_AFTER_PUSH, fetch_output, wait_for_run
 
 METADATA = Path(__file__).parents[2] / "kaggle-metadata"
 NAME = "some-one/deepfakes-1-extract-motion-faces"
@@ -78,6 +81,16 @@ def test_a_staged_notebook_installs_the_package_from_the_dataset_that_is_attache
     )
 
 
+def test_the_owner_stands_in_the_parameters_of_a_staged_notebook_and_nothing_else_changes(tmp_path):
+    source = METADATA.parent / "notebooks" / "02-publish-dataset.ipynb"
+    (staged,) = stage_notebooks(source, tmp_path / "to send", metadata=METADATA, owner="some-one")
+    before, after = (json.loads(path.read_text())["cells"] for path in (source, staged.folder / source.name))
+    code = ["".join(cell["source"]) for cell in before]
+    (parameters,) = (text for text in code if '"owner": "your-name"' in text)
+    expected = [text.replace("your-name", "some-one") if text == parameters else text for text in code]
+    assert ["".join(cell["source"]) for cell in (after[0], *after[3:])] == expected
+
+
 def test_a_notebook_without_that_dataset_stays_as_it_is(sources, tmp_path):
     metadata = shutil.copytree(METADATA, tmp_path / "metadata")
     path = metadata / "notebooks" / "01-extract-motion-faces" / "kernel-metadata.json"
@@ -109,14 +122,61 @@ def test_a_run_that_is_not_over_in_time_is_a_failure(stub):
     [
         ({"status": "ERROR", "failureMessage": "out of memory"}, 'its run failed .Failure message: "out of memory"'),
         ({"status": "CANCEL_ACKNOWLEDGED"}, "its run failed .status cancel_acknowledged"),
-        ((500, {}), "could not be asked .500"),
+        (missing("Kernel"), "there is no such notebook on Kaggle, or it is not yours to see. Compare the name"),
+        ((403, {"code": 403, "message": "Permission denied"}), "there is no such notebook on Kaggle"),
+        ((401, {"code": 401, "message": "no"}), "there is no such notebook on Kaggle, or it is .*kaggle auth login"),
     ],
     ids=str,
 )
-def test_a_run_that_failed_is_a_failure(stub, answer, reason):
+def test_a_run_that_failed_or_is_not_there_is_a_failure_at_once(stub, answer, reason):
     stub.fail("GetKernelSessionStatus", answer)
     with pytest.raises(PublishError, match=f"^{NAME}: .*{reason}"):
         wait_for_run(Kaggle(wait_seconds=20), NAME)
+    assert len(stub.called("GetKernelSessionStatus")) == 1
+
+
+def test_no_output_is_fetched_of_a_notebook_that_is_not_there(stub, tmp_path):
+    stub.fail("GetKernelSessionStatus", missing("Kernel"))
+    with pytest.raises(PublishError, match="there is no such notebook on Kaggle"):
+        fetch_output(Kaggle(wait_seconds=20), NAME, tmp_path / "output")
+    assert not (tmp_path / "output").exists()
+
+
+@pytest.fixture
+def short_pauses(monkeypatch):
+    monkeypatch.setattr(client, "LONGEST_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(module, "PULL_AGAIN_SECONDS", 0.1)
+
+
+def test_what_was_just_pushed_may_be_missing_for_a_while(stub, first, short_pauses):
+    stub.fail("GetKernelSessionStatus", *[missing("Kernel")] * 2)
+    assert push(first)[-1] == f"{NAME}: complete"
+
+
+def test_what_was_just_pushed_may_not_be_missing_for_an_hour(stub, short_pauses):
+    stub.fail("GetKernelSessionStatus", *[missing("Kernel")] * 20)
+    with pytest.raises(PublishError, match="there is no such notebook on Kaggle"):
+        wait_for_run(Kaggle(wait_seconds=60), NAME, just_pushed=True)
+    assert len(stub.called("GetKernelSessionStatus")) == ABSENT_AFTER_PUSH + 1
+
+
+def test_a_long_wait_survives_a_few_questions_without_an_answer(stub, short_pauses):
+    running = {"status": "RUNNING"}
+    stub.fail("GetKernelSessionStatus", running, *[(500, {})] * (FAILED_POLLS - 1), CUT, running, CUT)
+    assert wait_for_run(Kaggle(wait_seconds=60), NAME) == "complete"
+
+
+def test_a_long_wait_ends_when_no_question_is_answered_any_more(stub, short_pauses):
+    stub.fail("GetKernelSessionStatus", *[(500, {})] * 20)
+    with pytest.raises(PublishError, match=f"^{NAME}: Kaggle could not be asked .500"):
+        wait_for_run(Kaggle(wait_seconds=60), NAME)
+    assert len(stub.called("GetKernelSessionStatus")) == FAILED_POLLS + 1
+
+
+def test_without_waiting_a_question_without_an_answer_is_a_failure(stub):
+    stub.fail("GetKernelSessionStatus", (500, {}))
+    with pytest.raises(PublishError, match="could not be asked .500"):
+        wait_for_run(Kaggle(wait_seconds=0), NAME)
 
 
 @pytest.mark.parametrize(
@@ -155,6 +215,20 @@ def test_a_notebook_that_kaggle_kept_otherwise_is_a_failure(stub, first):
     stub.fail("GetKernel", {"metadata": metadata, "blob": blob})
     with pytest.raises(PublishError, match=r"kept it otherwise than sent \(enable_internet, dataset_sources, compet"):
         push(first)
+
+
+def test_a_pushed_notebook_may_be_read_back_the_second_time(stub, first, short_pauses):
+    stub.fail("GetKernel", missing("Kernel"))
+    assert "read back as sent" in push(first)[1]
+    assert len(stub.called("GetKernel")) == 2
+
+
+@pytest.mark.parametrize("answer", [missing("Kernel"), (500, {}), CUT], ids=str)
+def test_a_pushed_notebook_that_cannot_be_read_back_is_a_failure(stub, first, short_pauses, answer):
+    stub.fail("GetKernel", answer, answer)
+    with pytest.raises(PublishError, match=f"^{NAME}: was pushed, but could not be read back .*Look at its page"):
+        push(first)
+    assert not stub.called("GetKernelSessionStatus")
 
 
 def keep_on(stub, machine):
