@@ -32,7 +32,7 @@ SIGN_IN = "Sign in with `kaggle auth login`."
 _ABSENT = re.compile(r"\b40[34]\b|not found|forbidden|denied|cannot access|to search for one", re.IGNORECASE)
 _TROUBLE = re.compile(
     r"error|unsuccessful|skipping|not valid|already in use|denied|refused|forbidden|"
-    r"authentication required|failure message|unauthori[sz]ed",
+    r"authentication required|failure message|unauthori[sz]ed|exception:",
     re.IGNORECASE,
 )
 _NEXT_PAGE = "Next Page Token = "

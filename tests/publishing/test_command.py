@@ -94,6 +94,11 @@ def test_only_success_without_any_word_of_trouble_is_success(monkeypatch, stdout
             Kaggle().send("it", [], success="is being created")
 
 
+def test_the_reason_is_no_hint_that_the_client_puts_under_it():
+    hint = "If this is unexpected, you can re-run with `kaggle --debug` to see the full\ntraceback. If you think"
+    assert Answer(1, "", f"Exception: not now\n\n{hint}").reason == "Exception: not now"
+
+
 def test_a_client_that_fails_after_its_words_of_success_is_not_believed(monkeypatch):
     monkeypatch.setattr(
         Kaggle, "run", lambda *_: Answer(1, "Your private Dataset is being created.", "KeyError: 'url'")
