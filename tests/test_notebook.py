@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dfutils.demo.examples import make_two_people_video
+from dfutils.demo.examples import make_faceless_video, make_two_people_video
 from dfutils.errors import DfutilsError
 from dfutils.evaluation.metrics import compute_metrics
 from dfutils.evaluation.predictions import write_predictions
@@ -198,7 +198,7 @@ def test_the_crops_of_a_verdict_are_titled_with_their_scores(demo_run, demo_vide
 def test_heat_maps_lie_over_the_crops_of_the_verdict(demo_run, demo_videos):
     detector = load_detector(demo_run)
     verdict, extraction = detector.examine(demo_videos[0])
-    figure = plot_heat_maps(detector, extraction)
+    figure = plot_heat_maps(detector, verdict, extraction)
     assert titles(figure) == [f"{frame.time_seconds:.1f} s" for frame in verdict.tracks[0].frames]
     drawn = [panel.images[0].get_array() for panel in figure.axes if panel.images]
     assert all(not np.array_equal(one, crop) for one, crop in zip(drawn, extraction.clips[0].pictures, strict=True))
@@ -253,9 +253,11 @@ def test_media_facts_stand_side_by_side(dataset):
     assert list(table) == ["REAL", "FAKE"]
     assert table.loc["videos"].tolist() == [6, 6]
     assert table.loc["duration in seconds"].tolist() == ["2.0", "2.0"]
-    longer = replace(dataset.rows[0], duration_seconds=7.5)
-    mixed = media_table(type(dataset)(dataset.folder, (longer, *dataset.rows[1:]), dataset.settings, {}))
+    longer = replace(dataset.rows[0], duration_seconds=7.5, size_bytes=75_000)
+    others = [replace(row, size_bytes=30_000) for row in dataset.rows[1:]]
+    mixed = media_table(type(dataset)(dataset.folder, (longer, *others), dataset.settings, {}))
     assert sorted(mixed.loc["duration in seconds"]) == ["2.0", "2.0 to 7.5"]
+    assert sorted(mixed.loc["kilobits a second"]) == ["120", "80 to 120"]
 
 
 def test_a_skipped_video_is_told_without_its_folder(dataset):
@@ -341,9 +343,16 @@ def test_a_timeline_has_a_line_a_person_at_the_score_of_the_frame_or_of_the_clip
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["person 1: 0.80", "person 2: 0.20"]
 
 
-def test_a_verdict_on_nobody_has_no_timeline():
-    with pytest.raises(ValueError, match="has no person to draw"):
-        plot_timeline(Verdict("a.mp4", None, Label.UNDECIDED, Reason.NO_FACE), threshold=0.5)
+def test_a_video_without_a_face_is_said_to_be_undecided_in_the_place_of_every_picture(demo_run, tmp_path):
+    detector = load_detector(demo_run)
+    verdict, extraction = detector.examine(make_faceless_video(tmp_path / "room.mp4"))
+    shown = [
+        plot_timeline(verdict, threshold=0.5),
+        plot_verdict(verdict, extraction),
+        plot_heat_maps(detector, verdict, extraction),
+    ]
+    said = "> UNDECIDED (no_face): no face was found in any frame looked at. Nothing can be said about this file."
+    assert [note.text for note in shown] == [said] * 3
 
 
 def test_the_face_step_draws_what_was_found_where_it_was_found(demo_videos):

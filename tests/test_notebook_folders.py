@@ -5,11 +5,18 @@ import shutil
 
 import pytest
 
-from dfutils.demo.examples import DEMO_TRAINING
+from dfutils.demo.examples import DEMO_TRAINING, demo_extraction
 from dfutils.extraction.dataset import read_face_dataset
-from dfutils.notebook import attached, competition_videos, open_videos, suggested_training, unseen_videos
+from dfutils.notebook import (
+    attached,
+    competition_videos,
+    open_videos,
+    suggested_extraction,
+    suggested_training,
+    unseen_videos,
+)
 from dfutils.records import ClipRow
-from dfutils.settings import TrainingSettings
+from dfutils.settings import ExtractionSettings, TrainingSettings
 from dfutils.training import devices
 
 DATASET = {"with the owner": "datasets/some-one/{}", "without": "{}"}
@@ -107,6 +114,12 @@ def test_the_test_videos_are_those_of_the_competition(dfdc):
     assert [path.name for path in competition_videos()] == ["a.mp4", "b.mp4"]
 
 
+def test_faces_are_cut_for_the_backbone_that_the_demo_starts_from_and_as_usual_for_the_competition(kaggle, request):
+    assert suggested_extraction() == demo_extraction()
+    request.getfixturevalue("dfdc")
+    assert suggested_extraction() == ExtractionSettings()
+
+
 def test_without_the_competition_clips_are_drawn_and_two_of_them_hold_no_face(kaggle, drawn):
     catalogue = open_videos(drawn, people=2)
     names = [video.name for video in catalogue.videos]
@@ -124,7 +137,7 @@ def test_unseen_videos_are_the_test_side_of_the_run(kaggle, drawn, tmp_path):
 
 
 @pytest.mark.parametrize(("gpus", "strategy"), [(0, "auto"), (1, "auto"), (2, "mirrored")])
-def test_only_made_up_clips_are_trained_on_random_weights_and_two_gpus_share_the_work(
+def test_only_made_up_clips_are_trained_from_the_shipped_detector_and_two_gpus_share_the_work(
     demo_faces, monkeypatch, gpus, strategy
 ):
     monkeypatch.setattr(devices, "physical_gpus", lambda: ["GPU"] * gpus)

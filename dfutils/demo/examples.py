@@ -1,4 +1,4 @@
-"""Clips beside the labelled ones, with nobody or several people in them, and how the demo trains."""
+"""Clips beside the labelled ones, with nobody or several people in them, and how the demo cuts faces and trains."""
 
 from __future__ import annotations
 
@@ -9,10 +9,17 @@ import numpy as np
 from dfutils.demo.clips import LABEL_COLUMNS, DemoSettings, faceless_frames, two_people_frames, write_video
 from dfutils.demo.people import random_person
 from dfutils.files import read_csv, write_bytes, write_csv
-from dfutils.settings import TrainingSettings
+from dfutils.pretrained import DEFAULT, run_folder
+from dfutils.settings import DetectorSettings, ExtractionSettings, TrainingSettings
 
-DEMO_TRAINING = TrainingSettings(model="inception_mean", backbone_weights="random", epochs=40, patience=20)
-"""Random backbone weights are the only ones that are the same everywhere without a download."""
+DEMO_TRAINING = TrainingSettings(model="inception_mean", init_from=DEFAULT, epochs=40, patience=20)
+"""A head on the backbone of the detector that comes with the package, which is the same everywhere, offline."""
+
+
+def demo_extraction() -> ExtractionSettings:
+    """The usual settings, with crops of the size that the backbone of `DEMO_TRAINING` was trained on."""
+    start = DetectorSettings.read(run_folder(DEFAULT) / "detector.json")
+    return ExtractionSettings(size=start.extraction.size)
 
 
 def make_faceless_video(path: Path) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dfutils.demo.clips import DemoSettings, make_demo_videos
-from dfutils.demo.examples import DEMO_TRAINING, make_faceless_video
+from dfutils.demo.examples import DEMO_TRAINING, demo_extraction, make_faceless_video
 from dfutils.evaluation.curves import write_history_figure
 from dfutils.evaluation.evaluate import evaluate
 from dfutils.evaluation.wording import headline
@@ -19,7 +19,6 @@ from dfutils.files import read_csv, write_json
 from dfutils.prediction.detector import load_detector, verdict_document
 from dfutils.prediction.wording import verdict_line
 from dfutils.records import Verdict
-from dfutils.settings import ExtractionSettings
 from dfutils.training.run import train
 
 logger = logging.getLogger(__name__)
@@ -52,7 +51,7 @@ class DemoResult:
             "Verdicts on clips that were not trained on, and on one without a face:",
             *(f"  {verdict_line(verdict)}" for verdict in self.verdicts),
             "",
-            "All of this is made up: people, clips and forgeries were drawn by a program, and the backbone is random.",
+            "All of this is made up: people, clips and forgeries were drawn by a program.",
             headline(self.metrics),
             f"Report: {self.folder / 'report' / 'report.html'}",
         ]
@@ -77,7 +76,7 @@ def run_demo(out: Path, *, people: int = 24, workers: int = 2, progress: bool = 
     labels = make_demo_videos(source, settings=DemoSettings(people=people), progress=progress)
     logger.info("2/5 Extracting motion-chosen faces")
     summary = extract_dataset(
-        read_catalogue(source, labels), faces, settings=ExtractionSettings(), workers=workers, progress=progress
+        read_catalogue(source, labels), faces, settings=demo_extraction(), workers=workers, progress=progress
     )
     logger.info("%s", summary.lines()[0])
     logger.info("3/5 Training on groups that share no person with the test")

@@ -202,10 +202,15 @@ def _facts(about: Mapping[str, Any], detector: Detector, dataset: FaceDataset, s
         "Clips": f"{extraction.frames} frames of {extraction.size} × {extraction.size} pixels, {extraction.sampling} "
         f"sampling, face margin {extraction.margin:g}",
         "Face detector": extraction.detector,
-        "Videos without a clip": f"{len(dataset.skipped)} of the whole dataset",
+        "Videos without a clip": _skipped_in_words(dataset),
         **_operating_facts(detector.settings),
         "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
     }
+
+
+def _skipped_in_words(dataset: FaceDataset) -> str:
+    skipped = len(dataset.skipped)
+    return f"{skipped:,} of {skipped + len({row.video for row in dataset.rows}):,} of the whole dataset"
 
 
 def _split_in_words(split: str, *, is_ensemble: bool) -> str:

@@ -19,6 +19,7 @@ from dfutils.notebook.folders import (
     attached,
     competition_videos,
     open_videos,
+    suggested_extraction,
     suggested_training,
     unseen_videos,
 )
@@ -95,6 +96,7 @@ __all__ = [
     "staged_table",
     "start_notebook",
     "submission_table",
+    "suggested_extraction",
     "suggested_training",
     "text_table",
     "thresholds_table",

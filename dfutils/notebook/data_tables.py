@@ -12,6 +12,7 @@ from dfutils.extraction.layouts import LABELS
 from dfutils.notebook.page import Markdown, TextTable, counted_table, facts_table, text_table
 from dfutils.publishing.rules import uploaded_files
 from dfutils.publishing.staging import StagedDataset
+from dfutils.records import ClipRow
 
 NOTEBOOK = "deepfakes-2-publish-the-face-dataset"
 """Last part of the address of the notebook that stages the faces, as ``kaggle-metadata/`` has it."""
@@ -61,17 +62,23 @@ def dataset_table(dataset: FaceDataset) -> TextTable:
 
 
 def media_table(dataset: FaceDataset) -> TextTable:
-    """Durations, frame rates and sizes of the videos that gave a clip, REAL beside FAKE."""
+    """Durations, frame rates, bit rates and sizes of the videos that gave a clip, REAL beside FAKE."""
     videos = {row.video: row for row in dataset.rows}.values()
     sides = {label: [row for row in videos if row.is_fake is is_fake] for label, is_fake in LABELS.items()}
     rows = [
         ("videos", *(len(side) for side in sides.values())),
         ("duration in seconds", *(_spread([row.duration_seconds for row in side]) for side in sides.values())),
         ("frames a second", *(_spread([row.fps for row in side]) for side in sides.values())),
+        ("kilobits a second", *(_spread([_kilobits(row) for row in side], digits=0) for side in sides.values())),
         ("width", *(_spread([row.width for row in side], digits=0) for side in sides.values())),
         ("height", *(_spread([row.height for row in side], digits=0) for side in sides.values())),
     ]
     return text_table(rows, ["", *sides])
+
+
+def _kilobits(row: ClipRow) -> float:
+    """A second; as `dfutils.training.leaks.file_features` has it, where an image counts as one second."""
+    return row.size_bytes * 8 / (row.duration_seconds or 1.0) / 1000
 
 
 def _spread(values: Sequence[float], *, digits: int = 1) -> str:

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dfutils.demo.clips import DemoSettings, make_demo_videos
-from dfutils.demo.examples import DEMO_TRAINING, add_odd_videos
+from dfutils.demo.examples import DEMO_TRAINING, add_odd_videos, demo_extraction
 from dfutils.extraction.catalogue import VIDEO_SUFFIXES, Catalogue, read_catalogue
 from dfutils.extraction.dataset import FaceDataset
 from dfutils.files import read_csv
-from dfutils.settings import DeviceSettings, Settings, TrainingSettings
+from dfutils.settings import DeviceSettings, ExtractionSettings, Settings, TrainingSettings
 from dfutils.weights import kaggle_input_folder
 
 logger = logging.getLogger(__name__)
@@ -105,10 +105,17 @@ def competition_videos() -> list[Path]:
     return [path for path in files if path.suffix.lower() in VIDEO_SUFFIXES]
 
 
-def suggested_training(dataset: FaceDataset) -> TrainingSettings:
-    """The demo's settings for made-up clips, whose backbone is random; else what the package trains by default.
+def suggested_extraction() -> ExtractionSettings:
+    """The demo's settings where `open_videos` draws clips; else what the package cuts by default."""
+    return ExtractionSettings() if next(_attached_folders(DFDC_SAMPLE), None) else demo_extraction()
 
-    Where there are several GPUs they share it: Kaggle's two T4s each compute half of the backbone's features.
+
+def suggested_training(dataset: FaceDataset) -> TrainingSettings:
+    """The demo's settings for made-up clips; else what the package trains by default.
+
+    Only the demo starts from the detector that comes with the package: that was trained on crops of the DFDC, and a
+    test on the DFDC's sample would flatter it. Where there are several GPUs they share the work: Kaggle's two T4s each
+    compute half of the backbone's features.
     """
     if {row.dataset for row in dataset.rows} == {"demo"}:
         return DEMO_TRAINING

@@ -69,15 +69,18 @@ def _outline(axes: Axes, box: Box, color: str, style: str) -> None:
     axes.add_patch(Rectangle((box.left, box.top), box.width, box.height, fill=False, ec=color, ls=style, lw=1.5))
 
 
-@styled
-def plot_timeline(verdict: Verdict, *, threshold: float) -> Figure:
+def plot_timeline(verdict: Verdict, *, threshold: float) -> Figure | Markdown:
     """The score of every person over the time of a video, frame by frame where the model scores frames.
 
-    Raises:
-        ValueError: The verdict rests on nobody.
+    Where a verdict rests on nobody this and the next two say so, since a notebook should go on to the next video.
     """
     if not verdict.tracks:
-        raise ValueError(f"{verdict.input}: has no person to draw ({verdict.reason}).")
+        return _nobody_to_draw(verdict)
+    return _draw_timeline(verdict, threshold=threshold)
+
+
+@styled
+def _draw_timeline(verdict: Verdict, *, threshold: float) -> Figure:
     figure = new_figure(7.0, 2.5)
     axes = figure.subplots()
     for number, track in enumerate(verdict.tracks, start=1):
@@ -91,6 +94,10 @@ def plot_timeline(verdict: Verdict, *, threshold: float) -> Figure:
     axes.set(xlabel="time (seconds)", ylabel="fake probability", ylim=(-0.02, 1.02))
     axes.legend(loc="upper left", bbox_to_anchor=(0, 1.16), ncols=4, borderaxespad=0)
     return figure
+
+
+def _nobody_to_draw(verdict: Verdict) -> Markdown:
+    return Markdown(f"> {verdict.label} ({verdict.reason}): {verdict.detail}")
 
 
 def _frame_score(own: float | None, whole: float) -> float:
@@ -118,8 +125,10 @@ def plot_called(report: Path, dataset: FaceDataset, *, most: int = 10) -> Figure
     return plot_contact_sheet(_middle_crops(dataset, shown), titles=titles)
 
 
-def plot_verdict(verdict: Verdict, extraction: Extraction) -> Figure:
+def plot_verdict(verdict: Verdict, extraction: Extraction | None) -> Figure | Markdown:
     """The crops that a verdict rests on, person by person in the order of time, with the score of each if known."""
+    if extraction is None:
+        return _nobody_to_draw(verdict)
     pictures = [picture for clip in extraction.clips for picture in clip.pictures]
     titles = [
         (f"person {number}, " if len(verdict.tracks) > 1 else "")
@@ -131,8 +140,10 @@ def plot_verdict(verdict: Verdict, extraction: Extraction) -> Figure:
     return plot_contact_sheet(pictures, titles=titles)
 
 
-def plot_heat_maps(detector: Detector, extraction: Extraction) -> Figure:
+def plot_heat_maps(detector: Detector, verdict: Verdict, extraction: Extraction | None) -> Figure | Markdown:
     """The first person's crops, brighter where the network finds what raises its score (Grad-CAM)."""
+    if extraction is None:
+        return _nobody_to_draw(verdict)
     clip = extraction.clips[0]
     maps = zip(clip.pictures, grad_cam(detector, clip), strict=True)
     return plot_contact_sheet(

@@ -55,7 +55,7 @@ def detector_table(detector: DetectorSettings) -> TextTable:
     """What was trained, and what surrounds it."""
     facts = {
         "model": detector.model,
-        "backbone weights": detector.backbone_weights,
+        "first weights of the backbone": detector.backbone_weights,
         "face detector": detector.extraction.detector,
         "temperature": f"{detector.temperature:.2f}",
         "operating point": f"{detector.threshold:.2f}",

@@ -23,7 +23,7 @@ from dfutils.training.backbones import Backbone, block_starts, encode, network_o
 from dfutils.training.batches import BatchLoader, BatchPlan, SampleLoader
 from dfutils.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from dfutils.training.devices import input_workers
-from dfutils.training.model import ClipNetwork, build_head, compose
+from dfutils.training.model import ClipNetwork, build_head, compose, standardise
 from dfutils.training.optimizer import PlateauRate, ScaledAdamW, build_loss, build_optimizer, plateau_factor
 from dfutils.training.pipeline import training_batches
 from dfutils.training.progress import TrainingProgress
@@ -258,7 +258,7 @@ def _build(
     else:
         chosen = np.random.default_rng(settings.seed).permutation(len(data.train))[:NORMALISATION_CLIPS]
         sample = _features(backbone.model, data.dataset, [data.train[index] for index in chosen])
-        _standardise(head.get_layer("standardise"), sample)
+        standardise(head.get_layer("standardise"), sample, least=1.0)  # the backbone, and so all channels, will change
     network = compose(backbone.model, head, frames=data.train[0].frames, size=data.dataset.settings.size)
     _unfreeze(backbone, own)
     model = _training_model(backbone, head, frames=frames, size=size)
@@ -271,18 +271,6 @@ def _build(
     )
     model.optimizer.build(model.trainable_variables)
     return network, model
-
-
-def _standardise(layer: keras.layers.Normalization, features: np.ndarray) -> None:
-    """Set mean and variance by features ``(N, T, channels)``, no variance below the median of all.
-
-    Channels that are all but dead when training starts wake up on the way: divided by what little they varied, they
-    would drown all others.
-    """
-    layer.adapt(features.reshape(1, -1, features.shape[-1]))
-    variance = keras.ops.convert_to_numpy(layer.adapt_variance)
-    layer.adapt_variance.assign(np.maximum(variance, np.median(variance)))
-    layer.finalize_state()
 
 
 def _training_model(backbone: Backbone, head: keras.Model, *, frames: int, size: int) -> keras.Model:

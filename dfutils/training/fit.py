@@ -12,11 +12,14 @@ import tensorflow as tf
 
 from dfutils.settings import TrainingSettings
 from dfutils.training.features import Features
-from dfutils.training.model import build_head
+from dfutils.training.model import build_head, standardise
 from dfutils.training.progress import TrainingProgress
 from dfutils.training.replicas import ReplicaModel
 
 Flags = npt.NDArray[np.bool_]
+
+LEAST_VARIANCE = 1e-4
+"""As a share of the median channel's: the rounding of a channel that never moves, and no weak signal."""
 
 _METRICS = {"precision": keras.metrics.Precision, "recall": keras.metrics.Recall, "auc": keras.metrics.AUC}
 
@@ -48,7 +51,7 @@ def fit_head(
     keras.utils.set_random_seed(settings.seed)
     tf.config.experimental.enable_op_determinism()
     head = build_head(settings.model, frames=features.shape[1], channels=features.shape[2])
-    head.get_layer("standardise").adapt(features.reshape(1, -1, features.shape[-1]))
+    standardise(head.get_layer("standardise"), features, least=LEAST_VARIANCE)
     model = ReplicaModel(head.input, head.output)
     model.compile(
         optimizer=keras.optimizers.AdamW(settings.learning_rate, weight_decay=settings.weight_decay),

@@ -55,6 +55,23 @@ def build_head(name: str, *, frames: int, channels: int) -> keras.Model:
     return HEADS[name](frames, channels)
 
 
+def standardise(layer: keras.layers.Normalization, features: npt.NDArray[np.floating], *, least: float) -> None:
+    """Set a head's mean and variance by features ``(N, T, channels)``, no variance below a share of the median one.
+
+    A channel that is all but dead in these clips may wake up in others: divided by what little it varied, it would
+    drown all the rest there.
+
+    Args:
+        layer: The head's ``standardise``.
+        features: Of the clips that are trained on.
+        least: The share.
+    """
+    layer.adapt(features.reshape(1, -1, features.shape[-1]))
+    variance = keras.ops.convert_to_numpy(layer.adapt_variance)
+    layer.adapt_variance.assign(np.maximum(variance, least * np.median(variance)))
+    layer.finalize_state()
+
+
 def compose(backbone: keras.Model, head: keras.Model, *, frames: int, size: int) -> ClipNetwork:
     """Join a backbone and a head to one clip model that shares their weights."""
     clips = keras.Input((frames, size, size, 3), dtype="uint8", name="clips")

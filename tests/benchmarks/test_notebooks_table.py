@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from benchmarks.notebooks import MOST_MINUTES, RESULTS, TIMES, opening, table
@@ -29,3 +31,22 @@ def test_a_notebook_without_a_heading_is_an_error(tmp_path):
     write_json(tmp_path / "a.ipynb", {"cells": [{"source": "no heading"}]})
     with pytest.raises(ValueError, match="does not open with a heading"):
         opening(tmp_path / "a.ipynb")
+
+
+SAID = {
+    "a few seconds": (0, 15),
+    "about half a minute": (15, 45),
+    "less than a minute": (20, 60),
+    "about a minute": (40, 90),
+}
+"""What a notebook may say of the time that the demo's clips take, and the seconds that this is true of."""
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_the_time_that_a_notebook_names_is_the_one_that_was_measured(path):
+    first = "".join(read_json(path)["cells"][0]["source"])
+    (time,) = re.findall(r"\*\*Time:\*\* (.+)", first)
+    least, most = SAID[re.split(r" on two CPU cores|;", time)[0]]
+    assert least <= read_json(TIMES)["seconds"][path.stem] <= most
+    assert "on Kaggle" in time
+    assert "derived" in time

@@ -10,6 +10,8 @@ import pytest
 from dfutils.cli import main
 from dfutils.demo.line import run_demo
 from dfutils.errors import WeightsError
+from dfutils.pretrained import DEFAULT, run_folder
+from dfutils.settings import DetectorSettings
 from dfutils.weights import find_weights
 
 
@@ -26,6 +28,13 @@ def test_the_demo_ends_with_a_report_and_verdicts(demo):
     assert "drawn by a program" in html
     assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", html)
     assert [verdict.reason for verdict in demo.verdicts][-1] == "no_face"
+
+
+def test_the_demo_trains_a_head_on_the_backbone_of_the_shipped_detector(demo):
+    shipped = DetectorSettings.read(run_folder(DEFAULT) / "detector.json")
+    trained = DetectorSettings.read(demo.folder / "run" / "detector.json")
+    assert trained.backbone_checksum == shipped.weights_sha256
+    assert trained.extraction.size == shipped.extraction.size
 
 
 def test_the_demo_says_that_it_is_made_up(demo):

@@ -1,14 +1,17 @@
 """A video's score in a report is the one that prediction gives it."""
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 
 from dfutils.evaluation.gallery import error_gallery
-from dfutils.evaluation.scoring import Measured, video_predictions
-from dfutils.extraction.dataset import read_face_dataset
+from dfutils.evaluation.scoring import Measured, Sides, sides_of_skipped, video_predictions
+from dfutils.extraction.dataset import SKIPPED_COLUMNS, FaceDataset, read_face_dataset
+from dfutils.files import write_csv
 from dfutils.prediction.detector import ClipScore, Detector, face_pixels
-from dfutils.settings import DetectorSettings
+from dfutils.records import ClipRow
+from dfutils.settings import DetectorSettings, ExtractionSettings
 
 
 @pytest.fixture(scope="module")
@@ -55,3 +58,40 @@ def test_the_gallery_shows_the_person_whose_score_counts(demo_run, dataset, peop
     (mistake,) = error_gallery([measured], threshold=0.5)
     assert (mistake.picture == dataset.load_clip(people[1])[people[1].frames // 2]).all()
     assert mistake.reason.endswith("2 people, the highest score counts")
+
+
+def clip(number, *, group):
+    return ClipRow(
+        f"c{number}", f"{number}.mp4", number % 2 == 0, "d", group, None, 0, 1, 9, 9, 1.0, 1.0, 9, f"{number}"
+    )  # fmt: skip
+
+
+@pytest.fixture
+def half_dealt(tmp_path):
+    """Five groups with clips, dealt 3 to 1 to 1; no clip of a sixth video of group_0, nor of 1,000 groups beside."""
+    dealt = ["train", "train", "train", "validation", "test"]
+    splits = [{"video": f"{n}.mp4", "group": f"group_{n}", "split": side} for n, side in enumerate(dealt)]
+    write_csv(tmp_path / "splits.csv", ("video", "group", "split"), splits)
+    skipped = [("5.mp4", "group_0"), *((f"skipped_{n}.mp4", f"skipped_{n}") for n in range(1000))]
+    about = {"reason": "no_face", "detail": "", "is_fake": "false", "dataset": "d", "split": ""}
+    rows = [{**about, "video": video, "group": group} for video, group in skipped]
+    write_csv(tmp_path / "skipped.csv", SKIPPED_COLUMNS, rows)
+    clips = tuple(clip(n, group=f"group_{n}") for n in range(5))
+    return FaceDataset(tmp_path, clips, ExtractionSettings(), {}), Sides(tmp_path, is_ensemble=False)
+
+
+def test_videos_without_a_clip_go_with_their_group_or_to_every_side_by_its_share_of_the_groups(half_dealt):
+    sides = [side for _, side in sides_of_skipped(*half_dealt)]
+    assert sides[0] == "train"
+    assert Counter(sides[1:]) == {
+        "train": pytest.approx(600, abs=50),
+        "validation": pytest.approx(200, abs=40),
+        "test": pytest.approx(200, abs=40),
+    }
+    assert sides == [side for _, side in sides_of_skipped(*half_dealt)]
+
+
+def test_videos_without_a_clip_of_a_dataset_that_the_run_does_not_know_are_test_as_those_with_one(half_dealt):
+    dataset, sides = half_dealt
+    foreign = replace(dataset, rows=(clip(6, group="elsewhere"),))
+    assert {side for row, side in sides_of_skipped(foreign, sides) if row["video"] != "5.mp4"} == {"test"}

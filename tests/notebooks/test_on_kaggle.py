@@ -18,7 +18,9 @@ METADATA = PROJECT / "kaggle-metadata"
 PACKAGE, FACES, COMPETITION = "dfutils", "deepfake-motion-faces", "deepfake-detection-challenge"
 
 SMALL = {
-    "01-extract-motion-faces": 'SETTINGS = ExtractionSettings(size=96, detector="haar")',
+    "01-extract-motion-faces": (
+        'from dfutils.settings import ExtractionSettings\nSETTINGS = ExtractionSettings(size=96, detector="haar")'
+    ),
     "03-train": (
         "from dfutils.settings import TrainingSettings\n"
         'SETTINGS = TrainingSettings(model="inception_mean", backbone_weights="random", epochs=3,\n'

@@ -19,7 +19,8 @@ from dfutils.settings import FinetuneSettings, TrainingSettings
 from dfutils.training import finetune
 from dfutils.training.backbones import build_backbone, network_of
 from dfutils.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from dfutils.training.finetune import _standardise, _unfreeze
+from dfutils.training.finetune import _unfreeze
+from dfutils.training.model import standardise
 from dfutils.training.optimizer import ScaledAdamW
 from dfutils.training.run import train
 
@@ -213,7 +214,7 @@ def test_channels_that_are_all_but_dead_at_the_start_do_not_drown_the_others():
     features = np.random.default_rng(0).normal(size=(4, 16, 9)).astype(np.float32) * ([1e-6] + [1.0] * 7 + [100.0])
     layer = keras.layers.Normalization()
     layer.build((None, None, 9))
-    _standardise(layer, features)
+    standardise(layer, features, least=1.0)
     scaled = keras.ops.convert_to_numpy(layer(np.ones((1, 1, 9), np.float32)))[0, 0]
     assert abs(scaled[0]) < 2
     assert abs(scaled[-1]) < 0.2

@@ -220,6 +220,18 @@ def test_a_few_steps_on_separable_clips_lower_the_loss(model, tmp_path):
     assert float(history[-1]["val_auc"]) > 0.9
 
 
+def test_a_channel_that_never_moved_in_training_does_not_decide_where_it_does():
+    features = np.random.default_rng(0).normal(0, 1, (24, 2, 16)).astype(np.float32)
+    features[:, :, 0] = 0.0
+    is_fake = np.arange(24) % 2 == 1
+    settings = TrainingSettings(model="inception_mean", epochs=1)
+    head = fit_head(features, is_fake, validation=(features, is_fake), settings=settings, progress=False)
+    awake = features[:1].copy()
+    awake[:, :, 0] = 0.002
+    still, moved = head.predict(np.concatenate([features[:1], awake]), verbose=0)[:, 0]
+    assert moved == pytest.approx(still, abs=0.05)
+
+
 @pytest.mark.parametrize(("weighted", "expected"), [(False, 0.75), (True, 0.5)])
 def test_with_class_weights_the_rarer_label_counts_as_much(weighted, expected):
     is_fake = np.arange(64) % 4 != 0
