@@ -99,9 +99,7 @@ def test_a_hostile_output_stays_text(tmp_path):
     assert "<img" not in html
 
 
-def test_the_report_of_notebook_4_holds_what_it_says_of_compression_and_explanations(
-    demo_run, demo_faces, demo_labels, tmp_path
-):
+def test_the_report_of_notebook_4_holds_what_compression_does(demo_run, demo_faces, demo_labels, tmp_path):
     cells = nbformat.read(FOLDER / "04-evaluate.ipynb", as_version=4).cells
     imports, _, measuring, *_ = (cell.source for cell in cells if cell.cell_type == "code")
     names = {}
@@ -112,9 +110,7 @@ def test_the_report_of_notebook_4_holds_what_it_says_of_compression_and_explanat
     exec(measuring, names)
     metrics = read_json(folders.report / "metrics.json")
     assert {row["kind"] for row in metrics["stress"]} == {"none", "h264"}
-    assert len({row["video"] for row in metrics["explanation"]}) == 2
-    page = (folders.report / "report.html").read_text()
-    assert all(title in page for title in ("Robustness", "Are these pictures to be believed?"))
+    assert "Robustness" in (folders.report / "report.html").read_text()
 
 
 def test_rendering_the_reports_runs_copies_of_the_notebooks():
