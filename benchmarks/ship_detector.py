@@ -160,7 +160,7 @@ def ship(work: Path, results: Path, folder: Path, *, int8: bool = False) -> str:
     )
     shutil.rmtree(folder / EXPORT, ignore_errors=True)  # of the weights before
     figures = _figures(found["recipes"], name)
-    told = {key: words for key, (words, _) in WANTED.items() if key in figures}
+    told = {key: _of_forerunner(words, name) for key, (words, _) in WANTED.items() if key in figures}
     measured = {words: cell(figures[key]) for key, words in told.items()}
     write_json(
         folder / "metrics.json", {"about": own.about, "measured": measured, "licence": LICENCE, "figures": figures}
@@ -202,6 +202,11 @@ def _figures(recipes: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Of one candidate, and what its forerunner X made of clips before any was trained on."""
     crossed = {key: value for key, value in recipes[CROSS].items() if key.startswith("cross_")}
     return {**crossed, **recipes[name]}
+
+
+def _of_forerunner(words: str, name: str) -> str:
+    """What X was measured on before S was trained on it is said to be that."""
+    return words.replace(", never trained on", ", before it was trained on any") if name == MIXED else words
 
 
 def golden_scores(folder: Path, *, engine: Engine = "keras") -> dict[str, float]:

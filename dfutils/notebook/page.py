@@ -14,9 +14,10 @@ from importlib.metadata import PackageNotFoundError, version
 
 import pandas as pd
 
+import dfutils
 from dfutils.settings import Settings
 
-PACKAGES = ("dfutils", "numpy", "opencv-python", "opencv-python-headless", "av", "tensorflow", "keras")
+PACKAGES = ("numpy", "opencv-python", "opencv-python-headless", "av", "tensorflow", "keras")
 PROGRESS = "DFUTILS_PROGRESS"
 """Set to 0, long epochs are not told: a committed page must not depend on how quick the machine was."""
 LOG_WIDTH = 110
@@ -81,7 +82,7 @@ def start_notebook() -> TextTable:
 
 def versions_table() -> TextTable:
     """Versions of Python and of the packages that decide the numbers; the devices, where TensorFlow is in use."""
-    facts = {"python": platform.python_version()}
+    facts = {"python": platform.python_version(), "dfutils": dfutils.__version__}  # it need not be installed
     for name in PACKAGES:
         with suppress(PackageNotFoundError):
             facts[name] = version(name)

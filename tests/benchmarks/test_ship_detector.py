@@ -36,3 +36,10 @@ def test_the_one_liner_uses_the_detector_that_comes_with_the_package(demo_videos
     detector = dfutils.load_detector()
     assert detector.settings.name == DEFAULT
     assert 0 < detector.predict(demo_videos[0]).fake_probability < 1
+
+
+def test_what_a_forerunner_reached_is_not_claimed_for_a_detector_that_trained_on_it():
+    measured = read_json(FOLDER / DEFAULT / "metrics.json")["measured"]
+    claims = [words for words in measured if "never trained on" in words]
+    about = read_json(FOLDER / DEFAULT / "metrics.json")["about"]
+    assert bool(claims) == ("never on FaceForensics++" in about)

@@ -25,6 +25,11 @@ SETTINGS = {"title": "Deepfake motion faces", "isPrivate": True, "licenseName": 
 """Of a dataset that a test put there without a request."""
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request, client_address):
+        """A client that was ended in the middle of its question is no error of ours: nothing is printed."""
+
+
 @dataclass
 class Holding:
     """A dataset or a variation of a model: the request that made it, and the files of each version."""
@@ -42,7 +47,7 @@ class KaggleStub:
         self.outputs, self.page_size = {}, 200
         self.run_status = {"status": "COMPLETE"}
         self.authorizations = set()
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.server = _Server(("127.0.0.1", 0), self._handler())
         self.server.daemon_threads = True
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
