@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from built_wheel import build_or_skip
-from stub import files_of
+from stub import Holding, files_of
 
 from dfutils import weights
 from dfutils.errors import PublishError
@@ -51,9 +51,7 @@ def test_wheel_and_weights_arrive_byte_by_byte(publish, stub, wheel, known_weigh
 
 def test_an_older_wheel_is_replaced_but_a_lost_weight_file_is_not_sent(publish, stub, wheel, known_weights):
     before = {"dfutils-0.0.9-py3-none-any.whl": b"old", "small.onnx": b"small", "gone.h5": b"was there"}
-    stub.on_list_dataset_files = lambda _: {"datasetFiles": [{"name": name, "totalBytes": 1} for name in before]}
-    stub.on_get_dataset_status = lambda _: {"status": "READY"}
-    stub.on_get_dataset = lambda _: {"currentVersionNumber": 1}
+    stub.datasets["some-one/dfutils"] = Holding({}, [before])
     done = publish("package", wheel, "--push")
     assert done.exit_code == 1
     assert "would lack 1 of 3 files (gone.h5)" in done.reason
