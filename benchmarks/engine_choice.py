@@ -3,10 +3,10 @@
     python -m benchmarks.engine_choice WORK
 
 WORK is that of ``benchmarks.train_detector``. AUC is that of crops of the people in DFDC's validation part, so that no
-test part is looked at for a choice; a detector that was trained on some of them has a high one. LiteRT runs as it comes with TensorFlow (`tf.lite.Interpreter`, XNNPACK), as its
-own wheel does; a dynamic-range model has 8-bit weights and computes ranges of activations as it goes. Images a second
-are by the clock on two threads, in turns, the median of some rounds; start is the time until a model that lies on the
-disk can be asked, imports not counted. Size is that of the file.
+test part is looked at for a choice; a detector that was trained on some of them has a high one. LiteRT runs as it comes
+with TensorFlow (`tf.lite.Interpreter`, XNNPACK), as its own wheel does; a dynamic-range model has 8-bit weights and
+computes ranges of activations as it goes. Images a second are by the clock on two threads, in turns, the median of some
+rounds; start is the time until a model that lies on the disk can be asked, imports not counted. Size is the file's.
 """
 
 from __future__ import annotations
