@@ -17,8 +17,6 @@ from dfutils.errors import DfutilsError
 logger = logging.getLogger(__name__)
 
 EXIT_FAILURE, EXIT_INTERRUPTED = 1, 130
-GO_ON = {"demo", "extract", "train"}
-"""Commands that keep what is finished and go on from there."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,8 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"dfutils {options.command}: {error}\n")
         return EXIT_FAILURE
     except KeyboardInterrupt:
-        advice = "Give the same command again to go on." if options.command in GO_ON else "Nothing is half-written."
-        sys.stderr.write(f"\ndfutils {options.command}: interrupted. {advice}\n")
+        # A prediction begins anew: what it has not printed or written is not kept.
+        advice = "" if options.command == "predict" else " Give the same command again to go on."
+        sys.stderr.write(f"\ndfutils {options.command}: interrupted.{advice}\n")
         return EXIT_INTERRUPTED
 
 

@@ -91,13 +91,21 @@ def _add_models(commands: argparse._SubParsersAction) -> None:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from dfutils.extraction.isolation import start_child
+    from dfutils.extraction.isolation import close_children, start_child
 
     if options.explain and options.engine == "light":
         options.usage_error("--explain: heat maps are drawn by Keras; leave --engine light out")
     if options.json and options.json_lines:
         options.usage_error("--json prints one document of all verdicts, --json-lines one of each: leave one out")
     start_child()  # it imports its decoder while this process imports the engine
+    try:
+        return _predict_all(options)
+    except BaseException:  # Ctrl-C among them: nobody waits for the videos that are being decoded
+        close_children()
+        raise
+
+
+def _predict_all(options: argparse.Namespace) -> int:
     from dfutils.prediction.detector import load_detector, verdict_document
     from dfutils.prediction.inputs import expand_inputs
     from dfutils.prediction.outputs import write_verdicts

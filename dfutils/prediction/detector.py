@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dfutils.errors import MediaError, RunError, TooFewFacesError
-from dfutils.extraction.isolation import close_children, extract_clips_safely
+from dfutils.extraction.isolation import extract_clips_safely
 from dfutils.prediction.members import ClipScore, Member, load_members, score_members
 from dfutils.prediction.outputs import plain_verdict
 from dfutils.prediction.runtime import Engine, EngineChoice, choose_engine, keras_network
@@ -92,13 +92,9 @@ class Detector:
             workers: Inputs that are decoded at a time, each in a child process of its own, with one thread where they
                 are several; memory does not grow beyond them, however many inputs there are.
         """
-        cut_all = ahead(functools.partial(self._cut, threads=0 if workers == 1 else 1), paths, workers=workers)
-        try:
-            for path, cut in cut_all:
-                yield self._judge(path, cut)
-        except BaseException:  # Ctrl-C among them: nobody waits for the videos that are being decoded
-            close_children()
-            raise
+        cut_one = functools.partial(self._cut, threads=0 if workers == 1 else 1)
+        for path, cut in ahead(cut_one, paths, workers=workers):
+            yield self._judge(path, cut)
 
     def _cut(self, path: Path | str, *, threads: int) -> Extraction | MediaError:
         try:
