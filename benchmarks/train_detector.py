@@ -11,7 +11,7 @@
     python -m benchmarks.train_detector DATA --work WORK --stage mixed     # and on all of it
     python -m benchmarks.train_detector DATA --work WORK --stage frozen    # baselines whose backbone is never trained
     dfutils calibrate WORK/runs/whole --operating-point fpr_5              # at most 5 % of REAL called FAKE
-    dfutils calibrate WORK/runs/mixed --operating-point fpr_5
+    dfutils calibrate WORK/runs/mixed --operating-point fpr_5 --out-of-fold WORK/runs/folds
     python -m benchmarks.detector WORK                                     # the table
     python -m benchmarks.ship_detector WORK                                # X as package data
 
@@ -29,6 +29,8 @@ Protocol, written down before each training:
   validation part, whom X never trained on. Its number on FaceForensics++ comes from five folds by source pair and
   person: each fold's network starts from X, and its epoch, temperature and threshold are chosen on a part of the other
   folds. DFDC's test part is as new to S as to X.
+* S's temperature and threshold are fitted on the scores that its folds give to clips they did not train on: its own
+  validation part is 299 frames. (Decided after S had been measured once with those of its validation part.)
 * S is shipped if its folds rank DFDC's validation people no more than .02 of AUC worse than X does (`forgotten` in what
   `benchmarks.detector` writes), else X.
 """

@@ -72,6 +72,13 @@ def _add_calibrate(commands: argparse._SubParsersAction) -> None:
         metavar="N",
         help="people whose face is smaller than this in the input do not decide (0: everybody does; default: as it is)",
     )
+    parser.add_argument(
+        "--out-of-fold",
+        type=Path,
+        metavar="FOLDS",
+        help="fit on the out-of-fold scores of a run of folds with the same settings and data: many more clips than "
+        "one validation split",
+    )
     parser.set_defaults(run=_calibrate, usage_error=parser.error)
 
 
@@ -121,6 +128,7 @@ def _calibrate(options: argparse.Namespace) -> None:
         undecided=tuple(options.undecided) if options.undecided else None,
         max_error=options.max_error,
         min_face_pixels=options.min_face_pixels,
+        out_of_fold=options.out_of_fold,
     )
     if detector.members:
         from dfutils.evaluation.folds import summarise_folds

@@ -185,8 +185,8 @@ def _compared(
 def differences(
     settings: DetectorSettings,
     is_fake: npt.NDArray[np.bool_],
-    reference: npt.NDArray[np.float32],
-    scores: npt.NDArray[np.float32],
+    reference: npt.NDArray[np.floating],
+    scores: npt.NDArray[np.floating],
 ) -> dict[str, Any]:
     """AUC, and how far probabilities (raw or calibrated, whichever differ more) and labels are from the reference's.
 
@@ -203,23 +203,23 @@ def differences(
     }
 
 
-def _labels(settings: DetectorSettings, probability: npt.NDArray[np.float32]) -> npt.NDArray[np.int_]:
+def _labels(settings: DetectorSettings, probability: npt.NDArray[np.floating]) -> npt.NDArray[np.int_]:
     """0 for REAL, 1 for FAKE, 2 inside the band that is not decided."""
     low, high = settings.undecided or (np.inf, -np.inf)
     is_open = (probability >= low) & (probability <= high)
     return np.where(is_open, 2, (probability >= settings.threshold).astype(int))
 
 
-def raw_scores(network: Network, clips: Iterable[Crops]) -> npt.NDArray[np.float32]:
+def raw_scores(network: Network, clips: Iterable[Crops]) -> npt.NDArray[np.floating]:
     """Raw probabilities ``(N,)`` of clips ``(T, size, size, 3)`` of one length."""
-    left, scores = iter(clips), list[npt.NDArray[np.float32]]()
+    left, scores = iter(clips), list[npt.NDArray[np.floating]]()
     while some := list(itertools.islice(left, CLIPS_AT_ONCE)):
         features = network.features(np.concatenate(some))
         scores.append(network.score(features.reshape(len(some), -1, features.shape[-1]))[0])
     return np.concatenate(scores)
 
 
-def _auc(is_fake: npt.NDArray[np.bool_], probability: npt.NDArray[np.float32]) -> float | None:
+def _auc(is_fake: npt.NDArray[np.bool_], probability: npt.NDArray[np.floating]) -> float | None:
     from sklearn.metrics import roc_auc_score
 
     return float(roc_auc_score(is_fake, probability)) if 0 < is_fake.sum() < len(is_fake) else None

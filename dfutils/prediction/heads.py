@@ -10,11 +10,13 @@ import numpy.typing as npt
 
 from dfutils.errors import RunError
 from dfutils.settings import has_frame_head
+from dfutils.training.operating import sigmoid
 
 if TYPE_CHECKING:
     import h5py
 
 Floats: TypeAlias = npt.NDArray[np.float32]
+Probabilities: TypeAlias = npt.NDArray[np.float64]
 Weights: TypeAlias = Mapping[str, tuple[Floats, ...]]
 """Of each layer, by the name that Keras saves it under."""
 
@@ -27,14 +29,14 @@ class NumpyHead:
     def __init__(self, model: str, weights: Weights) -> None:
         self._model, self._weights = model, weights
 
-    def score(self, features: Floats) -> tuple[Floats, Floats | None]:
+    def score(self, features: Floats) -> tuple[Probabilities, Probabilities | None]:
         """Raw probabilities of clips ``(N,)`` and, with a frame head, of their frames ``(N, T)``."""
         mean, variance = self._weights["normalization"][:2]
         standardised = ((features - mean) / np.maximum(np.sqrt(variance), _EPSILON)).astype(np.float32)
         logits = _LOGITS[self._model](standardised, self._weights)
         if not has_frame_head(self._model):
-            return _sigmoid(logits), None
-        return _sigmoid(logits.mean(axis=1)), _sigmoid(logits)
+            return sigmoid(logits), None
+        return sigmoid(logits.mean(axis=1)), sigmoid(logits)
 
 
 def read_head(weights: h5py.File, model: str) -> NumpyHead:

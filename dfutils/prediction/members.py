@@ -93,7 +93,7 @@ def score_members(
     ]
 
 
-def _require_numbers(member: Member, scores: npt.NDArray[np.float32]) -> None:
+def _require_numbers(member: Member, scores: npt.NDArray[np.floating]) -> None:
     if wrong := int((~np.isfinite(scores)).sum()):
         raise RunError(
             f"{member.settings.name}: its network gave no number for {wrong} of {len(scores)} clips (NaN). "

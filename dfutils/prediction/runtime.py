@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from dfutils.errors import RunError
 from dfutils.files import sha256_of
-from dfutils.prediction.heads import NumpyHead, read_head
+from dfutils.prediction.heads import NumpyHead, Probabilities, read_head
 from dfutils.records import Crops
 from dfutils.settings import DEFAULT_BACKBONE, DetectorSettings, ExportSettings
 from dfutils.training.finished import checked_weights, iter_runs
@@ -53,7 +53,7 @@ class Network(Protocol):
     def features(self, pictures: Crops) -> Features:
         """Features ``(N, channels)`` of pictures ``(N, size, size, 3)``."""
 
-    def score(self, features: Features) -> tuple[Features, Features | None]:
+    def score(self, features: Features) -> tuple[Probabilities, Probabilities | None]:
         """Raw probabilities of clips ``(N,)`` and, with a frame head, of their frames ``(N, T)``."""
 
 
@@ -84,7 +84,7 @@ class LightNetwork:
         queue.wait_all()
         return features
 
-    def score(self, features: Features) -> tuple[Features, Features | None]:
+    def score(self, features: Features) -> tuple[Probabilities, Probabilities | None]:
         """Raw probabilities of clips ``(N,)`` and, with a frame head, of their frames ``(N, T)``."""
         return self._head.score(features)
 

@@ -1,8 +1,10 @@
-"""A finished run decides anew: calibration, operating point and band fitted again on its validation split."""
+"""A finished run decides anew: calibration, operating point and band fitted again on clips it was not trained on."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,8 @@ from dfutils.settings import RULE_PATTERN, DetectorSettings
 from dfutils.training.finished import BELIEVED_OF_FOLDS, members_checksum, read_about, read_detector, refresh_checksums
 from dfutils.training.operating import (
     STANDARD_RULES,
-    calibrated,
+    Flags,
+    Floats,
     calibrated_logits,
     choose_band,
     fit_isotonic,
@@ -35,11 +38,15 @@ def recalibrate(
     undecided: tuple[float, float] | None = None,
     max_error: float | None = None,
     min_face_pixels: int | None = None,
+    out_of_fold: Path | None = None,
 ) -> DetectorSettings:
     """Fit what surrounds a trained network again, on the validation split only, and freeze it in ``detector.json``.
 
     The weights stay as they are; ``fake_probability`` in ``predictions.csv`` follows. Of an ensemble every member is
     fitted on its own validation split, and the ensemble takes their means.
+
+    A small validation split fits poorly. Folds of the same settings and data score every clip with a network that was
+    not trained on it, and what is fitted on all of those scores suits the network that was trained on all (Platt 1999).
 
     Args:
         run: A finished run folder.
@@ -49,9 +56,12 @@ def recalibrate(
         max_error: Choose the narrowest band outside of which at most this share of the validation clips is wrong.
         min_face_pixels: People with smaller faces do not decide; None leaves it as it is. What is fitted is fitted on
             all clips, whatever their faces.
+        out_of_fold: A finished run of folds with ``run``'s own settings and data; what is fitted is then fitted on its
+            out-of-fold scores instead of on the validation split. Not for an ensemble.
 
     Raises:
-        RunError: The folder is incomplete or altered, its validation split lacks a class, or no band is good enough.
+        RunError: A folder is incomplete or altered, the clips that are fitted on lack a class, ``out_of_fold`` is of
+            other settings or data, or no band is good enough.
         DfutilsError: A value is impossible.
     """
     if not re.fullmatch(RULE_PATTERN, rule):
@@ -61,17 +71,17 @@ def recalibrate(
         read_about(run)
     if min_face_pixels is not None:
         detector = _updated(detector, {"min_face_pixels": min_face_pixels})
+    wanted = _Wanted(method, rule, undecided, max_error)
     if not detector.members:
-        return _recalibrate_one(run, detector, method=method, rule=rule, undecided=undecided, max_error=max_error)
+        return _recalibrate_one(run, detector, wanted, out_of_fold=out_of_fold)
+    if out_of_fold is not None:
+        raise RunError(f"{run}: is an ensemble, whose members have a validation split each. Leave out-of-fold out.")
     members = []
     for known in detector.members:
         folder = run / known.folder
         if not (folder / "detector.json").is_file() or sha256_of(folder / "detector.json") != known.sha256:
             raise RunError(f"{folder / 'detector.json'}: is missing or was altered. Copy the run folder again, whole.")
-        own = read_detector(folder)
-        members.append(
-            _recalibrate_one(folder, own, method=method, rule=rule, undecided=undecided, max_error=max_error)
-        )
+        members.append(_recalibrate_one(folder, read_detector(folder), wanted))
     known_members = tuple(
         known.model_copy(update={"sha256": sha256_of(run / known.folder / "detector.json")})
         for known in detector.members
@@ -89,43 +99,75 @@ def recalibrate(
     return detector
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What is to be fitted, as `recalibrate` was asked."""
+
+    method: str
+    rule: str
+    undecided: tuple[float, float] | None
+    max_error: float | None
+
+
 def _recalibrate_one(
-    run: Path,
-    detector: DetectorSettings,
-    *,
-    method: str,
-    rule: str,
-    undecided: tuple[float, float] | None,
-    max_error: float | None,
+    run: Path, detector: DetectorSettings, wanted: _Wanted, *, out_of_fold: Path | None = None
 ) -> DetectorSettings:
-    rows = read_csv(run / "predictions.csv", PREDICTION_COLUMNS)
-    is_fake = np.array([row["is_fake"] == "true" for row in rows])
-    raw = np.array([float(row["raw_probability"]) for row in rows])
-    held = np.array([row["split"] == "validation" for row in rows])
-    if not (is_fake[held].any() and (~is_fake[held]).any()):
+    predictions = read_csv(run / "predictions.csv", PREDICTION_COLUMNS)
+    held = [row for row in predictions if row["split"] == "validation"]
+    is_fake, raw = _scores(held if out_of_fold is None else _read_out_of_fold(run, out_of_fold))
+    if not (is_fake.any() and (~is_fake).any()):
         raise RunError(f"{run}: its validation split needs REAL and FAKE clips to fit anything on. Train again.")
-    update: dict[str, Any] = {"calibration": method, "undecided": None}
-    if method == "isotonic":
-        update["isotonic"] = fit_isotonic(is_fake[held], raw[held])
-        update["temperature"] = 1.0
-        probability = sigmoid(calibrated_logits(_updated(detector, update), raw))
-    else:
-        update["isotonic"] = ()
-        update["temperature"] = fit_temperature(is_fake[held], raw[held])
-        probability = calibrated(raw, update["temperature"])
-    rules = tuple(dict.fromkeys((*STANDARD_RULES, rule)))
-    points = operating_points(is_fake[held], probability[held], rules)
-    threshold = next(point.threshold for point in points if point.rule == rule)
-    if max_error is not None:
-        undecided = choose_band(is_fake[held], probability[held], threshold, max_error=max_error)
-    update |= {"operating_points": points, "operating_point": rule, "threshold": threshold, "undecided": undecided}
-    changed = _updated(detector, update)
-    for row, value in zip(rows, probability, strict=True):
+    changed = _fitted(detector, wanted, is_fake, raw)
+    of_all = sigmoid(calibrated_logits(changed, _scores(predictions)[1]))
+    for row, value in zip(predictions, of_all, strict=True):
         row["fake_probability"] = f"{value:.9g}"
-    write_csv(run / "predictions.csv", PREDICTION_COLUMNS, rows)
+    write_csv(run / "predictions.csv", PREDICTION_COLUMNS, predictions)
     changed.write(run / "detector.json")
     refresh_checksums(run, ["detector.json"])
     return changed
+
+
+def _fitted(detector: DetectorSettings, wanted: _Wanted, is_fake: Flags, raw: Floats) -> DetectorSettings:
+    """The detector with what was wanted, fitted on clips of both labels with their raw probabilities."""
+    update: dict[str, Any] = {"calibration": wanted.method, "isotonic": (), "temperature": 1.0, "undecided": None}
+    if wanted.method == "isotonic":
+        update["isotonic"] = fit_isotonic(is_fake, raw)
+    else:
+        update["temperature"] = fit_temperature(is_fake, raw)
+    probability = sigmoid(calibrated_logits(_updated(detector, update), raw))
+    rules = tuple(dict.fromkeys((*STANDARD_RULES, wanted.rule)))
+    points = operating_points(is_fake, probability, rules)
+    threshold = next(point.threshold for point in points if point.rule == wanted.rule)
+    undecided = wanted.undecided
+    if wanted.max_error is not None:
+        undecided = choose_band(is_fake, probability, threshold, max_error=wanted.max_error)
+    update |= {"operating_points": points, "operating_point": wanted.rule, "threshold": threshold}
+    return _updated(detector, {**update, "undecided": undecided})
+
+
+def _read_out_of_fold(run: Path, folds: Path) -> list[dict[str, str]]:
+    """Predictions of folds, after a check that they were trained as ``run`` was."""
+    ours, theirs = (read_about(folder)["identity"] for folder in (run, folds))
+    if "folds" not in theirs:
+        raise RunError(f"{folds}: is no run of folds. Make one with `dfutils train FACES --out FOLDS --folds 5`.")
+    if ours["dataset"] != theirs["dataset"]:
+        raise RunError(f"{folds}: was trained on other data than {run}. Train folds on the same face dataset.")
+    # How clips were dealt is the one thing that has to differ.
+    different = [
+        name
+        for name in {**ours["settings"], **theirs["settings"]}
+        if name != "split" and ours["settings"].get(name) != theirs["settings"].get(name)
+    ]
+    if different:
+        raise RunError(
+            f"{folds}: was trained with other settings than {run} ({', '.join(different)}). Train folds with the same."
+        )
+    return read_csv(folds / "predictions.csv", ("is_fake", "raw_probability"))
+
+
+def _scores(rows: Sequence[Mapping[str, str]]) -> tuple[Flags, Floats]:
+    is_fake = np.array([row["is_fake"] == "true" for row in rows], dtype=bool)
+    return is_fake, np.array([float(row["raw_probability"]) for row in rows])
 
 
 def _relabel_out_of_fold(run: Path, members: list[DetectorSettings]) -> None:

@@ -12,8 +12,9 @@ import numpy.typing as npt
 from dfutils.errors import DfutilsError
 from dfutils.records import Crops
 from dfutils.settings import DEFAULT_BACKBONE, has_frame_head
+from dfutils.training.operating import sigmoid
 
-Probabilities = npt.NDArray[np.float32]
+Probabilities = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,24 +25,31 @@ class ClipNetwork:
         clip_model: uint8 ``(N, T, size, size, 3)`` to probability ``(N, 1)``.
         backbone: uint8 ``(N, size, size, 3)`` to features ``(N, channels)``.
         head: Features ``(N, T, channels)`` to probability ``(N, 1)``.
-        frame_head: Features ``(N, T, channels)`` to probabilities ``(N, T, 1)``; None for recurrent models.
+        logits: Features ``(N, T, channels)`` to logits ``(N, 1)``: the head before its sigmoid.
+        frame_logits: The same to logits of frames ``(N, T, 1)``; None for recurrent models.
     """
 
     clip_model: keras.Model
     backbone: keras.Model
     head: keras.Model
-    frame_head: keras.Model | None
+    logits: keras.Model
+    frame_logits: keras.Model | None
 
     def features(self, pictures: Crops) -> npt.NDArray[np.float32]:
         """Features ``(N, channels)`` of pictures ``(N, size, size, 3)``."""
         return self.backbone.predict(pictures, batch_size=16, verbose=0)
 
     def score(self, features: npt.NDArray[np.float32]) -> tuple[Probabilities, Probabilities | None]:
-        """Raw probabilities of clips ``(N,)`` and, with a frame head, of their frames ``(N, T)``."""
-        clips = self.head.predict(features, batch_size=256, verbose=0)[:, 0]
-        if self.frame_head is None:
+        """Raw probabilities of clips ``(N,)`` and, with a frame head, of their frames ``(N, T)``.
+
+        They are made of the logits in double precision: calibration goes back to logits, which single precision near 1
+        would blur.
+        """
+        clips = sigmoid(self.logits.predict(features, batch_size=256, verbose=0)[:, 0])
+        if self.frame_logits is None:
             return clips, None
-        return clips, self.frame_head.predict(features, batch_size=256, verbose=0)[:, :, 0]
+        frames = self.frame_logits.predict(features, batch_size=256, verbose=0)[:, :, 0]
+        return clips, sigmoid(frames)
 
 
 def build_head(name: str, *, frames: int, channels: int) -> keras.Model:
@@ -77,7 +85,8 @@ def compose(backbone: keras.Model, head: keras.Model, *, frames: int, size: int)
     clips = keras.Input((frames, size, size, 3), dtype="uint8", name="clips")
     features = keras.layers.TimeDistributed(backbone, name="each_frame")(clips)
     clip_model = keras.Model(clips, head(features), name=head.name)
-    return ClipNetwork(clip_model, backbone, head, _frame_head(head))
+    logits = keras.Model(head.input, head.get_layer("fake_probability").input)
+    return ClipNetwork(clip_model, backbone, head, logits, _frame_logits(head))
 
 
 def detector_name(model: str, family: str) -> str:
@@ -130,8 +139,5 @@ def _probability(logit: keras.KerasTensor) -> keras.KerasTensor:
     return keras.layers.Activation("sigmoid", dtype="float32", name="fake_probability")(logit)
 
 
-def _frame_head(head: keras.Model) -> keras.Model | None:
-    if not has_frame_head(head.name):
-        return None
-    frame_logits = head.get_layer("frame_logits").output
-    return keras.Model(head.input, keras.layers.Activation("sigmoid", dtype="float32")(frame_logits))
+def _frame_logits(head: keras.Model) -> keras.Model | None:
+    return keras.Model(head.input, head.get_layer("frame_logits").output) if has_frame_head(head.name) else None

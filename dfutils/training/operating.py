@@ -12,6 +12,7 @@ from dfutils.errors import RunError
 from dfutils.settings import DetectorSettings, OperatingPoint
 
 Floats = npt.NDArray[np.floating]
+Doubles = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 EPSILON = 1e-6
@@ -36,9 +37,9 @@ def logit(probability: Floats) -> Floats:
     return np.log(clipped / (1 - clipped))
 
 
-def sigmoid(logits: Floats) -> Floats:
-    """The probabilities that `logit` came from."""
-    return 1 / (1 + np.exp(-logits))
+def sigmoid(logits: Floats) -> Doubles:
+    """The probabilities that `logit` came from, float64: near 1, float32 would blur them."""
+    return 1 / (1 + np.exp(-np.clip(logits.astype(np.float64), -500, 500)))  # beyond, the exponential overflows
 
 
 def fit_temperature(is_fake: Flags, raw_probability: Floats) -> float:

@@ -17,11 +17,13 @@ from dfutils.extraction.dataset import MANIFEST_COLUMNS, manifest_row, read_face
 from dfutils.files import read_csv, read_json, sha256_of, write_csv
 from dfutils.prediction.detector import load_detector
 from dfutils.prediction.members import Member, score_members
-from dfutils.settings import DetectorSettings, TrainingSettings
+from dfutils.settings import DetectorSettings, SplitSettings, TrainingSettings
 from dfutils.training import folds
 from dfutils.training.calibration import recalibrate
 from dfutils.training.finished import read_about
 from dfutils.training.folds import OUT_OF_FOLD_COLUMNS, train_folds
+from dfutils.training.operating import calibrated, fit_temperature, operating_points
+from dfutils.training.run import train
 from dfutils.training.run_folder import load_network
 
 FOLDS = 2
@@ -275,6 +277,76 @@ def test_a_recalibrated_ensemble_is_believed_with_all_its_members(copied_run, ru
 def test_one_network_cannot_be_loaded_of_an_ensemble(run):
     with pytest.raises(RunError, match=r"is an ensemble.*fold-0"):
         load_network(run)
+
+
+@pytest.fixture(scope="module")
+def same_recipe(demo_faces, tmp_path_factory):
+    """One network, trained with the settings of the folds but for the way in which clips were dealt."""
+    folder = tmp_path_factory.mktemp("same")
+    known = TrainingSettings(model="inception_mean", backbone_weights="random", epochs=2, split=SplitSettings(seed=3))
+    train(demo_faces, folder, settings=known, progress=False)
+    return folder
+
+
+@pytest.fixture
+def single(same_recipe, tmp_path):
+    return shutil.copytree(same_recipe, tmp_path / "single")
+
+
+def test_a_detector_is_calibrated_on_the_out_of_fold_scores_of_all_clips(single, run, capsys):
+    small = recalibrate(single).operating_points[0]
+    assert main(["calibrate", str(single), "--operating-point", "fpr_5", "--out-of-fold", str(run)]) == 0
+    rows = predictions_of(run)
+    is_fake = np.array([row["is_fake"] == "true" for row in rows])
+    raw = np.array([float(row["raw_probability"]) for row in rows])
+    found = DetectorSettings.read(single / "detector.json")
+    assert found.temperature == fit_temperature(is_fake, raw)
+    assert found.operating_point == "fpr_5"
+    expected = next(one for one in operating_points(is_fake, calibrated(raw, found.temperature)) if one.rule == "fpr_5")
+    assert found.threshold == pytest.approx(expected.threshold)
+    (point,) = (one for one in found.operating_points if one.rule == "fpr_5")
+    assert (point.reals, point.fakes) == ((~is_fake).sum(), is_fake.sum())
+    assert point.reals + point.fakes > small.reals + small.fakes
+    for row in read_csv(single / "predictions.csv", ()):
+        own = calibrated(np.array([float(row["raw_probability"])]), found.temperature)[0]
+        assert float(row["fake_probability"]) == pytest.approx(own, abs=1e-8)
+    assert read_about(single)["files"]["detector.json"] == sha256_of(single / "detector.json")
+
+
+def other_epochs(folds_run):
+    replace_identity(folds_run, settings={**read_json(folds_run / "run.json")["identity"]["settings"], "epochs": 7})
+
+
+def other_data(folds_run):
+    replace_identity(folds_run, dataset="0" * 64)
+
+
+def replace_identity(folds_run, **changes):
+    about = read_json(folds_run / "run.json")
+    replace_text(folds_run / "run.json", json.dumps({**about, "identity": {**about["identity"], **changes}}))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (other_epochs, r"other settings than .*single \(epochs\)"),
+        (other_data, "other data"),
+        (lower_threshold, "altered since training"),
+    ],
+)
+def test_folds_of_another_recipe_calibrate_nothing(single, copied_run, change, words):
+    before = (single / "detector.json").read_bytes()
+    change(copied_run)
+    with pytest.raises(RunError, match=words):
+        recalibrate(single, out_of_fold=copied_run)
+    assert (single / "detector.json").read_bytes() == before
+
+
+def test_only_folds_calibrate_and_only_one_network_is_calibrated_on_them(single, run, copied_run):
+    with pytest.raises(RunError, match="is no run of folds"):
+        recalibrate(single, out_of_fold=single)
+    with pytest.raises(RunError, match="is an ensemble"):
+        recalibrate(copied_run, out_of_fold=run)
 
 
 def renamed(faces, folder, *, keep_group_of=""):

@@ -5,6 +5,7 @@ import pytest
 from dfutils.errors import DfutilsError, WeightsError
 from dfutils.training.backbones import build_backbone
 from dfutils.training.model import HEADS, build_head, compose
+from dfutils.training.operating import logit
 
 SIZE, FRAMES = 75, 2
 
@@ -86,6 +87,16 @@ def test_frame_scores_average_to_the_clip_score_in_logits(backbone, features):
     assert frames.shape == (6, FRAMES)
     logits = np.log(frames / (1 - frames)).mean(axis=1)
     assert 1 / (1 + np.exp(-logits)) == pytest.approx(clips, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_sure_scores_keep_their_logits(backbone, features, name):
+    head = head_for(name, features)
+    last = head.get_layer("frame_logits" if name == "inception_mean" else "logit")
+    kernel, bias = last.get_weights()
+    last.set_weights([0 * kernel, 0 * bias + 12.3])  # float32 would make 12.305 of it
+    clips, _ = compose(backbone.model, head, frames=FRAMES, size=SIZE).score(features)
+    assert logit(clips) == pytest.approx(np.full(len(clips), 12.3), abs=1e-5)
 
 
 def test_one_frame_is_enough_for_the_frame_average(backbone, features):
