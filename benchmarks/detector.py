@@ -65,7 +65,7 @@ class Recipe:
 CROSS, MIXED, FROZEN = "X", "S", "frozen backbone, frame head"
 RECIPES = {
     CROSS: Recipe(X),
-    MIXED: Recipe("mixed", "folds"),
+    MIXED: Recipe("averaged", "folds"),
     FROZEN: Recipe("frozen", "frozen-folds"),
     "frozen backbone, LSTM and GRU": Recipe(None, "twin-folds"),
 }
