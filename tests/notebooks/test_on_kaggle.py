@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from built_wheel import build_or_skip
-from kaggle_machine import LACKING, OWNER, KaggleMachine, make_image, pack_installed
+from kaggle_machine import FORMS, LACKING, OWNER, KaggleMachine, make_image, pack_installed
 
 from dfutils.publishing.notebooks import stage_notebooks
 
@@ -68,24 +68,14 @@ def staged(tmp_path_factory):
     return stage_notebooks(PROJECT / "notebooks", folder / "to-send", metadata=METADATA, owner=OWNER)
 
 
-FORM_OF = {
-    "01-extract-motion-faces": "with the owner",
-    "02-publish-dataset": "without",
-    "03-train": "with the owner",
-    "04-evaluate": "without",
-    "05-predict": "without",
-}
-"""Where Kaggle mounts what is attached: package, outputs of notebooks, faces and competition are seen in both forms."""
-
-
-@pytest.fixture(scope="module")
-def series(tmp_path_factory, wheels, competition, staged):
-    """All five, run in order; each machine has what its metadata attach, and nothing else."""
+@pytest.fixture(scope="module", params=FORMS)
+def series(request, tmp_path_factory, wheels, competition, staged):
+    """All five, run in order, wherever Kaggle mounts what is attached: that, by their metadata, and nothing else."""
     folder = tmp_path_factory.mktemp("kaggle")
     datasets, outputs, machines = {PACKAGE: wheels}, {}, {}
     for one in staged:
         name = one.folder.name
-        machine = KaggleMachine(make_image(folder / name / "image"), folder / name, FORM_OF[name])
+        machine = KaggleMachine(make_image(folder / name / "image"), folder / name, request.param)
         for source in one.metadata["dataset_sources"]:
             slug = source.split("/")[1]
             machine.attach("datasets", slug, datasets[slug])
