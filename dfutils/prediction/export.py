@@ -147,14 +147,16 @@ def _quantised(model: ov.Model, dataset: FaceDataset, rows: Sequence[ClipRow]) -
     if not rows:
         raise RunError(f"{dataset.folder}: int8 is calibrated on training clips, and it says of none that it is one.")
     import nncf
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
     chosen = _thinned(rows, CALIBRATION_CLIPS)
     # The middle frame of each: neighbours of one clip say the same.
     crops = [dataset.load_frames(row, [row.frames // 2]) for row in chosen]
     logger.info("Quantising with %d training crops", len(crops))
-    # Activations of several Inception branches lie far from symmetric: a zero point of their own keeps more of them.
-    preset = nncf.QuantizationPreset.MIXED
-    return nncf.quantize(model, nncf.Dataset(crops), subset_size=len(crops), preset=preset)
+    # By default the mean of the crops' own ranges: whatever excites a channel more is clipped, and sure scores shrink.
+    ranges = RangeEstimatorParametersSet.HISTOGRAM
+    parameters = nncf.AdvancedQuantizationParameters(activations_range_estimator_params=ranges)
+    return nncf.quantize(model, nncf.Dataset(crops), subset_size=len(crops), advanced_parameters=parameters)
 
 
 def _compared(

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -239,6 +240,28 @@ def test_int8_is_calibrated_on_training_clips(demo_run, demo_faces, tmp_path, mo
     assert seen
     assert {splits[video] for video in seen} == {"train"}
     assert (export.precision, export.split) == ("int8", "validation")
+
+
+def test_eight_bits_do_not_clip_what_few_of_the_training_crops_show():
+    import openvino as ov
+    from openvino import opset13 as ops
+
+    crops = ops.parameter([1, 8, 8, 3], np.uint8)
+    pixels = ops.transpose(ops.convert(crops, np.float32), np.array([0, 3, 1, 2]))
+    out = pixels
+    for channels in (3, 4):
+        mean = ov.op.Constant(np.full((4, channels, 1, 1), 1 / channels, np.float32))
+        out = ops.relu(ops.convolution(out, mean, [1, 1], [0, 0], [0, 0], [1, 1]))
+    model = ov.Model([ops.reduce_mean(out, np.array([2, 3]))], [crops], "brightness")
+
+    def crop(row, _frames):
+        return np.full((1, 8, 8, 3), 250 if row.frames == 2 else 20, np.uint8)
+
+    rows = [SimpleNamespace(frames=2 if number % 20 == 0 else 1) for number in range(100)]
+    quantised = ov.compile_model(_quantised(model, SimpleNamespace(load_frames=crop), rows), "CPU")
+    for row in rows[:2]:
+        given = crop(row, [0])
+        assert quantised(given)[0].mean() == pytest.approx(float(given.mean()), rel=0.1)
 
 
 def test_int8_is_judged_before_it_is_written(demo_run, demo_faces, tmp_path):
