@@ -1,11 +1,13 @@
 """Which heads over time earn a place in the package: candidates against those it has, on features of real clips.
 
     python -m benchmarks.heads FACES --work WORK
+    python -m benchmarks.heads FACES --work WORK --run RUN --name heads_on_x    # on the backbone that a run trained
 
 FACES is a face dataset of FaceForensics++ c23 (other data sets in it are left out). The protocol is that of
 `benchmarks.real_videos`: frozen backbone, five folds by source pair, three seeds, intervals over source pairs. The rule
 was fixed before any result was seen: a candidate is taken into the package if its AUC is above that of the best head
-that is there already, with a paired 95 % interval that leaves out 0. Everything is resumable.
+that is there already, with a paired 95 % interval that leaves out 0. Everything is resumable. A RUN must not have been
+trained on FACES.
 """
 
 from __future__ import annotations
@@ -26,9 +28,11 @@ from benchmarks.machine import describe_machine
 from dfutils.evaluation.cross_validation import FoldScores, measure, measure_difference
 from dfutils.extraction.dataset import read_face_dataset
 from dfutils.files import write_json, write_text
-from dfutils.training.backbones import build_backbone
+from dfutils.training.backbones import Backbone, build_backbone
 from dfutils.training.features import backbone_key, clip_features
+from dfutils.training.finished import read_about
 from dfutils.training.model import HEADS, build_head
+from dfutils.training.run_folder import load_network
 
 HERE = ("inception_mean", "inception_gru", "inception_lstm_gru")
 """Heads of the package when the candidates were tried."""
@@ -41,6 +45,7 @@ class Options:
     work: Path
     dataset: str = "ffpp_c23"
     backbone_weights: str = "auto"
+    run: Path | None = None
     folds: int = 5
     seeds: int = 3
     epochs: int = 10
@@ -104,7 +109,7 @@ def run(faces: Path, options: Options) -> dict[str, Any]:
     rows = [row for row in dataset.rows if row.dataset.startswith(options.dataset) and row.track == 0]
     is_fake, groups = np.array([row.is_fake for row in rows]), [row.group for row in rows]
     size = dataset.settings.size
-    backbone = build_backbone(options.backbone_weights, size=size)
+    backbone = _backbone(options, size)
     key = backbone_key(backbone.checksum, size=size, family=backbone.family)
     features = clip_features(dataset, rows, backbone.model, backbone_key=key)
 
@@ -140,6 +145,14 @@ def run(faces: Path, options: Options) -> dict[str, Any]:
     }
 
 
+def _backbone(options: Options, size: int) -> Backbone:
+    if options.run is None:
+        return build_backbone(options.backbone_weights, size=size)
+    network, settings = load_network(options.run)
+    origin = read_about(options.run)["backbone"]["origin"]
+    return Backbone(network.backbone, settings.backbone_checksum, f"fine-tuned ({settings.name})", origin)
+
+
 def earns_its_place(head: Mapping[str, Any]) -> bool:
     """Whether the interval of the difference from the best head lies above 0."""
     low = head["difference"]["low"]
@@ -152,7 +165,7 @@ def markdown(results: Mapping[str, Any]) -> str:
     lines = [
         f"{results['clips']} FaceForensics++ c23 clips of {results['groups']} source pairs, {results['size']} pixels; "
         f"{results['folds']}-fold cross-validation by source pair, mean of {results['seeds']} seeds, 95 % intervals. "
-        f"Frozen {results['backbone']['family']}: {results['backbone']['weights']}.",
+        f"{results['backbone']['family']}, frozen: {results['backbone']['weights']}.",
         "",
         f"| head | weights | AUC | difference from `{best}` | log loss |",
         "|---|---|---|---|---|",
@@ -179,12 +192,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("faces", type=Path, help="face dataset")
     parser.add_argument("--work", type=Path, required=True, help="folder for finished fits")
+    parser.add_argument("--run", type=Path, help="run folder whose backbone is used instead of the usual frozen one")
+    parser.add_argument("--name", default="heads", help="of the files that are written (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="default: %(default)s")
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    results = run(options.faces, Options(work=options.work))
-    write_json(options.out / "heads.json", results)
-    write_text(options.out / "heads.md", markdown(results))
+    results = run(options.faces, Options(work=options.work, run=options.run))
+    write_json(options.out / f"{options.name}.json", results)
+    write_text(options.out / f"{options.name}.md", markdown(results))
     print(markdown(results))
 
 
