@@ -295,3 +295,8 @@ class ClipRow:
     duration_seconds: float
     size_bytes: int
     sha256: str
+
+    @property
+    def bits_per_second(self) -> float:
+        """Of the file; an image counts as one second."""
+        return self.size_bytes * 8 / (self.duration_seconds or 1.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 
@@ -65,23 +65,20 @@ def media_table(dataset: FaceDataset) -> TextTable:
     """Durations, frame rates, bit rates and sizes of the videos that gave a clip, REAL beside FAKE."""
     videos = {row.video: row for row in dataset.rows}.values()
     sides = {label: [row for row in videos if row.is_fake is is_fake] for label, is_fake in LABELS.items()}
-    rows = [
-        ("videos", *(len(side) for side in sides.values())),
-        ("duration in seconds", *(_spread([row.duration_seconds for row in side]) for side in sides.values())),
-        ("frames a second", *(_spread([row.fps for row in side]) for side in sides.values())),
-        ("kilobits a second", *(_spread([_kilobits(row) for row in side], digits=0) for side in sides.values())),
-        ("width", *(_spread([row.width for row in side], digits=0) for side in sides.values())),
-        ("height", *(_spread([row.height for row in side], digits=0) for side in sides.values())),
+    facts: list[tuple[str, Callable[[ClipRow], float], int]] = [
+        ("duration in seconds", lambda row: row.duration_seconds, 1),
+        ("frames a second", lambda row: row.fps, 1),
+        ("kilobits a second", lambda row: row.bits_per_second / 1000, 0),
+        ("width", lambda row: row.width, 0),
+        ("height", lambda row: row.height, 0),
     ]
+    rows: list[tuple[object, ...]] = [("videos", *(len(side) for side in sides.values()))]
+    for name, fact, digits in facts:
+        rows.append((name, *(_spread([fact(row) for row in side], digits) for side in sides.values())))
     return text_table(rows, ["", *sides])
 
 
-def _kilobits(row: ClipRow) -> float:
-    """A second; as `dfutils.training.leaks.file_features` has it, where an image counts as one second."""
-    return row.size_bytes * 8 / (row.duration_seconds or 1.0) / 1000
-
-
-def _spread(values: Sequence[float], *, digits: int = 1) -> str:
+def _spread(values: Sequence[float], digits: int) -> str:
     if not values:
         return "–"
     low, high = (f"{value:.{digits}f}" for value in (min(values), max(values)))

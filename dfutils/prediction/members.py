@@ -73,7 +73,7 @@ def score_members(
 
     def backbone(member: Member) -> str:
         # Each export is a backbone of its own: in 8 bits, two made of the same weights differ.
-        return member.settings.backbone_checksum + getattr(member.network, "exported", "")
+        return member.settings.backbone_checksum + member.network.exported
 
     for _, sharing in groupby(sorted(members, key=backbone), key=backbone):
         first, *others = sharing

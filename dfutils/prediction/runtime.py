@@ -50,6 +50,10 @@ BACKBONE_FILES = ("backbone.xml", "backbone.bin")
 class Network(Protocol):
     """What a verdict needs of an engine; `dfutils.training.model.ClipNetwork` is one."""
 
+    @property
+    def exported(self) -> str:
+        """What its backbone was read from, by its checksums; empty where it was made of the weights."""
+
     def features(self, pictures: Crops) -> Features:
         """Features ``(N, channels)`` of pictures ``(N, size, size, 3)``."""
 

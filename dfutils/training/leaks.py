@@ -238,10 +238,7 @@ def _measure_shortcut(rows: Sequence[ClipRow]) -> Shortcut | None:
 def file_features(rows: Iterable[ClipRow]) -> Floats:
     """Logarithms of pixels, frame rate, duration and bit rate, ``(N, 4)``; an image counts as one second."""
     table = np.array(
-        [
-            (row.width * row.height, row.fps, row.duration_seconds, row.size_bytes * 8 / (row.duration_seconds or 1.0))
-            for row in rows
-        ],
+        [(row.width * row.height, row.fps, row.duration_seconds, row.bits_per_second) for row in rows],
         dtype=np.float64,
     )
     return np.asarray(np.log(np.maximum(table, 1e-3)))
