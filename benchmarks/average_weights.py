@@ -13,47 +13,57 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from dfutils.extraction.dataset import read_face_dataset
-from dfutils.files import read_csv, replacing, sha256_of, write_json
-from dfutils.prediction.detector import load_detector
+from dfutils.files import read_csv, read_json, replacing, sha256_of, write_csv, write_json
 from dfutils.settings import DetectorSettings
-from dfutils.training.finished import BELIEVED, checksums, read_about, read_detector
-from dfutils.training.run_folder import PREDICTION_COLUMNS, write_predictions
+from dfutils.training.finished import BELIEVED, checked_weights, checksums, read_about, read_detector
+from dfutils.training.run_folder import PREDICTION_COLUMNS
 
-COPIED = ("settings.json", "splits.csv", "leaks.json", "history.csv")
+COPIED = ("settings.json", "leaks.json", "history.csv")
 
 
-def average_runs(runs: Sequence[Path], folder: Path, faces: Path) -> DetectorSettings:
-    """Write a run folder with the mean weights of finished runs; it is ready to be calibrated.
+def average_runs(runs: Sequence[Path], folder: Path) -> DetectorSettings:
+    """Write a run folder with the mean weights of finished runs, to be calibrated on out-of-fold scores.
 
-    What it was trained on, its splits and its history are the first run's. ``predictions.csv`` holds its own scores of
-    that run's validation and test parts, on which the others may have been trained.
+    Settings, leaks and history are the first run's. A clip that one of the runs trained on, the mean was trained on:
+    ``splits.csv`` puts every video into training, and ``predictions.csv`` is empty.
 
     Args:
-        runs: Of one model and backbone, fine-tuned from one start; the first names what is told of the whole.
-        folder: Left alone where it is finished.
-        faces: The face dataset of the first run.
+        runs: Of one model, the same crops and the same start; the first names what is told of the whole.
+        folder: Left alone where it holds the mean of these very runs.
 
     Raises:
-        ValueError: The runs are of different models, crops or backbones.
-        RunError: One of them is not finished, or was altered.
+        ValueError: The runs are of different models, crops or starts, or ``folder`` is the mean of others.
+        RunError: One of them is not finished, is an ensemble, or was altered.
+        DatasetError: One of them was interrupted before its end.
     """
+    settings, abouts = [read_detector(run) for run in runs], [read_about(run) for run in runs]
+    weights = [checked_weights(run, own) for run, own in zip(runs, settings, strict=True)]
+    members = [own.weights_sha256 for own in settings]
+    starts = {about["backbone"]["checksum"] for about in abouts}
+    if len({(own.model, own.extraction.model_dump_json()) for own in settings}) > 1 or len(starts) > 1:
+        raise ValueError("only runs of one model, on the same crops and from one start, have weights with a mean")
     if (folder / "run.json").is_file():
+        if read_json(folder / "run.json").get("averaged") != members:
+            raise ValueError(f"{folder}: is the mean of other runs. Delete it first.")
         return read_detector(folder)
-    settings = [read_detector(run) for run in runs]
-    if len({(own.model, own.backbone, own.extraction.model_dump_json()) for own in settings}) > 1:
-        raise ValueError("only runs of one model, on the same crops, have weights that can be averaged")
-    about, *_ = (read_about(run) for run in runs)
     folder.mkdir(parents=True, exist_ok=True)
     for name in COPIED:
         shutil.copy(runs[0] / name, folder)
-    weights = folder / "model.weights.h5"
-    write_mean_weights([run / weights.name for run in runs], weights)
-    checksum = sha256_of(weights)
-    update = {"weights_sha256": checksum, "backbone_checksum": checksum}
-    settings[0].model_copy(update=update).write(folder / "detector.json")
-    _write_scores(folder, runs[0], faces)
-    write_json(folder / "run.json", {**about, "files": checksums(folder, BELIEVED)})
+    videos = [row["video"] for row in read_csv(runs[0] / "splits.csv", ("video", "split"))]
+    write_csv(folder / "splits.csv", ("video", "split"), ({"video": video, "split": "train"} for video in videos))
+    write_csv(folder / "predictions.csv", PREDICTION_COLUMNS, ())
+    write_mean_weights(weights, folder / weights[0].name)
+    checksum = sha256_of(folder / weights[0].name)
+    same_backbone = {own.backbone_checksum for own in settings}
+    settings[0].model_copy(
+        update={
+            "weights_sha256": checksum,
+            "backbone_checksum": same_backbone.pop() if len(same_backbone) == 1 else checksum,
+            # The first run's were fitted for other weights.
+            **{"temperature": 1.0, "threshold": 0.5, "operating_points": (), "undecided": None},
+        }
+    ).write(folder / "detector.json")
+    write_json(folder / "run.json", {**abouts[0], "averaged": members, "files": checksums(folder, BELIEVED)})
     return read_detector(folder)
 
 
@@ -73,13 +83,3 @@ def write_mean_weights(sources: Sequence[Path], target: Path) -> None:
 def _set_mean(name: str, item: h5py.Group | h5py.Dataset, others: Sequence[h5py.File]) -> None:
     if isinstance(item, h5py.Dataset) and np.issubdtype(item.dtype, np.floating):
         item[...] = np.mean([other[name][()] for other in others], axis=0, dtype=np.float64)
-
-
-def _write_scores(folder: Path, first: Path, faces: Path) -> None:
-    known = {row["clip_id"]: row["split"] for row in read_csv(first / "predictions.csv", PREDICTION_COLUMNS)}
-    dataset = read_face_dataset(faces)
-    rows = [row for row in dataset.rows if known.get(row.clip_id) in ("validation", "test")]
-    scores = load_detector(folder, engine="keras").score_dataset(dataset, rows)
-    raw = np.array([score.raw_probability for score in scores])
-    probability = np.array([score.fake_probability for score in scores])
-    write_predictions(folder, rows, np.array([known[row.clip_id] for row in rows]), raw, probability)

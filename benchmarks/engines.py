@@ -1,4 +1,4 @@
-"""The light engine against Keras on clips that no training saw: DFDC's test crops and FaceForensics++ c23.
+"""The light engine against Keras: on DFDC's test crops, new to it, and on FaceForensics++ c23 clips, which it saw.
 
     python -m benchmarks.engines WORK --model inception-cross-1
 

@@ -150,7 +150,13 @@ def _backbone(options: Options, size: int) -> Backbone:
         return build_backbone(options.backbone_weights, size=size)
     network, settings = load_network(options.run)
     origin = read_about(options.run)["backbone"]["origin"]
-    return Backbone(network.backbone, settings.backbone_checksum, f"fine-tuned ({settings.name})", origin)
+    return Backbone(
+        network.backbone,
+        weights=f"fine-tuned by a run of {settings.name}",
+        checksum=settings.backbone_checksum,
+        origin=origin,
+        family=settings.backbone,
+    )
 
 
 def earns_its_place(head: Mapping[str, Any]) -> bool:

@@ -233,7 +233,7 @@ RULE_PATTERN = r"^(balanced_accuracy|fpr_\d+(\.\d+)?|cost_\d+(\.\d+)?)$"
 
 
 class OperatingPoint(Settings):
-    """A threshold on the calibrated probability, and how it was chosen on the validation split."""
+    """A threshold on the calibrated probability, and how it was chosen on `DetectorSettings.fitted_on`."""
 
     rule: str = Field(pattern=RULE_PATTERN)
     """Most balanced accuracy; most FAKE found while at most so many per cent of the REAL are called FAKE; or least cost
@@ -241,13 +241,13 @@ class OperatingPoint(Settings):
     threshold: float = Field(ge=0, le=1)
     """FAKE from there upwards."""
     false_alarms: float = Field(ge=0, le=1)
-    """Share of the validation split's REAL clips that it calls FAKE."""
+    """Share of the REAL clips there that it calls FAKE."""
     found: float = Field(ge=0, le=1)
-    """Share of the validation split's FAKE clips that it calls FAKE."""
+    """Share of the FAKE clips there that it calls FAKE."""
     reals: int = Field(ge=0)
-    """REAL clips of the validation split: a rate below one in so many cannot be told from 0."""
+    """REAL clips there: a rate below one in so many cannot be told from 0."""
     fakes: int = Field(ge=0)
-    """FAKE clips of the validation split."""
+    """FAKE clips there."""
 
 
 class DetectorSettings(Settings):
@@ -271,10 +271,13 @@ class DetectorSettings(Settings):
     weights_sha256: str
     """SHA-256 of ``model.weights.h5``; of an ensemble, over the checksums of its members."""
     temperature: float = Field(1.0, gt=0)
-    """Divides the logit (Guo et al. 2017); fitted on the validation split. 1 for an ensemble, whose members are
+    """Divides the logit (Guo et al. 2017); fitted on `fitted_on`. 1 for an ensemble, whose members are
     calibrated before they are averaged."""
     calibration: Literal["temperature", "isotonic"] = "temperature"
     """How a raw probability becomes a calibrated one."""
+    fitted_on: Literal["validation", "out_of_fold"] = "validation"
+    """The clips that calibration, thresholds and band were fitted on: the run's own validation split, or all clips of
+    folds of the same recipe, each scored by the fold that was not trained on it."""
     isotonic: tuple[tuple[float, float], ...] = ()
     """For ``calibration="isotonic"``: raw logits, rising, and their calibrated probabilities; linear in between."""
     operating_points: tuple[OperatingPoint, ...] = ()
@@ -287,10 +290,15 @@ class DetectorSettings(Settings):
     """A person whose face is smaller than this in the input, by the longer side of its box, is scored but does not
     decide; where everybody is, the verdict is UNDECIDED."""
     threshold: float = Field(0.5, ge=0, le=1)
-    """Operating point on the calibrated probability, chosen on the validation split; of an ensemble, the mean of its
+    """Operating point on the calibrated probability, chosen on `fitted_on`; of an ensemble, the mean of its
     members' as logits."""
     members: tuple[MemberSettings, ...] = ()
     """Detectors whose calibrated logits are averaged; empty for one that stands alone."""
+
+    @property
+    def fitted_in_words(self) -> str:
+        """`fitted_on` for a reader."""
+        return "the validation split" if self.fitted_on == "validation" else "out-of-fold scores of its recipe"
 
     @model_validator(mode="after")
     def _check_decision(self) -> Self:

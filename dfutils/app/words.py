@@ -88,8 +88,9 @@ def _decision(verdict: Verdict, settings: DetectorSettings) -> list[str]:
     sentence = f"This detector says FAKE from a probability of {settings.threshold:.2f} on"
     if point is None:
         return [f"{sentence}."]
+    clips = "its validation clips" if settings.fitted_on == "validation" else "clips that were new to its training"
     sentence += (
-        f"; on its validation clips that called {point.false_alarms * 100:.0f} of 100 REAL ones FAKE and found "
+        f"; on {clips} that called {point.false_alarms * 100:.0f} of 100 REAL ones FAKE and found "
         f"{point.found * 100:.0f} of 100 FAKE ones."
     )
     if verdict.label == Label.REAL:

@@ -47,7 +47,7 @@ def _add_calibrate(commands: argparse._SubParsersAction) -> None:
     parser = command(
         commands,
         "calibrate",
-        "choose calibration, operating point and undecided band of a trained detector, on its validation split",
+        "choose calibration, operating point and undecided band of a trained detector, on clips it was not trained on",
         "dfutils calibrate run --operating-point fpr_5 --max-error 0.1",
     )
     parser.add_argument("detector", type=Path, metavar="RUN", help="run folder; its detector.json is written anew")

@@ -40,13 +40,13 @@ def decision_section(predictions: pd.DataFrame, detector: DetectorSettings, **dr
             Table(
                 "operating_points",
                 "Operating points, frozen with the detector",
-                "Chosen on the validation split: what each promised there, and what it does on these videos. An "
+                f"Chosen on {detector.fitted_in_words}: what each promised there, and what it does on these videos. An "
                 "interval that leaves out the promise means that it is broken here.",
                 (
                     Column("rule", "Rule"),
                     Column("used", "In use"),
                     Column("threshold", "Threshold", "decimal3"),
-                    Column("promised", "Called FAKE on validation"),
+                    Column("promised", "Called FAKE there"),
                     Column("false_alarms", "REAL called FAKE", "percent"),
                     Column("found", "FAKE found", "percent"),
                     *metric_columns("balanced_accuracy"),
@@ -72,7 +72,11 @@ def calibration_section(predictions: pd.DataFrame, detector: DetectorSettings, *
     rows = measure_calibration(predictions, threshold=detector.threshold, **drawing)
     if not rows:
         return None
-    way = "of its members, each on its own validation split" if detector.members else "on the validation split only"
+    way = (
+        "of its members, each on its own validation split"
+        if detector.members
+        else f"on {detector.fitted_in_words} only"
+    )
     kind = "a temperature" if detector.calibration == "temperature" else "rising steps (isotonic)"
     before, after = (row["ece"]["value"] for row in rows)
     verdict = "more honest" if after < before else "no more honest"

@@ -108,7 +108,7 @@ def measure_band(
 def measure_operating_points(
     predictions: pd.DataFrame, detector: DetectorSettings, *, resamples: int = 1000, seed: int = 0
 ) -> list[dict[str, Any]]:
-    """Each frozen threshold with what it promised on the validation split and what it does on these videos."""
+    """Each frozen threshold with what it promised where it was chosen and what it does on these videos."""
     scores = Scores.of(predictions)
     return [
         {
@@ -160,13 +160,13 @@ def rule_in_words(rule: str) -> str:
 
 
 def few_clips_warning(detector: DetectorSettings) -> str:
-    """Which promises the validation split is too small for; empty where there is nothing to say."""
+    """Which promises were made on too few clips; empty where there is nothing to say."""
     asked = [float(point.rule.partition("_")[2]) / 100 for point in detector.operating_points if "fpr_" in point.rule]
     reals = [point.reals for point in detector.operating_points]
     if not asked or not reals or min(asked) * reals[0] >= 1:
         return ""
     return (
-        f"The thresholds were chosen on {reals[0]} REAL validation clips: a false-alarm rate below 1 in {reals[0]} "
+        f"The thresholds were chosen on {reals[0]} REAL clips: a false-alarm rate below 1 in {reals[0]} "
         "cannot be told from none there, and will be higher on new videos."
     )
 

@@ -232,6 +232,6 @@ def _operating_facts(settings: DetectorSettings) -> dict[str, str]:
     )
     rule = rule_in_words(settings.operating_point)
     return {
-        "Calibration": f"{calibration}, fitted on the validation split",
-        "Operating point": f"{settings.threshold:.3f}, {rule} on the validation split",
+        "Calibration": f"{calibration}, fitted on {settings.fitted_in_words}",
+        "Operating point": f"{settings.threshold:.3f}, {rule} on {settings.fitted_in_words}",
     }

@@ -70,8 +70,8 @@ def model_card(
         ],
         "Protocol": [
             f"Threshold {detector.threshold:.3f} ({rule_in_words(detector.operating_point)}) and "
-            f"{detector.calibration} calibration, fitted on validation only and frozen before the measured videos "
-            "were scored.",
+            f"{detector.calibration} calibration, fitted on {detector.fitted_in_words} only and frozen before the "
+            "measured videos were scored.",
             f"Intervals: {metrics['intervals']}.",
         ],
         "Results": [headline(metrics), *numbers],

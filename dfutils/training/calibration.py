@@ -40,24 +40,25 @@ def recalibrate(
     min_face_pixels: int | None = None,
     out_of_fold: Path | None = None,
 ) -> DetectorSettings:
-    """Fit what surrounds a trained network again, on the validation split only, and freeze it in ``detector.json``.
+    """Fit what surrounds a trained network again, on clips it was not trained on, and freeze it in ``detector.json``.
 
     The weights stay as they are; ``fake_probability`` in ``predictions.csv`` follows. Of an ensemble every member is
     fitted on its own validation split, and the ensemble takes their means.
 
-    A small validation split fits poorly. Folds of the same settings and data score every clip with a network that was
-    not trained on it, and what is fitted on all of those scores suits the network that was trained on all (Platt 1999).
+    These are its validation split. Where that is small, folds of the same settings and data have scored every clip
+    with a network that was not trained on it, and all of those scores can be fitted on instead (Platt 1999). They are
+    of networks that saw less than this one, so that it is a little better than they promise.
 
     Args:
         run: A finished run folder.
         method: ``temperature`` or ``isotonic``.
         rule: The operating point, as `dfutils.settings.OperatingPoint.rule`.
         undecided: Band of calibrated probabilities that are UNDECIDED.
-        max_error: Choose the narrowest band outside of which at most this share of the validation clips is wrong.
+        max_error: Choose the narrowest band outside of which at most this share of these clips is wrong.
         min_face_pixels: People with smaller faces do not decide; None leaves it as it is. What is fitted is fitted on
             all clips, whatever their faces.
-        out_of_fold: A finished run of folds with ``run``'s own settings and data; what is fitted is then fitted on its
-            out-of-fold scores instead of on the validation split. Not for an ensemble.
+        out_of_fold: A finished run of folds with ``run``'s own settings, data and start. Where they started from a run,
+            it must not have been trained on these clips: nobody can check that here. Not for an ensemble.
 
     Raises:
         RunError: A folder is incomplete or altered, the clips that are fitted on lack a class, ``out_of_fold`` is of
@@ -116,8 +117,12 @@ def _recalibrate_one(
     held = [row for row in predictions if row["split"] == "validation"]
     is_fake, raw = _scores(held if out_of_fold is None else _read_out_of_fold(run, out_of_fold))
     if not (is_fake.any() and (~is_fake).any()):
-        raise RunError(f"{run}: its validation split needs REAL and FAKE clips to fit anything on. Train again.")
-    changed = _fitted(detector, wanted, is_fake, raw)
+        raise RunError(
+            f"{out_of_fold or run}: REAL and FAKE clips are needed that were not trained on, and it has scores of none "
+            "or of one kind. Train with both in the validation split, or name a run of folds (--out-of-fold)."
+        )
+    fitted_on = "validation" if out_of_fold is None else "out_of_fold"
+    changed = _fitted(_updated(detector, {"fitted_on": fitted_on}), wanted, is_fake, raw)
     of_all = sigmoid(calibrated_logits(changed, _scores(predictions)[1]))
     for row, value in zip(predictions, of_all, strict=True):
         row["fake_probability"] = f"{value:.9g}"
@@ -147,17 +152,20 @@ def _fitted(detector: DetectorSettings, wanted: _Wanted, is_fake: Flags, raw: Fl
 
 def _read_out_of_fold(run: Path, folds: Path) -> list[dict[str, str]]:
     """Predictions of folds, after a check that they were trained as ``run`` was."""
-    ours, theirs = (read_about(folder)["identity"] for folder in (run, folds))
+    about, about_folds = read_about(run), read_about(folds)
+    ours, theirs = about["identity"], about_folds["identity"]
     if "folds" not in theirs:
         raise RunError(f"{folds}: is no run of folds. Make one with `dfutils train FACES --out FOLDS --folds 5`.")
     if ours["dataset"] != theirs["dataset"]:
         raise RunError(f"{folds}: was trained on other data than {run}. Train folds on the same face dataset.")
-    # How clips were dealt is the one thing that has to differ.
+    # How clips were dealt has to differ, and a start is known by its weights, not by where it lay.
     different = [
         name
         for name in {**ours["settings"], **theirs["settings"]}
-        if name != "split" and ours["settings"].get(name) != theirs["settings"].get(name)
+        if name not in ("split", "init_from") and ours["settings"].get(name) != theirs["settings"].get(name)
     ]
+    if about["backbone"]["checksum"] != about_folds["backbone"]["checksum"]:
+        different.append("what training started from")
     if different:
         raise RunError(
             f"{folds}: was trained with other settings than {run} ({', '.join(different)}). Train folds with the same."

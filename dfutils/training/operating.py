@@ -1,4 +1,4 @@
-"""What is fitted on the validation split after training: calibration, operating points, when to be undecided."""
+"""What is fitted after training, on clips not trained on: calibration, operating points, when to be undecided."""
 
 from __future__ import annotations
 

@@ -1,32 +1,35 @@
 """Averaged runs have the mean of all weights, and are run folders like any other."""
 
+import shutil
+
 import h5py
 import numpy as np
 import pytest
 
 from benchmarks.average_weights import average_runs
 from dfutils.errors import RunError
-from dfutils.extraction.dataset import read_face_dataset
 from dfutils.files import read_csv
 from dfutils.prediction.detector import load_detector
 from dfutils.settings import TrainingSettings
-from dfutils.training.finished import read_about
+from dfutils.training.calibration import recalibrate
+from dfutils.training.finished import read_about, read_detector
+from dfutils.training.folds import train_folds
 from dfutils.training.run import train
 
 
 @pytest.fixture(scope="module")
 def runs(demo_run, demo_faces, tmp_path_factory):
-    """Two trainings of one recipe with other seeds; their backbone is frozen, their heads differ."""
+    """Two trainings at other learning rates; their backbone is frozen, their heads differ."""
     other = tmp_path_factory.mktemp("other")
-    settings = TrainingSettings.read(demo_run / "settings.json").model_copy(update={"seed": 7})
+    settings = TrainingSettings.read(demo_run / "settings.json").model_copy(update={"learning_rate": 3e-3})
     train(demo_faces, other, settings=settings, progress=False)
     return [demo_run, other]
 
 
 @pytest.fixture(scope="module")
-def mean(runs, demo_faces, tmp_path_factory):
+def mean(runs, tmp_path_factory):
     folder = tmp_path_factory.mktemp("mean")
-    average_runs(runs, folder, demo_faces)
+    average_runs(runs, folder)
     return folder
 
 
@@ -46,21 +49,39 @@ def test_every_variable_is_the_mean_of_those_of_the_runs(runs, mean):
     assert any(np.abs(one[name] - two[name]).max() > 1e-3 for name in floats)
 
 
-def test_the_mean_is_a_finished_run_that_scores_as_its_predictions_say(runs, mean, demo_faces):
-    assert read_about(mean)["files"]
-    written = {row["clip_id"]: row for row in read_csv(mean / "predictions.csv", ())}
-    assert {row["split"] for row in written.values()} == {"validation", "test"}
-    dataset = read_face_dataset(demo_faces)
-    rows = [row for row in dataset.rows if row.clip_id in written]
-    scores = load_detector(mean, engine="keras").score_dataset(dataset, rows, progress=False)
-    for row, score in zip(rows, scores, strict=True):
-        assert float(written[row.clip_id]["raw_probability"]) == pytest.approx(score.raw_probability, abs=1e-6)
+def test_the_mean_is_a_run_that_knows_of_no_clip_that_is_new_to_it(runs, mean):
+    about = read_about(mean)
+    assert about["averaged"] == [read_detector(run).weights_sha256 for run in runs]
+    assert load_detector(mean, engine="keras").settings.operating_points == ()
+    splits = read_csv(mean / "splits.csv", ("video", "split"))
+    assert {row["video"] for row in splits} == {row["video"] for row in read_csv(runs[0] / "splits.csv", ())}
+    assert {row["split"] for row in splits} == {"train"}
+    with pytest.raises(RunError, match="scores of none"):
+        recalibrate(mean)
+
+
+def test_the_mean_is_calibrated_on_folds_of_its_recipe(runs, mean, demo_faces, tmp_path):
+    settings = TrainingSettings.read(runs[0] / "settings.json")
+    train_folds(demo_faces, tmp_path / "folds", settings=settings, folds=2, progress=False)
+    found = recalibrate(mean, out_of_fold=tmp_path / "folds")
+    assert (found.fitted_on, found.operating_points[0].reals) == ("out_of_fold", 6)
+
+
+def test_a_finished_mean_is_left_alone_and_that_of_others_is_refused(runs, mean):
     before = (mean / "model.weights.h5").stat().st_mtime_ns
-    average_runs(runs, mean, demo_faces)
+    average_runs(runs, mean)
     assert (mean / "model.weights.h5").stat().st_mtime_ns == before
+    with pytest.raises(ValueError, match="is the mean of other runs"):
+        average_runs(runs[::-1], mean)
 
 
-def test_an_unfinished_or_altered_run_is_not_averaged(runs, demo_faces, tmp_path):
+def test_what_is_unfinished_or_altered_is_not_averaged(runs, tmp_path):
     with pytest.raises(RunError, match="is no finished run folder"):
-        average_runs([*runs, tmp_path], tmp_path / "mean", demo_faces)
+        average_runs([*runs, tmp_path], tmp_path / "mean")
+    altered = shutil.copytree(runs[1], tmp_path / "altered")
+    with (altered / "model.weights.h5").open("r+b") as file:
+        file.seek(100_000)
+        file.write(b"?")
+    with pytest.raises(RunError, match="altered since training"):
+        average_runs([runs[0], altered], tmp_path / "mean")
     assert not (tmp_path / "mean").exists()

@@ -19,6 +19,7 @@ from dfutils.prediction.inception import build_inception
 from dfutils.prediction.runtime import choose_engine, compile_backbone
 from dfutils.training.backbones import build_backbone
 from dfutils.training.model import HEADS, build_head, compose
+from dfutils.training.operating import logit
 from dfutils.training.run_folder import write_weights
 
 pytest.importorskip("openvino")
@@ -63,6 +64,9 @@ def test_every_head_in_numpy_gives_the_probabilities_of_keras(backbone, tmp_path
     assert (frames is None) == (expected_frames is None)
     if frames is not None:
         assert frames == pytest.approx(expected_frames, abs=1e-5)
+    with h5py.File(path) as weights:
+        sure, _ = read_head(weights, name).score(20 * features)
+    assert logit(sure) == pytest.approx(logit(network.score(20 * features)[0]), abs=1e-4)  # float32 would lose them
 
 
 def test_the_backbone_built_from_weights_gives_the_features_of_keras(backbone, tmp_path):

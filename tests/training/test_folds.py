@@ -295,13 +295,14 @@ def single(same_recipe, tmp_path):
 
 def test_a_detector_is_calibrated_on_the_out_of_fold_scores_of_all_clips(single, run, capsys):
     small = recalibrate(single).operating_points[0]
+    assert DetectorSettings.read(single / "detector.json").fitted_on == "validation"
     assert main(["calibrate", str(single), "--operating-point", "fpr_5", "--out-of-fold", str(run)]) == 0
     rows = predictions_of(run)
     is_fake = np.array([row["is_fake"] == "true" for row in rows])
     raw = np.array([float(row["raw_probability"]) for row in rows])
     found = DetectorSettings.read(single / "detector.json")
     assert found.temperature == fit_temperature(is_fake, raw)
-    assert found.operating_point == "fpr_5"
+    assert (found.operating_point, found.fitted_on) == ("fpr_5", "out_of_fold")
     expected = next(one for one in operating_points(is_fake, calibrated(raw, found.temperature)) if one.rule == "fpr_5")
     assert found.threshold == pytest.approx(expected.threshold)
     (point,) = (one for one in found.operating_points if one.rule == "fpr_5")
@@ -321,6 +322,11 @@ def other_data(folds_run):
     replace_identity(folds_run, dataset="0" * 64)
 
 
+def other_start(folds_run):
+    about = read_json(folds_run / "run.json")
+    replace_text(folds_run / "run.json", json.dumps({**about, "backbone": {**about["backbone"], "checksum": "0"}}))
+
+
 def replace_identity(folds_run, **changes):
     about = read_json(folds_run / "run.json")
     replace_text(folds_run / "run.json", json.dumps({**about, "identity": {**about["identity"], **changes}}))
@@ -331,6 +337,7 @@ def replace_identity(folds_run, **changes):
     [
         (other_epochs, r"other settings than .*single \(epochs\)"),
         (other_data, "other data"),
+        (other_start, "what training started from"),
         (lower_threshold, "altered since training"),
     ],
 )

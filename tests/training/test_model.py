@@ -95,7 +95,8 @@ def test_sure_scores_keep_their_logits(backbone, features, name):
     last = head.get_layer("frame_logits" if name == "inception_mean" else "logit")
     kernel, bias = last.get_weights()
     last.set_weights([0 * kernel, 0 * bias + 12.3])  # float32 would make 12.305 of it
-    clips, _ = compose(backbone.model, head, frames=FRAMES, size=SIZE).score(features)
+    clips, frames = compose(backbone.model, head, frames=FRAMES, size=SIZE).score(features)
+    assert frames is None or logit(frames) == pytest.approx(np.full(frames.shape, 12.3), abs=1e-5)
     assert logit(clips) == pytest.approx(np.full(len(clips), 12.3), abs=1e-5)
 
 
