@@ -71,7 +71,11 @@ def leaks_table(run: Path) -> TextTable:
 def files_table(folder: Path) -> TextTable:
     """The files of a folder, with their sizes."""
     files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    return facts_table({path.name: f"{path.stat().st_size / 1e6:.1f} MB" for path in files}, folder.as_posix())
+    return facts_table({path.name: _size(path.stat().st_size) for path in files}, folder.as_posix())
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
 
 
 def read_history(run: Path) -> pd.DataFrame:
