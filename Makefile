@@ -65,7 +65,7 @@ reports: $(READY) notebooks/output/report/report.html ## render notebooks and ev
 notebooks/output/report/report.html:
 	$(EXECUTE) --output-dir notebooks/output/executed $(wildcard notebooks/0[134]-*.ipynb)
 
-pictures: reports ## take the README's pictures of the rendered notebooks anew (needs Chromium)
+pictures: reports ## take the README's pictures of the rendered pages anew (needs Chromium)
 	$(BIN)/python -m benchmarks.notebook_pictures reports
 
 # Kaggle's Python where it is installed, else this one; its versions stand in the constraints.

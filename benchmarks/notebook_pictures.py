@@ -1,4 +1,4 @@
-"""Pictures of two rendered notebooks for the README, taken in headless Chromium.
+"""Pictures of two rendered notebooks and of the report for the README, taken in headless Chromium.
 
 python -m benchmarks.notebook_pictures reports
 """
@@ -20,8 +20,12 @@ SHOWN = {"01-extract-motion-faces": ("One video, closely", 1400), "04-evaluate":
 """Each notebook with the heading that its picture starts at, and how much of the page it shows, in pixels."""
 
 
+REPORT_HEIGHT = 1370
+"""How much of the evaluation report is shown, from its top, in pixels."""
+
+
 def take(pages: Path, out: Path) -> None:
-    """Write ``notebook-NAME.png`` for each of `SHOWN`."""
+    """Write ``notebook-NAME.png`` for each of `SHOWN`, and ``report.png``."""
     from playwright.sync_api import sync_playwright
 
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -34,6 +38,9 @@ def take(pages: Path, out: Path) -> None:
             clip = {"x": 0, "y": top, "width": WIDTH, "height": height}
             picture = page.screenshot(full_page=True, clip=clip)
             write_bytes(out / f"notebook-{name[:2]}.png", _smaller(picture))
+        page.goto((pages / "evaluation-report.html").resolve().as_uri())
+        top_of_report = {"x": 0, "y": 0, "width": WIDTH, "height": REPORT_HEIGHT}
+        write_bytes(out / "report.png", _smaller(page.screenshot(full_page=True, clip=top_of_report)))
         browser.close()
 
 
