@@ -10,13 +10,12 @@ import numpy.typing as npt
 
 from dfutils.errors import RunError
 from dfutils.settings import has_frame_head
-from dfutils.training.operating import sigmoid
+from dfutils.training.operating import Probabilities, sigmoid
 
 if TYPE_CHECKING:
     import h5py
 
 Floats: TypeAlias = npt.NDArray[np.float32]
-Probabilities: TypeAlias = npt.NDArray[np.float64]
 Weights: TypeAlias = Mapping[str, tuple[Floats, ...]]
 """Of each layer, by the name that Keras saves it under."""
 

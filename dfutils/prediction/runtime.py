@@ -26,10 +26,11 @@ import numpy.typing as npt
 
 from dfutils.errors import RunError
 from dfutils.files import sha256_of
-from dfutils.prediction.heads import NumpyHead, Probabilities, read_head
+from dfutils.prediction.heads import NumpyHead, read_head
 from dfutils.records import Crops
 from dfutils.settings import DEFAULT_BACKBONE, DetectorSettings, ExportSettings
 from dfutils.training.finished import checked_weights, iter_runs
+from dfutils.training.operating import Probabilities
 
 if TYPE_CHECKING:
     import openvino as ov

@@ -12,9 +12,7 @@ import numpy.typing as npt
 from dfutils.errors import DfutilsError
 from dfutils.records import Crops
 from dfutils.settings import DEFAULT_BACKBONE, has_frame_head
-from dfutils.training.operating import sigmoid
-
-Probabilities = npt.NDArray[np.float64]
+from dfutils.training.operating import Probabilities, sigmoid
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from dfutils.errors import RunError
 from dfutils.settings import DetectorSettings, OperatingPoint
 
 Floats = npt.NDArray[np.floating]
-Doubles = npt.NDArray[np.float64]
+Probabilities = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 EPSILON = 1e-6
@@ -37,7 +37,7 @@ def logit(probability: Floats) -> Floats:
     return np.log(clipped / (1 - clipped))
 
 
-def sigmoid(logits: Floats) -> Doubles:
+def sigmoid(logits: Floats) -> Probabilities:
     """The probabilities that `logit` came from, float64: near 1, float32 would blur them."""
     return 1 / (1 + np.exp(-np.clip(logits.astype(np.float64), -500, 500)))  # beyond, the exponential overflows
 

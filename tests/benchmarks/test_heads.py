@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks import heads
+from dfutils.training.finished import read_detector
 
 
 @pytest.mark.parametrize("name", heads.CANDIDATES)
@@ -39,3 +40,10 @@ def test_a_head_earns_its_place_with_an_interval_above_zero(low, high, earns):
 
 def test_a_head_without_an_interval_earns_nothing():
     assert not heads.earns_its_place({"difference": {"value": 0.2, "low": None, "high": None}})
+
+
+def test_the_backbone_of_a_run_is_known_by_its_own_checksum(demo_run, tmp_path):
+    found = heads._backbone(heads.Options(tmp_path, run=demo_run), 96)
+    settings = read_detector(demo_run)
+    assert (found.checksum, found.family) == (settings.backbone_checksum, settings.backbone)
+    assert settings.name in found.weights
