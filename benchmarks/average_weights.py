@@ -60,7 +60,10 @@ def average_runs(runs: Sequence[Path], folder: Path) -> DetectorSettings:
             "weights_sha256": checksum,
             "backbone_checksum": same_backbone.pop() if len(same_backbone) == 1 else checksum,
             # The first run's were fitted for other weights.
-            **{"temperature": 1.0, "threshold": 0.5, "operating_points": (), "undecided": None},
+            "temperature": 1.0,
+            "threshold": 0.5,
+            "operating_points": (),
+            "undecided": None,
         }
     ).write(folder / "detector.json")
     write_json(folder / "run.json", {**abouts[0], "averaged": members, "files": checksums(folder, BELIEVED)})

@@ -1,9 +1,10 @@
 """The light engine against Keras: on DFDC's test crops, new to it, and on FaceForensics++ c23 clips, which it saw.
 
-    python -m benchmarks.engines WORK --model inception-cross-1
+    python -m benchmarks.engines WORK --model inception-cross-1 --trained WORK/runs/averaged
 
 WORK is that of ``benchmarks.train_detector``. Of a detector that comes with an export, both are compared: the float32
-network that the engine builds of the weights, and what was exported.
+network that the engine builds of the weights, and what was exported; and, where the run is named that was packed into
+half precision, that run.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def read_tests(work: Path) -> dict[str, tuple[FaceDataset, list[ClipRow]]]:
     }
 
 
-def compare(run: Path, faces: FaceDataset, rows: Sequence[ClipRow]) -> dict[str, Any]:
+def compare(run: Path, faces: FaceDataset, rows: Sequence[ClipRow], *, trained: Path | None = None) -> dict[str, Any]:
     """AUC of every engine, and how far it is from Keras: largest difference of a probability, share of equal labels."""
     settings, is_fake = read_detector(run), np.array([row.is_fake for row in rows])
     head, export = runtime.read_numpy_head(run, settings), runtime.read_export(run, settings)
@@ -47,6 +48,8 @@ def compare(run: Path, faces: FaceDataset, rows: Sequence[ClipRow]) -> dict[str,
     }
     if export is not None and export.precision != "float32":
         engines[export.precision] = runtime.network_loader("light")(run, settings)
+    if trained is not None:
+        engines["keras, before it was packed"] = runtime.network_loader("keras")(trained, read_detector(trained))
     raw = {name: raw_scores(network, map(faces.load_clip, rows)) for name, network in engines.items()}
     found = {name: differences(settings, is_fake, raw["keras"], scores) for name, scores in raw.items()}
     return {name: {"clips": len(rows), **figures} for name, figures in found.items()}
@@ -72,10 +75,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
     parser.add_argument("--model", default=DEFAULT, help="run folder or name (default: %(default)s)")
+    parser.add_argument("--trained", type=Path, help="the run folder that the model was packed from")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="default: %(default)s")
     options = parser.parse_args()
     run = run_folder(options.model)
-    results = {words: compare(run, *test) for words, test in read_tests(options.work).items()}
+    results = {words: compare(run, *test, trained=options.trained) for words, test in read_tests(options.work).items()}
     write_json(options.out / "engines.json", {"machine": describe_machine(), "tests": results})
     write_text(options.out / "engines.md", table(results))
     print(table(results))

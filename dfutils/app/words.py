@@ -88,7 +88,9 @@ def _decision(verdict: Verdict, settings: DetectorSettings) -> list[str]:
     sentence = f"This detector says FAKE from a probability of {settings.threshold:.2f} on"
     if point is None:
         return [f"{sentence}."]
-    clips = "its validation clips" if settings.fitted_on == "validation" else "clips that were new to its training"
+    # Out of fold, it was not this network that called them, but others like it that had not seen them.
+    in_folds = "clips new to networks that were trained like it"
+    clips = "its validation clips" if settings.fitted_on == "validation" else in_folds
     sentence += (
         f"; on {clips} that called {point.false_alarms * 100:.0f} of 100 REAL ones FAKE and found "
         f"{point.found * 100:.0f} of 100 FAKE ones."

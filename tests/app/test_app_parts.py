@@ -99,6 +99,15 @@ def test_a_real_verdict_above_half_says_why_it_is_none_of_fake(settings):
 
 
 @pytest.mark.parametrize(
+    ("fitted_on", "clips"),
+    [("validation", "on its validation clips"), ("out_of_fold", "on clips new to networks that were trained like it")],
+)
+def test_a_promise_says_on_which_clips_it_was_kept(settings, fitted_on, clips):
+    known = settings.model_copy(update={"fitted_on": fitted_on})
+    assert f"; {clips} that called " in " ".join(words.meaning(Verdict("a", 0.9, Label.FAKE, Reason.OK), known))
+
+
+@pytest.mark.parametrize(
     ("label", "is_fake", "end"),
     [
         (Label.FAKE, True, "forged, as the detector says."),

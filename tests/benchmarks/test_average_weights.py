@@ -63,7 +63,7 @@ def test_the_mean_is_a_run_that_knows_of_no_clip_that_is_new_to_it(runs, mean):
 def test_the_mean_is_calibrated_on_folds_of_its_recipe(runs, mean, demo_faces, tmp_path):
     settings = TrainingSettings.read(runs[0] / "settings.json")
     train_folds(demo_faces, tmp_path / "folds", settings=settings, folds=2, progress=False)
-    found = recalibrate(mean, out_of_fold=tmp_path / "folds")
+    found = recalibrate(shutil.copytree(mean, tmp_path / "mean"), out_of_fold=tmp_path / "folds")
     assert (found.fitted_on, found.operating_points[0].reals) == ("out_of_fold", 6)
 
 
