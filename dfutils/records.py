@@ -171,6 +171,13 @@ class FaceClip:
     crops: tuple[FaceCrop, ...]
     track: int = 0
 
+    def __post_init__(self) -> None:
+        if len(self.pictures) != len(self.crops):
+            raise ValueError(
+                f"A clip has one record for each of its pictures. Received: {len(self.pictures)} pictures and "
+                f"{len(self.crops)} records."
+            )
+
     @property
     def times_seconds(self) -> tuple[float, ...]:
         """Time of each crop; a short track has some of them twice."""

@@ -185,7 +185,7 @@ def _heat_maps(detector: Detector, clips: Sequence[FaceClip]) -> list[list[Pictu
 
     def drawn(clip: FaceClip) -> list[Picture]:
         kept: dict[int, Picture] = {}  # a short track has some frames twice
-        for picture, crop, heat in zip(clip.pictures, clip.crops, grad_cam(detector, clip), strict=True):
+        for picture, crop, heat in zip(clip.pictures, clip.crops, grad_cam(detector, clip.pictures), strict=True):
             kept[crop.frame_index] = overlay(picture, heat / max(float(heat.max()), 1e-9))
         return list(kept.values())
 

@@ -14,7 +14,7 @@ from dfutils.extraction.clips import fill_positions
 from dfutils.extraction.dataset import FaceDataset
 from dfutils.prediction.detector import Detector
 from dfutils.prediction.members import Member, score_members
-from dfutils.records import ClipRow, Crops, FaceClip, Picture
+from dfutils.records import ClipRow, Crops, Picture
 
 PICTURE_CLIPS = 5
 """Clips for the tests that change pictures, which need the backbone anew: the others cost nothing, and take all."""
@@ -126,7 +126,7 @@ def run_behaviour_tests(
     some = np.linspace(0, len(rows) - 1, min(PICTURE_CLIPS, len(rows))).astype(int)
     clips = [dataset.load_clip(rows[index]) for index in some]
     # All in one call: each has a cost of its own, and few pictures would be all cost.
-    changed = [FaceClip(change(clip), ()) for _, change in _PICTURES for clip in clips]
+    changed = np.stack([change(clip) for _, change in _PICTURES for clip in clips])
     after = _probabilities(detector.score_clips(changed)).reshape(len(_PICTURES), len(clips))
     outcomes += [
         Outcome(expectation, before[some], scores) for (expectation, _), scores in zip(_PICTURES, after, strict=True)

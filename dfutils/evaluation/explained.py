@@ -12,7 +12,6 @@ from dfutils.evaluation.scoring import Measured
 from dfutils.evaluation.sections import Column, FigurePlan, PictureStrip, Section, Table
 from dfutils.prediction.detector import Detector
 from dfutils.prediction.explanation import grad_cam, measure_faithfulness, occlusion_maps, overlay
-from dfutils.records import FaceClip
 
 
 def explanation_section(detector: Detector, measured: Measured, *, count: int) -> Section:
@@ -22,12 +21,12 @@ def explanation_section(detector: Detector, measured: Measured, *, count: int) -
     strips, rows, figures = [], [], []
     for number, index in enumerate(dict.fromkeys(chosen)):
         row, score = measured.rows[index], measured.scores[index]
-        clip = FaceClip(measured.dataset.load_clip(row), ())
+        crops = measured.dataset.load_clip(row)
         title = f"{'FAKE' if row.is_fake else 'REAL'}, given {score.fake_probability:.2f}: {row.video}"
-        strips.append(PictureStrip(title, "What the detector was shown.", list(clip.pictures)))
-        for method, maps in (("Grad-CAM", grad_cam(detector, clip)), ("occlusion", occlusion_maps(detector, clip))):
-            found = measure_faithfulness(detector, clip, maps)
-            pictures = [overlay(picture, heat) for picture, heat in zip(clip.pictures, maps, strict=True)]
+        strips.append(PictureStrip(title, "What the detector was shown.", list(crops)))
+        for method, maps in (("Grad-CAM", grad_cam(detector, crops)), ("occlusion", occlusion_maps(detector, crops))):
+            found = measure_faithfulness(detector, crops, maps)
+            pictures = [overlay(picture, heat) for picture, heat in zip(crops, maps, strict=True)]
             strips.append(PictureStrip(f"The same by {method}", found.sentence(), pictures))
             rows.append(_faithfulness_row(row.video, method, found))
         if score.frame_probabilities is not None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
@@ -171,7 +172,7 @@ def _score_cut(detector: Detector, path: Path, change: Callable[[FaceClip], Face
     verdict, extraction = detector.examine(path)
     if extraction is None:
         return {"fake_probability": None, "reason": str(verdict.reason)}
-    scores = detector.score_clips([change(clip) for clip in extraction.clips])
+    scores = detector.score_clips(np.stack([change(clip).pictures for clip in extraction.clips]))
     sizes = [face_pixels([frame.box for frame in track.frames]) for track in verdict.tracks]
     place, *_ = detector.decide_people([score.fake_probability for score in scores], sizes)
     return {"fake_probability": scores[place].fake_probability, "reason": "ok"}

@@ -145,7 +145,7 @@ def plot_heat_maps(detector: Detector, verdict: Verdict, extraction: Extraction 
     if extraction is None:
         return _nobody_to_draw(verdict)
     clip = extraction.clips[0]
-    maps = zip(clip.pictures, grad_cam(detector, clip), strict=True)
+    maps = zip(clip.pictures, grad_cam(detector, clip.pictures), strict=True)
     return plot_contact_sheet(
         [overlay(picture, heat) for picture, heat in maps],
         titles=[f"{crop.time_seconds:.1f} s" for crop in clip.crops],

@@ -105,7 +105,7 @@ class Detector:
     def _judge(self, path: Path | str, cut: Extraction | MediaError) -> tuple[Verdict, Extraction | None]:
         try:
             extraction = _or_raise(cut)
-            scores = self.score_clips(extraction.clips)
+            scores = self.score_clips(np.stack([clip.pictures for clip in extraction.clips]))
         except MediaError as error:
             detail = str(error).removeprefix(f"{path}: ")
             return Verdict(str(path), None, Label.UNDECIDED, Reason(error.reason), detail), None
@@ -163,23 +163,25 @@ class Detector:
         detail = f"the largest face is {max(pixels):.0f} pixels wide or high, and this detector needs {least} to decide"
         return place, Label.UNDECIDED, Reason.LOW_CONFIDENCE, detail
 
-    def score_clips(self, clips: Sequence[FaceClip]) -> list[ClipScore]:
+    def score_clips(self, crops: npt.NDArray[np.uint8]) -> list[ClipScore]:
         """Score clips that were cut with this detector's own extraction settings.
+
+        Args:
+            crops: ``(N, T, size, size, 3)`` uint8 RGB; T is 1 for still images.
 
         Raises:
             TooFewFacesError: A still image was given to a model that needs a clip.
         """
-        lengths = {len(clip.crops) for clip in clips}
-        if lengths != {self.settings.extraction.frames} and not self.has_frame_head:
+        clips, frames = crops.shape[:2]
+        if frames != self.settings.extraction.frames and not self.has_frame_head:
             raise TooFewFacesError(
                 f"{self.settings.name} looks at {self.settings.extraction.frames} frames of a video and has no frame "
                 "head for a single picture. Use a video, or a detector with a frame head such as inception_mean."
             )
-        pictures = np.stack([clip.pictures for clip in clips])
-        flat = pictures.reshape(-1, *pictures.shape[2:])
+        flat = crops.reshape(-1, *crops.shape[2:])
 
         def features(member: Member) -> npt.NDArray[np.float32]:
-            return member.network.features(flat).reshape(*pictures.shape[:2], -1)
+            return member.network.features(flat).reshape(clips, frames, -1)
 
         return score_members(self.members, features)
 

@@ -64,59 +64,59 @@ class Faithfulness:
         )
 
 
-def grad_cam(detector: Detector, clip: FaceClip) -> HeatMaps:
+def grad_cam(detector: Detector, crops: Crops) -> HeatMaps:
     """Grad-CAM (Selvaraju et al. 2017) of the last block, for FAKE; of several members, the mean of their maps.
 
     The block is pooled globally before the head, so that the gradient is the same in every place, and one pass through
     the backbone is enough.
     """
-    return _scaled(np.mean([_member_cam(member, clip.pictures) for member in detector.reference], axis=0))
+    return _scaled(np.mean([_member_cam(member, crops) for member in detector.reference], axis=0))
 
 
-def occlusion_maps(detector: Detector, clip: FaceClip, *, grid: int = 5) -> HeatMaps:
+def occlusion_maps(detector: Detector, crops: Crops, *, grid: int = 5) -> HeatMaps:
     """A check without gradients (Zeiler and Fergus 2014): how far the logit falls with a blurred patch.
 
     Args:
         detector: To be explained.
-        clip: Cut as the detector's settings say.
+        crops: One clip, ``(T, size, size, 3)`` uint8 RGB, cut with the detector's settings.
         grid: Patches a side; costs ``grid`` squared predictions.
 
     Returns:
         ``(T, grid, grid)``, the same for every frame.
     """
-    frames, size = clip.pictures.shape[:2]
-    blurred, edges = _blurred(clip.pictures), np.linspace(0, size, grid + 1).round().astype(int)
-    whole = _logits(detector, [clip.pictures])[0]
+    frames, size = crops.shape[:2]
+    blurred, edges = _blurred(crops), np.linspace(0, size, grid + 1).round().astype(int)
+    whole = _logits(detector, crops[None])[0]
     falls = np.zeros((grid, grid))
     for row, column in np.ndindex(grid, grid):
         place = np.s_[:, edges[row] : edges[row + 1], edges[column] : edges[column + 1]]
-        occluded = clip.pictures.copy()
+        occluded = crops.copy()
         occluded[place] = blurred[place]
-        falls[row, column] = whole - _logits(detector, [occluded])[0]
+        falls[row, column] = whole - _logits(detector, occluded[None])[0]
     return np.repeat(_scaled(np.maximum(falls, 0))[None], frames, axis=0)
 
 
 def measure_faithfulness(
-    detector: Detector, clip: FaceClip, maps: HeatMaps, *, steps: int = 5, randoms: int = 3, seed: int = 0
+    detector: Detector, crops: Crops, maps: HeatMaps, *, steps: int = 5, randoms: int = 3, seed: int = 0
 ) -> Faithfulness:
     """Deletion and insertion curves (Petsiuk, Das and Saenko 2018) of a map and of random ones of the same grain.
 
     Args:
         detector: To be explained.
-        clip: Cut as the detector's settings say.
+        crops: One clip, ``(T, size, size, 3)`` uint8 RGB, cut with the detector's settings.
         maps: Heat maps of the clip.
         steps: Of each curve.
         randoms: Random maps to compare with.
         seed: Of these.
     """
     rng = np.random.default_rng(seed)
-    blurred = _blurred(clip.pictures)
+    blurred = _blurred(crops)
 
     def areas(heat: HeatMaps) -> tuple[float, float]:
-        order = _places_by_heat(heat, clip.pictures.shape[1])
-        deletion = [_mixed(clip.pictures, blurred, order >= 1 - share) for share in np.linspace(0, 1, steps + 1)[1:]]
-        insertion = [_mixed(blurred, clip.pictures, order >= 1 - share) for share in np.linspace(0, 1, steps + 1)[:-1]]
-        scores = 1 / (1 + np.exp(-_logits(detector, [*deletion, *insertion])))
+        order = _places_by_heat(heat, crops.shape[1])
+        deletion = [_mixed(crops, blurred, order >= 1 - share) for share in np.linspace(0, 1, steps + 1)[1:]]
+        insertion = [_mixed(blurred, crops, order >= 1 - share) for share in np.linspace(0, 1, steps + 1)[:-1]]
+        scores = 1 / (1 + np.exp(-_logits(detector, np.stack([*deletion, *insertion]))))
         return float(scores[:steps].mean()), float(scores[steps:].mean())
 
     own = areas(maps)
@@ -141,7 +141,7 @@ def write_heat_maps(folder: Path, detector: Detector, clips: Iterable[FaceClip])
         RunError: Keras is not installed.
     """
     for clip in clips:
-        for index, (picture, heat) in enumerate(zip(clip.pictures, grad_cam(detector, clip), strict=True)):
+        for index, (picture, heat) in enumerate(zip(clip.pictures, grad_cam(detector, clip.pictures), strict=True)):
             content = encode_picture(overlay(picture, heat), image_format="png")
             write_bytes(folder / f"person-{clip.track}" / f"{index:02d}.png", content)
 
@@ -170,8 +170,8 @@ def _member_cam(member: Member, pictures: Crops) -> HeatMaps:
     return np.asarray(heat, np.float64)
 
 
-def _logits(detector: Detector, clips: list[Crops]) -> npt.NDArray[np.float64]:
-    scores = [detector.score_clips([FaceClip(pictures, ())])[0].fake_probability for pictures in clips]
+def _logits(detector: Detector, clips: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    scores = [score.fake_probability for clip in clips for score in detector.score_clips(clip[None])]
     clipped = np.clip(np.array(scores, np.float64), 1e-6, 1 - 1e-6)
     return np.asarray(np.log(clipped / (1 - clipped)))
 

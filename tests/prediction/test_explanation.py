@@ -9,7 +9,6 @@ import pytest
 from dfutils.prediction.detector import Detector
 from dfutils.prediction.explanation import Faithfulness, grad_cam, measure_faithfulness, occlusion_maps, overlay
 from dfutils.prediction.members import Member
-from dfutils.records import FaceClip
 from dfutils.settings import DetectorSettings, ExtractionSettings
 from dfutils.training.backbones import build_backbone
 from dfutils.training.model import build_head, compose
@@ -41,7 +40,7 @@ def detector():
 
 @pytest.fixture(scope="module")
 def clip():
-    return FaceClip(np.random.default_rng(0).integers(0, 255, (2, SIZE, SIZE, 3), np.uint8), ())
+    return np.random.default_rng(0).integers(0, 255, (2, SIZE, SIZE, 3), np.uint8)
 
 
 def draw_head(network, *, seed):
@@ -88,8 +87,7 @@ def planted(detector):
 
 @pytest.fixture(scope="module")
 def noisy():
-    pictures = np.random.default_rng(0).integers(0, 255, (2, PLANTED_SIZE, PLANTED_SIZE, 3), np.uint8)
-    return FaceClip(pictures, ())
+    return np.random.default_rng(0).integers(0, 255, (2, PLANTED_SIZE, PLANTED_SIZE, 3), np.uint8)
 
 
 @pytest.mark.parametrize("explain", [occlusion_maps, grad_cam])
