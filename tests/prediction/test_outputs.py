@@ -141,11 +141,15 @@ def started(*arguments, **options):
 
 
 def child_of(pid):
-    """The decoding process of a `started` one, once it is there."""
+    """The decoding process of a `started` one, once it is there.
+
+    A fork that has not become that process yet does not count: where it is stopped, the one that forked waits for ever.
+    """
     while True:
-        found = [one for task in Path(f"/proc/{pid}/task").iterdir() for one in (task / "children").read_text().split()]
-        if found:
-            return int(found[0])
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for one in (task / "children").read_text().split():
+                if b"dfutils.extraction.child" in Path(f"/proc/{one}/cmdline").read_bytes():
+                    return int(one)
         time.sleep(0.01)
 
 
