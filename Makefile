@@ -4,17 +4,16 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 # Tests and committed notebooks give the same numbers everywhere: no weights from this machine, no network.
-HERMETIC := env -u DFUTILS_WEIGHTS DFUTILS_OFFLINE=1 DFUTILS_CACHE=$(CURDIR)/.cache TF_CPP_MIN_LOG_LEVEL=3
+HERMETIC := env -u DFUTILS_WEIGHTS DFUTILS_OFFLINE=1 DFUTILS_CACHE=$(CURDIR)/.cache
 
 # The same for notebooks, which run in their own folder; a warning may name the cache, so its path names no machine, and
 # how quick an epoch was is not told. Without oneDNN, which TensorFlow takes on some processors only and which rounds
 # otherwise, a training gives the same second decimals on all.
-# What TensorFlow's C++ part writes to the terminal as it starts belongs on no page: see capture_fd_output below.
 PAGES := $(HERMETIC) DFUTILS_CACHE=../.cache DFUTILS_PROGRESS=0 TF_ENABLE_ONEDNN_OPTS=0
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint types unit notebooks-check notebooks reports pictures format wheel clean \
-	test-kaggle-image
+	test-kaggle-image test-processors
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,7 +31,8 @@ $(READY): requirements.txt constraints.txt pyproject.toml
 demo: $(READY) ## run the whole line on made-up clips: extract, train, evaluate, predict, report
 	$(BIN)/dfutils demo --out demo-output
 
-test: lint types unit notebooks-check ## everything that CI runs
+# The unit tests are last, for their last line says how many were skipped for want of a browser.
+test: lint types notebooks-check unit ## everything that CI runs
 
 lint: $(READY) ## check style and format
 	$(BIN)/ruff check .
@@ -50,8 +50,7 @@ notebooks-check: $(READY) ## run the committed notebooks and compare what they s
 		--nbval-cell-timeout 900 --nbval-sanitize-with tests/nbval.cfg
 
 EXECUTE := $(PAGES) $(BIN)/jupyter-nbconvert --to notebook --execute \
-	--ExecutePreprocessor.timeout=900 --ExecutePreprocessor.record_timing=False \
-	--ExecutePreprocessor.extra_arguments=--IPKernelApp.capture_fd_output=False
+	--ExecutePreprocessor.timeout=900 --ExecutePreprocessor.record_timing=False
 
 notebooks: $(READY) ## run the notebooks on demo data and keep their outputs
 	rm -rf notebooks/output notebooks/submission.csv
@@ -67,6 +66,16 @@ notebooks/output/report/report.html:
 
 pictures: reports ## take the README's pictures of the rendered pages anew (needs Chromium)
 	$(BIN)/python -m benchmarks.notebook_pictures reports
+
+# Each of these rounds float32 otherwise, as another processor does: kernels for fewer vector instructions, TensorFlow's
+# own instead of oneDNN's, and sums that are not shared out among threads.
+NETWORKS := tests/training tests/prediction tests/evaluation tests/app tests/test_pretrained.py tests/benchmarks
+PROCESSORS := ONEDNN_MAX_CPU_ISA=AVX2 ONEDNN_MAX_CPU_ISA=AVX512_CORE TF_ENABLE_ONEDNN_OPTS=0 TF_ENABLE_ONEDNN_OPTS=1 \
+	"OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1"
+
+test-processors: $(READY) ## the tests of networks with the rounding of other processors; five times as slow as one
+	set -e; for processor in $(PROCESSORS); do \
+		echo "$$processor"; $(HERMETIC) $$processor $(BIN)/python -m pytest -n 2 --dist loadfile $(NETWORKS); done
 
 # Kaggle's Python where it is installed, else this one; its versions stand in the constraints.
 IMAGE_PYTHON ?= $(shell python3.12 -c 'import sys; print(sys.executable)' 2>/dev/null || echo $(PYTHON))

@@ -29,9 +29,6 @@ SMALL = {
 }
 """Tiny crops and three epochs: what is tested here is where things come from and go to."""
 
-NOISE = ("cuda", "CUDA", "absl::", "oneDNN")
-"""In what TensorFlow's C++ part says as it starts; the last on some processors only."""
-
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory) -> Path:
@@ -113,12 +110,11 @@ def test_the_package_and_what_the_image_lacks_are_installed_from_the_attached_wh
         assert cells.index(installation) == 2
 
 
-def test_nothing_fails_and_nobody_but_tensorflow_speaks_on_standard_error(series):
+def test_nothing_fails_and_nothing_is_written_to_standard_error(series):
     for _, cells in series.values():
         outputs = [output for cell in cells for output in cell.get("outputs", [])]
         assert not [output for output in outputs if output["output_type"] == "error"]
-        said = "".join("".join(output["text"]) for output in outputs if output.get("name") == "stderr")
-        assert [line for line in said.splitlines() if not any(word in line for word in NOISE)] == []
+        assert [output["text"] for output in outputs if output.get("name") == "stderr"] == []
 
 
 def test_the_attached_dfdc_sample_is_what_is_extracted(series):
