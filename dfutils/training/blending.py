@@ -170,7 +170,7 @@ def landmarks_in_crops(rows: Sequence[Mapping[str, str]], *, size: int) -> Float
         size: Side of the crops in pixels.
 
     Returns:
-        ``(T, 5, 2)`` float32; NaN where the detector gave none.
+        ``(T, 5, 2)`` float32; NaN where a face was interpolated or not found.
     """
     found = [[[float(row[f"landmark_{point}_{axis}"] or "nan") for axis in "xy"] for point in POINTS] for row in rows]
     squares = [[float(row[f"crop_{side}"]) for side in ("left", "top", "right")] for row in rows]
