@@ -41,9 +41,9 @@ import numpy as np
 
 from benchmarks.bars import bars_table
 from benchmarks.machine import describe_machine
-from dfutils.demo.clips import DemoSettings, write_video
+from dfutils.demo.clips import write_video
 from dfutils.demo.people import random_person
-from dfutils.demo.rendering import render_clip
+from dfutils.demo.rendering import DemoSettings, render_clip
 from dfutils.extraction.catalogue import Catalogue, read_catalogue
 from dfutils.extraction.extract import extract_dataset
 from dfutils.extraction.faces import FaceDetector, face_detector

@@ -30,7 +30,8 @@ from benchmarks.bars import Bars, bars_table
 from benchmarks.extraction import SIZES, make_clip
 from benchmarks.machine import QUIET_LOAD, describe_machine
 from benchmarks.memory import MemoryWatcher
-from dfutils.demo.clips import DemoSettings, make_demo_videos
+from dfutils.demo.clips import make_demo_videos
+from dfutils.demo.rendering import DemoSettings
 from dfutils.files import write_json, write_text
 
 CLIENTS = 20

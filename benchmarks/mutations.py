@@ -22,9 +22,9 @@ import cv2
 import numpy as np
 
 from benchmarks.machine import describe_machine
-from dfutils.demo.clips import DemoSettings, write_video
+from dfutils.demo.clips import write_video
 from dfutils.demo.people import random_person
-from dfutils.demo.rendering import render_clip
+from dfutils.demo.rendering import DemoSettings, render_clip
 from dfutils.extraction import isolation
 from dfutils.extraction.catalogue import read_catalogue
 from dfutils.extraction.extract import extract_dataset

@@ -25,7 +25,8 @@ from unittest.mock import patch
 
 from benchmarks.bars import Bars, bars_table
 from benchmarks.machine import QUIET_LOAD, describe_machine
-from dfutils.demo.clips import DemoSettings, make_demo_videos
+from dfutils.demo.clips import make_demo_videos
+from dfutils.demo.rendering import DemoSettings
 from dfutils.extraction.catalogue import read_catalogue
 from dfutils.extraction.dataset import FRAME_COLUMNS, MANIFEST_COLUMNS, read_face_dataset
 from dfutils.extraction.extract import extract_dataset

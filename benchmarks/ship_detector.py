@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.detector import CROSS, MIXED, RECIPES, WANTED, cell
-from dfutils.demo.clips import DemoSettings, make_demo_videos
+from dfutils.demo.clips import make_demo_videos
+from dfutils.demo.rendering import DemoSettings
 from dfutils.files import read_json, write_json, write_text
 from dfutils.prediction.detector import load_detector
 from dfutils.prediction.export import export_detector

@@ -41,7 +41,8 @@ import numpy as np
 
 from benchmarks.bars import bars_table
 from benchmarks.machine import describe_machine
-from dfutils.demo.clips import DemoSettings, make_demo_videos
+from dfutils.demo.clips import make_demo_videos
+from dfutils.demo.rendering import DemoSettings
 from dfutils.extraction.catalogue import read_catalogue
 from dfutils.extraction.dataset import FaceDataset, encode_picture, read_face_dataset
 from dfutils.extraction.extract import extract_dataset
