@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dfutils.errors import DfutilsError
     from dfutils.evaluation.compare import compare_runs
     from dfutils.evaluation.evaluate import evaluate
     from dfutils.extraction.catalogue import read_catalogue
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Detector",
+    "DfutilsError",
     "ExtractionSettings",
     "Label",
     "TrainingSettings",
@@ -40,6 +42,7 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "Detector": "dfutils.prediction.detector",
+    "DfutilsError": "dfutils.errors",
     "ExtractionSettings": "dfutils.settings",
     "Label": "dfutils.records",
     "TrainingSettings": "dfutils.settings",
