@@ -20,11 +20,11 @@ help: ## list the commands
 
 install: $(READY) ## make .venv with everything (done by the others when needed)
 
-$(READY): requirements.txt constraints.txt pyproject.toml
+$(READY): requirements.txt requirements-dev.txt constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
 		|| { echo "Python 3.11 or 3.12 is needed; name it with make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $(READY)
 
@@ -64,7 +64,7 @@ reports: $(READY) notebooks/output/report/report.html ## render notebooks and ev
 notebooks/output/report/report.html:
 	$(EXECUTE) --output-dir notebooks/output/executed $(wildcard notebooks/0[134]-*.ipynb)
 
-pictures: reports ## take the README's pictures of the rendered pages anew (needs Chromium)
+pictures: reports ## take the pictures of the rendered pages in docs/ again (needs Chromium)
 	$(BIN)/python -m benchmarks.notebook_pictures reports
 
 # Each of these rounds float32 otherwise, as another processor does: kernels for fewer vector instructions, TensorFlow's
@@ -86,9 +86,9 @@ test-kaggle-image: $(IMAGE_READY) ## the package's tests with the versions of Ka
 	$(HERMETIC) $(IMAGE)/bin/python -m pytest -n 2 --dist loadfile --ignore tests/notebooks
 	PYTHONPATH=. $(IMAGE)/bin/python tests/kaggle_image/check_wheel.py
 
-$(IMAGE_READY): tests/kaggle_image/constraints.txt requirements.txt
+$(IMAGE_READY): tests/kaggle_image/constraints.txt requirements.txt requirements-dev.txt
 	$(IMAGE_PYTHON) -m venv --clear $(IMAGE)
-	grep -v -e '^opencv' requirements.txt | sed 's/ *#.*//' > $(IMAGE)/requirements.txt
+	cat requirements.txt requirements-dev.txt | grep -v -e '^opencv' -e '^-r ' | sed 's/ *#.*//' > $(IMAGE)/requirements.txt
 	$(IMAGE)/bin/python -m pip install --quiet --disable-pip-version-check opencv-python-headless \
 		-r $(IMAGE)/requirements.txt -c tests/kaggle_image/constraints.txt
 	@touch $(IMAGE_READY)

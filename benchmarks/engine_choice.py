@@ -159,14 +159,16 @@ def _megabytes(path: Path) -> float:
 def table(rows: Mapping[str, Any], load: float) -> str:
     """The rows as Markdown."""
     lines = [
-        f"| engine | images/s | × Keras | AUC ({CROPS} crops) | largest difference of a probability | start, s | MB |",
+        f"| engine | images/s | × Keras | AUC ({CROPS} crops) | largest difference in probability | start, s | MB |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, row in rows.items():
         start = "" if name.startswith("Keras") else f"{row['start_seconds']:.2f}"
         figures = (row["images_a_second"], row["times_keras"], row["auc"], f"{row['largest_difference']:.1e}", start)
         lines.append(f"| {name} | {' | '.join(map(str, figures))} | {row['megabytes']:.0f} |")
-    return "\n".join([*lines, "", f"On {THREADS} threads by the clock; load before the start {load}."]) + "\n"
+    return (
+        "\n".join([*lines, "", f"Wall-clock times on {THREADS} threads; load average before the start {load}."]) + "\n"
+    )
 
 
 def main() -> None:

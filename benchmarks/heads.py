@@ -1,7 +1,7 @@
 """Which heads over time earn a place in the package: candidates against those it has, on features of real clips.
 
     python -m benchmarks.heads FACES --work WORK
-    python -m benchmarks.heads FACES --work WORK --run RUN --name heads_on_x    # on the backbone that a run trained
+    python -m benchmarks.heads FACES --work WORK --run RUN --name heads_fine_tuned    # on the backbone of a run
 
 FACES is a face dataset of FaceForensics++ c23 (other data sets in it are left out). The protocol is that of
 `benchmarks.real_videos`: frozen backbone, five folds by source pair, three seeds, intervals over source pairs. The rule
@@ -181,8 +181,8 @@ def markdown(results: Mapping[str, Any]) -> str:
         cells = (f"`{name}`", f"{head['weights']:,}", _interval(head["auc"]), difference, _interval(head["log_loss"]))
         lines.append(f"| {' | '.join(cells)} |")
     earned = [name for name in CANDIDATES if earns_its_place(results["heads"][name])]
-    verdict = f"Of the candidates, {', '.join(earned)} earned a place." if earned else "No candidate earned a place."
-    rule = f"To earn one, the interval of the difference from `{best}`, the best head there is, must lie above 0."
+    verdict = f"Added: {', '.join(earned)}." if earned else "No candidate was added."
+    rule = f"A candidate is added if the interval of its difference from `{best}`, the best head so far, lies above 0."
     return "\n".join([*lines, "", f"{verdict} {rule}"]) + "\n"
 
 
