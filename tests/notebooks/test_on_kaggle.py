@@ -23,11 +23,14 @@ SMALL = {
     ),
     "03-train": (
         "from dfutils.settings import TrainingSettings\n"
-        'SETTINGS = TrainingSettings(model="inception_mean", backbone_weights="random", epochs=3,\n'
-        '    split={"test_fraction": 0.34, "validation_fraction": 0.34})'
+        'SMALL = {"backbone_weights": "random", "epochs": 1, "batch_size": 4,\n'
+        '    "split": {"test_fraction": 0.34, "validation_fraction": 0.34}}\n'
+        'QUICK_LOOK = TrainingSettings(model="inception_lstm_gru", **SMALL)\n'
+        'SETTINGS = TrainingSettings(model="inception_mean", mode="finetune",\n'
+        '    finetune={"unfreeze": "mixed10", "steps_per_epoch": 2, "self_blended": 0.5}, **SMALL)'
     ),
 }
-"""Tiny crops and three epochs: what is tested here is where things come from and go to."""
+"""Tiny crops and few steps: what is tested here is where things come from and go to."""
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +134,10 @@ def test_each_notebook_leaves_what_it_promises(series):
     promised = {
         "01-extract-motion-faces": ["output/faces/manifest.csv"],
         "02-publish-dataset": ["output/staging/dataset-metadata.json", "output/staging/manifest.csv"],
-        "03-train": ["output/run/detector.json", "output/run/model.weights.h5", "output/run/model.keras"],
+        "03-train": [
+            *("output/run/detector.json", "output/run/model.weights.h5", "output/run/model.keras"),
+            "output/quick-look/detector.json",
+        ],
         "04-evaluate": ["output/report/report.html", "output/report/metrics.json", "output/report/predictions.csv"],
         "05-predict": ["submission.csv", "output/inputs/two-people.mp4"],
     }
