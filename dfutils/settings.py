@@ -169,8 +169,8 @@ class FinetuneSettings(Settings):
     checkpoint_minutes: float = Field(5.0, gt=0)
     """A run that is killed goes on from its last checkpoint."""
     time_budget_hours: float | None = Field(None, gt=0)
-    """Stop cleanly once so many hours of training have passed; the same command goes on. What comes after the last
-    step, validation and scoring, is not counted."""
+    """Stop cleanly once so many hours of training have passed, with the best epoch so far as the detector; the same
+    command goes on. What comes after the last step, validation and scoring, is not counted."""
     precision: Literal["auto", "float32", "mixed_float16", "cpu_bfloat16"] = "auto"
     """``auto`` is mixed_float16 where every device is a GPU that is quick at it; cpu_bfloat16 lets oneDNN compute
     convolutions in bfloat16, on processors that have it."""

@@ -116,11 +116,13 @@ def _with_installation(notebook: dict[str, Any], sources: Sequence[str], package
 
 
 def _in_order(notebooks: list[StagedNotebook]) -> list[StagedNotebook]:
-    """Sources first; what is not staged here has to be on Kaggle already."""
+    """Sources first; what is not staged here has to be on Kaggle already, as a notebook's own earlier output is."""
     left, ordered = list(notebooks), list[StagedNotebook]()
     while left:
         waiting = {one.metadata["id"] for one in left}
-        ready = next((one for one in left if not waiting & set(one.metadata["kernel_sources"])), None)
+        ready = next(
+            (one for one in left if not waiting & set(one.metadata["kernel_sources"]) - {one.metadata["id"]}), None
+        )
         if ready is None:
             raise PublishError(f"kernel_sources: {', '.join(sorted(waiting))} wait for each other. Break the circle.")
         ordered.append(ready)

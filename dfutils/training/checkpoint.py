@@ -14,6 +14,9 @@ from dfutils.errors import RunError
 from dfutils.files import replacing
 from dfutils.training.backend import keras
 
+CHECKPOINTS = ("checkpoint.npz", "best.npz")
+"""Files of a run folder while training goes on: where it is, and the weights of the best epoch."""
+
 
 @dataclass(slots=True)
 class Progress:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,19 @@ class Start:
     head: keras.Model | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Finetuned:
+    """What training gives.
+
+    Attributes:
+        network: That of the epoch with the best validation AUC.
+        is_complete: False where the time budget ended training early.
+    """
+
+    network: ClipNetwork
+    is_complete: bool
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class FinetuneData:
     """What a fine-tuning sees: clips to train on and to validate on."""
@@ -70,8 +84,8 @@ def finetune(
     since: float | None = None,
     events: keras.callbacks.Callback | None = None,
     progress: bool = True,
-) -> ClipNetwork:
-    """Train backbone and head end to end and return the network of the epoch with the best validation AUC.
+) -> Finetuned:
+    """Train backbone and head end to end, going on from a checkpoint where ``run`` has one.
 
     Args:
         data: Rows are clips of one length.
@@ -84,7 +98,7 @@ def finetune(
         progress: Show a bar on a terminal.
 
     Raises:
-        RunError: The time budget is used up: the same command goes on from the checkpoint.
+        RunError: The time budget was used up before the first validation: the same command goes on from the checkpoint.
     """
     own = settings.finetune
     frames = own.frames_per_clip or (1 if has_frame_head(settings.model) else data.train[0].frames)
@@ -110,6 +124,7 @@ def finetune(
         TrainingProgress(
             epochs=settings.epochs, images=steps * images, done=trainer.state.step * images, shown=progress
         ) as bar,
+        suppress(_TimeIsUpError),
     ):
         while trainer.goes_on:
             done, stop = trainer.state.step, trainer.end_of_epoch
@@ -118,8 +133,19 @@ def finetune(
             bar.end_epoch(record["epoch"], record)
             if events is not None:
                 events.on_epoch_end(record["epoch"], record)
+            if trainer.is_time_up:
+                break
+    if not trainer.state.history:
+        raise RunError(
+            f"{run}: the time budget of {own.time_budget_hours:g} h was used up before the first validation. "
+            "Give the same command to go on."
+        )
     trainer.restore_best()
-    return network
+    return Finetuned(network, is_complete=not trainer.goes_on)
+
+
+class _TimeIsUpError(Exception):
+    """Leaves Keras' loop in the middle of an epoch."""
 
 
 class _Trainer:
@@ -165,6 +191,11 @@ class _Trainer:
     def goes_on(self) -> bool:
         waited = self.epoch - 1 - self.state.best_epoch if self.state.history else 0
         return self.epoch < self._settings.epochs and waited < self._settings.patience
+
+    @property
+    def is_time_up(self) -> bool:
+        budget = self._settings.finetune.time_budget_hours
+        return budget is not None and time.monotonic() - self._started > 3600 * budget
 
     def resume(self) -> None:
         known = load_checkpoint(self._run / "checkpoint.npz", self._variables, identity=self.state.identity)
@@ -217,14 +248,13 @@ class _Trainer:
 
     def _after_step(self, _logs: Mapping[str, float]) -> None:
         self.state.step += 1
-        own = self._settings.finetune
-        at_end = self.state.step % self._steps == 0
-        if not at_end and time.monotonic() - self._saved > 60 * own.checkpoint_minutes:
+        if self.state.step % self._steps == 0:
+            return  # an epoch that is over is validated first, and then saved
+        if self.is_time_up:
             self._save()
-        budget = own.time_budget_hours
-        if budget is not None and time.monotonic() - self._started > 3600 * budget:
+            raise _TimeIsUpError
+        if time.monotonic() - self._saved > 60 * self._settings.finetune.checkpoint_minutes:
             self._save()
-            raise RunError(f"{self._run}: the time budget of {budget:g} h is used up. Give the same command to go on.")
 
     def _save(self) -> None:
         save_checkpoint(self._run / "checkpoint.npz", self.state, self._variables)

@@ -26,16 +26,17 @@ PREDICTION_COLUMNS = ("clip_id", "video", "split", "is_fake", "raw_probability",
 
 
 def is_finished(run: Path, identity: Mapping[str, Any]) -> bool:
-    """Whether ``run`` holds a finished run of these very settings and data.
+    """Whether ``run`` holds a finished run of these very settings and data; not one that its time budget ended.
 
     Raises:
         RunError: It holds a finished run of others.
     """
     if not (run / "run.json").is_file():
         return False
-    before = read_json(run / "run.json")["identity"]
+    about = read_json(run / "run.json")
+    before = about["identity"]
     if before == identity:
-        return True
+        return bool(about.get("is_complete", True))
     what = "settings" if before["settings"] != identity["settings"] else "data or splits"
     raise RunError(f"{run}: holds a finished run with other {what}. Choose another --out, or delete the folder.")
 
