@@ -22,7 +22,7 @@ install: $(READY) ## make .venv with everything (done by the others when needed)
 
 $(READY): requirements.txt requirements-dev.txt constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
-		|| { echo "Python 3.11 or 3.12 is needed; name it with make PYTHON=python3.12"; exit 1; }
+		|| { echo "Python 3.11 to 3.13 is needed; name it with make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
@@ -77,20 +77,25 @@ test-processors: $(READY) ## the tests of networks with the rounding of other pr
 	set -e; for processor in $(PROCESSORS); do \
 		echo "$$processor"; $(HERMETIC) $$processor $(BIN)/python -m pytest -n 2 --dist loadfile $(NETWORKS); done
 
-# Kaggle's Python where it is installed, else this one; its versions stand in the constraints.
-IMAGE_PYTHON ?= $(shell python3.12 -c 'import sys; print(sys.executable)' 2>/dev/null || echo $(PYTHON))
-IMAGE := .venv-kaggle
-IMAGE_READY := $(IMAGE)/.ready
+# Kaggle's image of today, or with IMAGE=next the next one; their versions stand in the constraints. Its Python where that
+# is installed, else this one: IMAGE_PYTHON=… names another.
+IMAGE ?= current
+IMAGE_PYTHON ?= $(shell python$(if $(filter next,$(IMAGE)),3.13,3.12) -c 'import sys; print(sys.executable)' \
+	2>/dev/null || echo $(PYTHON))
+IMAGE_CONSTRAINTS := tests/kaggle_image/constraints$(if $(filter-out current,$(IMAGE)),-$(IMAGE)).txt
+IMAGE_VENV := .venv-kaggle-$(IMAGE)
+IMAGE_READY := $(IMAGE_VENV)/.ready
 
-test-kaggle-image: $(IMAGE_READY) ## the package's tests with the versions of Kaggle's image; the wheel with OpenCV 4.13 and 5
-	$(HERMETIC) $(IMAGE)/bin/python -m pytest -n 2 --dist loadfile --ignore tests/notebooks
-	PYTHONPATH=. $(IMAGE)/bin/python tests/kaggle_image/check_wheel.py
+test-kaggle-image: $(IMAGE_READY) ## the package's tests with the versions of Kaggle's image, or of IMAGE=next; its wheel with OpenCV 4.13 and 5
+	@$(IMAGE_VENV)/bin/python --version
+	$(HERMETIC) $(IMAGE_VENV)/bin/python -m pytest -n 2 --dist loadfile --ignore tests/notebooks
+	PYTHONPATH=. $(IMAGE_VENV)/bin/python tests/kaggle_image/check_wheel.py
 
-$(IMAGE_READY): tests/kaggle_image/constraints.txt requirements.txt requirements-dev.txt
-	$(IMAGE_PYTHON) -m venv --clear $(IMAGE)
-	cat requirements.txt requirements-dev.txt | grep -v -e '^opencv' -e '^-r ' | sed 's/ *#.*//' > $(IMAGE)/requirements.txt
-	$(IMAGE)/bin/python -m pip install --quiet --disable-pip-version-check opencv-python-headless \
-		-r $(IMAGE)/requirements.txt -c tests/kaggle_image/constraints.txt
+$(IMAGE_READY): $(IMAGE_CONSTRAINTS) requirements.txt requirements-dev.txt
+	$(IMAGE_PYTHON) -m venv --clear $(IMAGE_VENV)
+	cat requirements.txt requirements-dev.txt | grep -v -e '^opencv' -e '^-r ' | sed 's/ *#.*//' > $(IMAGE_VENV)/requirements.txt
+	$(IMAGE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check opencv-python-headless \
+		-r $(IMAGE_VENV)/requirements.txt -c $(IMAGE_CONSTRAINTS)
 	@touch $(IMAGE_READY)
 
 format: $(READY) ## format the code
@@ -101,4 +106,4 @@ wheel: $(READY) ## build the wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean: ## remove what the other commands made, but not .venv
-	rm -rf build dist .cache demo-output reports notebooks/output notebooks/submission.csv .venv-kaggle .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist .cache demo-output reports notebooks/output notebooks/submission.csv .venv-kaggle-* .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from dfutils.publishing.package import LACKING
 from dfutils.publishing.rules import DATASET_FILE, NOTEBOOK_FILE, check_notebook
 from dfutils.publishing.runs import wait_for_run
 from dfutils.publishing.templates import read_document, read_template
+from dfutils.publishing.wheels import project_of
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ def _with_installation(notebook: dict[str, Any], sources: Sequence[str], package
     """The notebook with a cell after its title that installs the package from an attached dataset."""
     if package not in sources or not notebook.get("cells"):
         return notebook
-    names = " ".join(re.split(r"[<>=~! ]", requirement)[0] for requirement in ("dfutils", *LACKING))
+    names = " ".join(("dfutils", *map(project_of, LACKING)))
     places = " ".join(f"--find-links {{INPUT}}/{place}" for place in (f"datasets/{package}", package.split("/")[1]))
     code = INSTALLATION.format(places=places, names=names)
     first, *others = notebook["cells"]

@@ -8,14 +8,15 @@ import subprocess
 import sys
 import tempfile
 import venv
+from importlib import metadata
 from pathlib import Path
 
 from dfutils.publishing.package import build_wheel
 
 PROJECT = Path(__file__).parents[2]
 VERSIONS = ("4.13.0.92", "5.0.0.93")
-LIGHT = ("numpy==2.0.2", "av==18.1.0", "joblib", "pydantic>=2.5", "tqdm")
-"""What extraction needs; Kaggle's image has all but av."""
+LIGHT = (f"numpy=={metadata.version('numpy')}", "av==18.1.0", "joblib", "pydantic>=2.5", "tqdm")
+"""What extraction needs; Kaggle's image has all but av, and the numpy that is installed here."""
 PEOPLE = 3
 
 IMPORTS = """
