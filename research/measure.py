@@ -2,11 +2,11 @@
 
     python -m research.measure WORK RUN NAME [--parts dfdc_validation ffpp …] [--most 600]
 
-WORK holds ``sets/`` with the label files of ``research/README.md``. Verdicts go to ``WORK/measured/NAME/PART.csv``, a row
-per file, and are not made twice; the table is printed and written beside them. Intervals are 95 % percentiles of 2,000
-bootstrap resamples of whole groups: people, or source pairs.
+WORK holds ``sets/`` with the label files of ``research/README.md``. Verdicts go to ``WORK/measured/NAME/PART.csv``, one
+row per file, and are not made twice; the table is printed and written beside them. Intervals are 95 % percentiles of
+2,000 bootstrap resamples of whole groups: people, or source pairs.
 
-A detector's own validation part says what to choose. Its test parts (``TEST_PARTS``) are measured once, when it is final.
+The validation parts say what to choose. The test parts (``TEST_PARTS``) are measured once, when a detector is final.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from dfutils.evaluation.bootstrap import bootstrap_over_groups, estimate
+from dfutils.evaluation.bootstrap import Estimate, bootstrap_over_groups, estimate
 from dfutils.evaluation.metrics import estimate_metrics
 from dfutils.evaluation.predictions import Scores, read_predictions, write_predictions
 from dfutils.files import read_csv, write_json
@@ -110,15 +111,17 @@ def figures_of(table: pd.DataFrame, threshold: float) -> dict[str, Any]:
     for label, rows in (("real", scored[~scored["is_fake"]]), ("fake", scored[scored["is_fake"]])):
         if len(rows):
             called = (rows["fake_probability"] >= threshold).to_numpy(float)
-            drawn = bootstrap_over_groups(
-                rows["group"], lambda weights, called=called: weights @ called / weights.sum(axis=1), resamples=2000
-            )
-            figures[f"{label}_called_fake"] = estimate(float(called.mean()), drawn)
+            figures[f"{label}_called_fake"] = _share(called, rows["group"].to_numpy())
     if scored["is_fake"].nunique() == 2:
         metrics, _ = estimate_metrics(Scores.of(scored), threshold=threshold, resamples=2000, seed=0)
         figures |= {name: metrics[name] for name in ("auc", "log_loss", "balanced_accuracy")}
         figures["ece_even_mix"] = _even_calibration_error(scored)
     return figures
+
+
+def _share(is_in: npt.NDArray[np.float64], groups: npt.NDArray[Any]) -> Estimate:
+    drawn = bootstrap_over_groups(groups, lambda weights: weights @ is_in / weights.sum(axis=1), resamples=2000)
+    return estimate(float(is_in.mean()), drawn)
 
 
 def _even_calibration_error(scored: pd.DataFrame) -> float:
