@@ -18,8 +18,8 @@ from PIL import Image
 
 from dfutils.demo.clips import DemoSettings, render_clip
 from dfutils.demo.people import random_person
-from dfutils.extraction.clips import crop_square, square_around
-from dfutils.extraction.faces import HaarDetector
+from dfutils.extraction.crops import crop_square, framed, square_around
+from dfutils.extraction.faces import YunetDetector
 from dfutils.records import Crops, Picture
 from dfutils.training.augmentation import AugmentationSettings, augment_clip
 from dfutils.training.blending import BlendingSettings, Floats, blend_clip
@@ -96,10 +96,11 @@ def demo_crops(seed: int) -> Crops:
     rng = np.random.default_rng(seed)
     settings = DemoSettings(width=720, height=540, seconds=2.0, fps=10)
     frames = render_clip(random_person(rng), donor=None, rng=rng, settings=settings)
-    detector = HaarDetector(min_face_fraction=0.2)
+    detector = YunetDetector(min_score=0.6)
     crops = []
     for frame in frames[:: len(frames) // FRAMES][:FRAMES]:
-        square = square_around(detector.detect(frame)[0].box, margin=0.0, frame_size=(settings.width, settings.height))
+        face = framed(detector.detect(frame)[0].box)
+        square = square_around(face, margin=0.0, frame_size=(settings.width, settings.height))
         crops.append(crop_square(frame, square, size=SIDE))
     return np.stack(crops)
 

@@ -46,7 +46,7 @@ from dfutils.demo.people import random_person
 from dfutils.demo.rendering import render_clip
 from dfutils.extraction.catalogue import Catalogue, read_catalogue
 from dfutils.extraction.extract import extract_dataset
-from dfutils.extraction.faces import FaceDetector, build_detector
+from dfutils.extraction.faces import FaceDetector, face_detector
 from dfutils.extraction.isolation import close_children
 from dfutils.extraction.motion import watch
 from dfutils.extraction.video import iter_frames, probe_video
@@ -79,8 +79,6 @@ BARS = {
 
 class NoDetector:
     """Stands for a detector that costs nothing, so that frame choosing is measured alone."""
-
-    name, checksum = "none", ""
 
     def detect(self, picture: Picture) -> list[Face]:  # noqa: ARG002
         """See `dfutils.extraction.faces.FaceDetector`."""
@@ -215,7 +213,7 @@ def measure_speed(clips: dict[str, Path]) -> dict[str, Any]:
 def measure_notebook(clips: dict[str, Path]) -> dict[str, Any]:
     """The notebook way against the whole of extract, at 1080p."""
     path = clips["1080p"]
-    ours = build_detector(SETTINGS)
+    ours = face_detector(SETTINGS.min_detection_score)
     works: dict[str, Callable[[], object]] = {
         "decode": lambda: decode_alone(path),
         "extract": lambda: extract(_copies(path, MANY_COPIES)),
@@ -325,9 +323,8 @@ def main() -> None:
         for name in options.only or PARTS:
             figures |= PARTS[name](clips)
             print(bars_table(figures, BARS))
-    detector = build_detector(SETTINGS).name
     options.out.mkdir(parents=True, exist_ok=True)
-    write_json(results, {"machine": describe_machine(), "detector": detector, "figures": figures})
+    write_json(results, {"machine": describe_machine(), "figures": figures})
     write_text(options.out / "extraction.md", bars_table(figures, BARS))
 
 

@@ -37,7 +37,7 @@ from benchmarks.extraction import SIZES, decode_alone, make_clip
 from benchmarks.machine import describe_machine
 from benchmarks.memory import MemoryWatcher
 from dfutils.extraction.clips import extract_clips
-from dfutils.extraction.faces import FaceDetector, build_detector
+from dfutils.extraction.faces import FaceDetector, face_detector
 from dfutils.files import write_json, write_text
 from dfutils.prediction.detector import Detector, load_detector
 from dfutils.pretrained import DEFAULT
@@ -191,7 +191,7 @@ def measure_warm(folder: Path, model: str, *, pictures: int, rounds: int) -> dic
 def _warm_profile(clip: Path, detector: Detector, *, rounds: int) -> dict[str, float]:
     """CPU milliseconds of the parts of one verdict, one after the other in this process; the least of some rounds."""
     settings = detector.settings.extraction
-    faces = _TimedDetector(build_detector(settings))
+    faces = _TimedDetector(face_detector(settings.min_detection_score))
     parts: list[dict[str, float]] = []
     for _ in range(rounds + 1):
         faces.seconds, faces.searches = 0.0, 0
@@ -213,7 +213,7 @@ def _warm_profile(clip: Path, detector: Detector, *, rounds: int) -> dict[str, f
 
 class _TimedDetector:
     def __init__(self, detector: FaceDetector) -> None:
-        self.name, self.checksum, self._detector = detector.name, detector.checksum, detector
+        self._detector = detector
         self.seconds, self.searches = 0.0, 0
 
     def detect(self, picture: Picture) -> list[Face]:

@@ -45,7 +45,7 @@ BARS: Bars = {
 def make_faces(folder: Path, *, people: int, seconds: float) -> Path:
     """A face dataset of made-up people; `repeat_clips` makes it longer."""
     labels = make_demo_videos(folder / "videos", settings=DemoSettings(people=people, seconds=seconds), progress=False)
-    settings = ExtractionSettings(size=96, detector="haar")
+    settings = ExtractionSettings(size=96)
     extract_dataset(read_catalogue(labels.parent, labels), folder / "faces", settings=settings, progress=False)
     return folder / "faces"
 

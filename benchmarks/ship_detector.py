@@ -19,14 +19,12 @@ from typing import Any
 from benchmarks.detector import CROSS, MIXED, RECIPES, WANTED, cell
 from dfutils.demo.clips import DemoSettings, make_demo_videos
 from dfutils.files import read_json, write_json, write_text
-from dfutils.prediction.detector import Detector
+from dfutils.prediction.detector import load_detector
 from dfutils.prediction.export import export_detector
-from dfutils.prediction.members import load_members
 from dfutils.prediction.runtime import EXPORT, Engine
 from dfutils.pretrained import DEFAULT, FOLDER
 from dfutils.records import Verdict
 from dfutils.settings import ExportSettings, ExtractionSettings
-from dfutils.training.finished import read_detector
 from dfutils.training.packing import pack_detector
 from dfutils.weights import WEIGHT_FILES
 
@@ -237,14 +235,8 @@ def _of_forerunner(words: str, name: str) -> str:
 
 
 def golden_scores(folder: Path, *, engine: Engine = "keras") -> dict[str, float]:
-    """What the detector in ``folder`` makes of four clips of the demo: a test says when that changes.
-
-    Faces are found with OpenCV's cascades, which come with OpenCV 4, so that nothing has to be downloaded.
-    """
-    settings = read_detector(folder)
-    extraction = settings.extraction.model_copy(update={"detector": "haar"})
-    members = load_members(folder, settings, engine=engine)
-    detector = Detector(settings.model_copy(update={"extraction": extraction}), members, folder, engine=engine)
+    """What the detector in ``folder`` makes of four clips of the demo: a test says when that changes."""
+    detector = load_detector(folder, engine=engine)
     with tempfile.TemporaryDirectory() as scratch:
         labels = make_demo_videos(Path(scratch), settings=DemoSettings(people=2, seconds=2.0), progress=False)
         videos = sorted((labels.parent / "videos").glob("*.mp4"))

@@ -55,6 +55,8 @@ class Settings(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "settings"
+            if first["type"] == "value_error":  # of a validator below, which says itself what it received
+                raise DfutilsError(f"{source}: {where}: {first['ctx']['error']}.") from error
             received = "" if first["type"] == "missing" else f" Received: {first['input']!r}."
             raise DfutilsError(f"{source}: {where}: {first['msg']}.{received}") from error
 
@@ -85,10 +87,8 @@ class ExtractionSettings(Settings):
     """Most moving usable frame of each segment; or the middle of each segment; or the first T frames."""
     crop: Literal["face", "none"] = "face"
     """``none`` takes pictures that are face crops already as they are (their central square)."""
-    detector: Literal["auto", "yunet", "haar"] = "auto"
-    """``auto`` is YuNet where its weights are found, else OpenCV's Haar cascades."""
     min_detection_score: float = Field(0.6, ge=0, le=1)
-    """Faces below this YuNet score are ignored."""
+    """Faces to which YuNet gives a lower score are ignored."""
     min_face_fraction: float = Field(0.04, ge=0, le=1)
     """Faces whose longer side is below this fraction of the picture's shorter side are ignored."""
     min_face_frames: int = Field(3, ge=1)
@@ -103,6 +103,19 @@ class ExtractionSettings(Settings):
     """Longer videos are refused."""
     limits: MediaLimits = MediaLimits()
     """Limits of the child process that decodes untrusted files; they change no crop."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_older_files(cls, values: Any) -> Any:
+        """Take away ``detector``, which files name that were written when YuNet was not the only face detector."""
+        if not isinstance(values, dict) or values.get("detector") not in ("auto", "yunet", "haar"):
+            return values
+        if values["detector"] == "haar":
+            raise ValueError(
+                "the faces were cut with OpenCV's Haar cascades (detector: 'haar'), which dfutils no longer has. "
+                "Extract the faces again, and train on them again"
+            )
+        return {name: value for name, value in values.items() if name != "detector"}
 
 
 class SplitSettings(Settings):

@@ -14,8 +14,8 @@ from dfutils.settings import ExtractionSettings, TrainingSettings
 __all__ = ["browser", "browser_page"]
 
 PEOPLE = 6
-SMALL = ExtractionSettings(size=96, detector="haar")
-"""Small crops keep InceptionV3 quick; Haar comes with OpenCV 4, so that no test needs a download."""
+SMALL = ExtractionSettings(size=96)
+"""Small crops keep InceptionV3 quick."""
 
 TRAINING = TrainingSettings(
     model="inception_mean",

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dfutils.errors import DatasetError
-from dfutils.extraction.crops import FRAMINGS, crop_square, framed, square_around
+from dfutils.extraction.crops import crop_square, framed, square_around
 from dfutils.files import read_csv, read_json, write_csv, writing_error
 from dfutils.records import Box, ClipRow, Crops, FaceClip, FaceCrop, Picture
 from dfutils.settings import ExtractionSettings
@@ -361,7 +361,7 @@ def _wanted_square(row: Mapping[str, str], stored: ExtractionSettings, margin: f
     """The square of a smaller margin, in pixels of the video."""
     cut = Box(*(float(row[f"crop_{side}"]) for side in SIDES))
     width, height = cut.width, cut.height
-    face = framed(Box(*(float(row[f"box_{side}"]) for side in SIDES)), FRAMINGS["yunet"])
+    face = framed(Box(*(float(row[f"box_{side}"]) for side in SIDES)))
     wanted = face.width * (1 + 2 * stored.margin)
     # Where the frame's edge did not get in the way, the stored square lies around the same place, and its size is
     # smoothed over time, which that of the box is not.

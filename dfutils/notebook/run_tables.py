@@ -56,7 +56,6 @@ def detector_table(detector: DetectorSettings) -> TextTable:
     facts = {
         "model": detector.model,
         "first weights of the backbone": detector.backbone_weights,
-        "face detector": detector.extraction.detector,
         "temperature": f"{detector.temperature:.2f}",
         "operating point": f"{detector.threshold:.2f}",
     }

@@ -19,7 +19,7 @@ PACKAGE, FACES, COMPETITION = "dfutils", "deepfake-motion-faces", "deepfake-dete
 
 SMALL = {
     "01-extract-motion-faces": (
-        'from dfutils.settings import ExtractionSettings\nSETTINGS = ExtractionSettings(size=96, detector="haar")'
+        "from dfutils.settings import ExtractionSettings\nSETTINGS = ExtractionSettings(size=96)"
     ),
     "03-train": (
         "from dfutils.settings import TrainingSettings\n"

@@ -15,6 +15,7 @@ from dfutils.publishing.rules import DATASET_FILE
 
 PROJECT = Path(__file__).parents[2]
 WHEEL = "dfutils-0.1.0-py3-none-any.whl"
+YUNET = ("LICENSE", "face_detection_yunet_2023mar.onnx")
 
 
 @pytest.fixture
@@ -88,6 +89,10 @@ def test_the_wheel_holds_the_sources_of_today_and_nothing_left_over(tmp_path):
     project = tmp_path / "project"
     (project / "dfutils").mkdir(parents=True)
     (project / "dfutils" / "__init__.py").write_text('__version__ = "0.1.0"\n')
+    yunet = project / "dfutils" / "extraction" / "yunet"
+    yunet.mkdir(parents=True)
+    for name in YUNET:
+        (yunet / name).write_text("text")
     (project / "build" / "lib" / "dfutils").mkdir(parents=True)
     (project / "build" / "lib" / "dfutils" / "deleted.py").write_text("")
     (project / "README.md").write_text("text")
@@ -97,8 +102,10 @@ def test_the_wheel_holds_the_sources_of_today_and_nothing_left_over(tmp_path):
     wheel = build_or_skip(project, tmp_path)
     assert package.index_is_reachable()  # else this test, and others, would never fail but skip
     with zipfile.ZipFile(wheel) as archive:
-        names = [name for name in archive.namelist() if name.startswith("dfutils/")]
-    assert names == ["dfutils/__init__.py"]
+        names = archive.namelist()
+    yunet_in_wheel = [f"dfutils/extraction/yunet/{name}" for name in YUNET]
+    assert [name for name in names if name.startswith("dfutils/")] == ["dfutils/__init__.py", *yunet_in_wheel]
+    assert "dfutils-0.1.0.dist-info/licenses/dfutils/extraction/yunet/LICENSE" in names
     assert files_of(project) == before
 
 
