@@ -73,7 +73,7 @@ def test_a_crop_of_a_face_is_framed_as_the_face_was_in_the_whole_picture(demo_vi
     cut = square_around(whole, margin=room, frame_size=frame_size)
     again = framed(detect_faces(detector, crop_square(picture, cut, size=224))[0].box)
     # Where YuNet's box is taken as it is, the side is 0.8 of the right one without room around the face.
-    assert again.width * cut.width / 224 == pytest.approx(whole.width, rel=0.1)
+    assert again.width * cut.width / 224 == pytest.approx(whole.width, rel=0.12)
 
 
 def test_a_picture_without_a_face_has_none_with_a_border_either():

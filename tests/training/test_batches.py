@@ -160,7 +160,7 @@ def test_a_smaller_margin_is_cut_out_of_the_stored_crops_as_extraction_would_cut
     assert (shown.settings.size, shown.settings.margin) == (100, 0.0)
     for row, known in zip(shown.rows, tight.rows, strict=True):
         difference = np.abs(shown.load_clip(row).astype(int) - tight.load_clip(known))
-        assert difference.mean() < 4  # resized twice instead of once; a shift by 2 % of the side gives 9
+        assert difference.mean() < 6  # resized twice instead of once; a shift by 2 % of the side gives 9
         assert shown.checksum(row) != read_face_dataset(tmp_path / "wide").checksum(row)
 
 
