@@ -1,6 +1,8 @@
 """From public data to the second generation of the shipped detector. Every stage goes on where it was stopped.
 
-    python -m research.train_detector WORK --stage pseudo    # candidate X: pseudo-fakes of many domains alone
+    python -m research.train_detector WORK --stage pseudo      # candidate X: pseudo-fakes of many domains alone
+    python -m research.train_detector WORK --stage forged-0    # candidate S without fold 0; the same for 1 to 4
+    python -m research.train_detector WORK --stage forged      # candidate S on everything
 
 WORK holds ``faces/``, the face datasets that ``research/README.md`` tells how to cut, and ``dfdc_split.json``.
 
@@ -13,6 +15,8 @@ Protocol, written down before the first training:
 * Candidate X sees REAL faces and fakes blended from them alone. Nothing of FaceForensics++, no modern fake and no
   forged frame is in its training data. It starts from candidate X of the first release, which had seen forged
   crops of DFDC's training people and nothing of FaceForensics++.
+* Candidate S goes on from X with forgeries too. Five folds, by source pair and person, leave out a fifth of the clips of
+  FaceForensics++ and of the talking heads each; four of them leave out one generator of modern fakes as a whole.
 * The schedule is fixed beforehand, and the averaged weights of its end are what is judged. Validation is on DFDC's
   validation people.
 """
@@ -61,6 +65,26 @@ PSEUDO = TrainingSettings.model_validate(
 """Candidate X."""
 
 
+FORGED = PSEUDO.model_copy(
+    update={
+        "epochs": 2,
+        "patience": 2,
+        "seed": 1,
+        "finetune": PSEUDO.finetune.model_copy(update={"self_blended": 0.4, "paired": True}),
+    }
+)
+"""Candidate S goes on from X: six fakes in ten are forged where a data set has forgeries; the others stay blended."""
+
+FOLDS = 5
+GENERATORS = ("echomimic_v1", "echomimic_v2", "echomimic_v3", "edtalk")
+"""Modern fakes. Fold k leaves out the k-th of them, beside a fifth of the source pairs and of the talking heads."""
+
+
+def fold_of_group(group: str) -> int:
+    """The fold that a source pair or a person is measured in, by its name alone."""
+    return int(hashlib.sha256(f"fold {group}".encode()).hexdigest()[:8], 16) % FOLDS
+
+
 def split_of_group(group: str) -> SplitName:
     """A tenth of the groups validation, a tenth test, by their names alone."""
     share = int(hashlib.sha256(group.encode()).hexdigest()[:8], 16) / 16**8
@@ -97,6 +121,45 @@ def train_pseudo(work: Path) -> None:
     train(faces, work / "runs" / "pseudo", settings=settings, assignment=splits)
 
 
+def train_forged(work: Path, fold: int | None = None) -> None:
+    """Candidate S on everything, or without what one fold is measured on.
+
+    FaceForensics++ of one quality is one data set, whatever forged it, and so are talking heads and modern fakes: REAL
+    and FAKE are paired within them.
+    """
+    of_file = dfdc_split_of_file(work)
+    taken = {True: 0, False: 0}
+
+    def dfdc(row: ClipRow) -> SplitName | None:
+        split = of_file(row.video)
+        if split == "validation" and taken[row.is_fake] < MOST_VALIDATION:
+            taken[row.is_fake] += 1
+            return "validation"
+        return "train" if split == "train" else None
+
+    def clips(row: ClipRow) -> SplitName | None:
+        if fold is not None and (fold_of_group(row.group) == fold or row.dataset == GENERATORS[fold % len(GENERATORS)]):
+            return None
+        return "train"
+
+    def domain(row: ClipRow) -> str:
+        return "_".join(row.dataset.split("_")[:2]) if row.dataset.startswith("ffpp") else "talking"
+
+    name = "all" if fold is None else f"fold-{fold}"
+    faces = work / "joined" / name
+    splits = join_faces(
+        faces,
+        [
+            Part(work / "faces" / "photos", lambda row: "train" if split_of_group(row.group) == "train" else None),
+            Part(work / "faces" / "dfdc_real", dfdc),
+            Part(work / "faces" / "dfdc_fake", dfdc),
+            Part(work / "faces" / "clips", clips, domain),
+        ],
+    )
+    settings = FORGED.model_copy(update={"init_from": str(work / "runs" / "pseudo")})
+    train(faces, work / "runs" / f"forged-{name}", settings=settings, assignment=splits)
+
+
 @functools.cache
 def dfdc_split_of_file(work: Path) -> Callable[[str], SplitName]:
     """The first release's split of DFDC, by the name of a crop's file."""
@@ -105,7 +168,11 @@ def dfdc_split_of_file(work: Path) -> Callable[[str], SplitName]:
     return lambda file: by_name[Path(file).name]
 
 
-STAGES = {"pseudo": train_pseudo}
+STAGES: dict[str, Callable[[Path], None]] = {
+    "pseudo": train_pseudo,
+    "forged": train_forged,
+    **{f"forged-{fold}": functools.partial(train_forged, fold=fold) for fold in range(FOLDS)},
+}
 
 
 def main() -> None:
