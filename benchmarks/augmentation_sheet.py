@@ -16,13 +16,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from PIL import Image
 
-from dfutils.demo.clips import DemoSettings, render_clip
 from dfutils.demo.people import random_person
+from dfutils.demo.rendering import DemoSettings, render_clip
 from dfutils.extraction.crops import crop_square, framed, square_around
 from dfutils.extraction.faces import YunetDetector
 from dfutils.records import Crops, Picture
-from dfutils.training.augmentation import AugmentationSettings, augment_clip
-from dfutils.training.blending import BlendingSettings, Floats, blend_clip
+from dfutils.training.augmentation import AugmentationSettings, Floats, augment_clip
+from dfutils.training.blending import BlendingSettings, blend_clip
 
 OUT = Path(__file__).parent / "results" / "augmentation.png"
 SIDE = 224

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.detector import CROSS, MIXED, RECIPES, WANTED, cell
-from dfutils.demo.clips import DemoSettings, make_demo_videos
+from benchmarks.detector import CROSS, FIGURES, MIXED, RECIPES, cell
+from dfutils.demo.clips import make_demo_videos
+from dfutils.demo.rendering import DemoSettings
 from dfutils.files import read_json, write_json, write_text
 from dfutils.prediction.detector import load_detector
 from dfutils.prediction.export import export_detector
@@ -101,8 +102,8 @@ CANDIDATES = {
 """,
         chosen="""\
 * The epoch of each training was chosen on a validation part of its own, temperature and threshold on the scores that
-  the five folds' networks gave to frames and crops that were new to them (863 of the 2,113 are of people on whom X's
-  epoch was chosen).""",
+  the five folds' networks gave to frames and crops that were new to them (863 of the 2,113 are of people on whom
+  the epoch of the training before FaceForensics++ was chosen).""",
         held="299 crops that the folds trained on (so compare the two, and do not read them as what it can do)",
         judged="mixed",
         faces="mixed",
@@ -149,8 +150,6 @@ no evidence about anybody, and no tool for decisions about people.
 
 {table}
 
-Aims that were set before training and not reached are shown as they are.
-
 ## Where it fails
 
 * Heavy compression (c40): it ranks clips no worse there, but hardly any forgery reaches its threshold (balanced
@@ -179,14 +178,14 @@ def ship(work: Path, results: Path, folder: Path, *, int8: bool = False) -> str:
     )
     shutil.rmtree(folder / EXPORT, ignore_errors=True)  # of the weights before
     figures = _figures(found["recipes"], name)
-    told = {key: _of_forerunner(words, name) for key, (words, _) in WANTED.items() if key in figures}
+    told = {key: _of_forerunner(words, name) for key, (words, _) in FIGURES.items() if key in figures}
     measured = {words: cell(figures[key]) for key, words in told.items()}
     write_json(
         folder / "metrics.json", {"about": own.about, "measured": measured, "licence": LICENCE, "figures": figures}
     )
     forerunner = work / "runs" / str(RECIPES[CROSS].run)
     about, leaks = read_json(forerunner / "run.json"), read_json(forerunner / "leaks.json")
-    rows = [f"| {words} | {cell(figures[key])} | {WANTED[key][1]} |" for key, words in told.items()]
+    rows = [f"| {words} | {cell(figures[key])} |" for key, words in told.items()]
     values = {
         "name": folder.name,
         "about": own.about,
@@ -200,7 +199,7 @@ def ship(work: Path, results: Path, folder: Path, *, int8: bool = False) -> str:
         "found": next(point.found for point in detector.operating_points if point.rule == detector.operating_point),
         "c40": cell(figures.get(f"{own.tested}_c40_balanced_accuracy")),
         "light": _light(own, folder, work) if int8 else "",
-        "table": "\n".join(["| test | measured | aimed at |", "|---|---|---|", *rows]),
+        "table": "\n".join(["| test | measured |", "|---|---|", *rows]),
     }
     write_text(folder / "MODEL_CARD.md", CARD.format(**values))
     write_text(folder / "LICENSE", LICENSE.format(**values))
@@ -258,7 +257,7 @@ def main() -> None:
     parser.add_argument("--int8", action="store_true", help="export it for the light engine too; needs nncf")
     options = parser.parse_args()
     name = ship(options.work, options.results, FOLDER / DEFAULT, int8=options.int8)
-    print(f"Candidate {name} is {FOLDER / DEFAULT} now.")
+    print(f"The candidate {name} is now in {FOLDER / DEFAULT}.")
 
 
 if __name__ == "__main__":

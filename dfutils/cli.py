@@ -47,7 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """Every sub-command with its options and an example."""
-    parser = argparse.ArgumentParser(prog="dfutils", description=dfutils.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="dfutils", description="Find deepfakes: extract faces, train, evaluate and predict."
+    )
     parser.add_argument("--version", action="version", version=f"dfutils {dfutils.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (

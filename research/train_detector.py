@@ -15,8 +15,8 @@ Protocol, written down before the first training:
 * Candidate X sees REAL faces and fakes blended from them alone. Nothing of FaceForensics++, no modern fake and no
   forged frame is in its training data. It starts from candidate X of the first release, which had seen forged
   crops of DFDC's training people and nothing of FaceForensics++.
-* Candidate S goes on from X with forgeries too. Five folds, by source pair and person, leave out a fifth of the clips of
-  FaceForensics++ and of the talking heads each; four of them leave out one generator of modern fakes as a whole.
+* Candidate S goes on from X with forgeries too. Five folds, by source pair and person, leave out a fifth of the clips
+  of FaceForensics++ and of the talking heads each; four of them leave out one generator of modern fakes as a whole.
 * The schedule is fixed beforehand, and the averaged weights of its end are what is judged. Validation is on DFDC's
   validation people.
 """

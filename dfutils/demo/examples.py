@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dfutils.demo.clips import LABEL_COLUMNS, DemoSettings, faceless_frames, two_people_frames, write_video
+from dfutils.demo.clips import LABEL_COLUMNS, write_video
 from dfutils.demo.people import random_person
+from dfutils.demo.rendering import DemoSettings, faceless_frames, two_people_frames
 from dfutils.files import read_csv, write_bytes, write_csv
 from dfutils.pretrained import DEFAULT, run_folder
 from dfutils.settings import DetectorSettings, ExtractionSettings, TrainingSettings

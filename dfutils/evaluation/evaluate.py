@@ -34,8 +34,6 @@ from dfutils.files import read_json, sha256_of
 from dfutils.prediction.detector import Detector, load_detector
 from dfutils.settings import DetectorSettings
 
-__all__ = ["MADE_UP_WARNING", "evaluate"]
-
 logger = logging.getLogger(__name__)
 
 MADE_UP_WARNING = (

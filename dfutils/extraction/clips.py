@@ -18,8 +18,6 @@ from dfutils.extraction.video import Frame, iter_frames, probe_video
 from dfutils.records import Box, Extraction, Face, FaceClip, FaceCrop, MotionTrace, Picture, VideoInfo
 from dfutils.settings import ExtractionSettings
 
-__all__ = ["crop_square", "extract_clips", "fill_positions", "square_around"]
-
 
 @dataclass(frozen=True, slots=True)
 class _Place:

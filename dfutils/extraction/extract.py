@@ -20,12 +20,10 @@ from dfutils.extraction.crops import FRAME_SCALE, FRAME_SHIFT
 from dfutils.extraction.dataset import append_journal, read_journal, write_tables
 from dfutils.extraction.faces import YUNET_SHA256, face_detector
 from dfutils.extraction.shards import WHOLE, Shard, differences
-from dfutils.extraction.work import Job, clip_id, identity, key_of, run
+from dfutils.extraction.work import Job, identity, key_of, run
 from dfutils.files import read_json, write_json, writing_error
 from dfutils.records import Video
 from dfutils.settings import ExtractionSettings
-
-__all__ = ["ExtractionSummary", "clip_id", "extract_dataset"]
 
 logger = logging.getLogger(__name__)
 

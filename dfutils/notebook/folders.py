@@ -6,10 +6,12 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from dfutils.demo.clips import DemoSettings, make_demo_videos
+from dfutils.demo.clips import make_demo_videos
 from dfutils.demo.examples import DEMO_TRAINING, add_odd_videos, demo_extraction
-from dfutils.extraction.catalogue import VIDEO_SUFFIXES, Catalogue, read_catalogue
+from dfutils.demo.rendering import DemoSettings
+from dfutils.extraction.catalogue import Catalogue, read_catalogue
 from dfutils.extraction.dataset import FaceDataset
+from dfutils.extraction.layouts import VIDEO_SUFFIXES
 from dfutils.files import read_csv
 from dfutils.settings import DeviceSettings, ExtractionSettings, Settings, TrainingSettings
 from dfutils.weights import kaggle_input_folder

@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from dfutils.errors import RunError
 from dfutils.files import replacing
+from dfutils.training.backend import keras
 
 
 @dataclass(slots=True)

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 from sklearn.metrics import roc_auc_score
 
 from dfutils.errors import RunError
@@ -20,6 +18,7 @@ from dfutils.files import write_csv
 from dfutils.records import ClipRow
 from dfutils.settings import FinetuneSettings, TrainingSettings, has_frame_head
 from dfutils.training.backbones import Backbone, block_starts, encode, network_of
+from dfutils.training.backend import keras, tf
 from dfutils.training.batches import BatchLoader, BatchPlan, PairLoader
 from dfutils.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from dfutils.training.devices import input_workers

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import keras
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 
 from dfutils.settings import TrainingSettings
+from dfutils.training.backend import keras, tf
 from dfutils.training.features import Features
 from dfutils.training.model import build_head, standardise
 from dfutils.training.progress import TrainingProgress

@@ -8,10 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 
 import dfutils
 from dfutils.errors import RunError
@@ -19,6 +17,7 @@ from dfutils.files import read_json, replacing, write_csv, write_json
 from dfutils.records import ClipRow
 from dfutils.settings import DEFAULT_BACKBONE, DetectorSettings
 from dfutils.training.backbones import Backbone, build_backbone
+from dfutils.training.backend import keras, tf
 from dfutils.training.finished import BELIEVED, checked_weights, checksums, read_detector
 from dfutils.training.leaks import LeakReport
 from dfutils.training.model import ClipNetwork, build_head, compose

@@ -21,8 +21,8 @@ from site_client import served
 import dfutils
 from dfutils.app.limits import PageLimits
 from dfutils.app.words import REASONS
-from dfutils.demo.clips import DemoSettings, faceless_frames
 from dfutils.demo.examples import make_two_people_video
+from dfutils.demo.rendering import DemoSettings, faceless_frames
 from dfutils.extraction.video import iter_frames
 from dfutils.prediction.detector import Detector
 

@@ -7,16 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-from dfutils.demo.clips import (
-    DemoSettings,
-    faceless_frames,
-    make_demo_videos,
-    render_clip,
-    two_people_frames,
-    write_video,
-)
+from dfutils.demo.clips import make_demo_videos, write_video
 from dfutils.demo.forgery import random_forgery
 from dfutils.demo.people import Pose, random_person
+from dfutils.demo.rendering import DemoSettings, faceless_frames, render_clip, two_people_frames
 from dfutils.errors import DatasetError
 from dfutils.extraction.faces import face_detector
 

@@ -4,11 +4,12 @@ import cv2
 import numpy as np
 import pytest
 
-from dfutils.demo.clips import DemoSettings, faceless_frames, two_people_frames, write_video
+from dfutils.demo.clips import write_video
 from dfutils.demo.people import random_person
+from dfutils.demo.rendering import DemoSettings, faceless_frames, two_people_frames
 from dfutils.errors import NoFaceError, TooFewFacesError
-from dfutils.extraction.clips import crop_square, extract_clips, fill_positions, square_around
-from dfutils.extraction.crops import framed
+from dfutils.extraction.clips import extract_clips
+from dfutils.extraction.crops import crop_square, fill_positions, framed, square_around
 from dfutils.extraction.faces import face_detector
 from dfutils.extraction.video import iter_frames
 from dfutils.records import Box, Face

@@ -11,7 +11,8 @@ import time
 import numpy as np
 import pytest
 
-from dfutils.demo.clips import DemoSettings, faceless_frames, write_video
+from dfutils.demo.clips import write_video
+from dfutils.demo.rendering import DemoSettings, faceless_frames
 from dfutils.errors import DatasetError
 from dfutils.extraction import work
 from dfutils.extraction.catalogue import read_catalogue

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from hostile_corpus import jpeg, make_corpus, png
 
-from dfutils.demo.clips import DemoSettings, faceless_frames, write_video
+from dfutils.demo.clips import write_video
+from dfutils.demo.rendering import DemoSettings, faceless_frames
 from dfutils.errors import MediaError, TooLargeError, UnreadableError
 from dfutils.extraction import isolation
 from dfutils.extraction.catalogue import read_catalogue

@@ -40,7 +40,7 @@ def check(version: str, wheel: Path, folder: Path) -> str:
     """Install and use the wheel beside one version of OpenCV; what was found, in a line."""
     python = folder / "python" / "bin" / "python"
     venv.create(folder / "python", with_pip=True)
-    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip = [python, "-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, f"opencv-python-headless=={version}", *LIGHT], check=True)
     subprocess.run([*pip, "--no-index", "--no-deps", "--find-links", wheel.parent, "dfutils"], check=True)
 

@@ -7,7 +7,8 @@ import keras
 import numpy as np
 import pytest
 
-from dfutils.demo.clips import DemoSettings, faceless_frames, write_video
+from dfutils.demo.clips import write_video
+from dfutils.demo.rendering import DemoSettings, faceless_frames
 from dfutils.errors import RunError
 from dfutils.extraction.clips import extract_clips
 from dfutils.extraction.dataset import read_face_dataset

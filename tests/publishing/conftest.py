@@ -5,11 +5,9 @@ import json
 from dataclasses import dataclass
 
 import pytest
-from stub import KEY, KaggleStub
+from stub import FOREIGN, KEY, KaggleStub
 
 from dfutils.cli import main
-
-FOREIGN = ("KAGGLE_API_TOKEN", "KAGGLE_CONFIG_DIR", "KAGGLE_KERNEL_RUN_TYPE", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
 
 
 @dataclass

@@ -17,6 +17,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 KEY = "0123456789abcdef-never-show-this"
 """What the client signs in with."""
 
+FOREIGN = ("KAGGLE_API_TOKEN", "KAGGLE_CONFIG_DIR", "KAGGLE_KERNEL_RUN_TYPE", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
+"""Variables that would lead the client elsewhere."""
+
 CUT = "connection cut"
 """An answer that is none: the connection ends."""
 

@@ -1,0 +1,70 @@
+"""The fenced code blocks of a page, and what each needs besides a shell, as the line that opens it says."""
+
+import re
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+
+RUN, SHOWN = ("sh", "python"), ("text", "csv", "json")
+"""Languages of blocks that are run, and of blocks that are there to be read."""
+
+NEEDS = {
+    "install": "installs packages for minutes: only the names of its files, extras and targets are checked",
+    "account": "sends something to Kaggle: run against a stub of its servers",
+    "cluster": "names the scheduler of a Dask cluster: run against one on this machine",
+    "browser": "serves a page until it is interrupted: run until the page answers",
+}
+"""What may stand behind ``needs=`` after the language of a block that is run; readers of the page do not see it."""
+
+OPENING = re.compile(r"^\s*(?P<fence>`{3,}|~{3,})\s*(?P<info>[^`]*)$")
+
+
+class MarkerError(ValueError):
+    """Raised when a code block says of itself nothing that is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class CodeBlock:
+    """One block: ``README.md:36``, what it is written in, a name in `NEEDS` or nothing, and its lines."""
+
+    place: str
+    language: str
+    needs: str
+    text: str
+
+
+def read_blocks(page: Path) -> list[CodeBlock]:
+    """Read the blocks of a page, in their order.
+
+    Raises:
+        MarkerError: A block has no known language, an unknown marker or no end.
+    """
+    blocks, lines = [], iter(enumerate(page.read_text(encoding="utf-8").splitlines(), start=1))
+    for number, line in lines:
+        opening = OPENING.match(line)
+        if not opening:
+            continue
+        place, fence, inside = f"{page.name}:{number}", opening["fence"], []
+        for _, text in lines:
+            if re.fullmatch(rf"\s*{fence}{fence[0]}*\s*", text):
+                break
+            inside.append(text)
+        else:
+            raise MarkerError(f"{place}: the code block has no end.")
+        language, needs = _read_info(opening["info"].split(), place)
+        blocks.append(CodeBlock(place, language, needs, textwrap.dedent("\n".join(inside))))
+    return blocks
+
+
+def _read_info(words: list[str], place: str) -> tuple[str, str]:
+    language, *markers = words or [""]
+    if language not in (*RUN, *SHOWN):
+        raise MarkerError(
+            f"{place}: a code block is run ({', '.join(RUN)}) or shown ({', '.join(SHOWN)}). Received: {language!r}."
+        )
+    known = [f"needs={name}" for name in NEEDS] if language == "sh" else []
+    if len(markers) > 1 or not set(markers) <= set(known):
+        raise MarkerError(
+            f"{place}: what a block of {language} needs is one of {known}. Received: {' '.join(markers)}."
+        )
+    return language, markers[0].removeprefix("needs=") if markers else ""

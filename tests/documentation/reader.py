@@ -1,0 +1,184 @@
+"""A reader who types what a page says: its blocks are run as they are written, in one folder, one after the other."""
+
+import contextlib
+import itertools
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+import tomllib
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from code_blocks import CodeBlock
+from stub import FOREIGN, KaggleStub
+
+PROJECT = Path(__file__).parents[2]
+CLONE = ("pyproject.toml", "README.md", "LICENSE", "constraints.txt", "dfutils", "kaggle-metadata", "notebooks")
+"""What `dfutils publish` reads of the project."""
+
+OUTPUTS = ("--out", "--csv", "--frames-dir", "--explain", "--report")
+"""Options that name a file or folder to be written."""
+
+COMMAND = """#!{python}
+# dfutils, but that one file of backbone weights, which no test downloads, is replaced by random ones.
+# Its web page takes a port that is free.
+import os
+import sys
+from dataclasses import replace
+
+from dfutils import cli, weights
+
+sys.argv += ["--port", os.environ["READER_PORT"]] if sys.argv[1:2] == ["app"] else []
+weights.WEIGHT_FILES[{name!r}] = replace(weights.WEIGHT_FILES[{name!r}], checksum={checksum!r})
+sys.exit(cli.main())
+"""
+
+
+@dataclass
+class Reader:
+    """Someone at a terminal, in a folder.
+
+    Attributes:
+        folder: Where the commands are run.
+        environment: Of the commands.
+        output: What the notebook on Kaggle left whose output is fetched, by file name.
+        names: What the Python blocks of the page have defined so far.
+    """
+
+    folder: Path
+    environment: dict[str, str]
+    output: dict[str, bytes]
+    names: dict = field(default_factory=dict)
+
+    def follow(self, block: CodeBlock) -> None:
+        """Do what a block says; an `AssertionError` says what went wrong."""
+        if block.language == "python":
+            with contextlib.chdir(self.folder):
+                exec(compile(block.text, block.place, "exec"), self.names)
+        elif block.needs == "install":
+            self._check_installation(block)
+        elif block.needs == "account":
+            with kaggle_account(self.folder.parent / "home", self.output) as account:
+                self._link_clone()
+                self._type(block, block.text, account)
+        elif block.needs == "cluster":
+            with dask_cluster() as address:
+                self._type(block, re.sub(r"tcp://[^\s'\"]+", address, block.text))
+        elif block.needs == "browser":
+            self._open_page(block)
+        elif block.language == "sh":
+            self._type(block, block.text)
+
+    def _type(self, block: CodeBlock, text: str, more: dict[str, str] | None = None) -> None:
+        done = subprocess.run(
+            ["bash", "-e", "-o", "pipefail", "-c", text],
+            cwd=self.folder,
+            env=self.environment | (more or {}),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
+        )
+        said = f"{block.place}: exit {done.returncode}\n{text}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+        assert done.returncode == 0, said
+        words = shlex.split(text, comments=True)
+        promised = [after for word, after in itertools.pairwise(words) if word in OUTPUTS]
+        missing = [name for name in promised if not (self.folder / name).exists()]
+        assert not missing, f"{block.place}: {missing} were not written\n{said}"
+
+    def _check_installation(self, block: CodeBlock) -> None:
+        extras = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+        for line in block.text.replace("&&", "\n").splitlines():
+            words = shlex.split(line, comments=True)
+            if words[:1] == ["make"]:
+                subprocess.run([*words, "--dry-run"], cwd=PROJECT, check=True, capture_output=True)
+            files = [after for word, after in itertools.pairwise(words) if word in ("-r", "-c")]
+            assert all((PROJECT / name).is_file() for name in files), f"{block.place}: {line}"
+            wanted = [name for names in re.findall(r"\[(.*?)\]", " ".join(words)) for name in names.split(",")]
+            assert set(wanted) <= set(extras), f"{block.place}: {line}"
+
+    def _open_page(self, block: CodeBlock) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        server = subprocess.Popen(
+            ["bash", "-c", block.text],
+            cwd=self.folder,
+            env=self.environment | {"READER_PORT": str(port)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            deadline = time.monotonic() + 120
+            while not _answers(f"http://127.0.0.1:{port}"):
+                assert server.poll() is None, f"{block.place}: ended\n{server.stdout.read()[-4000:]}"
+                assert time.monotonic() < deadline, f"{block.place}: the page does not answer"
+                time.sleep(0.2)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
+
+    def _link_clone(self) -> None:
+        for name in CLONE:
+            with contextlib.suppress(FileExistsError):
+                (self.folder / name).symlink_to(PROJECT / name)
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=5) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def kaggle_account(home: Path, output: dict[str, bytes]) -> Iterator[dict[str, str]]:
+    """What makes Kaggle's own client talk to a stub, signed in; the output of every notebook there is ``output``."""
+    home.mkdir(exist_ok=True)
+    server = KaggleStub()
+    server.outputs = output
+    pip = Path.home() / ".config" / "pip" / "pip.conf"  # pip looks for it in the home folder, which is another one now
+    try:
+        yield server.environment(home) | ({"PIP_CONFIG_FILE": str(pip)} if pip.is_file() else {})
+    finally:
+        server.close()
+
+
+@contextlib.contextmanager
+def dask_cluster() -> Iterator[str]:
+    """The address of a scheduler with one worker."""
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+        yield cluster.scheduler_address
+
+
+def reader_environment(commands: Path, weights: Path) -> dict[str, str]:
+    """Environment of a reader's terminal: this tree's package, ``commands`` before all others, no account."""
+    kept = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+    paths = [str(commands), str(Path(sys.executable).parent), kept["PATH"]]
+    return kept | {
+        "PATH": os.pathsep.join(paths),
+        "PYTHONPATH": os.pathsep.join([str(PROJECT), *filter(None, sys.path)]),
+        "DFUTILS_WEIGHTS": str(weights),
+        "DFUTILS_OFFLINE": "1",
+    }
+
+
+def write_command(commands: Path, *, weights_name: str, checksum: str) -> None:
+    """Write the ``dfutils`` that readers call, for which a file of that checksum is the one of that name."""
+    commands.mkdir()
+    script = commands / "dfutils"
+    script.write_text(COMMAND.format(python=sys.executable, name=weights_name, checksum=checksum))
+    script.chmod(0o755)

@@ -1,0 +1,165 @@
+"""What README.md and docs/ tell a reader to type works: their code blocks are run as they are written, in order.
+
+Each page is one story in one folder, which holds the inputs that pages name: `videos/` with `labels.csv` and with the
+sub-folders `real/` and `fake/`, `folder/` with two clips, `clip.mp4` and `photo.jpg`. Nothing here knows any command.
+"""
+
+import hashlib
+import re
+import shutil
+from dataclasses import replace
+from subprocess import CalledProcessError
+
+import cv2
+import keras
+import pytest
+from code_blocks import MarkerError, read_blocks
+from reader import PROJECT, Reader, reader_environment, write_command
+from stub import files_of
+
+from dfutils import weights
+from dfutils.cli import build_parser
+from dfutils.extraction.video import iter_frames
+from dfutils.files import read_csv, write_csv
+from dfutils.publishing.package import index_is_reachable
+
+PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory):
+    """Random weights in the place of a file that is known by name; its name in the table, its checksum, its folder."""
+    name, known = next(one for one in weights.WEIGHT_FILES.items() if one[1].filename.endswith(".weights.h5"))
+    path = tmp_path_factory.mktemp("weights") / known.filename
+    keras.utils.set_random_seed(0)
+    keras.applications.InceptionV3(weights=None, include_top=False, pooling="avg").save_weights(path)
+    return name, f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}", path.parent
+
+
+@pytest.fixture
+def folder(demo_labels, tmp_path):
+    """What pages take for granted: the reader's own videos, which are made-up clips here."""
+    folder = tmp_path / "story"
+    videos, listed = folder / "videos", []
+    for row in read_csv(demo_labels, ("file", "label", "group")):
+        clip = videos / row["label"].lower() / row["file"].rsplit("/")[-1]
+        clip.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(demo_labels.parent / row["file"], clip)
+        listed.append({**row, "file": clip.relative_to(videos).as_posix(), "dataset": "own"})
+    write_csv(videos / "labels.csv", ("file", "label", "group", "dataset"), listed)
+    (folder / "folder").mkdir()
+    for row in listed[:2]:
+        shutil.copy(videos / row["file"], folder / "folder")
+    clip = shutil.copy(videos / listed[0]["file"], folder / "clip.mp4")
+    cv2.imwrite(str(folder / "photo.jpg"), next(iter_frames(clip)).picture()[:, :, ::-1])
+    return folder
+
+
+@pytest.fixture
+def reader(folder, backbone, demo_faces, tmp_path, monkeypatch):
+    name, checksum, place = backbone
+    write_command(tmp_path / "commands", weights_name=name, checksum=checksum)
+    environment = reader_environment(tmp_path / "commands", place)
+    # The same for Python blocks, which are run in this process.
+    monkeypatch.setitem(weights.WEIGHT_FILES, name, replace(weights.WEIGHT_FILES[name], checksum=checksum))
+    monkeypatch.setenv("DFUTILS_WEIGHTS", str(place))
+    output = {f"output/faces/{file}": content for file, content in files_of(demo_faces).items()}
+    return Reader(folder, environment, output)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_tells_its_reader_to_type_works(page, reader):
+    for block in read_blocks(page):
+        try:
+            reader.follow(block)
+        except AssertionError:
+            if block.needs == "account" and not index_is_reachable():
+                pytest.skip(f"{block.place}: the package index cannot be reached, and pip builds the wheel with it")
+            raise
+
+
+@pytest.mark.parametrize("page", [*PAGES, PROJECT / "CONTRIBUTING.md"], ids=lambda page: page.name)
+def test_commands_and_options_inside_a_sentence_exist(page):
+    (commands,) = (action.choices for action in build_parser()._actions if action.dest == "command")
+    known = {name: set(parser._option_string_actions) for name, parser in commands.items()}
+    text = re.sub(r"^(```).*?^\1", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    for code in re.findall(r"`([^`]+)`", text):
+        first, *others = code.split()
+        options = set(re.findall(r"(?<!\S)--[a-z-]+", code))
+        if first.startswith("--"):
+            assert options <= set.union(*known.values()), code
+        elif first == "dfutils" and others and not others[0].startswith("-") and others[0] != "COMMAND":
+            assert others[0] in known, code
+            assert options <= known[others[0]], code
+
+
+def page_of(tmp_path, *lines):
+    page = tmp_path / "page.md"
+    page.write_text("\n".join(lines))
+    return page
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["```", "dfutils", "```"],
+        ["```fish", "dfutils", "```"],
+        ["```sh needs=luck", "dfutils", "```"],
+        ["```sh needs=account needs=cluster", "dfutils", "```"],
+        ["```python needs=account", "1", "```"],
+        ["```sh", "dfutils"],
+    ],
+    ids=["no language", "unknown language", "unknown marker", "two markers", "marked Python", "no end"],
+)
+def test_a_block_that_is_neither_run_nor_marked_is_an_error(tmp_path, lines):
+    with pytest.raises(MarkerError, match=r"page\.md:2: "):
+        read_blocks(page_of(tmp_path, "Text.", *lines))
+
+
+def test_blocks_are_read_in_order_with_their_markers_and_without_the_indentation_of_a_list(tmp_path):
+    lines = [
+        "1. First",
+        "",
+        "   ```sh",
+        "   a",
+        "     b",
+        "   ```",
+        "````sh needs=install",
+        "```",
+        "````",
+        "```text",
+        "```",
+    ]
+    blocks = read_blocks(page_of(tmp_path, *lines))
+    assert [(block.place, block.language, block.needs, block.text) for block in blocks] == [
+        ("page.md:3", "sh", "", "a\n  b"),
+        ("page.md:7", "sh", "install", "```"),
+        ("page.md:10", "text", "", ""),
+    ]
+
+
+BROKEN = {
+    "exit code": ["```sh", "dfutils merge no-such-folder --out faces", "```"],
+    "first of two": ["```sh", "false", "true", "```"],
+    "promised file": ["```sh", "true --out report", "```"],
+    "Python": ["```python", "assert 1 == 2", "```"],
+    "target": ["```sh needs=install", "make no-such-target", "```"],
+    "extra": ["```sh needs=install", "pip install '.[no-such-extra]'", "```"],
+    "requirements": ["```sh needs=install", "pip install -r no-such-file.txt", "```"],
+    "server": ["```sh needs=browser", "dfutils app --no-such-option", "```"],
+    "account": ["```sh needs=account", "dfutils publish dataset no-such-folder --push", "```"],
+}
+
+
+@pytest.mark.parametrize("lines", BROKEN.values(), ids=BROKEN)
+def test_a_page_that_tells_what_does_not_work_fails(tmp_path, reader, lines):
+    (block,) = read_blocks(page_of(tmp_path, *lines))
+    with pytest.raises((AssertionError, CalledProcessError)):
+        reader.follow(block)
+
+
+def test_a_scheduler_that_a_page_names_is_one_of_this_machine(tmp_path, reader):
+    pytest.importorskip("distributed")
+    command = "dfutils extract videos/ --out faces --scheduler tcp://scheduler:8786 --frames 2 --size 75"
+    (block,) = read_blocks(page_of(tmp_path, "```sh needs=cluster", command, "```"))
+    reader.follow(block)

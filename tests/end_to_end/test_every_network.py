@@ -1,0 +1,130 @@
+"""Every network, trained in every mode, by the command line's parser and functions in this process.
+
+One process, because importing TensorFlow takes longer than any of these commands; the commands of the README run in
+processes of their own (`tests/documentation`). The clips are videos of ten and more frames: nothing here is a picture.
+"""
+
+import functools
+import itertools
+import json
+from dataclasses import replace
+
+import cv2
+import pytest
+
+from dfutils.cli import main
+from dfutils.evaluation.damage import DAMAGES
+from dfutils.extraction.video import iter_frames
+from dfutils.files import read_csv, read_json
+from dfutils.prediction.detector import load_detector
+from dfutils.settings import has_frame_head
+from dfutils.training.model import HEADS
+
+SMALLEST = 75
+"""InceptionV3 takes no smaller crops."""
+FRAMES = 4
+TRAINING = ["--backbone-weights", "random", "--epochs", 1]
+MODES = {
+    "cached": [],
+    "finetune": ["--unfreeze", "mixed10", "--steps-per-epoch", 1, "--batch-size", 2, "--no-augment"],
+}
+FOLDS = 3
+
+
+def dfutils(*words):
+    assert main([str(word) for word in words]) == 0
+
+
+@pytest.fixture(scope="module")
+def faces(demo_labels, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("every_network") / "faces"
+    sizes = ["--frames", FRAMES, "--size", SMALLEST, "--workers", 2]
+    dfutils("extract", demo_labels.parent, "--labels", demo_labels, "--out", folder, *sizes)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(faces, tmp_path_factory):
+    """A run folder for a network and a mode, trained the first time it is asked for."""
+
+    @functools.cache
+    def train(network, mode):
+        run = tmp_path_factory.mktemp("trained") / f"{network}-{mode}"
+        dfutils("train", faces, "--out", run, "--model", network, "--mode", mode, *TRAINING, *MODES[mode])
+        return run
+
+    return train
+
+
+@pytest.fixture(params=itertools.product(HEADS, MODES), ids="-".join)
+def run(request, trained):
+    """Every network, trained in every mode."""
+    return trained(*request.param)
+
+
+@pytest.fixture(scope="module")
+def photo(demo_videos, tmp_path_factory):
+    path = tmp_path_factory.mktemp("photo") / "photo.png"
+    cv2.imwrite(str(path), next(iter_frames(demo_videos[0])).picture()[:, :, ::-1])
+    return path
+
+
+@pytest.fixture
+def predicted(demo_videos, photo, capsys):
+    """Verdicts of `dfutils predict` on a clip and a photo, by reason and probability."""
+
+    def predict(run):
+        capsys.readouterr()
+        dfutils("predict", demo_videos[0], photo, "--model", run, "--engine", "light", "--json")
+        verdicts = json.loads(capsys.readouterr().out)["verdicts"]
+        return [one["reason"] for one in verdicts], [one["fake_probability"] for one in verdicts]
+
+    return predict
+
+
+@pytest.fixture(autouse=True)
+def one_strength(monkeypatch):
+    """One kind of damage in one strength is enough here: the others are tested by themselves."""
+    monkeypatch.setitem(DAMAGES, "frames", replace(DAMAGES["frames"], strengths=(1,)))
+
+
+def test_a_trained_network_is_evaluated_with_everything(run, faces, demo_labels, tmp_path):
+    assert len(read_csv(run / "history.csv", ("loss", "val_auc"))) == 1
+    assert (run / "history.png").read_bytes().startswith(b"\x89PNG")
+    stress = ["--stress", "--videos", demo_labels.parent, "--labels", demo_labels, "--stress-videos", 2]
+    dfutils("evaluate", run, faces, "--out", tmp_path, "--explain", 1, *stress, "--kinds", "frames")
+    metrics = read_json(tmp_path / "metrics.json")
+    assert metrics["coverage"]["value"] == 1
+    assert [(row["kind"], row["coverage"]) for row in metrics["stress"]] == [("none", 1), ("frames", 1)]
+    assert {"behaviour", "explanation"} <= set(metrics)
+    html = (tmp_path / "report.html").read_text()
+    assert all(text in html for text in ("Grad-CAM", "occlusion", "Robustness"))
+
+
+def test_a_trained_network_is_calibrated_and_exported_and_gives_the_same_verdicts(run, faces, predicted):
+    dfutils("calibrate", run, "--method", "isotonic", "--operating-point", "fpr_5")
+    settings = read_json(run / "detector.json")
+    assert settings["calibration"] == "isotonic"
+    reasons, probabilities = predicted(run)
+    assert reasons == ["ok", "ok" if has_frame_head(settings["model"]) else "too_few_faces"]
+    dfutils("export", run, faces)
+    assert load_detector(run, engine="light").members[0].network.exported
+    again, exported = predicted(run)
+    assert again == reasons
+    assert exported == [known if known is None else pytest.approx(known, abs=1e-4) for known in probabilities]
+
+
+@pytest.mark.parametrize("network", HEADS)
+def test_a_finetuned_network_is_compared_with_its_frozen_one(trained, faces, tmp_path, network):
+    dfutils("compare", trained(network, "cached"), trained(network, "finetune"), "--faces", faces, "--out", tmp_path)
+    assert (tmp_path / "report.html").is_file()
+    (row,) = read_json(tmp_path / "metrics.json")["comparison"]["differences"]
+    assert row["name"] == f"{network}-finetune"
+
+
+@pytest.mark.parametrize("network", HEADS)
+def test_a_network_is_trained_in_folds_and_answers_as_their_ensemble(faces, predicted, tmp_path, network):
+    dfutils("train", faces, "--out", tmp_path, "--model", network, "--folds", FOLDS, *TRAINING)
+    assert [row["fold"] for row in read_csv(tmp_path / "folds.csv", ("fold",))] == [*map(str, range(FOLDS)), "all"]
+    reasons, _ = predicted(tmp_path)
+    assert reasons[0] == "ok"
