@@ -20,7 +20,7 @@ from dfutils.records import ClipRow
 from dfutils.settings import FinetuneSettings, TrainingSettings, has_frame_head
 from dfutils.training.backbones import Backbone, block_starts, encode, network_of
 from dfutils.training.backend import keras, tf
-from dfutils.training.batches import BatchLoader, BatchPlan, SampleLoader
+from dfutils.training.batches import BatchLoader, BatchPlan, PairLoader
 from dfutils.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from dfutils.training.devices import input_workers
 from dfutils.training.model import ClipNetwork, build_head, compose, standardise
@@ -104,23 +104,17 @@ def finetune(
     frames = own.frames_per_clip or (1 if has_frame_head(settings.model) else data.train[0].frames)
     frames = min(frames, data.train[0].frames)
     keras.utils.set_random_seed(settings.seed)
-    plan = BatchPlan(
-        data.train,
-        batch_size=settings.batch_size,
-        self_blended=own.self_blended,
-        paired=own.paired,
-        seed=settings.seed,
-    )
+    plan = BatchPlan(data.train, batch_size=settings.batch_size, settings=own, seed=settings.seed)
     steps = own.steps_per_epoch or plan.steps_per_pass
-    samples = SampleLoader(data.dataset, data.train, frames=frames, augment=own.augment, patch=own.patch)
-    network, model = _build(start, settings, data, frames=frames, size=samples.size, steps=steps * settings.epochs)
+    pairs = PairLoader(data.dataset, data.train, frames=frames, settings=own)
+    network, model = _build(start, settings, data, frames=frames, size=pairs.size, steps=steps * settings.epochs)
     trainer = _Trainer(
         model, network, data, settings=settings, run=run, identity=identity, since=since, steps_per_epoch=steps
     )
     trainer.resume()
     images = settings.batch_size * frames
     with (
-        BatchSource(BatchLoader(plan, samples), workers=input_workers(settings)) as source,
+        BatchSource(BatchLoader(plan, pairs), workers=input_workers(settings)) as source,
         TrainingProgress(
             epochs=settings.epochs, images=steps * images, done=trainer.state.step * images, shown=progress
         ) as bar,
@@ -128,7 +122,7 @@ def finetune(
     ):
         while trainer.goes_on:
             done, stop = trainer.state.step, trainer.end_of_epoch
-            batches = training_batches(source, start=done, stop=stop, frames=frames, size=samples.size)
+            batches = training_batches(source, start=done, stop=stop, frames=frames, size=pairs.size)
             record = trainer.run_epoch(batches, stop - done, lambda logs: bar.advance(images, logs), images)
             bar.end_epoch(record["epoch"], record)
             if events is not None:

@@ -99,7 +99,7 @@ def train(
         DfutilsError: The dataset, split or weights are not usable; says why.
     """
     require_one_worker()
-    dataset = read_face_dataset(faces)
+    dataset = read_face_dataset(faces).reframed(size=settings.size, margin=settings.margin)
     rows = training_rows(dataset)
     identity = {
         "settings": settings.identity(),
