@@ -1,1 +1,1 @@
-"""Scripts that print the figures the README quotes, and the figures themselves."""
+"""Scripts that measure what the documentation quotes, and their results."""

@@ -16,13 +16,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from PIL import Image
 
-from dfutils.demo.clips import DemoSettings, render_clip
 from dfutils.demo.people import random_person
-from dfutils.extraction.clips import crop_square, square_around
-from dfutils.extraction.faces import HaarDetector
+from dfutils.demo.rendering import DemoSettings, render_clip
+from dfutils.extraction.crops import crop_square, framed, square_around
+from dfutils.extraction.faces import YunetDetector
 from dfutils.records import Crops, Picture
-from dfutils.training.augmentation import AugmentationSettings, augment_clip
-from dfutils.training.blending import BlendingSettings, Floats, self_blend
+from dfutils.training.augmentation import AugmentationSettings, Floats, augment_clip
+from dfutils.training.blending import BlendingSettings, blend_clip
 
 OUT = Path(__file__).parent / "results" / "augmentation.png"
 SIDE = 224
@@ -96,10 +96,11 @@ def demo_crops(seed: int) -> Crops:
     rng = np.random.default_rng(seed)
     settings = DemoSettings(width=720, height=540, seconds=2.0, fps=10)
     frames = render_clip(random_person(rng), donor=None, rng=rng, settings=settings)
-    detector = HaarDetector(min_face_fraction=0.2)
+    detector = YunetDetector(min_score=0.6)
     crops = []
     for frame in frames[:: len(frames) // FRAMES][:FRAMES]:
-        square = square_around(detector.detect(frame)[0].box, margin=0.0, frame_size=(settings.width, settings.height))
+        face = framed(detector.detect(frame)[0].box)
+        square = square_around(face, margin=0.0, frame_size=(settings.width, settings.height))
         crops.append(crop_square(frame, square, size=SIDE))
     return np.stack(crops)
 
@@ -122,14 +123,14 @@ def blending_rows() -> Iterator[Row]:
     for seed, rng_seed in ((3, 5), (46, 2), (15, 12)):
         clip = demo_crops(seed)[:1]
         made = [
-            self_blend(clip, landmarks=None, rng=np.random.default_rng(rng_seed), settings=step) for step in BLENDINGS
+            blend_clip(clip, landmarks=None, rng=np.random.default_rng(rng_seed), settings=step) for step in BLENDINGS
         ]
-        yield "blended", [clip[0], *(fake[0] for fake, _ in made)]
-        yield "mask", [None, *(overlay(clip[0], masks[0]) for _, masks in made)]
+        yield "blended", [clip[0], *(pair.fake[0] for pair in made)]
+        yield "mask", [None, *(overlay(clip[0], pair.masks[0]) for pair in made)]
     clip = demo_crops(15)
     for name, probability in (("steady", 0.0), ("jittering", 1.0)):
         settings = BlendingSettings(jitter_probability=probability, jitter=1.0, strengths=(1.0,))
-        fakes, masks = self_blend(clip, landmarks=None, rng=np.random.default_rng(4), settings=settings)
+        _, fakes, masks = blend_clip(clip, landmarks=None, rng=np.random.default_rng(4), settings=settings)
         yield f"{name}:\n4 frames", list(fakes)
         yield "mask", [overlay(frame, mask) for frame, mask in zip(clip, masks, strict=True)]
 

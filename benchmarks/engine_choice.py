@@ -85,7 +85,7 @@ def _compiled(path: Path) -> Any:
 
 
 def _lite_model(backbone: Any, folder: Path, *, dynamic: bool) -> bytes:
-    import tensorflow as tf
+    from dfutils.training.backend import tf
 
     backbone.export(folder / "saved", verbose=False)
     converter = tf.lite.TFLiteConverter.from_saved_model(str(folder / "saved"))
@@ -95,7 +95,7 @@ def _lite_model(backbone: Any, folder: Path, *, dynamic: bool) -> bytes:
 
 class _Lite:
     def __init__(self, path: Path) -> None:
-        import tensorflow as tf
+        from dfutils.training.backend import tf
 
         self._model = tf.lite.Interpreter(model_path=str(path), num_threads=THREADS)
         self._model.allocate_tensors()
@@ -159,14 +159,16 @@ def _megabytes(path: Path) -> float:
 def table(rows: Mapping[str, Any], load: float) -> str:
     """The rows as Markdown."""
     lines = [
-        f"| engine | images/s | × Keras | AUC ({CROPS} crops) | largest difference of a probability | start, s | MB |",
+        f"| engine | images/s | × Keras | AUC ({CROPS} crops) | largest difference in probability | start, s | MB |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, row in rows.items():
         start = "" if name.startswith("Keras") else f"{row['start_seconds']:.2f}"
         figures = (row["images_a_second"], row["times_keras"], row["auc"], f"{row['largest_difference']:.1e}", start)
         lines.append(f"| {name} | {' | '.join(map(str, figures))} | {row['megabytes']:.0f} |")
-    return "\n".join([*lines, "", f"On {THREADS} threads by the clock; load before the start {load}."]) + "\n"
+    return (
+        "\n".join([*lines, "", f"Wall-clock times on {THREADS} threads; load average before the start {load}."]) + "\n"
+    )
 
 
 def main() -> None:

@@ -49,7 +49,7 @@ def compare(run: Path, faces: FaceDataset, rows: Sequence[ClipRow], *, trained: 
     if export is not None and export.precision != "float32":
         engines[export.precision] = runtime.network_loader("light")(run, settings)
     if trained is not None:
-        engines["keras, before it was packed"] = runtime.network_loader("keras")(trained, read_detector(trained))
+        engines["keras, weights before packing"] = runtime.network_loader("keras")(trained, read_detector(trained))
     raw = {name: raw_scores(network, map(faces.load_clip, rows)) for name, network in engines.items()}
     found = {name: differences(settings, is_fake, raw["keras"], scores) for name, scores in raw.items()}
     return {name: {"clips": len(rows), **figures} for name, figures in found.items()}
@@ -58,7 +58,7 @@ def compare(run: Path, faces: FaceDataset, rows: Sequence[ClipRow], *, trained: 
 def table(results: dict[str, dict[str, Any]]) -> str:
     """The figures as Markdown."""
     lines = [
-        "| clips | engine | AUC | largest difference of a probability | labels as Keras |",
+        "| clips | engine | AUC | largest difference in probability | same labels as Keras |",
         "|---|---|---|---|---|",
     ]
     for words, engines in results.items():

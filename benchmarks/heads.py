@@ -1,7 +1,7 @@
 """Which heads over time earn a place in the package: candidates against those it has, on features of real clips.
 
     python -m benchmarks.heads FACES --work WORK
-    python -m benchmarks.heads FACES --work WORK --run RUN --name heads_on_x    # on the backbone that a run trained
+    python -m benchmarks.heads FACES --work WORK --run RUN --name heads_fine_tuned    # on the backbone of a run
 
 FACES is a face dataset of FaceForensics++ c23 (other data sets in it are left out). The protocol is that of
 `benchmarks.real_videos`: frozen backbone, five folds by source pair, three seeds, intervals over source pairs. The rule
@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 
@@ -29,6 +28,7 @@ from dfutils.evaluation.cross_validation import FoldScores, measure, measure_dif
 from dfutils.extraction.dataset import read_face_dataset
 from dfutils.files import write_json, write_text
 from dfutils.training.backbones import Backbone, build_backbone
+from dfutils.training.backend import keras
 from dfutils.training.features import backbone_key, clip_features
 from dfutils.training.finished import read_about
 from dfutils.training.model import HEADS, build_head
@@ -181,8 +181,8 @@ def markdown(results: Mapping[str, Any]) -> str:
         cells = (f"`{name}`", f"{head['weights']:,}", _interval(head["auc"]), difference, _interval(head["log_loss"]))
         lines.append(f"| {' | '.join(cells)} |")
     earned = [name for name in CANDIDATES if earns_its_place(results["heads"][name])]
-    verdict = f"Of the candidates, {', '.join(earned)} earned a place." if earned else "No candidate earned a place."
-    rule = f"To earn one, the interval of the difference from `{best}`, the best head there is, must lie above 0."
+    verdict = f"Added: {', '.join(earned)}." if earned else "No candidate was added."
+    rule = f"A candidate is added if the interval of its difference from `{best}`, the best head so far, lies above 0."
     return "\n".join([*lines, "", f"{verdict} {rule}"]) + "\n"
 
 

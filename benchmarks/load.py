@@ -1,11 +1,12 @@
-"""Twenty people at once on the web page, over real HTTP: what they get, how long it takes, what it costs.
+"""Twenty visitors at once on the web page, over real HTTP: what they receive, how long it takes, what it costs.
 
-    python -m benchmarks.load --out benchmarks/results
+    python -m benchmarks.load
 
-starts ``dfutils app`` on this machine and makes clips of 10 seconds: one of 1080p, whose verdict is timed alone, and
-small ones, of which every client uploads one and asks for a verdict at the same moment. After the crowd one more client
-asks for heat maps, for which the server loads TensorFlow: the peak of its memory is not before that. Times are by the
-clock, which tells the truth on a quiet machine only: the load before the start is noted beside the figures.
+Figures go to ``results/load.json`` and ``.md``, targets to the JSON. The script starts ``dfutils app`` on this machine
+and makes clips of 10 seconds: one of 1080p, whose verdict is timed alone, and small ones; every client uploads one of
+those and asks for a verdict at the same moment. Afterwards one more client asks for heat maps, for which the server
+loads TensorFlow, because memory peaks only then. Wall-clock times are reliable on a quiet machine only: the load
+average before the start is recorded.
 """
 
 from __future__ import annotations
@@ -26,24 +27,25 @@ from typing import Any
 
 import httpx
 
-from benchmarks.bars import Bars, bars_table
 from benchmarks.extraction import SIZES, make_clip
 from benchmarks.machine import QUIET_LOAD, describe_machine
 from benchmarks.memory import MemoryWatcher
-from dfutils.demo.clips import DemoSettings, make_demo_videos
+from benchmarks.targets import Figures, figures_table, target_lines, targets_document
+from dfutils.demo.clips import make_demo_videos
+from dfutils.demo.rendering import DemoSettings
 from dfutils.files import write_json, write_text
 
 CLIENTS = 20
 
-BARS: Bars = {
-    "answered": (f"of {CLIENTS} people at once, how many got a verdict or “busy”", "≥", CLIENTS),
-    "alone_1080p": ("10 s of 1080p, alone and warm, seconds to the verdict", "≤", 4),
-    "start": ("from the start to a page that answers, seconds", "≤", 3),
-    "first": ("first verdict after the start, seconds", "", 0),
-    "median": (f"{CLIENTS} people at once, seconds to the answer, median", "", 0),
-    "longest": ("the same, the last of them", "", 0),
-    "heat": ("one clip's first heat maps after the crowd, verdict included, seconds", "", 0),
-    "megabytes": ("peak memory of the server and its decoder, heat maps included, MB", "≤", 3000),
+FIGURES: Figures = {
+    "answered": (f"visitors out of {CLIENTS} at once who received a verdict or “busy”", f"≥ {CLIENTS}"),
+    "alone_1080p": ("verdict on 10 s of 1080p, one visitor, server warm, seconds", "≤ 4"),
+    "start": ("from the command to a page that responds, seconds", "≤ 3"),
+    "first": ("first verdict after the start, seconds", ""),
+    "median": (f"verdict with {CLIENTS} visitors at once, median, seconds", ""),
+    "longest": ("the same, slowest", ""),
+    "heat": ("first heat maps after that, including the verdict, seconds", ""),
+    "megabytes": ("peak memory of the server and its decoder, including heat maps, MB", "≤ 3000"),
 }
 
 START_SECONDS, ANSWER_SECONDS = 120, 600
@@ -75,15 +77,16 @@ def main() -> None:
         make_demo_videos(Path(folder), settings=DemoSettings(people=2, seconds=10), progress=False)
         load = round(os.getloadavg()[0], 1)
         result = measure(options.port, large, sorted((Path(folder) / "videos").glob("*.mp4")))
-    write_json(options.out / "load.json", {"machine": describe_machine(), "load_before": load, **result})
+    about = {"machine": describe_machine(), "load_before": load, "targets": targets_document(FIGURES)}
+    write_json(options.out / "load.json", {**about, **result})
     write_text(options.out / "load.md", table(result["figures"], load))
-    print(table(result["figures"], load))
+    print(target_lines(result["figures"], FIGURES))
 
 
 def table(figures: Mapping[str, float], load: float) -> str:
-    """The figures, and how far they are to be believed."""
+    """The figures, and how busy the machine was."""
     state = f"a busy machine (load {load:g})" if load > QUIET_LOAD else "a quiet machine"
-    return f"{bars_table(figures, BARS)}\nBy the clock, on two cores of {state}.\n"
+    return f"{figures_table(figures, FIGURES)}\nWall-clock times on two cores of {state}.\n"
 
 
 def measure(port: int, large: Path, clips: Sequence[Path]) -> dict[str, Any]:

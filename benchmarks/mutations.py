@@ -1,4 +1,4 @@
-"""2,000 random mutations of good files through `extract`: nothing may crash it, hang it, or get lost.
+"""2,000 randomly damaged files through `dfutils extract`: nothing may crash it, hang it, or get lost.
 
     python -m benchmarks.mutations --out benchmarks/results
 
@@ -14,7 +14,7 @@ import logging
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +22,25 @@ import cv2
 import numpy as np
 
 from benchmarks.machine import describe_machine
-from dfutils.demo.clips import DemoSettings, write_video
+from dfutils.demo.clips import write_video
 from dfutils.demo.people import random_person
-from dfutils.demo.rendering import render_clip
+from dfutils.demo.rendering import DemoSettings, render_clip
 from dfutils.extraction import isolation
 from dfutils.extraction.catalogue import read_catalogue
 from dfutils.extraction.extract import extract_dataset
-from dfutils.files import write_json
+from dfutils.files import write_json, write_text
 from dfutils.settings import ExtractionSettings, MediaLimits
 
 LIMITS = MediaLimits(memory_megabytes=1024, cpu_seconds=10, wall_seconds=20)
 SETTINGS = ExtractionSettings(frames=4, size=64, limits=LIMITS)
+
+OUTCOMES = {
+    "ok": "faces extracted",
+    "no_face": "no face found",
+    "too_few_faces": "too few frames with a face",
+    "too_large": "image too large",
+    "unreadable": "unreadable",
+}
 
 Mutation = Callable[[bytearray, np.random.Generator, int], bytearray]
 
@@ -116,9 +124,10 @@ def main() -> None:
         (folder / "source" / "real").mkdir(parents=True)
         make_mutations(make_good_files(folder / "good"), folder / "source" / "real", options.count)
         figures = measure(folder / "source", folder / "faces")
-    print(figures)
+    print(table(figures))
     options.out.mkdir(parents=True, exist_ok=True)
-    write_json(options.out / "extraction_mutations.json", {"machine": describe_machine(), "figures": figures})
+    write_json(options.out / "mutations.json", {"machine": describe_machine(), "figures": figures})
+    write_text(options.out / "mutations.md", table(figures))
 
 
 def measure(source: Path, faces: Path) -> dict[str, Any]:
@@ -149,6 +158,17 @@ def measure(source: Path, faces: Path) -> dict[str, Any]:
         "children_started": len(started_children),
         "milliseconds_a_file": round(1000 * wall / len(catalogue.videos), 1),
     }
+
+
+def table(figures: Mapping[str, Any]) -> str:
+    """How many files had each outcome, as Markdown."""
+    rows = [f"| {OUTCOMES[outcome]} | {count:,} |" for outcome, count in figures["outcomes"].items()]
+    notes = (
+        f"{figures['files']:,} files, {figures['accounted_for']:,} of them accounted for: {figures['decoder_crashes']} "
+        f"crashes of the decoder, {figures['over_a_time_limit']} files over a time limit, "
+        f"{figures['over_the_memory_limit']} over the memory limit."
+    )
+    return "\n".join(["| outcome | files |", "|---|---|", *rows, "", notes]) + "\n"
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

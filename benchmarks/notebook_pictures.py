@@ -1,4 +1,4 @@
-"""Pictures of two rendered notebooks and of the report for the README, taken in headless Chromium.
+"""Pictures in docs/ of two rendered notebooks and of the report, taken in headless Chromium.
 
 python -m benchmarks.notebook_pictures reports
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from benchmarks.readme import ROOT
+from benchmarks.tables import ROOT
 from dfutils.files import write_bytes
 
 WIDTH, SCALE = 940, 2

@@ -1,4 +1,4 @@
-"""The README's two pictures of the web page: a made-up clip judged on a wide screen and on a phone.
+"""The two pictures of the web page in docs/: a made-up clip judged on a wide screen and on a phone.
 
 ``python -m benchmarks.page_pictures`` needs Chromium and a page on ``--port``: ``dfutils app --port 7860``.
 """

@@ -1,16 +1,21 @@
-"""What a verdict costs, as ratios within one run; bars and figures go to ``results/prediction.json`` and ``.md``.
+"""What a verdict costs, as ratios within one run.
 
-    python -m benchmarks.prediction --out benchmarks/results
+    python -m benchmarks.prediction
     python -m benchmarks.prediction --model run --only images      # a run with an export of its own
 
-``images``: pictures a second of the light engine against ``predict`` of Keras, in turns in one process. ``cold``: from
-the start of ``dfutils predict`` to its verdict on 10 s of 1080p, against `benchmarks.twin` on the same clip, with the
-memory of all its processes together. ``help``: ``dfutils --help``. ``warm``: whole 360p videos, two at a time, against
-decoding alone on as many threads, and where the CPU time of one goes. ``many``: memory for a folder of 1,000 videos
-against one of 10. ``profile``: where the time of a cold start goes.
+Figures go to ``results/prediction.json`` and ``.md``, targets to the JSON.
 
-Everything runs on two cores where the system can be told so. Times are by the clock, which tells the truth on a quiet
-machine only: the load before the start is noted, and CPU time stands beside the clock where it can be compared.
+* ``images``: images per second of OpenVINO against ``predict`` of Keras, alternating in one process.
+* ``cold``: from the start of ``dfutils predict`` to its verdict on 10 s of 1080p, against `benchmarks.reference_system`
+  on the same clip, with the memory of all its processes together.
+* ``help``: ``dfutils --help``.
+* ``warm``: verdicts on 360p videos, two at a time, against decoding alone on as many threads, and the CPU time of each
+  step of one.
+* ``many``: memory for a folder of 1,000 videos against one of 10.
+* ``profile``: the time of each step of a cold start.
+
+Everything runs on two cores where the system allows it. Wall-clock times are reliable on a quiet machine only: the load
+average before the start is recorded, and CPU time stands beside the wall-clock time where it can be compared.
 """
 
 from __future__ import annotations
@@ -32,12 +37,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.bars import bars_table
 from benchmarks.extraction import SIZES, decode_alone, make_clip
 from benchmarks.machine import describe_machine
 from benchmarks.memory import MemoryWatcher
+from benchmarks.targets import Figures, figures_table, target_lines, targets_document
 from dfutils.extraction.clips import extract_clips
-from dfutils.extraction.faces import FaceDetector, build_detector
+from dfutils.extraction.faces import FaceDetector, face_detector
 from dfutils.files import write_json, write_text
 from dfutils.prediction.detector import Detector, load_detector
 from dfutils.pretrained import DEFAULT
@@ -48,17 +53,17 @@ SMALL, SMALL_SECONDS = (320, 180), 2.0
 """Of the videos that are many."""
 FEW, MANY = 10, 1000
 """Videos in the folders of ``many``."""
-TWIN_ROUNDS = 2
-"""At most, of the re-made system, which takes many times as long."""
-BARS = {
-    "images": ("images a second, light engine / Keras, by the clock", "≥", 4.0),
-    "images_cpu": ("the same in CPU time", "", 0.0),
-    "cold_seconds": ("from the command to a verdict, 10 s of 1080p, seconds", "≤", 2.5),
-    "cold_twin": ("the same, the re-made system / this one", "≥", 4.0),
-    "memory_megabytes": ("peak memory of all its processes, MB", "≤", 450.0),
-    "help_seconds": ("`dfutils --help`, seconds", "≤", 0.3),
-    "warm": ("whole videos a second, 360p / decoding alone", "≥", 0.6),
-    "many_memory": ("peak memory, folder of 1,000 videos / of 10", "≤", 1.05),
+REFERENCE_ROUNDS = 2
+"""At most, for the reference system, which takes many times as long."""
+FIGURES: Figures = {
+    "images": ("images per second, OpenVINO / Keras, wall-clock time", "≥ 4"),
+    "images_cpu": ("the same, CPU time", ""),
+    "cold_seconds": ("from the command to a verdict on 10 s of 1080p, seconds", "≤ 2.5"),
+    "cold_reference": ("the same, reference system / dfutils", "≥ 4"),
+    "memory_megabytes": ("peak memory of all processes of that command, MB", "≤ 450"),
+    "help_seconds": ("`dfutils --help`, seconds", "≤ 0.3"),
+    "warm": ("verdicts per second on 360p videos / videos per second of decoding alone", "≥ 0.6"),
+    "many_memory": ("peak memory, folder of 1,000 videos / folder of 10", "≤ 1.05"),
 }
 
 
@@ -124,7 +129,7 @@ def quickest(costs: Sequence[Cost]) -> Cost:
 
 
 def measure_cold(folder: Path, model: str, *, pictures: int, rounds: int) -> dict[str, Any]:  # noqa: ARG001
-    """From the command to the verdict, files warm, against the twin: the best of equally many runs of each."""
+    """From the command to the verdict, against the reference system: the best of equally many runs of each."""
     clip = make_clip(folder / "1080p.mp4", SIZES["1080p"])
     ours_command = ("-m", "dfutils", "predict", str(clip), "--model", model, "--engine", "light")
     costs = warmed_costs(rounds, *ours_command)
@@ -137,24 +142,26 @@ def measure_cold(folder: Path, model: str, *, pictures: int, rounds: int) -> dic
     try:
         import dlib  # type: ignore[import-not-found, unused-ignore] # noqa: F401
     except ImportError:
-        print("dlib is not installed (benchmarks/requirements.txt): the re-made system is left out")
+        print("dlib is not installed (benchmarks/requirements.txt): the reference system is left out")
         return figures
-    runs = min(rounds, TWIN_ROUNDS)
-    twin = quickest(warmed_costs(runs, "-m", "benchmarks.twin", str(_twin_model(folder)), str(clip)))
+    runs = min(rounds, REFERENCE_ROUNDS)
+    reference = quickest(
+        warmed_costs(runs, "-m", "benchmarks.reference_system", str(_reference_model(folder)), str(clip))
+    )
     compared = quickest(costs[:runs])
     return figures | {
-        "cold_twin": twin.wall / compared.wall,
-        "cold_twin_cpu": twin.cpu / compared.cpu,
-        "twin": {
+        "cold_reference": reference.wall / compared.wall,
+        "cold_reference_cpu": reference.cpu / compared.cpu,
+        "reference": {
             "rounds": runs,
-            "wall": round(twin.wall, 2),
-            "cpu": round(twin.cpu, 2),
-            "megabytes": round(twin.megabytes),
+            "wall": round(reference.wall, 2),
+            "cpu": round(reference.cpu, 2),
+            "megabytes": round(reference.megabytes),
         },
     }
 
 
-def _twin_model(folder: Path) -> Path:
+def _reference_model(folder: Path) -> Path:
     from dfutils.training.backbones import build_backbone
     from dfutils.training.model import build_head, compose
     from dfutils.training.run_folder import write_keras_model
@@ -191,7 +198,7 @@ def measure_warm(folder: Path, model: str, *, pictures: int, rounds: int) -> dic
 def _warm_profile(clip: Path, detector: Detector, *, rounds: int) -> dict[str, float]:
     """CPU milliseconds of the parts of one verdict, one after the other in this process; the least of some rounds."""
     settings = detector.settings.extraction
-    faces = _TimedDetector(build_detector(settings))
+    faces = _TimedDetector(face_detector(settings.min_detection_score))
     parts: list[dict[str, float]] = []
     for _ in range(rounds + 1):
         faces.seconds, faces.searches = 0.0, 0
@@ -204,7 +211,7 @@ def _warm_profile(clip: Path, detector: Detector, *, rounds: int) -> dict[str, f
             {
                 "decoding": decoded,
                 f"{faces.searches} searches for faces": faces.seconds,
-                "choosing and cutting": cut - decoded - faces.seconds,
+                "choosing and cropping": cut - decoded - faces.seconds,
                 "network": _cpu(functools.partial(detector.score_clips, crops)),
             }
         )
@@ -213,7 +220,7 @@ def _warm_profile(clip: Path, detector: Detector, *, rounds: int) -> dict[str, f
 
 class _TimedDetector:
     def __init__(self, detector: FaceDetector) -> None:
-        self.name, self.checksum, self._detector = detector.name, detector.checksum, detector
+        self._detector = detector
         self.seconds, self.searches = 0.0, 0
 
     def detect(self, picture: Picture) -> list[Face]:
@@ -300,20 +307,21 @@ PARTS = {
 
 
 def table(figures: Mapping[str, Any]) -> str:
-    """The figures that have a bar, and where the time goes, as Markdown."""
-    lines = [bars_table(figures, BARS)]
+    """The figures, and where the time goes, as Markdown."""
+    lines = [figures_table(figures, FIGURES)]
     if "profile_seconds" in figures:
         steps = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in figures["profile_seconds"].items())
         lines.append(
-            f"Where the time of a cold start goes, beside Python's own start and one after the other: {steps}. In "
-            "truth the network is got ready while the video is decoded."
+            f"Steps of a cold start, run one after the other, without the start of Python: {steps}. In a real run the "
+            "network is loaded while the video is decoded."
         )
     if "warm_cpu_milliseconds" in figures:
         parts = ", ".join(f"{name} {value:.0f}" for name, value in figures["warm_cpu_milliseconds"].items())
-        lines.append(f"CPU milliseconds of one whole 360p video of 10 s: {parts}.")
+        lines.append(f"CPU milliseconds for a verdict on one 360p video of 10 s: {parts}.")
     if "load_average" in figures:
         lines.append(
-            f"By the clock, on {figures['cores_used']} cores; load before the start {figures['load_average']}."
+            f"Wall-clock times on {figures['cores_used']} cores; load average before the start "
+            f"{figures['load_average']}."
         )
     return "\n".join(lines) + "\n"
 
@@ -339,9 +347,10 @@ def main() -> None:
     for name in options.only or PARTS:
         with tempfile.TemporaryDirectory() as folder:
             figures |= PARTS[name](Path(folder), options.model, pictures=options.pictures, rounds=options.rounds)
-        print(table(figures))
+        print(target_lines(figures, FIGURES))
     options.out.mkdir(parents=True, exist_ok=True)
-    write_json(results, {"machine": describe_machine(), "model": Path(options.model).name, "figures": figures})
+    about = {"machine": describe_machine(), "model": Path(options.model).name, "targets": targets_document(FIGURES)}
+    write_json(results, {**about, "figures": figures})
     write_text(options.out / "prediction.md", table(figures))
 
 

@@ -98,7 +98,6 @@ class Options:
     seeds: int = 3
     epochs: int = 10
     size: int = 299
-    detector: str = "auto"
     backbone_weights: str = "auto"
     workers: int = 2
 
@@ -118,8 +117,7 @@ class Benchmark:
 
     def extract(self, changes: dict[str, Any]) -> FaceDataset:
         """The face dataset of changed settings."""
-        base = {"size": self.options.size, "detector": self.options.detector}
-        settings = ExtractionSettings.parse({**base, **changes}, source="benchmark")
+        settings = ExtractionSettings.parse({"size": self.options.size, **changes}, source="benchmark")
         name = "-".join(f"{key}-{value}" for key, value in sorted(changes.items())) or "motion"
         folder = self.options.work / "faces" / name
         started, was_there = time.monotonic(), (folder / "manifest.csv").is_file()
@@ -192,7 +190,7 @@ class Benchmark:
         return build_backbone(self.options.backbone_weights, size=self.options.size)
 
     def _blocks(self, *, bgr: bool) -> Any:
-        import keras
+        from dfutils.training.backend import keras
 
         inception = next(layer for layer in self.backbone.model.layers if layer.name.startswith("inception"))
         outputs = [keras.layers.GlobalAveragePooling2D()(inception.get_layer(name).output) for name in BLOCKS]
@@ -237,7 +235,7 @@ def run(catalogue: Catalogue, options: Options) -> dict[str, Any]:
         "seeds": options.seeds,
         "fault_model": options.fault_model,
         "backbone": {"weights": bench.backbone.weights, "origin": bench.backbone.origin},
-        "face_detector": bench.dataset.settings.detector,
+        "face_detector": bench.dataset.about["detector"]["name"],
         "systems": {name: measure(scores, *truth) for name, scores in systems.items()},
         "faults": {
             name: {

@@ -20,7 +20,7 @@ SYSTEM_TITLES = {
     "logistic_mixed10": "logistic regression on the last block (mixed10)",
     "inception_mean": "`inception_mean`: average of frame scores",
     "inception_gru": "`inception_gru`",
-    "inception_lstm_gru": "`inception_lstm_gru`: the re-made system's head",
+    "inception_lstm_gru": "`inception_lstm_gru`: the reference system's head",
 }
 
 
@@ -69,8 +69,7 @@ def _preamble(results: Mapping[str, Any]) -> str:
         f"{results['clips']} FaceForensics++ c23 clips ({results['real']} REAL, {results['fake']} FAKE) of "
         f"{results['groups']} source pairs; {results['folds']}-fold cross-validation by source pair, mean of "
         f"{results['seeds']} seeds, 95 % intervals over source pairs, AUC within folds. "
-        f"Frozen backbone: {results['backbone']['weights']} ({results['backbone']['origin']}). "
-        f"Faces by {results['face_detector']}."
+        f"Frozen backbone: {results['backbone']['origin']}."
     )
 
 
@@ -85,8 +84,8 @@ def _systems_table(results: Mapping[str, Any]) -> str:
 def _faults_preamble(results: Mapping[str, Any]) -> str:
     base = results["systems"][results["fault_model"]]["auc"]
     return (
-        f"What each fault of the re-made system does to `{results['fault_model']}` (AUC {_with_interval(base)} without "
-        "any), one at a time and all together; differences are paired:"
+        f"What each fault of the reference system does to `{results['fault_model']}` (AUC {_with_interval(base)} "
+        "without any), one at a time and all together; differences are paired:"
     )
 
 
@@ -126,7 +125,7 @@ def _costs(results: Mapping[str, Any]) -> str:
     for kind, (name, unit) in kinds.items():
         stages = [cost for stage, cost in results["costs"].items() if stage.split()[0] == kind]
         seconds, amount = sum(cost["seconds"] for cost in stages), sum(cost[unit] for cost in stages)
-        rate = f" ({amount:,} {unit}, {amount / seconds:.2g} a second)" if seconds > 0 else ""
+        rate = f" ({amount:,} {unit}, {amount / seconds:.2g} per second)" if seconds > 0 else ""
         words.append(f"{name} {seconds / 60:.0f} min{rate}")
     machine = results["machine"]
     total = sum(cost["seconds"] for cost in results["costs"].values()) / 60

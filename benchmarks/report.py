@@ -1,14 +1,14 @@
-"""How long the report of a thousand clips takes when their features are known.
+"""How long the report on a thousand clips takes when their features are known.
 
     python -m benchmarks.report --work WORK
 
-Twelve made-up people, each clip entered under many names and in as many groups: what is measured is the tables,
-resamples, pictures and pages, as `dfutils evaluate` makes them in a process of its own, start included, where training
-has computed the features. Nothing is said of accuracy.
+Figures go to ``results/report.json`` and ``.md``, targets to the JSON. The clips of twelve made-up people are entered
+under many names and in as many groups: the measured time is that of tables, resampling, figures and pages, as `dfutils
+evaluate` makes them in a process of its own, including its start, after training has computed the features. The
+benchmark says nothing about accuracy.
 
-The clock tells the truth on a quiet machine only: the load before the start is noted, and so is the CPU time, which
-another program on the same cores changes little. Faces and run are kept in WORK; with them there, the same command
-measures the reports anew.
+Wall-clock times are reliable on a quiet machine only: the load average before the start is recorded, and so is the CPU
+time, which other programs hardly change. Faces and run are kept in WORK, and reused by the next call.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from benchmarks.bars import Bars, bars_table
 from benchmarks.machine import QUIET_LOAD, describe_machine
-from dfutils.demo.clips import DemoSettings, make_demo_videos
+from benchmarks.targets import Figures, figures_table, target_lines, targets_document
+from dfutils.demo.clips import make_demo_videos
+from dfutils.demo.rendering import DemoSettings
 from dfutils.extraction.catalogue import read_catalogue
 from dfutils.extraction.dataset import FRAME_COLUMNS, MANIFEST_COLUMNS, read_face_dataset
 from dfutils.extraction.extract import extract_dataset
@@ -35,17 +36,17 @@ from dfutils.training.run import train
 
 CLIPS, FEW = 1000, 100
 
-BARS: Bars = {
-    "seconds": (f"report of {CLIPS:,} clips, seconds by the clock", "≤", 60),
-    "cpu_seconds": ("the same, seconds of CPU time of all cores together", "", 0),
-    "growth": (f"CPU time, {CLIPS:,} clips / {FEW} clips", "", 0),
+FIGURES: Figures = {
+    "seconds": (f"report on {CLIPS:,} clips, wall-clock seconds", "≤ 60"),
+    "cpu_seconds": ("the same, CPU seconds of all cores together", ""),
+    "growth": (f"CPU time, report on {CLIPS:,} clips / on {FEW} clips", ""),
 }
 
 
 def make_faces(folder: Path, *, people: int, seconds: float) -> Path:
     """A face dataset of made-up people; `repeat_clips` makes it longer."""
     labels = make_demo_videos(folder / "videos", settings=DemoSettings(people=people, seconds=seconds), progress=False)
-    settings = ExtractionSettings(size=96, detector="haar")
+    settings = ExtractionSettings(size=96)
     extract_dataset(read_catalogue(labels.parent, labels), folder / "faces", settings=settings, progress=False)
     return folder / "faces"
 
@@ -105,10 +106,10 @@ def measure(work: Path, *, people: int, seconds: float, sizes: tuple[int, int]) 
 
 def table(figures: Mapping[str, float], machine: Mapping[str, Any]) -> str:
     """The figures with what they were measured on, as Markdown."""
-    note = f"{machine['cores']} cores; load before the start {figures['load_average']:.1f}."
+    note = f"{machine['cores']} cores; load average before the start {figures['load_average']:.1f}."
     if figures["load_average"] > QUIET_LOAD:
-        note += " The machine was not quiet: other programs took their part of the seconds by the clock."
-    return f"{bars_table(figures, BARS)}\n{note}\n"
+        note += " Other programs were running, so the wall-clock time is an upper bound."
+    return f"{figures_table(figures, FIGURES)}\n{note}\n"
 
 
 def main() -> None:
@@ -119,9 +120,11 @@ def main() -> None:
     options = parser.parse_args()
     figures = measure(options.work, people=12, seconds=4.0, sizes=(FEW, CLIPS))
     machine = describe_machine()
-    write_json(options.out / "report.json", {"machine": machine, "figures": figures})
+    write_json(
+        options.out / "report.json", {"machine": machine, "targets": targets_document(FIGURES), "figures": figures}
+    )
     write_text(options.out / "report.md", table(figures, machine))
-    print(table(figures, machine))
+    print(target_lines(figures, FIGURES))
 
 
 if __name__ == "__main__":

@@ -246,11 +246,11 @@ def average_mixed(_data: Path, work: Path) -> None:
 
 
 def train_frozen(_data: Path, work: Path) -> None:
-    """Baselines on the same data with a backbone that is never trained: a frame head, and the twin's clip head."""
+    """Baselines whose backbone is never trained, on the same data: a frame head, and the reference system's head."""
     frames = TrainingSettings(model="inception_mean", epochs=20)
     train_folds(work / "mixed", work / "runs" / "frozen-folds", settings=frames, folds=FOLDS)
-    twin = TrainingSettings(model="inception_lstm_gru")
-    train_folds(work / "ffpp", work / "runs" / "twin-folds", settings=twin, folds=FOLDS)
+    reference = TrainingSettings(model="inception_lstm_gru")
+    train_folds(work / "ffpp", work / "runs" / "twin-folds", settings=reference, folds=FOLDS)
     train(work / "dfdc", work / "runs" / "frozen", settings=frames.model_copy(update={"split": CROSS.split}))
 
 

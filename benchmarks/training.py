@@ -1,25 +1,27 @@
-"""What training costs, as ratios within one run; bars and figures go to ``results/training.json`` and ``.md``.
+"""What training costs, as ratios within one run.
 
-    python -m benchmarks.training --out benchmarks/results
+    python -m benchmarks.training
     python -m benchmarks.training --only input
 
-``cached``: 50 epochs of a recurrent head over 153 clips of 10 frames (122 to train on, 31 to validate on), once with
-features that are computed a single time, once computing them anew in every epoch. The latter would take hours, so what
-an image costs is measured on a sample and multiplied. Neither the weights of the backbone nor what the pictures show
-make a difference to the time: weights are random, faces made up. Wall-clock time, on all cores.
+Figures go to ``results/training.json`` and ``.md``, targets to the JSON.
+
+``cached``: 50 epochs of a recurrent head over 153 clips of 10 frames (122 for training, 31 for validation), with
+features that are computed once, and with features computed in every epoch. The latter would take hours, so the cost per
+image is measured on a sample and multiplied. Neither the weights of the backbone nor the content of the images affects
+the time: weights are random, faces made up. Wall-clock time, on all cores.
 
 ``input``: decoding, self-blending and augmenting single crops, as fine-tuning does, in CPU time on one core, times the
-four cores of a Kaggle machine, against the images a second at which one of its T4s trains InceptionV3. Crops get camera
-grain, since the smooth ones of the demo would decode faster than real ones. Whether the cores really work together is
-measured by the clock, with a worker process on every core, and what the training process itself has to do for a batch
-in its CPU time. The clock tells the truth on a quiet machine only; the load before the start is noted.
+four cores of a Kaggle machine, against the images per second at which one of its T4s trains InceptionV3. Crops get
+camera grain, since the smooth ones of the demo would decode faster than real ones. Parallel efficiency is measured in
+wall-clock time, with one worker process per core, and the cost of receiving a batch in CPU time of the training
+process. Wall-clock times are reliable on a quiet machine only; the load average before the start is recorded.
 
-No published figure for a T4 was found, so `T4_IMAGES_PER_SECOND` is derived, and rather too high than too low. An
+No published figure for a T4 was found, so `T4_IMAGES_PER_SECOND` is derived, and more likely too high than too low. An
 RTX 2080 has the chip of a T4 (TU104) with 2,944 instead of 2,560 cores, 448 instead of 320 GB/s and 215 instead of 70 W
 (https://en.gamegpu.com/geforce-rtx-2xx-series/geforce-rtx-2080, https://sysrqmts.com/en/gpus/nvidia/tesla/t4). It
 trains InceptionV3 at 142 images/s in float32 with TensorFlow 1.12, and half precision made training 1.446 times as fast
-on average over seven networks on an RTX 2080 Ti (https://lambdalabs.com/blog/2080-ti-deep-learning-benchmarks). For
-smaller crops it is taken to be faster by the ratio of the areas.
+on average over seven networks on an RTX 2080 Ti (https://lambdalabs.com/blog/2080-ti-deep-learning-benchmarks). Smaller
+crops are assumed to be faster by the ratio of the areas.
 """
 
 from __future__ import annotations
@@ -39,16 +41,17 @@ import cv2
 import joblib
 import numpy as np
 
-from benchmarks.bars import bars_table
 from benchmarks.machine import describe_machine
-from dfutils.demo.clips import DemoSettings, make_demo_videos
+from benchmarks.targets import Figures, figures_table, target_lines, targets_document
+from dfutils.demo.clips import make_demo_videos
+from dfutils.demo.rendering import DemoSettings
 from dfutils.extraction.catalogue import read_catalogue
 from dfutils.extraction.dataset import FaceDataset, encode_picture, read_face_dataset
 from dfutils.extraction.extract import extract_dataset
 from dfutils.files import write_json, write_text
-from dfutils.settings import ExtractionSettings, TrainingSettings
+from dfutils.settings import ExtractionSettings, FinetuneSettings, TrainingSettings
 from dfutils.training.backbones import build_backbone
-from dfutils.training.batches import BatchLoader, BatchPlan, SampleLoader
+from dfutils.training.batches import BatchLoader, BatchPlan, PairLoader
 from dfutils.training.features import clip_features
 from dfutils.training.fit import fit_head
 from dfutils.training.pipeline import training_batches
@@ -63,15 +66,15 @@ KAGGLE_CORES = 4
 T4_IMAGES_PER_SECOND = 142 * 1.446
 """Of InceptionV3 with crops of 299 pixels in mixed precision; derived, see above."""
 
-BARS = {
-    "cached": ("50 epochs of a head: features computed in every epoch / once", "≥", 40.0),
-    "cached_before": ("the same, where an earlier run has computed them", "", 0.0),
+FIGURES: Figures = {
+    "cached": ("50 epochs of a head: features computed in every epoch / once, time", "≥ 40"),
+    "cached_before": ("the same, with features cached by an earlier run", ""),
     **{
-        f"input_{size}": (f"images a second: input pipeline on 4 cores / training on one T4, {size} pixels", "≥", 2.0)
+        f"input_{size}": (f"images per second: input pipeline on 4 cores / training on one T4, {size} pixels", "≥ 2")
         for size in SIZES
     },
-    "input_efficiency": ("input pipeline by the clock: all cores together / so many times one core alone", "≥", 0.8),
-    "input_received": ("images a second: what the training process can take over / training on two T4s", "≥", 4.0),
+    "input_efficiency": ("parallel efficiency of the input pipeline: all cores / cores × one core", "≥ 0.8"),
+    "input_received": ("images per second: batches that the training process can receive / training on two T4s", "≥ 4"),
 }
 
 
@@ -159,17 +162,18 @@ def measure_input(folder: Path) -> dict[str, Any]:
 def input_speed(dataset: FaceDataset, *, batches: int) -> dict[str, float]:
     """Images a second of CPU time on one core: ``decode`` alone, and ``all`` that fine-tuning does to them."""
     plan, loader = _plan(dataset), _loader(dataset)
-    samples = [sample for step in range(batches) for sample in plan.samples(step)]
+    pairs = [pair for step in range(batches) for pair in plan.pairs(step)]
+    rows = [dataset.rows[place] for pair in pairs for place in (pair.real, pair.forged)]
     work: dict[str, Callable[[], object]] = {
-        "decode": lambda: deque((dataset.load_frames(dataset.rows[one.row], [0]) for one in samples), maxlen=0),
-        "all": lambda: deque(map(loader.load, samples), maxlen=0),
+        "decode": lambda: deque((dataset.load_frames(row, [0]) for row in rows), maxlen=0),
+        "all": lambda: deque(map(loader.load, pairs), maxlen=0),
     }
     seconds: dict[str, float] = {}
     for name, step in work.items():
         before = time.process_time()
         step()
         seconds[name] = time.process_time() - before
-    return {name: len(samples) / value for name, value in seconds.items()}
+    return {name: len(rows) / value for name, value in seconds.items()}
 
 
 def input_together(dataset: FaceDataset, *, workers: int, batches: int) -> dict[str, float]:
@@ -194,12 +198,16 @@ def input_together(dataset: FaceDataset, *, workers: int, batches: int) -> dict[
     return {"speedup": loop / pipeline, "received": steps * BATCH_SIZE / received}
 
 
+TRAINED = FinetuneSettings(self_blended=0.5)
+"""What is done to the pairs that are loaded."""
+
+
 def _plan(dataset: FaceDataset) -> BatchPlan:
-    return BatchPlan(dataset.rows, batch_size=BATCH_SIZE, self_blended=0.5, seed=0)
+    return BatchPlan(dataset.rows, batch_size=BATCH_SIZE, settings=TRAINED, seed=0)
 
 
-def _loader(dataset: FaceDataset) -> SampleLoader:
-    return SampleLoader(dataset, dataset.rows, frames=1, augment=True)
+def _loader(dataset: FaceDataset) -> PairLoader:
+    return PairLoader(dataset, dataset.rows, frames=1, settings=TRAINED)
 
 
 def wall_seconds(work: Callable[[], object]) -> float:
@@ -213,7 +221,7 @@ PARTS = {"cached": measure_cached, "input": measure_input}
 
 
 def table(figures: Mapping[str, Any]) -> str:
-    """The figures that have a bar, and what they rest on, as Markdown."""
+    """The figures, and what they rest on, as Markdown."""
     notes = []
     if "seconds_cached" in figures:
         seconds = figures["seconds_cached"]
@@ -223,20 +231,20 @@ def table(figures: Mapping[str, Any]) -> str:
         )
     if "t4_images_per_second" in figures:
         rates = " and ".join(
-            f"{figures['input_images_per_core_second'][str(size)]['all']:.0f} images a second and core at {size} pixels"
+            f"{figures['input_images_per_core_second'][str(size)]['all']:.0f} images per second per core at {size} px"
             for size in SIZES
         )
         notes.append(
-            f"Input pipeline: {rates}. One T4 is taken to train InceptionV3 at {T4_IMAGES_PER_SECOND:.0f} images a "
-            "second at 299 pixels: derived, not measured, from Lambda's figures for an RTX 2080, which is the same "
-            "chip with more of everything (see `benchmarks/training.py`)."
+            f"Input pipeline: {rates}. One T4 is assumed to train InceptionV3 at {T4_IMAGES_PER_SECOND:.0f} images per "
+            "second at 299 px: derived, not measured, from Lambda's figures for an RTX 2080, which has the same "
+            "chip with more cores (see `benchmarks/training.py`)."
         )
     if "input_cores" in figures:
         notes.append(
-            f"By the clock: {figures['input_cores']} cores with a worker process each; load before the start "
-            f"{figures['load_average']:.1f}."
+            f"Wall-clock times on {figures['input_cores']} cores with one worker process each; load average before "
+            f"the start {figures['load_average']:.1f}."
         )
-    return "\n".join([bars_table(figures, BARS), *notes]) + "\n"
+    return "\n".join([figures_table(figures, FIGURES), *notes]) + "\n"
 
 
 def main() -> None:
@@ -251,9 +259,9 @@ def main() -> None:
     for name in options.only or PARTS:
         with tempfile.TemporaryDirectory() as folder:
             figures |= PARTS[name](Path(folder))
-        print(table(figures))
+        print(target_lines(figures, FIGURES))
     options.out.mkdir(parents=True, exist_ok=True)
-    write_json(results, {"machine": describe_machine(), "figures": figures})
+    write_json(results, {"machine": describe_machine(), "targets": targets_document(FIGURES), "figures": figures})
     write_text(options.out / "training.md", table(figures))
 
 

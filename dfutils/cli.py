@@ -47,7 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """Every sub-command with its options and an example."""
-    parser = argparse.ArgumentParser(prog="dfutils", description=dfutils.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="dfutils", description="Find deepfakes: extract faces, train, evaluate and predict."
+    )
     parser.add_argument("--version", action="version", version=f"dfutils {dfutils.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (
@@ -89,7 +91,6 @@ def _add_extract(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--size", type=int, default=299, help="side of a crop in pixels (default: %(default)s)")
     parser.add_argument("--margin", type=float, default=0.0, help="room around the face's box (default: %(default)s)")
     parser.add_argument("--sampling", choices=["motion", "uniform", "first"], default="motion", help="default: motion")
-    parser.add_argument("--detector", choices=["auto", "yunet", "haar"], default="auto", help="default: auto")
     parser.add_argument("--tracks", choices=["main", "all"], default="main", help="main person, or all (default: main)")
     parser.add_argument("--format", choices=["png", "jpg"], default="png", help="of the crops (default: png)")
     parser.add_argument("--crops", action="store_true", help="the files are face crops already: take them as they are")
@@ -235,7 +236,6 @@ def _extract(options: argparse.Namespace) -> None:
         "size": options.size,
         "margin": options.margin,
         "sampling": options.sampling,
-        "detector": options.detector,
         "tracks": options.tracks,
         "image_format": options.format,
         "crop": "none" if options.crops else "face",

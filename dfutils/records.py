@@ -97,9 +97,9 @@ class Face:
 
     Attributes:
         box: As the detector found it.
-        score: The detector's own confidence; 0..1 for YuNet, NaN for a detector that has none.
+        score: YuNet's own confidence, 0..1; NaN for a box that was interpolated between two frames.
         landmarks: Right eye, left eye, nose tip, right and left mouth corner (of the person) as ``(x, y)``,
-            or empty where the detector has none.
+            or empty where the box was interpolated.
     """
 
     box: Box

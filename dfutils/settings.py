@@ -55,6 +55,8 @@ class Settings(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "settings"
+            if first["type"] == "value_error":  # of a validator below, which says itself what it received
+                raise DfutilsError(f"{source}: {where}: {first['ctx']['error']}.") from error
             received = "" if first["type"] == "missing" else f" Received: {first['input']!r}."
             raise DfutilsError(f"{source}: {where}: {first['msg']}.{received}") from error
 
@@ -85,10 +87,8 @@ class ExtractionSettings(Settings):
     """Most moving usable frame of each segment; or the middle of each segment; or the first T frames."""
     crop: Literal["face", "none"] = "face"
     """``none`` takes pictures that are face crops already as they are (their central square)."""
-    detector: Literal["auto", "yunet", "haar"] = "auto"
-    """``auto`` is YuNet where its weights are found, else OpenCV's Haar cascades."""
     min_detection_score: float = Field(0.6, ge=0, le=1)
-    """Faces below this YuNet score are ignored."""
+    """Faces to which YuNet gives a lower score are ignored."""
     min_face_fraction: float = Field(0.04, ge=0, le=1)
     """Faces whose longer side is below this fraction of the picture's shorter side are ignored."""
     min_face_frames: int = Field(3, ge=1)
@@ -103,6 +103,19 @@ class ExtractionSettings(Settings):
     """Longer videos are refused."""
     limits: MediaLimits = MediaLimits()
     """Limits of the child process that decodes untrusted files; they change no crop."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_older_files(cls, values: Any) -> Any:
+        """Take away ``detector``, which files name that were written when YuNet was not the only face detector."""
+        if not isinstance(values, dict) or values.get("detector") not in ("auto", "yunet", "haar"):
+            return values
+        if values["detector"] == "haar":
+            raise ValueError(
+                "the faces were cut with OpenCV's Haar cascades (detector: 'haar'), which dfutils no longer has. "
+                "Extract the faces again, and train on them again"
+            )
+        return {name: value for name, value in values.items() if name != "detector"}
 
 
 class SplitSettings(Settings):
@@ -145,8 +158,16 @@ class FinetuneSettings(Settings):
     """Random frames of each clip in a step; by default 1 for a model with a frame head, else all."""
     self_blended: float = Field(0.0, ge=0, le=1)
     """Share of the fakes that are blended on the fly from REAL training crops (Shiohara & Yamasaki 2022)."""
+    donor_share: float = Field(0.0, ge=0, le=1)
+    """Share of the blended fakes whose face is that of another person of the same data set (Li et al. 2020)."""
     paired: bool = False
-    """Choose each FAKE clip from the group of the REAL one beside it, where the group has one."""
+    """Choose each FAKE clip from the group of the REAL one beside it, or else from its data set."""
+    balance_datasets: bool = False
+    """Draw REAL clips data set by data set, each with a share that grows with the square root of its clips, and
+    within a data set group by group. A REAL clip of a data set without fakes then always gets a blended one."""
+    framing_jitter: float = Field(0.0, ge=0, le=0.2)
+    """Standard deviation by which the size of training crops varies, as a fraction of their side, and their place by
+    half as much: what a face detector's box does. It wants crops that were cut with some face margin to spare."""
     augment: bool = True
     """Random camera, compression and geometry changes, REAL and FAKE alike."""
     patch: int | None = Field(None, ge=1)
@@ -156,8 +177,8 @@ class FinetuneSettings(Settings):
     checkpoint_minutes: float = Field(5.0, gt=0)
     """A run that is killed goes on from its last checkpoint."""
     time_budget_hours: float | None = Field(None, gt=0)
-    """Stop cleanly once so many hours of training have passed; the same command goes on. What comes after the last
-    step, validation and scoring, is not counted."""
+    """Stop cleanly once so many hours of training have passed, with the best epoch so far as the detector; the same
+    command goes on. What comes after the last step, validation and scoring, is not counted."""
     precision: Literal["auto", "float32", "mixed_float16", "cpu_bfloat16"] = "auto"
     """``auto`` is mixed_float16 where every device is a GPU that is quick at it; cpu_bfloat16 lets oneDNN compute
     convolutions in bfloat16, on processors that have it."""
@@ -211,6 +232,10 @@ class TrainingSettings(Settings):
     """Used by ``mode="finetune"`` only."""
     devices: DeviceSettings = DeviceSettings()
     """What training is shared among."""
+    size: int | None = Field(None, ge=32, le=1024)
+    """Side in pixels of what is trained on, where it is not the dataset's."""
+    margin: float | None = Field(None, ge=-0.3, le=2.0)
+    """Face margin of what is trained on, where the dataset's crops show more than that."""
     split: SplitSettings = SplitSettings()
     """Used where the dataset brings no official splits and no splits file is given."""
 

@@ -42,13 +42,6 @@ class WeightFile:
 
 
 WEIGHT_FILES: dict[str, WeightFile] = {
-    "yunet": WeightFile(
-        filename="face_detection_yunet_2023mar.onnx",
-        size_bytes=232_589,
-        checksum="sha256:8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
-        origin="YuNet face detector of OpenCV's model zoo, MIT licence",
-        url="https://huggingface.co/opencv/face_detection_yunet/resolve/main/face_detection_yunet_2023mar.onnx",
-    ),
     "imagenet": WeightFile(
         filename="inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
         size_bytes=87_910_968,

@@ -15,7 +15,6 @@ PACKAGE = tempfile.mkdtemp(prefix="dfutils-package-")
 zipfile.ZipFile(WHEEL).extractall(PACKAGE)
 sys.path.insert(0, PACKAGE)
 os.environ.setdefault("DFUTILS_OFFLINE", "1")
-os.environ.setdefault("DFUTILS_WEIGHTS", str(HERE / "weights"))
 
 from dfutils.app.server import serve  # noqa: E402 (the package is there only now)
 

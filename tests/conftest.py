@@ -4,18 +4,19 @@ import os
 from pathlib import Path
 
 import pytest
-from browser import browser, browser_page
+from browser import browser, browser_page, pytest_unconfigure
 
-from dfutils.demo.clips import DemoSettings, make_demo_videos
+from dfutils.demo.clips import make_demo_videos
+from dfutils.demo.rendering import DemoSettings
 from dfutils.extraction.catalogue import read_catalogue
 from dfutils.extraction.extract import extract_dataset
 from dfutils.settings import ExtractionSettings, TrainingSettings
 
-__all__ = ["browser", "browser_page"]
+__all__ = ["browser", "browser_page", "pytest_unconfigure"]
 
 PEOPLE = 6
-SMALL = ExtractionSettings(size=96, detector="haar")
-"""Small crops keep InceptionV3 quick; Haar comes with OpenCV 4, so that no test needs a download."""
+SMALL = ExtractionSettings(size=96)
+"""Small crops keep InceptionV3 quick."""
 
 TRAINING = TrainingSettings(
     model="inception_mean",

@@ -145,7 +145,7 @@ def test_a_split_is_counted_by_side(dataset):
 
 
 def test_a_dataset_says_which_face_detector_was_used(dataset):
-    assert "Haar" in dataset_table(dataset).loc["face detector", "value"]
+    assert dataset_table(dataset).loc["face detector", "value"] == "YuNet"
     assert dataset_table(dataset).loc["crops", "value"] == 120
     assert len(manifest_table(dataset, rows=4)) == 4
 
@@ -356,7 +356,7 @@ def test_a_video_without_a_face_is_said_to_be_undecided_in_the_place_of_every_pi
 
 
 def test_the_face_step_draws_what_was_found_where_it_was_found(demo_videos):
-    clip = extract_clips_safely(demo_videos[0], ExtractionSettings(size=96, detector="haar")).clips[0]
+    clip = extract_clips_safely(demo_videos[0], ExtractionSettings(size=96)).clips[0]
     figure = plot_face_step(demo_videos[0], clip, frames=2)
     assert titles(figure) == [f"{clip.crops[place].time_seconds:.1f} s" for place in (0, -1)]
     square, face = figure.axes[0].patches

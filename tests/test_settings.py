@@ -24,6 +24,16 @@ def test_unknown_keys_and_impossible_values_are_named(values, where):
         ExtractionSettings.parse(values, source="settings.json")
 
 
+@pytest.mark.parametrize("name", ["auto", "yunet"])
+def test_settings_that_name_the_one_face_detector_are_read_as_those_that_do_not(name):
+    assert ExtractionSettings.parse({"size": 96, "detector": name}, source="old") == ExtractionSettings(size=96)
+
+
+def test_faces_that_haar_cascades_found_have_to_be_extracted_again():
+    with pytest.raises(DfutilsError, match=r"^faces/extraction.json: .*Haar cascades.* Extract the faces again"):
+        ExtractionSettings.parse({"size": 96, "detector": "haar"}, source="faces/extraction.json")
+
+
 def test_settings_cannot_be_changed_after_the_fact():
     with pytest.raises(ValueError, match="frozen"):
         ExtractionSettings().frames = 3

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from dfutils.app.limits import PageLimits
 from dfutils.app.line import Line, LineFullError, Ticket
+from dfutils.extraction.faces import face_detector
 from dfutils.prediction.detector import Detector, load_detector
 from dfutils.records import Extraction, FaceClip, Picture, Verdict
 
@@ -119,6 +120,7 @@ class Service:
     def _load(self) -> None:
         try:
             detector = load_detector(self._model)
+            face_detector(detector.settings.extraction.min_detection_score)  # a damaged file is told now, to the log
             limits = self.limits
             self._loaded.set_result(
                 detector.limited(max_seconds=limits.max_seconds, max_pixels=limits.max_pixels, limits=limits.media)

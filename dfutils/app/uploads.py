@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from dfutils.extraction.catalogue import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from dfutils.extraction.layouts import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 _TOKEN = re.compile(r"[\w-]{43}(\.[a-z0-9]{1,5})?", re.ASCII)
 UNKNOWN_SUFFIX = ".mp4"

@@ -11,20 +11,10 @@ import numpy as np
 from tqdm import tqdm
 
 from dfutils.demo.people import random_person
-from dfutils.demo.rendering import DEFAULT_SETTINGS, DemoSettings, faceless_frames, render_clip, two_people_frames
+from dfutils.demo.rendering import DEFAULT_SETTINGS, DemoSettings, render_clip
 from dfutils.demo.scenes import Frames
 from dfutils.errors import DatasetError
 from dfutils.files import read_csv, replacing, write_csv
-
-__all__ = [
-    "DemoSettings",
-    "faceless_frames",
-    "make_demo_video",
-    "make_demo_videos",
-    "render_clip",
-    "two_people_frames",
-    "write_video",
-]
 
 logger = logging.getLogger(__name__)
 

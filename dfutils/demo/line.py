@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dfutils.demo.clips import DemoSettings, make_demo_videos
+from dfutils.demo.clips import make_demo_videos
 from dfutils.demo.examples import DEMO_TRAINING, demo_extraction, make_faceless_video
+from dfutils.demo.rendering import DemoSettings
 from dfutils.evaluation.curves import write_history_figure
 from dfutils.evaluation.evaluate import evaluate
 from dfutils.evaluation.wording import headline

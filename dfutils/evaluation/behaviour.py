@@ -10,7 +10,7 @@ import numpy as np
 
 from dfutils.evaluation.estimates import FloatArray
 from dfutils.evaluation.sections import Column, Section, Table
-from dfutils.extraction.clips import fill_positions
+from dfutils.extraction.crops import fill_positions
 from dfutils.extraction.dataset import FaceDataset
 from dfutils.prediction.detector import Detector
 from dfutils.prediction.members import Member, score_members

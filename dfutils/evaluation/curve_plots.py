@@ -16,8 +16,6 @@ from dfutils.evaluation.estimates import reliability_table
 from dfutils.evaluation.predictions import Scores, check_predictions
 from dfutils.evaluation.style import CLASS_COLORS, LINE_COLOR, new_figure, styled
 
-__all__ = ["plot_calibration", "plot_differences", "plot_frame_scores", "plot_risk_coverage", "plot_stress"]
-
 _WIDTH = 4.4
 
 

@@ -13,7 +13,7 @@ import av
 import cv2
 import numpy as np
 
-from dfutils.extraction.clips import crop_square, fill_positions, square_around
+from dfutils.extraction.crops import crop_square, fill_positions, square_around
 from dfutils.extraction.video import Frame, iter_frames
 from dfutils.files import replacing
 from dfutils.records import Box, FaceClip, Picture

@@ -34,8 +34,6 @@ from dfutils.files import read_json, sha256_of
 from dfutils.prediction.detector import Detector, load_detector
 from dfutils.settings import DetectorSettings
 
-__all__ = ["MADE_UP_WARNING", "evaluate"]
-
 logger = logging.getLogger(__name__)
 
 MADE_UP_WARNING = (
@@ -201,7 +199,7 @@ def _facts(about: Mapping[str, Any], detector: Detector, dataset: FaceDataset, s
         "Split": _split_in_words(split, is_ensemble=bool(detector.settings.members)),
         "Clips": f"{extraction.frames} frames of {extraction.size} × {extraction.size} pixels, {extraction.sampling} "
         f"sampling, face margin {extraction.margin:g}",
-        "Face detector": extraction.detector,
+        "Face detector": "YuNet",
         "Videos without a clip": _skipped_in_words(dataset),
         **_operating_facts(detector.settings),
         "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()),

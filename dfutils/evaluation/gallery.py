@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from dfutils.evaluation.report import Mistake, worst_mistakes
 from dfutils.evaluation.scoring import Measured
-from dfutils.prediction.detector import ClipScore, face_pixels
+from dfutils.prediction.detector import face_pixels
+from dfutils.prediction.members import ClipScore
 from dfutils.records import ClipRow
 
 _SMALL_FACE = 0.4

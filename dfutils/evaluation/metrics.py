@@ -18,30 +18,14 @@ from dfutils.evaluation.bootstrap import (
     bootstrap_over_groups,
     enough_groups,
     estimate,
-    percentile_interval,
 )
 from dfutils.evaluation.estimates import (
     METRIC_NAMES,
     TWO_CLASS_METRICS,
     FloatArray,
-    auc_score,
-    expected_calibration_error,
-    reliability_table,
     weighted_metrics,
 )
 from dfutils.evaluation.predictions import Scores, check_predictions
-
-__all__ = [
-    "INTERVALS",
-    "METRIC_NAMES",
-    "auc_score",
-    "bootstrap_over_groups",
-    "compute_metrics",
-    "estimate_metrics",
-    "expected_calibration_error",
-    "percentile_interval",
-    "reliability_table",
-]
 
 INTERVALS = "95 % percentile bootstrap over groups"
 

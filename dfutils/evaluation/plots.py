@@ -25,17 +25,6 @@ from dfutils.evaluation.predictions import Scores
 from dfutils.evaluation.style import CLASS_COLORS, FAKE_COLOR, INK_ON_COLOR, LINE_COLOR, REAL_COLOR, new_figure, styled
 from dfutils.records import Crops, MotionTrace, Picture
 
-__all__ = [
-    "plot_confusion",
-    "plot_contact_sheet",
-    "plot_history",
-    "plot_motion",
-    "plot_precision_recall",
-    "plot_reliability",
-    "plot_roc",
-    "plot_scores",
-]
-
 _WIDTH = 4.4  # inches: small enough that 9.5 pt stays readable on a telephone
 
 

@@ -26,8 +26,6 @@ from dfutils.evaluation.style import FAKE_COLOR, LINE_COLOR, REAL_COLOR, dark_sv
 from dfutils.files import write_bytes, write_json, write_text
 from dfutils.records import Picture
 
-__all__ = ["BACKBONE_FACT", "Mistake", "ReportContent", "worst_mistakes", "write_report"]
-
 logger = logging.getLogger(__name__)
 
 BACKBONE_FACT = "Backbone weights"

@@ -15,8 +15,8 @@ import pandas as pd
 from dfutils.errors import ReportError
 from dfutils.extraction.dataset import FaceDataset, read_face_dataset
 from dfutils.files import read_csv
-from dfutils.prediction.detector import ClipScore, Detector, face_pixels
-from dfutils.prediction.members import score_members
+from dfutils.prediction.detector import Detector, face_pixels
+from dfutils.prediction.members import ClipScore, score_members
 from dfutils.records import ClipRow
 from dfutils.settings import DetectorSettings
 

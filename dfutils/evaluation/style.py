@@ -13,18 +13,6 @@ import seaborn as sns
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-__all__ = [
-    "CLASS_COLORS",
-    "FAKE_COLOR",
-    "LINE_COLOR",
-    "REAL_COLOR",
-    "dark_svg",
-    "figure_png",
-    "figure_svg",
-    "new_figure",
-    "styled",
-]
-
 # Okabe and Ito's palette (2008): told apart by colour-blind readers, and in print by their lightness.
 REAL_COLOR = "#0072B2"
 FAKE_COLOR = "#D55E00"

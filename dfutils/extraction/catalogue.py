@@ -10,15 +10,11 @@ from pathlib import Path
 
 from dfutils.errors import CatalogueError
 from dfutils.extraction.layouts import (
-    IMAGE_SUFFIXES,
     LABELS,
-    MEDIA_SUFFIXES,
-    VIDEO_SUFFIXES,
     Reading,
     count_of,
     is_media,
     iter_files,
-    join_groups,
     left_out,
     read_celebdf,
     read_dfdc,
@@ -26,16 +22,6 @@ from dfutils.extraction.layouts import (
     read_folders,
 )
 from dfutils.records import SPLIT_NAMES, SplitName, Video
-
-__all__ = [
-    "IMAGE_SUFFIXES",
-    "LAYOUTS",
-    "MEDIA_SUFFIXES",
-    "VIDEO_SUFFIXES",
-    "Catalogue",
-    "join_groups",
-    "read_catalogue",
-]
 
 LAYOUTS: Mapping[str, Callable[[Path], Reading]] = {
     "folders": read_folders,

@@ -20,7 +20,7 @@ import cv2
 
 from dfutils.errors import DfutilsError, TooLargeError, UnreadableError
 from dfutils.extraction.clips import extract_clips
-from dfutils.extraction.faces import FaceDetector, detector_for
+from dfutils.extraction.faces import face_detector
 from dfutils.extraction.messages import LENGTH_BYTES, pack_error, pack_extraction
 from dfutils.settings import ExtractionSettings, MediaLimits
 
@@ -30,8 +30,6 @@ except ImportError:  # Windows has no such limits: there, only the parent's cloc
     resource = None  # type: ignore[assignment]
 
 MAX_OPEN_FILES = 64
-
-_detectors: dict[str, FaceDetector | None] = {}
 
 
 def main() -> None:
@@ -61,7 +59,7 @@ def _answer(request: dict) -> list[bytes]:
     path = Path(request["path"])
     settings = ExtractionSettings.model_validate(request["settings"])
     try:
-        detector = _detector(settings)  # may read files, and write them to the cache: before the limits
+        detector = face_detector(settings.min_detection_score)  # reads a file of ours: before the limits
         if request["limited"]:
             set_limits(settings.limits)
         return pack_extraction(extract_clips(path, settings, detector, threads=request["threads"]))
@@ -100,13 +98,6 @@ def _bound(kind: int, limit: int) -> None:
     _, hard = resource.getrlimit(kind)
     allowed = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
     resource.setrlimit(kind, (allowed, hard))
-
-
-def _detector(settings: ExtractionSettings) -> FaceDetector | None:
-    key = settings.model_dump_json(include={"crop", "detector", "min_detection_score", "min_face_fraction"})
-    if key not in _detectors:
-        _detectors[key] = detector_for(settings)
-    return _detectors[key]
 
 
 if __name__ == "__main__":

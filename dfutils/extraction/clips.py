@@ -9,24 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from dfutils.errors import NoFaceError, TooFewFacesError, UnreadableError
-from dfutils.extraction.crops import (
-    FRAMINGS,
-    Framing,
-    central_square,
-    crop_square,
-    fill_positions,
-    framed,
-    square_around,
-)
-from dfutils.extraction.faces import FaceDetector, find_face_in_crop
+from dfutils.extraction.crops import central_square, crop_square, fill_positions, framed, square_around
+from dfutils.extraction.faces import FaceDetector
 from dfutils.extraction.images import is_image, read_image
 from dfutils.extraction.motion import Candidate, Watched, find_faces, watch
 from dfutils.extraction.tracks import Look, Track, link_faces
 from dfutils.extraction.video import Frame, iter_frames, probe_video
 from dfutils.records import Box, Extraction, Face, FaceClip, FaceCrop, MotionTrace, Picture, VideoInfo
 from dfutils.settings import ExtractionSettings
-
-__all__ = ["crop_square", "extract_clips", "fill_positions", "square_around"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +28,20 @@ class _Place:
     box: Box
 
 
-def extract_clips(
-    path: Path, settings: ExtractionSettings, detector: FaceDetector | None, *, threads: int = 1
-) -> Extraction:
+def extract_clips(path: Path, settings: ExtractionSettings, detector: FaceDetector, *, threads: int = 1) -> Extraction:
     """Cut the face clips of one video or image, in this very process: for files that are trusted.
 
     Args:
         path: A video, or an image, which gives clips with T = 1.
         settings: Saved with a detector and used again in prediction.
-        detector: From `dfutils.extraction.faces.build_detector`; may be None with ``settings.crop == "none"``.
+        detector: From `dfutils.extraction.faces.face_detector`; of ready-made crops it finds only the landmarks.
         threads: Decoder threads; 0 lets FFmpeg choose.
 
     Raises:
         MediaError: One of its kinds, whose ``reason`` goes into ``skipped.csv`` or the verdict.
     """
-    framing = FRAMINGS.get(detector.name, Framing()) if detector else Framing()
     if is_image(path):
-        return _extract_image(path, settings, detector, framing)
+        return _extract_image(path, settings, detector)
     trace = MotionTrace()
     info = probe_video(path, settings)
     frames = iter_frames(path, threads=threads, max_pixels=settings.max_pixels)
@@ -65,50 +52,44 @@ def extract_clips(
             "The download may be cut short, or the codec missing; re-encode or skip the file."
         )
     try:
-        places = _place(path, watched, settings, detector, framing, wanted=settings.frames)
+        places = _place(path, watched, settings, detector, wanted=settings.frames)
     except TooFewFacesError:
         # Cut so fast that no shot holds enough of the frames chosen: look at the longest shot alone.
         shot = _main_shot(watched, trace, info)
         if shot is None:
             raise
         watched = watch(iter_frames(path, threads=threads, max_pixels=settings.max_pixels), shot, settings, detector)
-        places = _place(path, watched, settings, detector, framing, wanted=settings.frames)
+        places = _place(path, watched, settings, detector, wanted=settings.frames)
     width, height = watched.candidates[0].frame.size  # upright, while the header's may be turned or wrong
     info = replace(info, width=width, height=height)
     return Extraction(info, _cut(watched.candidates, places, settings, wanted=settings.frames), trace)
 
 
-def _extract_image(
-    path: Path, settings: ExtractionSettings, detector: FaceDetector | None, framing: Framing
-) -> Extraction:
+def _extract_image(path: Path, settings: ExtractionSettings, detector: FaceDetector) -> Extraction:
     picture = read_image(path, max_pixels=settings.max_pixels)
     height, width = picture.shape[:2]
     candidate = Candidate(Frame(0, 0.0, picture), 0.0, 0.0)
-    if detector is not None and settings.crop == "face":
+    if settings.crop == "face":
         candidate.sightings = find_faces(candidate.frame, settings, detector)
     watched = Watched([candidate], [Look(0.0, 0, candidate.sightings or ())])
-    places = _place(path, watched, settings, detector, framing, wanted=1)
+    places = _place(path, watched, settings, detector, wanted=1)
     info = VideoInfo(width, height, 0.0, 0.0, (0.0,), path.stat().st_size)
     return Extraction(info, _cut(watched.candidates, places, settings, wanted=1), MotionTrace())
 
 
 def _place(
-    path: Path,
-    watched: Watched,
-    settings: ExtractionSettings,
-    detector: FaceDetector | None,
-    framing: Framing,
-    *,
-    wanted: int,
+    path: Path, watched: Watched, settings: ExtractionSettings, detector: FaceDetector, *, wanted: int
 ) -> list[list[_Place]]:
     """Where to cut, a list a track that is long enough, the main person's first."""
     if settings.crop == "none":
-        return [[_as_it_is(number, candidate, detector) for number, candidate in enumerate(watched.candidates)]]
+        return [
+            [_as_it_is(number, candidate, settings, detector) for number, candidate in enumerate(watched.candidates)]
+        ]
     tracks = link_faces(watched.looks)
     if not tracks:
         raise NoFaceError(f"{path}: no face was found in any frame looked at. Nothing can be said about this file.")
     needed = min(settings.min_face_frames, wanted)
-    places = [_follow(track, watched.candidates, framing) for track in tracks]
+    places = [_follow(track, watched.candidates) for track in tracks]
     long_enough = [track_places for track_places in places if len(track_places) >= needed]
     if not long_enough:
         most = max(len(track_places) for track_places in places)
@@ -119,25 +100,21 @@ def _place(
     return long_enough if settings.tracks == "all" else long_enough[:1]
 
 
-def _as_it_is(number: int, candidate: Candidate, detector: FaceDetector | None) -> _Place:
+def _as_it_is(number: int, candidate: Candidate, settings: ExtractionSettings, detector: FaceDetector) -> _Place:
     """The middle of a picture that is a face crop already; its landmarks are for those who blend faces."""
-    picture = candidate.frame.picture()
-    square = central_square(*candidate.frame.size)
-    whole = square_around(square, margin=0.0, frame_size=candidate.frame.size)
-    left, top = int(whole.left), int(whole.top)
-    part = picture[top : int(whole.bottom), left : int(whole.right)]
-    face = find_face_in_crop(detector, part) if detector else None
-    return _Place(number, face and face.moved(left, top), square)
+    sightings = find_faces(candidate.frame, settings, detector)
+    face = sightings[0].face if sightings else None
+    return _Place(number, face, central_square(*candidate.frame.size))
 
 
-def _follow(track: Track, candidates: Sequence[Candidate], framing: Framing) -> list[_Place]:
+def _follow(track: Track, candidates: Sequence[Candidate]) -> list[_Place]:
     """The chosen frames that show a track's person, found there or between two near sightings."""
     places = []
     for number, candidate in enumerate(candidates):
         time = candidate.frame.time_seconds
         face = track.face_at(time)
         if face is not None:
-            places.append(_Place(number, face, framed(face.box, framing, side=track.side_at(time))))
+            places.append(_Place(number, face, framed(face.box, side=track.side_at(time))))
     return places
 
 

@@ -3,53 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from dfutils.records import Box, Picture
 
-
-@dataclass(frozen=True, slots=True)
-class Framing:
-    """How one detector's boxes sit on faces, so that a face fills the same part of the crop whoever found it.
-
-    Attributes:
-        scale: Side of the framed square over the longer side of the detector's box.
-        shift: How far the square's centre lies below the box's, as a fraction of that longer side.
-    """
-
-    scale: float = 1.0
-    shift: float = 0.0
-
-
-FRAMINGS = {"yunet": Framing(0.79, 0.05), "haar": Framing(0.88, 0.085)}
-"""Framing by detector name; of an unknown detector the box is taken as it is.
+FRAME_SCALE, FRAME_SHIFT = 0.79, 0.05
+"""Side of the framed square, and how far its centre lies below that of YuNet's box, as fractions of the box's longer
+side.
 
 At margin 0 the middle of eyes and mouth lies in the middle of the crop and the distance from eyes to mouth is 0.45 of
 its side. That is how published face crops of the Deepfake Detection Challenge are cut (median over 600: 0.446, centre
 0.507, 0.500). YuNet's box holds the forehead too: on 210 frames of FaceForensics++ that distance is 0.354 ± 0.014 of
-its longer side, 0.052 below the centre; of a Haar box 0.394 ± 0.027 and 0.084.
+its longer side, 0.052 below the centre.
 """
 
 
-def framed(box: Box, framing: Framing, *, side: float | None = None) -> Box:
+def framed(box: Box, *, side: float | None = None) -> Box:
     """The square that ``margin`` counts from, around the eyes and mouth of a face.
 
     Args:
-        box: Face as the detector found it.
-        framing: Of that detector.
+        box: Face as YuNet found it.
         side: Longer side to use instead of the box's own, in pixels: a track's smoothed one.
 
     Example:
-        >>> framed(Box(0, 0, 60, 100), Framing(0.8, 0.05))
-        Box(left=-10.0, top=15.0, right=70.0, bottom=95.0)
+        >>> framed(Box(0, 0, 60, 100))
+        Box(left=-9.5, top=15.5, right=69.5, bottom=94.5)
     """
     own_side = max(box.width, box.height)
-    half = framing.scale * (own_side if side is None else side) / 2
+    half = FRAME_SCALE * (own_side if side is None else side) / 2
     center_x, center_y = box.center
-    center_y += framing.shift * own_side
+    center_y += FRAME_SHIFT * own_side
     return Box(center_x - half, center_y - half, center_x + half, center_y + half)
 
 

@@ -16,16 +16,14 @@ from tqdm import tqdm
 import dfutils
 from dfutils.errors import DatasetError, DfutilsError
 from dfutils.extraction.catalogue import Catalogue
-from dfutils.extraction.crops import FRAMINGS, Framing
+from dfutils.extraction.crops import FRAME_SCALE, FRAME_SHIFT
 from dfutils.extraction.dataset import append_journal, read_journal, write_tables
-from dfutils.extraction.faces import FaceDetector, detector_for
+from dfutils.extraction.faces import YUNET_SHA256, face_detector
 from dfutils.extraction.shards import WHOLE, Shard, differences
-from dfutils.extraction.work import Job, clip_id, identity, key_of, run
+from dfutils.extraction.work import Job, identity, key_of, run
 from dfutils.files import read_json, write_json, writing_error
 from dfutils.records import Video
 from dfutils.settings import ExtractionSettings
-
-__all__ = ["ExtractionSummary", "clip_id", "extract_dataset"]
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +78,7 @@ def extract_dataset(
     Args:
         catalogue: From `dfutils.extraction.catalogue.read_catalogue`.
         folder: The face dataset (design: manifest.csv, frames.csv, skipped.csv, extraction.json, real/, fake/).
-        settings: How crops are cut; saved, with the detector that was found, in ``extraction.json``.
+        settings: How crops are cut; saved, with the face detector's checksum, in ``extraction.json``.
         workers: Files decoded at a time, each with one thread.
         progress: Show a bar on a terminal.
         scheduler: Address of a Dask scheduler such as ``tcp://host:8786`` whose workers do the work; they must see the
@@ -91,13 +89,15 @@ def extract_dataset(
     Raises:
         DatasetError: ``folder`` cannot be written, the disk is full, or it was made with other settings. What is
             finished stays; the same command goes on from there.
+        WeightsError: The package's file of the face detector is missing or damaged.
     """
     for warning in catalogue.warnings:
         logger.warning("%s", warning)
     if trusted:
         logger.warning("The videos are trusted: they are decoded without limits, and a damaged one can end this run.")
     origin = {"shard": str(shard), "catalogue": shard.fingerprint(catalogue.videos), "trusted": trusted}
-    settings = _prepare_folder(folder, settings, origin)
+    face_detector(settings.min_detection_score)  # a damaged file ends this before there is a folder
+    _prepare_folder(folder, settings, origin)
     videos = [replace(video, path=video.path.absolute()) for video in shard.part(catalogue.videos)]
     job = Job(folder.absolute(), settings, workers=workers, scheduler=scheduler, trusted=trusted)
     entries = _extract_all(videos, job, progress=progress)
@@ -132,14 +132,12 @@ def _extract_all(videos: Sequence[Video], job: Job, *, progress: bool) -> list[d
     return [done[key] for key in keys]
 
 
-def _prepare_folder(folder: Path, settings: ExtractionSettings, origin: dict[str, Any]) -> ExtractionSettings:
-    """Write ``extraction.json``, or check that the one there says the same; returns the settings with the detector."""
-    detector = detector_for(settings)
-    if detector is not None:
-        settings = settings.model_copy(update={"detector": detector.name})
+def _prepare_folder(folder: Path, settings: ExtractionSettings, origin: dict[str, Any]) -> None:
+    """Write ``extraction.json``, or check that the one there says the same."""
+    framing = {"scale": FRAME_SCALE, "shift": FRAME_SHIFT}
     about = {
         "settings": settings.model_dump(mode="json"),
-        "detector": _about_detector(detector) if detector else None,
+        "detector": {"name": "yunet", "sha256": YUNET_SHA256, "framing": framing},
         **origin,
         "dfutils": dfutils.__version__,
         "opencv": cv2.__version__,
@@ -151,18 +149,11 @@ def _prepare_folder(folder: Path, settings: ExtractionSettings, origin: dict[str
         raise writing_error(folder, error) from error
     if not path.exists():
         write_json(path, about)
-        return settings
-    if difference := differences(read_json(path), about, also=("shard", "catalogue")):
+    elif difference := differences(read_json(path), about, also=("shard", "catalogue")):
         raise DatasetError(
             f"{folder}: was made with other settings or another face detector ({difference}). "
             "Choose another --out, or delete the folder."
         )
-    return settings
-
-
-def _about_detector(detector: FaceDetector) -> dict[str, Any]:
-    framing = FRAMINGS.get(detector.name, Framing())
-    return {"name": detector.name, "sha256": detector.checksum, "framing": asdict(framing)}
 
 
 def _summary(folder: Path, entries: Sequence[dict[str, Any]]) -> ExtractionSummary:

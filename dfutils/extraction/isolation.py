@@ -42,14 +42,14 @@ def extract_clips_safely(
 
     Args:
         path: A video or an image of any origin.
-        settings: The child builds the face detector that they name.
+        settings: How crops are cut.
         threads: Decoder threads; 0 lets FFmpeg choose.
         limited: False sets no limits: a process of its own for files that are trusted.
 
     Raises:
         MediaError: One of its kinds; a file that breaks a limit is a `TooLargeError`, one that breaks the decoder an
             `UnreadableError`.
-        WeightsError: The detector cannot be had.
+        WeightsError: The package's file of the face detector is missing or damaged.
     """
     request = {
         "folder": str(Path.cwd()),

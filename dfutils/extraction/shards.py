@@ -107,7 +107,8 @@ def merge_datasets(sources: Sequence[Path], folder: Path) -> MergeSummary:
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any], *, also: Sequence[str] = ()) -> str:
     """How two ``extraction.json`` differ in what decides the crops, in words; empty where they do not."""
-    old, new = ({**(about.get("settings") or {}), "limits": None} for about in (before, after))
+    # Settings written before YuNet was the only face detector name it; its entry of its own tells detectors apart.
+    old, new = ({**(about.get("settings") or {}), "limits": None, "detector": None} for about in (before, after))
     changed = [f"{key} was {old.get(key)!r}, now {new.get(key)!r}" for key in new if old.get(key) != new.get(key)]
     for key in ("detector", *also):
         if before.get(key, after.get(key)) != after.get(key):

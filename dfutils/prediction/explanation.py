@@ -148,10 +148,8 @@ def write_heat_maps(folder: Path, detector: Detector, clips: Iterable[FaceClip])
 
 
 def _member_cam(member: Member, pictures: Crops) -> HeatMaps:
-    import keras
-    import tensorflow as tf
-
     from dfutils.training.backbones import network_of
+    from dfutils.training.backend import keras, tf
 
     network = keras_network(member.network)
     backbone = network.backbone

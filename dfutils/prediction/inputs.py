@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dfutils.errors import CatalogueError
-from dfutils.extraction.catalogue import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from dfutils.extraction.layouts import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 
 def expand_inputs(inputs: Iterable[str]) -> list[str]:

@@ -23,13 +23,12 @@ def data_card(dataset: FaceDataset, *, about: str = "") -> str:
     fakes, groups = sum(row.is_fake for row in rows), len({row.group for row in rows})
     crop = f"{settings.size} × {settings.size} pixels, {settings.image_format.upper()}"
     skipped = Counter(row["reason"] for row in dataset.skipped)
-    detector = {"yunet": "YuNet", "haar": "OpenCV's Haar cascade"}.get(settings.detector, settings.detector)
     reasons = ", ".join(f"{count} `{reason}`" for reason, count in sorted(skipped.items())) or "none"
     parts = [
         about,
         f"**What it is.** {sum(row.frames for row in rows):,} face crops of {len(rows):,} clips: "
         f"{len(rows) - fakes:,} REAL and {fakes:,} FAKE, from {groups:,} groups of videos that share a source. "
-        f"Up to {settings.frames} crops a clip, {crop}, cut around the face that {detector} found, with a margin of "
+        f"Up to {settings.frames} crops a clip, {crop}, cut around the face that YuNet found, with a margin of "
         f"{settings.margin:g}.",
         "**Data sets:** " + ", ".join(f"{name} ({count:,} clips)" for name, count in _datasets(dataset)) + ".",
         f"**How frames were chosen:** {settings.sampling} sampling. **Videos that gave no clip:** {reasons}; "

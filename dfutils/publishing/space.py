@@ -11,7 +11,6 @@ from pathlib import Path
 from dfutils.errors import PublishError
 from dfutils.files import writing_error
 from dfutils.publishing.package import build_wheel
-from dfutils.weights import find_weights
 
 TEMPLATES = ("app.py", "README.md", "packages.txt")
 """Of ``space/``; ``requirements.txt`` is made of the project's constraints."""
@@ -43,7 +42,7 @@ class StagedSpace:
 
 
 def stage_space(project: Path, staging: Path) -> StagedSpace:
-    """Lay out app, header, pinned requirements, the wheel with the shipped detector, and the face detector.
+    """Lay out app, header, pinned requirements, and the wheel with the shipped detector.
 
     Args:
         project: The project's folder.
@@ -51,7 +50,6 @@ def stage_space(project: Path, staging: Path) -> StagedSpace:
 
     Raises:
         PublishError: The project is incomplete, a pin is missing, or ``staging`` holds something else.
-        WeightsError: The face detector is not on this machine.
         DatasetError: ``staging`` cannot be written.
     """
     templates = [project / "space" / name for name in TEMPLATES]
@@ -62,13 +60,11 @@ def stage_space(project: Path, staging: Path) -> StagedSpace:
     with tempfile.TemporaryDirectory() as scratch:
         wheel = build_wheel(project, Path(scratch))
         requirements = pinned_requirements((project / "constraints.txt").read_text(encoding="utf-8"))
-        yunet = find_weights("yunet")
         try:
             shutil.rmtree(staging, ignore_errors=True)
-            (staging / "weights").mkdir(parents=True)
+            staging.mkdir(parents=True)
             for path in (*templates, wheel):
                 shutil.copyfile(path, staging / path.name)
-            shutil.copyfile(yunet, staging / "weights" / yunet.name)
             (staging / "requirements.txt").write_text(requirements, encoding="utf-8")
         except OSError as error:
             raise writing_error(staging, error) from error

@@ -15,8 +15,6 @@ from dfutils.publishing.layout import lay_out
 from dfutils.publishing.rules import DATASET_FILE as METADATA_FILE
 from dfutils.publishing.rules import check_dataset, check_owner, check_slug, check_title
 
-__all__ = ["METADATA_FILE", "TABLES", "StagedDataset", "stage_dataset"]
-
 TABLES = ("manifest.csv", "frames.csv", "skipped.csv", "extraction.json")
 
 

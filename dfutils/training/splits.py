@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dfutils.errors import SplitError
-from dfutils.extraction.catalogue import join_groups
+from dfutils.extraction.layouts import join_groups
 from dfutils.files import read_csv, write_csv
 from dfutils.records import SPLIT_NAMES, ClipRow, SplitName
 from dfutils.settings import SplitSettings

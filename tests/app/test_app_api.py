@@ -20,9 +20,6 @@ from site_client import served
 from dfutils.app.guard import HEADERS
 from dfutils.app.limits import PageLimits
 from dfutils.app.words import of_a_hundred
-from dfutils.extraction.faces import HaarDetector
-
-pytestmark = pytest.mark.skipif(not HaarDetector.is_available(), reason="this OpenCV has no Haar cascades")
 
 LIMITS = PageLimits(upload_megabytes=3, upload_seconds=2, max_pixels=2_000_000, max_seconds=30, uploads=3)
 SCRIPT = '<img src=x onerror="alert(1)">.mp4'

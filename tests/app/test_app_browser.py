@@ -11,9 +11,6 @@ from site_client import served
 
 from dfutils.app.limits import PageLimits
 from dfutils.demo.examples import make_faceless_video
-from dfutils.extraction.faces import HaarDetector
-
-pytestmark = pytest.mark.skipif(not HaarDetector.is_available(), reason="this OpenCV has no Haar cascades")
 
 SCREENSHOTS = Path(__file__).parents[2] / ".cache" / "screenshots"
 """What the tests saw, for people to look at."""

@@ -21,13 +21,10 @@ from site_client import served
 import dfutils
 from dfutils.app.limits import PageLimits
 from dfutils.app.words import REASONS
-from dfutils.demo.clips import DemoSettings, faceless_frames
 from dfutils.demo.examples import make_two_people_video
-from dfutils.extraction.faces import HaarDetector
+from dfutils.demo.rendering import DemoSettings, faceless_frames
 from dfutils.extraction.video import iter_frames
 from dfutils.prediction.detector import Detector
-
-pytestmark = pytest.mark.skipif(not HaarDetector.is_available(), reason="this OpenCV has no Haar cascades")
 
 LIMITS = PageLimits(line=1, max_pixels=2_000_000, max_seconds=30)
 """One person waits while one is served; the corpus' long clip takes hours, and its large pictures are far larger."""

@@ -34,8 +34,8 @@ def test_a_head_earns_its_place_with_an_interval_above_zero(low, high, earns):
         "heads": {**names, "transformer": head(low, high)},
     }  # fmt: skip
     text = heads.markdown(results)
-    assert ("transformer earned a place." in text) == earns
-    assert ("No candidate earned a place." in text) != earns
+    assert ("Added: transformer." in text) == earns
+    assert ("No candidate was added." in text) != earns
 
 
 def test_a_head_without_an_interval_earns_nothing():

@@ -24,7 +24,6 @@ def options(tmp_path_factory):
         seeds=1,
         epochs=1,
         size=96,
-        detector="haar",
         backbone_weights="random",
         workers=1,
     )

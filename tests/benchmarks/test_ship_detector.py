@@ -3,6 +3,7 @@
 import pytest
 
 import dfutils
+from benchmarks.detector import CROSS, MIXED
 from benchmarks.ship_detector import GOLDEN, choose, golden_scores
 from dfutils.files import read_json
 from dfutils.prediction.export import _require_equal
@@ -17,7 +18,7 @@ def test_the_shipped_detector_scores_as_on_the_day_it_was_shipped():
     assert golden_scores(FOLDER / DEFAULT) == pytest.approx(shipped, abs=5e-4)
 
 
-@pytest.mark.parametrize(("difference", "chosen"), [(0.01, "S"), (-0.02, "S"), (-0.0201, "X"), (None, "X")])
+@pytest.mark.parametrize(("difference", "chosen"), [(0.01, MIXED), (-0.02, MIXED), (-0.0201, CROSS), (None, CROSS)])
 def test_a_candidate_that_forgot_the_people_it_was_chosen_on_is_not_shipped(difference, chosen):
     assert choose({} if difference is None else {"forgotten": {"difference": {"value": difference}}}) == chosen
 

@@ -7,17 +7,12 @@ import cv2
 import numpy as np
 import pytest
 
-from dfutils.demo.clips import (
-    DemoSettings,
-    faceless_frames,
-    make_demo_videos,
-    render_clip,
-    two_people_frames,
-    write_video,
-)
+from dfutils.demo.clips import make_demo_videos, write_video
 from dfutils.demo.forgery import random_forgery
 from dfutils.demo.people import Pose, random_person
+from dfutils.demo.rendering import DemoSettings, faceless_frames, render_clip, two_people_frames
 from dfutils.errors import DatasetError
+from dfutils.extraction.faces import face_detector
 
 SETTINGS = DemoSettings(people=2, seconds=0.5)  # 4 clips of 10 frames, 320 x 240
 PERSON, DONOR = (random_person(np.random.default_rng(seed)) for seed in (0, 1))
@@ -33,14 +28,8 @@ def demo(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def cascade():
-    if not hasattr(cv2, "CascadeClassifier"):
-        pytest.skip("OpenCV 5 has no CascadeClassifier")
-    return cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_alt2.xml")
-
-
-def find_faces(cascade, frame):
-    return list(cascade.detectMultiScale(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), 1.1, 3, minSize=(40, 40)))
+def detector():
+    return face_detector(0.6)
 
 
 def read_rows(labels):
@@ -144,17 +133,17 @@ def test_an_interrupted_write_leaves_no_file(tmp_path):
 
 
 @pytest.mark.parametrize("donor", [None, DONOR], ids=["real", "fake"])
-def test_a_face_is_found_in_most_frames(cascade, donor):
+def test_a_face_is_found_in_every_frame(detector, donor):
     frames = render_clip(PERSON, donor=donor, rng=stream(), settings=SETTINGS)
-    assert sum(len(find_faces(cascade, frame)) == 1 for frame in frames) >= 8
+    assert sum(len(detector.detect(frame)) == 1 for frame in frames) == 10
 
 
-def test_no_face_is_found_in_an_empty_room(cascade):
+def test_no_face_is_found_in_an_empty_room(detector):
     frames = faceless_frames(rng=stream(), settings=SETTINGS)
-    assert not any(find_faces(cascade, frame) for frame in frames)
+    assert not any(detector.detect(frame) for frame in frames)
     assert np.abs(np.diff(frames.astype(int), axis=0)).mean() > 0.5
 
 
-def test_two_people_are_two_faces(cascade):
+def test_two_people_are_two_faces(detector):
     frames = two_people_frames((PERSON, DONOR), rng=stream(), settings=SETTINGS)
-    assert sum(len(find_faces(cascade, frame)) == 2 for frame in frames) >= 8
+    assert sum(len(detector.detect(frame)) == 2 for frame in frames) == 10

@@ -11,14 +11,9 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from dfutils.errors import ReportError
-from dfutils.evaluation.metrics import (
-    METRIC_NAMES,
-    auc_score,
-    bootstrap_over_groups,
-    compute_metrics,
-    expected_calibration_error,
-    reliability_table,
-)
+from dfutils.evaluation.bootstrap import bootstrap_over_groups
+from dfutils.evaluation.estimates import METRIC_NAMES, auc_score, expected_calibration_error, reliability_table
+from dfutils.evaluation.metrics import compute_metrics
 
 TWO_CLASS = ("auc", "balanced_accuracy", "average_precision")
 

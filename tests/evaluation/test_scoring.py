@@ -9,7 +9,8 @@ from dfutils.evaluation.gallery import error_gallery
 from dfutils.evaluation.scoring import Measured, Sides, sides_of_skipped, video_predictions
 from dfutils.extraction.dataset import SKIPPED_COLUMNS, FaceDataset, read_face_dataset
 from dfutils.files import write_csv
-from dfutils.prediction.detector import ClipScore, Detector, face_pixels
+from dfutils.prediction.detector import Detector, face_pixels
+from dfutils.prediction.members import ClipScore
 from dfutils.records import ClipRow
 from dfutils.settings import DetectorSettings, ExtractionSettings
 

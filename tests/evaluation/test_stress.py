@@ -91,7 +91,7 @@ def test_fewer_frames_fill_the_clip_as_short_tracks_are_filled(count):
 
 
 def test_a_shifted_box_shows_another_part_of_the_frame(source, whole):
-    from dfutils.extraction.clips import crop_square
+    from dfutils.extraction.crops import crop_square
 
     clip = clip_of(3)
     still = with_moved_boxes(source, clip, "jitter", 0.0, size=40)

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dfutils.errors import CatalogueError
-from dfutils.extraction.catalogue import join_groups, read_catalogue
+from dfutils.extraction.catalogue import read_catalogue
+from dfutils.extraction.layouts import join_groups
 
 
 def touch(folder, *names):

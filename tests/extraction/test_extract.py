@@ -11,18 +11,16 @@ import time
 import numpy as np
 import pytest
 
-from dfutils.demo.clips import DemoSettings, faceless_frames, write_video
+from dfutils.demo.clips import write_video
+from dfutils.demo.rendering import DemoSettings, faceless_frames
 from dfutils.errors import DatasetError
 from dfutils.extraction import work
 from dfutils.extraction.catalogue import read_catalogue
 from dfutils.extraction.dataset import read_face_dataset
 from dfutils.extraction.extract import extract_dataset
-from dfutils.extraction.faces import HaarDetector
 from dfutils.settings import ExtractionSettings
 
-pytestmark = pytest.mark.skipif(not HaarDetector.is_available(), reason="this OpenCV has no Haar cascades")
-
-SETTINGS = ExtractionSettings(size=96, detector="haar")
+SETTINGS = ExtractionSettings(size=96)
 
 
 def read_rows(path):
@@ -110,7 +108,7 @@ def test_other_settings_in_the_same_folder_are_refused(demo_labels, demo_faces):
 def command(source, labels, faces):
     return [
         sys.executable, "-m", "dfutils", "extract", str(source), "--labels", str(labels), "--out", str(faces),
-        "--size", "96", "--detector", "haar",
+        "--size", "96",
     ]  # fmt: skip
 
 

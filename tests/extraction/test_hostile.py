@@ -10,22 +10,21 @@ import numpy as np
 import pytest
 from hostile_corpus import jpeg, make_corpus, png
 
-from dfutils.demo.clips import DemoSettings, faceless_frames, write_video
+from dfutils.demo.clips import write_video
+from dfutils.demo.rendering import DemoSettings, faceless_frames
 from dfutils.errors import MediaError, TooLargeError, UnreadableError
 from dfutils.extraction import isolation
 from dfutils.extraction.catalogue import read_catalogue
 from dfutils.extraction.clips import extract_clips
 from dfutils.extraction.extract import extract_dataset
-from dfutils.extraction.faces import HaarDetector, build_detector
+from dfutils.extraction.faces import face_detector
 from dfutils.extraction.images import claimed_size
 from dfutils.extraction.isolation import close_children, extract_clips_safely
 from dfutils.extraction.messages import pack_extraction, unpack_extraction
 from dfutils.extraction.video import iter_frames
 from dfutils.settings import ExtractionSettings, MediaLimits
 
-pytestmark = pytest.mark.skipif(not HaarDetector.is_available(), reason="this OpenCV has no Haar cascades")
-
-SETTINGS = ExtractionSettings(size=64, frames=4, detector="haar")
+SETTINGS = ExtractionSettings(size=64, frames=4)
 
 
 @pytest.fixture(scope="module")
@@ -107,9 +106,9 @@ def fresh_children():
 
 @pytest.fixture(scope="module")
 def noisy_video(tmp_path_factory):
-    """Two seconds of noise at 640 × 480: Haar needs seconds for it."""
+    """80 frames of noise at 640 × 480: seconds of decoding and searching."""
     path = tmp_path_factory.mktemp("noise") / "noise.mp4"
-    write_video(path, np.random.default_rng(0).integers(0, 255, (40, 480, 640, 3), np.uint8), fps=4)
+    write_video(path, np.random.default_rng(0).integers(0, 255, (80, 480, 640, 3), np.uint8), fps=4)
     return path
 
 
@@ -118,7 +117,7 @@ def limited(**limits):
 
 
 def test_a_child_gives_what_this_process_would(demo_videos):
-    here = extract_clips(demo_videos[0], SETTINGS, build_detector(SETTINGS))
+    here = extract_clips(demo_videos[0], SETTINGS, face_detector(SETTINGS.min_detection_score))
     there = extract_clips_safely(demo_videos[0], SETTINGS)
     assert np.array_equal(here.clips[0].pictures, there.clips[0].pictures)
     assert repr(here.clips[0].crops) == repr(there.clips[0].crops)  # by repr, for scores may be NaN
@@ -227,7 +226,7 @@ def test_a_child_can_write_no_file(tmp_path):
 
 
 def test_an_answer_is_data_and_never_code(demo_videos):
-    parts = pack_extraction(extract_clips(demo_videos[0], SETTINGS, build_detector(SETTINGS)))
+    parts = pack_extraction(extract_clips(demo_videos[0], SETTINGS, face_detector(SETTINGS.min_detection_score)))
     assert parts[0].startswith(b"{")
     with pytest.raises(ValueError, match="damaged"):
         unpack_extraction([b'{"info": {}}', *parts[1:]])
@@ -262,15 +261,6 @@ def test_a_file_whose_child_is_closed_is_not_tried_again(demo_videos, fresh_chil
     with pytest.raises(UnreadableError):
         extract_clips_safely(demo_videos[0], SETTINGS)
     assert len(asked) == 1
-
-
-def test_a_face_detector_that_cannot_be_had_is_told_as_such(demo_videos, monkeypatch, tmp_path):
-    from dfutils.errors import WeightsError
-
-    monkeypatch.setenv("DFUTILS_WEIGHTS", str(tmp_path))
-    monkeypatch.setenv("DFUTILS_KAGGLE_INPUT", str(tmp_path))
-    with pytest.raises(WeightsError, match="not found"):
-        extract_clips_safely(demo_videos[0], ExtractionSettings(detector="yunet"))
 
 
 def test_closing_ends_every_child_at_once(demo_videos, fresh_children):

@@ -13,8 +13,6 @@ from dfutils.settings import ExtractionSettings
 class FaceEverywhere:
     """Finds one face in any picture but those marked by a black top-left pixel."""
 
-    name, checksum = "test", ""
-
     def __init__(self, box=Box(8, 8, 24, 24)):
         self.box = box
         self.looked = 0
@@ -129,8 +127,6 @@ def test_flicker_does_not_make_the_search_for_faces_costly():
 
 class BrightSquares:
     """Finds white squares, and remembers how large the pictures were that it was shown."""
-
-    name, checksum = "test", ""
 
     def __init__(self):
         self.shown = []

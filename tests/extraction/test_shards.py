@@ -14,13 +14,10 @@ from dfutils.errors import DatasetError, DfutilsError
 from dfutils.extraction.catalogue import read_catalogue
 from dfutils.extraction.dataset import read_face_dataset
 from dfutils.extraction.extract import extract_dataset
-from dfutils.extraction.faces import HaarDetector
 from dfutils.extraction.shards import Shard, merge_datasets
 from dfutils.settings import ExtractionSettings
 
-pytestmark = pytest.mark.skipif(not HaarDetector.is_available(), reason="this OpenCV has no Haar cascades")
-
-SETTINGS = ExtractionSettings(size=96, detector="haar")
+SETTINGS = ExtractionSettings(size=96)
 
 
 def contents(folder):
@@ -42,7 +39,7 @@ def shards(demo_labels, tmp_path_factory):
         shard = Shard(index, 3)
         extract_dataset(catalogue, folder / str(index), settings=SETTINGS, progress=False, shard=shard)
     command = ["extract", demo_labels.parent, "--labels", demo_labels, "--out", folder / "3", "--shard", "3/3"]
-    assert main([str(part) for part in [*command, "--size", 96, "--detector", "haar"]]) == 0
+    assert main([str(part) for part in [*command, "--size", 96]]) == 0
     return [folder / str(index) for index in (1, 2, 3)]
 
 
@@ -92,6 +89,16 @@ def test_what_does_not_belong_together_is_not_merged(shards, tmp_path):
         merge_datasets([shards[0], other], tmp_path / "half")
     with pytest.raises(DatasetError, match="holds a face dataset already"):
         merge_datasets(shards[:2], shards[2])
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_shard_whose_settings_still_name_the_face_detector_merges_with_one_whose_do_not(shards, tmp_path, order):
+    older = shutil.copytree(shards[1], tmp_path / "older")
+    about = json.loads((older / "extraction.json").read_text())
+    about["settings"]["detector"] = "yunet"
+    (older / "extraction.json").write_text(json.dumps(about))
+    merge_datasets([shards[0], older][::order], tmp_path / "faces")
+    assert len(read_face_dataset(tmp_path / "faces").rows) == 8
 
 
 @pytest.mark.parametrize("text", ["0/2", "3/2", "1", "a/b", "1/2/3", "-1/2", ""])

@@ -8,7 +8,8 @@ from hostile_corpus import turn
 
 from dfutils.demo.clips import write_video
 from dfutils.errors import TooLargeError, UnreadableError
-from dfutils.extraction.video import is_image, iter_frames, probe_video, read_image
+from dfutils.extraction.images import is_image, read_image
+from dfutils.extraction.video import iter_frames, probe_video
 from dfutils.settings import ExtractionSettings
 
 SETTINGS = ExtractionSettings()

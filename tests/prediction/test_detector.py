@@ -7,10 +7,12 @@ import keras
 import numpy as np
 import pytest
 
-from dfutils.demo.clips import DemoSettings, faceless_frames, write_video
+from dfutils.demo.clips import write_video
+from dfutils.demo.rendering import DemoSettings, faceless_frames
 from dfutils.errors import RunError
 from dfutils.extraction.clips import extract_clips
 from dfutils.extraction.dataset import read_face_dataset
+from dfutils.extraction.faces import face_detector
 from dfutils.extraction.video import iter_frames
 from dfutils.files import read_csv
 from dfutils.prediction.detector import Detector, load_detector, verdict_document
@@ -96,9 +98,7 @@ def test_the_keras_file_holds_the_same_model(demo_run, detector, demo_faces):
 
 def test_the_order_of_time_changes_the_verdict_of_a_recurrent_model(recurrent_detector, demo_videos):
     settings = recurrent_detector.settings.extraction
-    from dfutils.extraction.faces import build_detector
-
-    (clip,) = extract_clips(demo_videos[0], settings, build_detector(settings)).clips
+    (clip,) = extract_clips(demo_videos[0], settings, face_detector(settings.min_detection_score)).clips
     rng = np.random.default_rng(0)
     pictures = rng.integers(
         0, 255, clip.pictures.shape, np.uint8

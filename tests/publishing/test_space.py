@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from dfutils import weights
 from dfutils.cli import main
 from dfutils.errors import PublishError
 from dfutils.publishing import space
@@ -16,8 +15,8 @@ PROJECT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch):
-    """The project with a stand-in for its wheel and for the face detector, which are large or elsewhere."""
+def project(monkeypatch):
+    """The project with a stand-in for its wheel, which is large."""
 
     def build(_, folder):
         path = folder / "dfutils-0.1.0-py3-none-any.whl"
@@ -25,10 +24,6 @@ def project(tmp_path, monkeypatch):
             archive.writestr("dfutils/__init__.py", "")
         return path
 
-    known = weights.WeightFile("face.onnx", 5, "md5:eb5c1399a871211c7e7ed732d15e3a8b", "made up")
-    (tmp_path / "face.onnx").write_bytes(b"small")
-    monkeypatch.setattr(weights, "WEIGHT_FILES", {"yunet": known})
-    monkeypatch.setenv("DFUTILS_WEIGHTS", str(tmp_path))
     monkeypatch.setattr(space, "build_wheel", build)
     return PROJECT
 
@@ -41,7 +36,6 @@ def test_what_is_staged_is_what_a_space_needs(project, tmp_path):
         "dfutils-0.1.0-py3-none-any.whl",
         "packages.txt",
         "requirements.txt",
-        "weights/face.onnx",
     ]
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from dfutils.errors import DatasetError, PublishError
 from dfutils.extraction.dataset import read_face_dataset
-from dfutils.publishing.staging import METADATA_FILE, stage_dataset
+from dfutils.publishing.rules import DATASET_FILE as METADATA_FILE
+from dfutils.publishing.staging import stage_dataset
 
 NAMES = {"owner": "some-one", "slug": "demo-faces", "title": "Demo faces"}
 

@@ -1,8 +1,11 @@
-"""One verdict the way of VMD7/deepfake-detection: ``python -m benchmarks.twin MODEL.keras CLIP``, to be timed whole.
+"""One verdict by the method of VMD7/deepfake-detection, to be timed as a whole.
 
-Re-made after what that system does, not with its code, which has no licence to copy: TensorFlow is imported first,
-all frames are kept, a HOG detector looks at every second one in gray and full size, the ten faces that move most are
-taken in the order of their motion, missing ones are black, and InceptionV3 + LSTM + GRU gives one probability.
+    python -m benchmarks.reference_system MODEL.keras CLIP
+
+This reference system follows the description of the method, not its code, which has no licence: TensorFlow is imported
+first, all frames are kept, a HOG detector searches every second one in grey at full size, the ten faces with the most
+motion are taken in the order of their motion, missing ones are black, and InceptionV3 + LSTM + GRU gives one
+probability.
 """
 
 from __future__ import annotations

@@ -1,0 +1,60 @@
+"""Links and pictures of the pages lead to files and headings that exist."""
+
+import re
+
+import pytest
+from reader import PROJECT
+
+PAGES = [
+    *(PROJECT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md")),
+    *sorted((PROJECT / "docs").glob("*.md")),
+]
+FENCED = re.compile(r"^(```).*?^\1", flags=re.DOTALL | re.MULTILINE)
+
+
+def links(text):
+    """Targets of the links and pictures of a page, but not of what a code block shows."""
+    return re.findall(r"\]\(([^()\s]+)\)", FENCED.sub("", text))
+
+
+def anchors(text):
+    """What GitHub makes of the headings of a page, to be linked to."""
+    headings = re.findall(r"^#+ (.+)$", FENCED.sub("", text), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def broken_links(page):
+    """Relative links of a page that lead nowhere."""
+    broken = []
+    for link in links(page.read_text(encoding="utf-8")):
+        if re.match(r"[a-z]+:", link):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name) if name else page
+        if not target.exists() or (anchor and anchor not in anchors(target.read_text(encoding="utf-8"))):
+            broken.append(link)
+    return broken
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(PROJECT).as_posix())
+def test_every_relative_link_leads_somewhere(page):
+    assert not broken_links(page)
+
+
+def test_every_page_and_picture_of_the_docs_is_linked_to():
+    linked = {
+        (page.parent / link.partition("#")[0]).resolve()
+        for page in PAGES
+        for link in links(page.read_text(encoding="utf-8"))
+    }
+    assert set((PROJECT / "docs").iterdir()) <= linked
+
+
+def test_a_missing_file_heading_or_picture_is_found(tmp_path):
+    page = tmp_path / "page.md"
+    (tmp_path / "other.md").write_text("# One thing: `b`\n")
+    page.write_text(
+        "# Here\n[1](other.md) [2](other.md#one-thing-b) [3](#here) [4](https://example.org/x)\n"
+        "![5](missing.png) [6](other.md#here) [7](#nowhere) [8](gone/)\n```text\n[9](in-code)\n```\n"
+    )
+    assert broken_links(page) == ["missing.png", "other.md#here", "#nowhere", "gone/"]
