@@ -90,17 +90,6 @@ def test_extraction_and_prediction_import_no_tensorflow():
     assert done.stdout.strip() == "[]"
 
 
-def test_training_leaves_its_curves_as_a_picture_and_as_event_files(demo_faces, tmp_path, capsys):
-    run_folder = tmp_path / "run"
-    options = ["--model", "inception_mean", "--backbone-weights", "random", "--epochs", "2", "--tensorboard", "--json"]
-    assert main(["train", str(demo_faces), "--out", str(run_folder), *options, "--strategy", "none"]) == 0
-    assert json.loads(capsys.readouterr().out)["run"] == str(run_folder)
-    assert (run_folder / "history.png").read_bytes().startswith(b"\x89PNG")
-    assert len(list((run_folder / "tensorboard").glob("events.out.tfevents.*"))) == 1
-    settings = json.loads((run_folder / "settings.json").read_text())
-    assert settings["devices"] == {"strategy": "none", "cross_device": "auto", "input_workers": None}
-
-
 def test_training_does_without_a_picture_where_nothing_can_draw_it(demo_run, monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "dfutils.evaluation.curves", None)  # as where matplotlib is not installed
     caplog.set_level("INFO")

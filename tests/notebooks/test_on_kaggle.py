@@ -167,8 +167,14 @@ def test_real_videos_are_trained_on_with_the_suggested_settings_and_not_with_tho
     )
     assert suggested["init_from"] is None
     assert {name for name, value in settings.items() if value != suggested[name]} == SHRUNK
+
+
+def test_the_report_of_notebook_4_holds_behaviour_tests_and_what_compression_does(series):
     report = series["04-evaluate"][0].working / "output" / "report"
-    assert json.loads((report / "metrics.json").read_text())["behaviour"]
+    metrics = json.loads((report / "metrics.json").read_text())
+    assert metrics["behaviour"]
+    assert {row["kind"] for row in metrics["stress"]} == {"none", "h264"}
+    assert "Robustness" in (report / "report.html").read_text()
 
 
 def test_what_was_evaluated_is_the_test_side_of_what_was_trained(series):

@@ -44,13 +44,6 @@ def test_an_export_says_how_far_it_differs_on_the_validation_split(exported):
     assert export["auc"] == pytest.approx(export["auc_keras"])
 
 
-def test_an_exported_detector_gives_the_verdicts_of_keras(exported, demo_run, demo_videos):
-    light, reference = load_detector(exported, engine="light"), load_detector(demo_run, engine="keras")
-    assert light.predict(demo_videos[0]).fake_probability == pytest.approx(
-        reference.predict(demo_videos[0]).fake_probability, abs=1e-4
-    )
-
-
 def test_a_backbone_that_the_light_engine_cannot_build_runs_on_it_once_exported(demo_faces, demo_videos, tmp_path):
     # OpenVINO's converter takes EfficientNet's activations for outputs, so it is the hardest of them.
     family = "EfficientNetB0"
