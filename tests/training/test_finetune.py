@@ -11,6 +11,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from rounding import SCORE, TRAINED
 from sklearn.metrics import log_loss
 
 from dfutils.errors import RunError
@@ -71,7 +72,7 @@ def test_scores_written_by_training_are_those_of_the_saved_weights(finetuned, de
     rows = [row for row in dataset.rows if row.clip_id in written]
     scores = load_detector(finetuned).score_dataset(dataset, rows, progress=False)
     assert [score.raw_probability for score in scores] == pytest.approx(
-        [written[row.clip_id] for row in rows], abs=1e-4
+        [written[row.clip_id] for row in rows], abs=SCORE
     )
 
 
@@ -85,7 +86,7 @@ def test_training_goes_on_from_the_head_of_another_run_and_on_patches(finetuned,
     }
     train(demo_faces, tmp_path / "run", settings=TrainingSettings.model_validate(values), progress=False)
     known, again = probabilities(finetuned), probabilities(tmp_path / "run")
-    assert [again[clip] for clip in known] == pytest.approx(list(known.values()), abs=1e-4)
+    assert [again[clip] for clip in known] == pytest.approx(list(known.values()), abs=SCORE)
     (validated,) = read_csv(tmp_path / "run" / "history.csv", ("val_loss",))
     assert float(validated["val_loss"]) == pytest.approx(validation_loss(tmp_path / "run"), rel=2e-3)
 
@@ -112,7 +113,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(finetuned, demo_faces, tm
     with np.load(run / "checkpoint.npz") as kept:
         assert 1 <= json.loads(str(kept["progress"]))["step"] < 6
     train(demo_faces, run, settings=settings, progress=False)
-    assert probabilities(run) == pytest.approx(probabilities(finetuned), abs=1e-5)
+    assert probabilities(run) == pytest.approx(probabilities(finetuned), abs=TRAINED)
 
 
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
@@ -160,7 +161,7 @@ def test_a_training_goes_on_after_its_budget_and_keeps_the_history_that_was_not_
     monkeypatch.setattr(finetune, "_write_history", write)
     train(demo_faces, run, settings=SETTINGS, progress=False)
     assert len(read_csv(run / "history.csv", ("loss",))) == 2
-    assert probabilities(run) == pytest.approx(probabilities(finetuned), abs=1e-5)
+    assert probabilities(run) == pytest.approx(probabilities(finetuned), abs=TRAINED)
 
 
 def test_training_does_not_go_on_in_another_precision(stopped, demo_faces, monkeypatch):
@@ -280,9 +281,10 @@ def test_two_replicas_train_what_one_trains(demo_faces, tmp_path):
     (alone, history), (mirrored, mirrored_history) = results
     assert alone.keys() == mirrored.keys()
     for name, values in alone.items():
-        np.testing.assert_allclose(mirrored[name], values, atol=1e-4, err_msg=name)
+        # Adam moves a weight by up to the learning rate in each step, whatever the size of its gradient.
+        np.testing.assert_allclose(mirrored[name], values, atol=0.1 * SETTINGS.learning_rate, err_msg=name)
     for one, two in zip(history, mirrored_history, strict=True):
-        assert two == pytest.approx(one, abs=1e-4)
+        assert two == pytest.approx(one, rel=TRAINED)
 
 
 def weights(run):
