@@ -164,10 +164,11 @@ class FinetuneSettings(Settings):
     """Choose each FAKE clip from the group of the REAL one beside it, or else from its data set."""
     balance_datasets: bool = False
     """Draw REAL clips data set by data set, each with a share that grows with the square root of its clips, and
-    within a data set group by group. A REAL clip of a data set without fakes then always gets a blended one."""
+    within a data set group by group. A fake then always comes from the data set of the REAL one, and is
+    blended where that has none."""
     framing_jitter: float = Field(0.0, ge=0, le=0.2)
     """Standard deviation by which the size of training crops varies, as a fraction of their side, and their place by
-    half as much: what a face detector's box does. It wants crops that were cut with some face margin to spare."""
+    half as much: what a face detector's box does. Needs crops cut with some face margin to spare."""
     augment: bool = True
     """Random camera, compression and geometry changes, REAL and FAKE alike."""
     patch: int | None = Field(None, ge=1)
@@ -182,6 +183,10 @@ class FinetuneSettings(Settings):
     precision: Literal["auto", "float32", "mixed_float16", "cpu_bfloat16"] = "auto"
     """``auto`` is mixed_float16 where every device is a GPU that is quick at it; cpu_bfloat16 lets oneDNN compute
     convolutions in bfloat16, on processors that have it."""
+
+
+ADDED_TO_FINETUNE = ("donor_share", "balance_datasets", "framing_jitter")
+"""Fields that runs of earlier versions do not name."""
 
 
 class DeviceSettings(Settings):
@@ -242,7 +247,14 @@ class TrainingSettings(Settings):
     def identity(self) -> dict[str, Any]:
         """What a run is known by: plain values of all that can change its weights."""
         unseen = {"time_budget_hours", "checkpoint_minutes"}
-        return self.model_dump(mode="json", exclude={"devices": True, "finetune": unseen})
+        values = self.model_dump(mode="json", exclude={"devices": True, "finetune": unseen})
+        # Runs made before these settings existed do not name them; they are still the runs of their settings.
+        for part, added in ((values, ("size", "margin")), (values["finetune"], ADDED_TO_FINETUNE)):
+            for name in added:
+                model = type(self) if part is values else FinetuneSettings
+                if part[name] == model.model_fields[name].default:
+                    del part[name]
+        return values
 
 
 class MemberSettings(Settings):

@@ -42,6 +42,7 @@ def join_faces(out: Path, parts: Sequence[Part]) -> dict[str, SplitName]:
     """
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
+    shutil.copy(parts[0].faces / "extraction.json", out)
     rows: list[dict[str, Any]] = []
     frames: list[dict[str, Any]] = []
     splits: dict[str, SplitName] = {}
@@ -50,7 +51,6 @@ def join_faces(out: Path, parts: Sequence[Part]) -> dict[str, SplitName]:
         dataset = read_face_dataset(part.faces)
         ways.add((dataset.settings.size, dataset.settings.margin))
         (out / f"part{number}").symlink_to(part.faces.resolve())
-        shutil.copy(part.faces / "extraction.json", out)
         for row in dataset.rows:
             split = part.split_of(row) if row.track == 0 else None
             if split is None:

@@ -6,7 +6,8 @@ WORK holds ``sets/`` with the label files of ``research/README.md``. Verdicts go
 row per file, and are not made twice; the table is printed and written beside them. Intervals are 95 % percentiles of
 2,000 bootstrap resamples of whole groups: people, or source pairs.
 
-The validation parts say what to choose. The test parts (``TEST_PARTS``) are measured once, when a detector is final.
+``dfdc_validation`` and ``photos_validation`` say what to choose; the others are measured once, when a detector is
+final.
 """
 
 from __future__ import annotations
@@ -69,7 +70,6 @@ PARTS = {
     "ffpp_c40": MeasuredPart("clips.csv", _named("ffpp_c40")),
     "modern": MeasuredPart("clips.csv", _named("talking", "echomimic", "edtalk")),
 }
-TEST_PARTS = ("dfdc_test", "photos_test", "celeba", "ffpp_c23", "ffpp_c40", "modern")
 
 
 def predict_part(work: Path, detector: Detector, name: str, out: Path, *, most: int) -> pd.DataFrame:

@@ -37,3 +37,11 @@ def test_faces_that_haar_cascades_found_have_to_be_extracted_again():
 def test_settings_cannot_be_changed_after_the_fact():
     with pytest.raises(ValueError, match="frozen"):
         ExtractionSettings().frames = 3
+
+
+def test_a_run_made_before_a_setting_existed_is_still_the_run_of_its_settings():
+    usual = TrainingSettings().identity()
+    assert {"size", "margin"}.isdisjoint(usual)
+    assert {"donor_share", "balance_datasets", "framing_jitter"}.isdisjoint(usual["finetune"])
+    other = TrainingSettings(size=224, finetune={"framing_jitter": 0.05}).identity()
+    assert (other["size"], other["finetune"]["framing_jitter"]) == (224, 0.05)

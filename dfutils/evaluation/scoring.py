@@ -105,6 +105,8 @@ def rows_of_split(
         DatasetError: The dataset is incomplete.
     """
     dataset = read_face_dataset(faces)
+    if dataset.settings.margin > settings.extraction.margin:  # the run was trained on a part of such crops
+        dataset = dataset.reframed(size=settings.extraction.size, margin=settings.extraction.margin)
     rows = tuple(row for row in dataset.rows if split in ("all", sides.of(row.video, row.group)))
     if settings.members and any(sides.of(row.video, row.group) != "test" for row in rows or dataset.rows):
         raise ReportError(_trained_on(run, faces, settings))

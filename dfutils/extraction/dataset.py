@@ -77,8 +77,8 @@ class StoredCrops:
 
         Args:
             indices: Places in the clip.
-            jitter: How far the square is misplaced, as fractions of its side: its size, and twice its place across and
-                down. It stays inside the stored crop.
+            jitter: Growth of the square's side, as a fraction of it, and its shifts to the right and down, as fractions
+                of half the side. The square stays inside the stored crop.
         """
         crops, points = [], []
         for index in indices:
@@ -108,7 +108,7 @@ class FaceDataset:
 
     Attributes:
         folder: Where it is.
-        rows: A record a clip, in the order of the manifest.
+        rows: One record per clip, in the order of the manifest.
         settings: How the crops were cut.
         about: All of ``extraction.json``: settings, detector, versions.
         stored: How the stored crops were cut, where `reframed` shows a part of them; else None.
@@ -124,7 +124,7 @@ class FaceDataset:
         """The same dataset with crops of another size, or of a smaller face margin, cut out of the stored ones.
 
         Raises:
-            DatasetError: The stored crops do not show so much.
+            DatasetError: The stored crops have a smaller margin or fewer pixels, or are ready-made ones.
         """
         size = self.settings.size if size is None else size
         margin = self.settings.margin if margin is None else margin
@@ -134,6 +134,17 @@ class FaceDataset:
             raise DatasetError(
                 f"{self.folder}: its crops have a face margin of {self.settings.margin:g}, and {margin:g} is wanted. "
                 f"Extract again with --margin {margin:g}."
+            )
+        if self.settings.crop == "none" and margin != self.settings.margin:
+            raise DatasetError(
+                f"{self.folder}: holds ready-made crops, which are taken whole (margin {margin:g}). "
+                "Leave the margin out, or extract without --crops."
+            )
+        shown = round(self.settings.size * (1 + 2 * margin) / (1 + 2 * self.settings.margin))
+        if size > shown + 1:
+            raise DatasetError(
+                f"{self.folder}: its crops show the face at a face margin of {margin:g} with {shown} pixels, and "
+                f"{size} are wanted. Extract again with a larger --size."
             )
         settings = self.settings.model_copy(update={"size": size, "margin": margin})
         return replace(self, settings=settings, stored=self.stored or self.settings)

@@ -68,11 +68,12 @@ def attached(folder: str | Path) -> Path:
 def find_attached(folder: Path, marker: str) -> Path | None:
     """The attached folder that holds a file called ``marker``, if there is one.
 
-    Of several, the one whose path ends like ``folder``, and else the one nearest to the top.
+    Of several, the one whose path ends like ``folder``, else one of the same name, else the one nearest to the top.
     """
     places = list(_attached_folders(Path(marker)))
-    of_the_name = (place for place in places if place.as_posix().endswith(f"/{folder.as_posix()}"))
-    found = next(of_the_name, places[0] if places else None)
+    of_the_path = [place for place in places if place.as_posix().endswith(f"/{folder.as_posix()}")]
+    of_the_name = [place for place in places if place.name == folder.name]
+    found = next(iter([*of_the_path, *of_the_name, *places]), None)
     logger.info("%s: %s of %d", folder, found, len(places))
     return found
 

@@ -44,11 +44,11 @@ KAGGLE_FINETUNING = TrainingSettings(
     ),
     devices=DeviceSettings(strategy="mirrored"),
 )
-"""InceptionV3 end to end on Kaggle's GPU T4 x2: 9,000 steps of 32 crops a GPU, one random frame of each clip. That is
+"""InceptionV3 end to end on Kaggle's GPU T4 x2: 9,000 steps of 32 crops per GPU, one random frame of each clip. That is
 about half an hour, for hundreds of videos as for thousands. Half of the fakes are blended from REAL crops; the backbone
-learns at 2e-4 and the head at a tenth of that. It is the recipe of the detector that comes with the package, with a
-larger batch, half precision and ImageNet's weights. The time budget matters where ``epochs`` is raised: of a session of
-nine hours it leaves one for everything around the training."""
+learns at 2e-4 and the head at a tenth of that. It resembles the recipe of the detector that comes with the package, with
+a larger batch, half precision and ImageNet's weights. The time budget matters where ``epochs`` is raised: of a session
+of nine hours it leaves one for everything around the training."""
 
 
 class Trainings(NamedTuple):
@@ -89,10 +89,13 @@ def train_in_session(faces: Path, run: Path, *, settings: TrainingSettings) -> D
 
     earlier = None if run.exists() else find_attached(run, CHECKPOINTS[0])
     if earlier:
-        run.mkdir(parents=True)
+        partial = run.with_name(f".{run.name}.partial")  # a copy that was cut short must not look like a run
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
         for path in earlier.iterdir():
             if path.is_file():
-                shutil.copyfile(path, run / path.name)  # not its mode: what is attached is read-only
+                shutil.copyfile(path, partial / path.name)  # not its mode: what is attached is read-only
+        partial.rename(run)
         logger.warning("%s: goes on from %s", run, earlier)
     try:
         return train(faces, run, settings=settings)

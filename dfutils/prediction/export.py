@@ -72,7 +72,9 @@ def export_detector(
     Raises:
         RunError: One of them differs more than it may, and none is written; or something that is needed is not there.
     """
-    dataset = read_face_dataset(faces)
+    dataset, extraction = read_face_dataset(faces), read_detector(run).extraction
+    if dataset.settings.margin > extraction.margin:  # the run was trained on a part of such crops
+        dataset = dataset.reframed(size=extraction.size, margin=extraction.margin)
     needed = ["openvino", *(["nncf"] if precision == "int8" else [])]
     if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
         raise RunError(f"export to {precision}: needs {' and '.join(missing)}. pip install 'dfutils[export]'.")

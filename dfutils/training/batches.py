@@ -19,7 +19,7 @@ from dfutils.extraction.dataset import FaceDataset
 from dfutils.records import ClipRow, Crops
 from dfutils.settings import FinetuneSettings
 from dfutils.training.augmentation import DEFAULT_SETTINGS, augment_clip
-from dfutils.training.blending import Donor, blend_clip
+from dfutils.training.blending import BlendingSettings, Donor, blend_clip
 
 Batch: TypeAlias = tuple[Crops, npt.NDArray[np.float32]]
 
@@ -27,7 +27,7 @@ Fake: TypeAlias = Literal["forged", "self_blended", "donor_blended"]
 """Made by a forger's program; or blended from the pair's REAL clip, with its own face or with another person's."""
 
 DONORS_COMPARED = 64
-"""Random people among whom the one whose landmarks are most alike becomes the donor."""
+"""Random REAL clips; the one whose landmarks are most alike becomes the donor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class BatchPlan:
         if rng.random() < own.self_blended or has_none:
             kind: Fake = "donor_blended" if rng.random() < own.donor_share else "self_blended"
             return Pair(real, kind, real, seed)
-        if own.paired and len(candidates):
+        if (own.paired or own.balance_datasets) and len(candidates):
             other = int(candidates[rng.integers(len(candidates))])
         return Pair(real, "forged", other, seed)
 
@@ -147,6 +147,7 @@ class PairLoader:
         # Framing that varies does what random cropping does, without favouring close-ups.
         off = {"crop_probability": 0.0} if settings.framing_jitter else {}
         self._augmentation = DEFAULT_SETTINGS.model_copy(update=off)
+        self._blending = BlendingSettings(face_margin=dataset.settings.margin)
 
     def load(self, pair: Pair) -> Crops:
         """The REAL and the FAKE clip, ``(2, frames, size, size, 3)`` uint8."""
@@ -157,7 +158,7 @@ class PairLoader:
             fake, _ = self._read(pair.forged, jitter, pair.seed)
         else:
             donor = self._donor(pair.real, landmarks[0], rng) if pair.kind == "donor_blended" else None
-            real, fake, _ = blend_clip(real, landmarks=landmarks, rng=rng, donor=donor)
+            real, fake, _ = blend_clip(real, landmarks=landmarks, rng=rng, donor=donor, settings=self._blending)
         seed = rng.integers(2**31)
         top, left = rng.integers(self._crop_size - self.size + 1, size=2)
         if self._settings.augment:
@@ -175,7 +176,7 @@ class PairLoader:
         return stored.load(sorted(order[: self._frames].tolist()), jitter=jitter)
 
     def _donor(self, row: int, landmarks: npt.NDArray[np.float32], rng: np.random.Generator) -> Donor | None:
-        """Of some other people of the same data set, the one whose pose is most alike; None where there is nobody."""
+        """The most alike, by its landmarks, of some clips of other groups of the data set; None if there is none."""
         others = self._real_of_dataset[self._datasets[row]]
         drawn = rng.choice(others, min(DONORS_COMPARED, len(others)), replace=False)
         known = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -90,9 +91,9 @@ def balancing_weights(is_fake: Flags) -> npt.NDArray[np.float32]:
 
 @contextmanager
 def _deterministic() -> Iterator[None]:
-    """Operations without luck in their rounding, which a fine-tuning later in the process is not to pay for."""
-    from tensorflow.python.framework import config  # the public API can only switch it on
-
+    """Make operations deterministic for a while: a fine-tuning later in the process should not pay for it."""
+    # The public API can only switch it on.
+    config = importlib.import_module("tensorflow.python.framework.config")
     before = config.is_op_determinism_enabled()
     tf.config.experimental.enable_op_determinism()
     try:

@@ -113,7 +113,6 @@ def train(
         return DetectorSettings.read(run / "detector.json")
     _check_length(settings.model, rows[0])
     started = time.monotonic()
-    (run / "run.json").unlink(missing_ok=True)  # of a part that the time budget ended
     if assignment is None:
         assignment = _assign(rows, settings, splits_file)
     leaks = find_leaks(rows, assignment, lambda row: dataset.load_clip(row)[0])
@@ -151,6 +150,7 @@ def train(
                 progress=progress,
             )
             trained = Trained(tuned.network, _usual_speed(run / "history.csv"), tuned.is_complete)
+    (run / "run.json").unlink(missing_ok=True)  # of a part that the time budget ended
     is_mirrored = devices.strategy == "mirrored"
     detector = _finish(run, trained.network, backbone, data, settings, is_mirrored=is_mirrored, progress=progress)
     about = {**asdict(devices), "images_per_second": round(trained.images_per_second, 1)}

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import cv2
 import pytest
+from rounding import SCORE
 
 from dfutils.cli import main
 from dfutils.evaluation.damage import DAMAGES
@@ -121,7 +122,7 @@ def test_a_trained_network_is_calibrated_and_exported_and_gives_the_same_verdict
     assert load_detector(run, engine="light").members[0].network.exported
     again, exported = predicted(run, "light")
     assert again == reasons
-    assert exported == [known if known is None else pytest.approx(known, abs=1e-4) for known in probabilities]
+    assert exported == [known if known is None else pytest.approx(known, abs=SCORE) for known in probabilities]
 
 
 def test_all_of_them_are_compared_on_the_videos_that_none_was_trained_on(trained, faces, tmp_path, capsys):

@@ -176,3 +176,11 @@ def test_framing_jitter_varies_the_size_of_the_face_about_the_right_one(dataset)
     _, moved = stored.load([0], jitter=(-0.1, 0.0, 0.0))
     eyes, moved_eyes = (np.diff(points[0, :2], axis=0)[0, 0] for points in (landmarks, moved))
     assert moved_eyes / eyes == pytest.approx(1 / 0.9, rel=0.03)
+
+
+def test_a_reframing_that_the_stored_crops_cannot_give_is_refused(dataset):
+    ready_made = dataclasses.replace(dataset, settings=dataset.settings.model_copy(update={"crop": "none"}))
+    with pytest.raises(DatasetError, match="ready-made crops"):
+        ready_made.reframed(size=None, margin=-0.1)
+    with pytest.raises(DatasetError, match=r"face margin of -0\.1 with 77 pixels, and 96 are wanted"):
+        dataset.reframed(size=96, margin=-0.1)
