@@ -9,10 +9,13 @@ import pytest
 from kaggle_machine import FORMS, OWNER
 
 from dfutils.demo.examples import DEMO_FINETUNING, DEMO_QUICK_LOOK
+from dfutils.extraction.catalogue import read_catalogue
 from dfutils.extraction.dataset import read_face_dataset
+from dfutils.extraction.extract import extract_dataset
 from dfutils.files import read_csv, read_json
 from dfutils.notebook.sessions import KAGGLE_FINETUNING, KAGGLE_QUICK_LOOK, suggested_trainings
 from dfutils.prediction.detector import load_detector
+from dfutils.settings import ExtractionSettings
 
 TRAIN = """
 import sys
@@ -50,6 +53,14 @@ print(detector.model)
 """
 
 
+@pytest.fixture
+def few_faces(demo_labels, tmp_path):
+    """Two crops of each clip, as small as InceptionV3 takes them: half precision is slow without a GPU."""
+    tiny = ExtractionSettings(size=75, frames=2, min_face_frames=1)
+    extract_dataset(read_catalogue(demo_labels.parent, demo_labels), tmp_path / "faces", settings=tiny, progress=False)
+    return tmp_path / "faces"
+
+
 def session(faces, folder, which):
     """One session on Kaggle: an empty folder to work in, beside what is attached; returns what the page says."""
     working = folder / which
@@ -61,8 +72,8 @@ def session(faces, folder, which):
     return working / "output" / "run", " ".join(done.stdout.split())
 
 
-def test_the_settings_for_kaggle_train_on_two_devices_and_go_on_in_another_session(demo_faces, tmp_path):
-    stopped, said = session(demo_faces, tmp_path, "first")
+def test_the_settings_for_kaggle_train_on_two_devices_and_go_on_in_another_session(few_faces, tmp_path):
+    stopped, said = session(few_faces, tmp_path, "first")
     assert "time budget of 8 h is used up" in said
     assert said.endswith("run it again. inception_mean")
     about = read_json(stopped / "run.json")
@@ -80,7 +91,7 @@ def test_the_settings_for_kaggle_train_on_two_devices_and_go_on_in_another_sessi
     before = {path.name: path.stat().st_mtime_ns for path in place.iterdir()}
     assert OWNER in place.parts
 
-    finished, said = session(demo_faces, tmp_path, "second")
+    finished, said = session(few_faces, tmp_path, "second")
     assert "goes on from" in said
     assert "used up" not in said
     history = read_csv(finished / "history.csv", ("loss", "val_auc"))
