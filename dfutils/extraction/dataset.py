@@ -86,12 +86,14 @@ class StoredCrops:
             square = self._square(index, jitter)
             is_whole = square.width == self.stored_size == self.size
             crops.append(picture if is_whole else crop_square(picture, square, size=self.size))
-            points.append((self.points[index] - (square.left, square.top)) * self.size / square.width)
-        return np.stack(crops), np.stack(points).astype(np.float32)
+            points.append(self._points_in(square, index))
+        return np.stack(crops), np.stack(points)
 
     def landmarks(self, index: int) -> npt.NDArray[np.float32]:
         """Landmarks of one crop, ``(5, 2)``, in pixels of what `load` returns without jitter."""
-        square = self._square(index, (0.0, 0.0, 0.0))
+        return self._points_in(self._square(index, (0.0, 0.0, 0.0)), index)
+
+    def _points_in(self, square: Box, index: int) -> npt.NDArray[np.float32]:
         return ((self.points[index] - (square.left, square.top)) * self.size / square.width).astype(np.float32)
 
     def _square(self, index: int, jitter: Sequence[float] | npt.NDArray[np.float64]) -> Box:
