@@ -45,10 +45,10 @@ KAGGLE_FINETUNING = TrainingSettings(
     devices=DeviceSettings(strategy="mirrored"),
 )
 """InceptionV3 end to end on Kaggle's GPU T4 x2: 9,000 steps of 32 crops per GPU, one random frame of each clip. That
-is about half an hour, for hundreds of videos as for thousands. Half of the fakes are blended from REAL crops; the backbone
-learns at 2e-4 and the head at a tenth of that. It resembles the recipe of the detector that comes with the package, with
-a larger batch, half precision and ImageNet's weights. The time budget matters where ``epochs`` is raised: of a session
-of nine hours it leaves one for everything around the training."""
+is about half an hour, for hundreds of videos as for thousands. Half of the fakes are blended from REAL crops; the
+backbone learns at 2e-4 and the head at a tenth of that. It resembles the recipe of the detector that comes with the
+package, with a larger batch, half precision and ImageNet's weights. The time budget matters where ``epochs`` is
+raised: of a session of nine hours it leaves one for everything around the training."""
 
 
 class Trainings(NamedTuple):
