@@ -4,17 +4,16 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 # Tests and committed notebooks give the same numbers everywhere: no weights from this machine, no network.
-HERMETIC := env -u DFUTILS_WEIGHTS DFUTILS_OFFLINE=1 DFUTILS_CACHE=$(CURDIR)/.cache TF_CPP_MIN_LOG_LEVEL=3
+HERMETIC := env -u DFUTILS_WEIGHTS DFUTILS_OFFLINE=1 DFUTILS_CACHE=$(CURDIR)/.cache
 
 # The same for notebooks, which run in their own folder; a warning may name the cache, so its path names no machine, and
 # how quick an epoch was is not told. Without oneDNN, which TensorFlow takes on some processors only and which rounds
 # otherwise, a training gives the same second decimals on all.
-# What TensorFlow's C++ part writes to the terminal as it starts belongs on no page: see capture_fd_output below.
 PAGES := $(HERMETIC) DFUTILS_CACHE=../.cache DFUTILS_PROGRESS=0 TF_ENABLE_ONEDNN_OPTS=0
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint types unit notebooks-check notebooks reports pictures format wheel clean \
-	test-kaggle-image
+	test-kaggle-image test-processors
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,7 +22,7 @@ install: $(READY) ## make .venv with everything (done by the others when needed)
 
 $(READY): requirements.txt requirements-dev.txt constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
-		|| { echo "Python 3.11 or 3.12 is needed; name it with make PYTHON=python3.12"; exit 1; }
+		|| { echo "Python 3.11 to 3.13 is needed; name it with make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
@@ -32,7 +31,8 @@ $(READY): requirements.txt requirements-dev.txt constraints.txt pyproject.toml
 demo: $(READY) ## run the whole line on made-up clips: extract, train, evaluate, predict, report
 	$(BIN)/dfutils demo --out demo-output
 
-test: lint types unit notebooks-check ## everything that CI runs
+# The unit tests are last, for their last line says how many were skipped for want of a browser.
+test: lint types notebooks-check unit ## everything that CI runs
 
 lint: $(READY) ## check style and format
 	$(BIN)/ruff check .
@@ -50,8 +50,7 @@ notebooks-check: $(READY) ## run the committed notebooks and compare what they s
 		--nbval-cell-timeout 900 --nbval-sanitize-with tests/nbval.cfg
 
 EXECUTE := $(PAGES) $(BIN)/jupyter-nbconvert --to notebook --execute \
-	--ExecutePreprocessor.timeout=900 --ExecutePreprocessor.record_timing=False \
-	--ExecutePreprocessor.extra_arguments=--IPKernelApp.capture_fd_output=False
+	--ExecutePreprocessor.timeout=900 --ExecutePreprocessor.record_timing=False
 
 notebooks: $(READY) ## run the notebooks on demo data and keep their outputs
 	rm -rf notebooks/output notebooks/submission.csv
@@ -68,20 +67,35 @@ notebooks/output/report/report.html:
 pictures: reports ## take the pictures of the rendered pages in docs/ again (needs Chromium)
 	$(BIN)/python -m benchmarks.notebook_pictures reports
 
-# Kaggle's Python where it is installed, else this one; its versions stand in the constraints.
-IMAGE_PYTHON ?= $(shell python3.12 -c 'import sys; print(sys.executable)' 2>/dev/null || echo $(PYTHON))
-IMAGE := .venv-kaggle
-IMAGE_READY := $(IMAGE)/.ready
+# Each of these rounds float32 otherwise, as another processor does: kernels for fewer vector instructions, TensorFlow's
+# own instead of oneDNN's, and sums that are not shared out among threads.
+NETWORKS := tests/training tests/prediction tests/evaluation tests/app tests/test_pretrained.py tests/benchmarks
+PROCESSORS := ONEDNN_MAX_CPU_ISA=AVX2 ONEDNN_MAX_CPU_ISA=AVX512_CORE TF_ENABLE_ONEDNN_OPTS=0 TF_ENABLE_ONEDNN_OPTS=1 \
+	"OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1"
 
-test-kaggle-image: $(IMAGE_READY) ## the package's tests with the versions of Kaggle's image; the wheel with OpenCV 4.13 and 5
-	$(HERMETIC) $(IMAGE)/bin/python -m pytest -n 2 --dist loadfile --ignore tests/notebooks
-	PYTHONPATH=. $(IMAGE)/bin/python tests/kaggle_image/check_wheel.py
+test-processors: $(READY) ## the tests of networks with the rounding of other processors; five times as slow as one
+	set -e; for processor in $(PROCESSORS); do \
+		echo "$$processor"; $(HERMETIC) $$processor $(BIN)/python -m pytest -n 2 --dist loadfile $(NETWORKS); done
 
-$(IMAGE_READY): tests/kaggle_image/constraints.txt requirements.txt requirements-dev.txt
-	$(IMAGE_PYTHON) -m venv --clear $(IMAGE)
-	cat requirements.txt requirements-dev.txt | grep -v -e '^opencv' -e '^-r ' | sed 's/ *#.*//' > $(IMAGE)/requirements.txt
-	$(IMAGE)/bin/python -m pip install --quiet --disable-pip-version-check opencv-python-headless \
-		-r $(IMAGE)/requirements.txt -c tests/kaggle_image/constraints.txt
+# Kaggle's image of today, or with IMAGE=next the next one; their versions stand in the constraints. Its Python where that
+# is installed, else this one: IMAGE_PYTHON=… names another.
+IMAGE ?= current
+IMAGE_PYTHON ?= $(shell python$(if $(filter next,$(IMAGE)),3.13,3.12) -c 'import sys; print(sys.executable)' \
+	2>/dev/null || echo $(PYTHON))
+IMAGE_CONSTRAINTS := tests/kaggle_image/constraints$(if $(filter-out current,$(IMAGE)),-$(IMAGE)).txt
+IMAGE_VENV := .venv-kaggle-$(IMAGE)
+IMAGE_READY := $(IMAGE_VENV)/.ready
+
+test-kaggle-image: $(IMAGE_READY) ## the package's tests with the versions of Kaggle's image, or of IMAGE=next; its wheel with OpenCV 4.13 and 5
+	@$(IMAGE_VENV)/bin/python --version
+	$(HERMETIC) $(IMAGE_VENV)/bin/python -m pytest -n 2 --dist loadfile --ignore tests/notebooks
+	PYTHONPATH=. $(IMAGE_VENV)/bin/python tests/kaggle_image/check_wheel.py
+
+$(IMAGE_READY): $(IMAGE_CONSTRAINTS) requirements.txt requirements-dev.txt
+	$(IMAGE_PYTHON) -m venv --clear $(IMAGE_VENV)
+	cat requirements.txt requirements-dev.txt | grep -v -e '^opencv' -e '^-r ' | sed 's/ *#.*//' > $(IMAGE_VENV)/requirements.txt
+	$(IMAGE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check opencv-python-headless \
+		-r $(IMAGE_VENV)/requirements.txt -c $(IMAGE_CONSTRAINTS)
 	@touch $(IMAGE_READY)
 
 format: $(READY) ## format the code
@@ -92,4 +106,4 @@ wheel: $(READY) ## build the wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean: ## remove what the other commands made, but not .venv
-	rm -rf build dist .cache demo-output reports notebooks/output notebooks/submission.csv .venv-kaggle .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist .cache demo-output reports notebooks/output notebooks/submission.csv .venv-kaggle-* .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -22,7 +22,7 @@ from dfutils.extraction.crops import crop_square, framed, square_around
 from dfutils.extraction.faces import YunetDetector
 from dfutils.records import Crops, Picture
 from dfutils.training.augmentation import AugmentationSettings, Floats, augment_clip
-from dfutils.training.blending import BlendingSettings, self_blend
+from dfutils.training.blending import BlendingSettings, blend_clip
 
 OUT = Path(__file__).parent / "results" / "augmentation.png"
 SIDE = 224
@@ -123,14 +123,14 @@ def blending_rows() -> Iterator[Row]:
     for seed, rng_seed in ((3, 5), (46, 2), (15, 12)):
         clip = demo_crops(seed)[:1]
         made = [
-            self_blend(clip, landmarks=None, rng=np.random.default_rng(rng_seed), settings=step) for step in BLENDINGS
+            blend_clip(clip, landmarks=None, rng=np.random.default_rng(rng_seed), settings=step) for step in BLENDINGS
         ]
-        yield "blended", [clip[0], *(fake[0] for fake, _ in made)]
-        yield "mask", [None, *(overlay(clip[0], masks[0]) for _, masks in made)]
+        yield "blended", [clip[0], *(pair.fake[0] for pair in made)]
+        yield "mask", [None, *(overlay(clip[0], pair.masks[0]) for pair in made)]
     clip = demo_crops(15)
     for name, probability in (("steady", 0.0), ("jittering", 1.0)):
         settings = BlendingSettings(jitter_probability=probability, jitter=1.0, strengths=(1.0,))
-        fakes, masks = self_blend(clip, landmarks=None, rng=np.random.default_rng(4), settings=settings)
+        _, fakes, masks = blend_clip(clip, landmarks=None, rng=np.random.default_rng(4), settings=settings)
         yield f"{name}:\n4 frames", list(fakes)
         yield "mask", [overlay(frame, mask) for frame, mask in zip(clip, masks, strict=True)]
 

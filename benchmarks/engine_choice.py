@@ -85,7 +85,7 @@ def _compiled(path: Path) -> Any:
 
 
 def _lite_model(backbone: Any, folder: Path, *, dynamic: bool) -> bytes:
-    import tensorflow as tf
+    from dfutils.training.backend import tf
 
     backbone.export(folder / "saved", verbose=False)
     converter = tf.lite.TFLiteConverter.from_saved_model(str(folder / "saved"))
@@ -95,7 +95,7 @@ def _lite_model(backbone: Any, folder: Path, *, dynamic: bool) -> bytes:
 
 class _Lite:
     def __init__(self, path: Path) -> None:
-        import tensorflow as tf
+        from dfutils.training.backend import tf
 
         self._model = tf.lite.Interpreter(model_path=str(path), num_threads=THREADS)
         self._model.allocate_tensors()

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 
@@ -29,6 +28,7 @@ from dfutils.evaluation.cross_validation import FoldScores, measure, measure_dif
 from dfutils.extraction.dataset import read_face_dataset
 from dfutils.files import write_json, write_text
 from dfutils.training.backbones import Backbone, build_backbone
+from dfutils.training.backend import keras
 from dfutils.training.features import backbone_key, clip_features
 from dfutils.training.finished import read_about
 from dfutils.training.model import HEADS, build_head

@@ -190,7 +190,7 @@ class Benchmark:
         return build_backbone(self.options.backbone_weights, size=self.options.size)
 
     def _blocks(self, *, bgr: bool) -> Any:
-        import keras
+        from dfutils.training.backend import keras
 
         inception = next(layer for layer in self.backbone.model.layers if layer.name.startswith("inception"))
         outputs = [keras.layers.GlobalAveragePooling2D()(inception.get_layer(name).output) for name in BLOCKS]

@@ -49,9 +49,9 @@ from dfutils.extraction.catalogue import read_catalogue
 from dfutils.extraction.dataset import FaceDataset, encode_picture, read_face_dataset
 from dfutils.extraction.extract import extract_dataset
 from dfutils.files import write_json, write_text
-from dfutils.settings import ExtractionSettings, TrainingSettings
+from dfutils.settings import ExtractionSettings, FinetuneSettings, TrainingSettings
 from dfutils.training.backbones import build_backbone
-from dfutils.training.batches import BatchLoader, BatchPlan, SampleLoader
+from dfutils.training.batches import BatchLoader, BatchPlan, PairLoader
 from dfutils.training.features import clip_features
 from dfutils.training.fit import fit_head
 from dfutils.training.pipeline import training_batches
@@ -162,17 +162,18 @@ def measure_input(folder: Path) -> dict[str, Any]:
 def input_speed(dataset: FaceDataset, *, batches: int) -> dict[str, float]:
     """Images a second of CPU time on one core: ``decode`` alone, and ``all`` that fine-tuning does to them."""
     plan, loader = _plan(dataset), _loader(dataset)
-    samples = [sample for step in range(batches) for sample in plan.samples(step)]
+    pairs = [pair for step in range(batches) for pair in plan.pairs(step)]
+    rows = [dataset.rows[place] for pair in pairs for place in (pair.real, pair.forged)]
     work: dict[str, Callable[[], object]] = {
-        "decode": lambda: deque((dataset.load_frames(dataset.rows[one.row], [0]) for one in samples), maxlen=0),
-        "all": lambda: deque(map(loader.load, samples), maxlen=0),
+        "decode": lambda: deque((dataset.load_frames(row, [0]) for row in rows), maxlen=0),
+        "all": lambda: deque(map(loader.load, pairs), maxlen=0),
     }
     seconds: dict[str, float] = {}
     for name, step in work.items():
         before = time.process_time()
         step()
         seconds[name] = time.process_time() - before
-    return {name: len(samples) / value for name, value in seconds.items()}
+    return {name: len(rows) / value for name, value in seconds.items()}
 
 
 def input_together(dataset: FaceDataset, *, workers: int, batches: int) -> dict[str, float]:
@@ -197,12 +198,16 @@ def input_together(dataset: FaceDataset, *, workers: int, batches: int) -> dict[
     return {"speedup": loop / pipeline, "received": steps * BATCH_SIZE / received}
 
 
+TRAINED = FinetuneSettings(self_blended=0.5)
+"""What is done to the pairs that are loaded."""
+
+
 def _plan(dataset: FaceDataset) -> BatchPlan:
-    return BatchPlan(dataset.rows, batch_size=BATCH_SIZE, self_blended=0.5, seed=0)
+    return BatchPlan(dataset.rows, batch_size=BATCH_SIZE, settings=TRAINED, seed=0)
 
 
-def _loader(dataset: FaceDataset) -> SampleLoader:
-    return SampleLoader(dataset, dataset.rows, frames=1, augment=True)
+def _loader(dataset: FaceDataset) -> PairLoader:
+    return PairLoader(dataset, dataset.rows, frames=1, settings=TRAINED)
 
 
 def wall_seconds(work: Callable[[], object]) -> float:

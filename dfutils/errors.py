@@ -27,6 +27,10 @@ class RunError(DfutilsError):
     """A run folder is incomplete, altered or made with other settings."""
 
 
+class TimeBudgetError(RunError):
+    """The time budget ended a training whose best epoch so far is in the run folder; the same call goes on."""
+
+
 class ReportError(DfutilsError):
     """A report cannot be computed from the verdicts given."""
 

@@ -158,8 +158,16 @@ class FinetuneSettings(Settings):
     """Random frames of each clip in a step; by default 1 for a model with a frame head, else all."""
     self_blended: float = Field(0.0, ge=0, le=1)
     """Share of the fakes that are blended on the fly from REAL training crops (Shiohara & Yamasaki 2022)."""
+    donor_share: float = Field(0.0, ge=0, le=1)
+    """Share of the blended fakes whose face is that of another person of the same data set (Li et al. 2020)."""
     paired: bool = False
-    """Choose each FAKE clip from the group of the REAL one beside it, where the group has one."""
+    """Choose each FAKE clip from the group of the REAL one beside it, or else from its data set."""
+    balance_datasets: bool = False
+    """Draw REAL clips data set by data set, each with a share that grows with the square root of its clips, and
+    within a data set group by group. A REAL clip of a data set without fakes then always gets a blended one."""
+    framing_jitter: float = Field(0.0, ge=0, le=0.2)
+    """Standard deviation by which the size of training crops varies, as a fraction of their side, and their place by
+    half as much: what a face detector's box does. It wants crops that were cut with some face margin to spare."""
     augment: bool = True
     """Random camera, compression and geometry changes, REAL and FAKE alike."""
     patch: int | None = Field(None, ge=1)
@@ -169,8 +177,8 @@ class FinetuneSettings(Settings):
     checkpoint_minutes: float = Field(5.0, gt=0)
     """A run that is killed goes on from its last checkpoint."""
     time_budget_hours: float | None = Field(None, gt=0)
-    """Stop cleanly once so many hours of training have passed; the same command goes on. What comes after the last
-    step, validation and scoring, is not counted."""
+    """Stop cleanly once so many hours of training have passed, with the best epoch so far as the detector; the same
+    command goes on. What comes after the last step, validation and scoring, is not counted."""
     precision: Literal["auto", "float32", "mixed_float16", "cpu_bfloat16"] = "auto"
     """``auto`` is mixed_float16 where every device is a GPU that is quick at it; cpu_bfloat16 lets oneDNN compute
     convolutions in bfloat16, on processors that have it."""
@@ -224,6 +232,10 @@ class TrainingSettings(Settings):
     """Used by ``mode="finetune"`` only."""
     devices: DeviceSettings = DeviceSettings()
     """What training is shared among."""
+    size: int | None = Field(None, ge=32, le=1024)
+    """Side in pixels of what is trained on, where it is not the dataset's."""
+    margin: float | None = Field(None, ge=-0.3, le=2.0)
+    """Face margin of what is trained on, where the dataset's crops show more than that."""
     split: SplitSettings = SplitSettings()
     """Used where the dataset brings no official splits and no splits file is given."""
 

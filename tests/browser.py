@@ -23,6 +23,8 @@ QUIET = (
     "--use-fake-device-for-media-stream",
     "--use-fake-ui-for-media-stream",
 )
+NO_BROWSER = "NO BROWSER:"
+"""Starts the reason of every test that is skipped for want of one."""
 UNBROKEN = "[...document.images].map(image => image.decode().then(() => image.naturalWidth > 0, () => false))"
 
 
@@ -78,8 +80,10 @@ def browser() -> Iterator[Any]:
     """Chromium with a profile of its own; for one module, since Playwright keeps an event loop running meanwhile."""
     path = chromium_path()
     if path is None:
-        pytest.skip("NO BROWSER: pages are not looked at. `apt-get install chromium`, or set $DFUTILS_CHROMIUM.")
-    playwright = pytest.importorskip("playwright.sync_api", reason="NO BROWSER: `pip install playwright` is missing.")
+        pytest.skip(f"{NO_BROWSER} Chromium is not installed. `apt-get install chromium`, or set $DFUTILS_CHROMIUM.")
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason=f"{NO_BROWSER} playwright is not installed. `pip install playwright`."
+    )
     with playwright.sync_playwright() as driver:
         chromium = driver.chromium.launch(executable_path=path, args=list(QUIET))
         yield chromium
@@ -97,3 +101,14 @@ def browser_page(browser: Any) -> Iterator[BrowserPage]:
     tab.page.on("requestfailed", lambda request: tab.failures.append(request.url))
     yield tab
     context.close()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Say below everything else how many tests were skipped for want of a browser: a green run hides them."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or hasattr(config, "workerinput"):  # a worker of pytest-xdist has no terminal
+        return
+    reasons = [report.longrepr[2].partition(NO_BROWSER) for report in reporter.stats.get("skipped", ())]
+    wanted = [reason for _, found, reason in reasons if found]
+    if wanted:
+        reporter.write_line(f"{len(wanted)} tests of pages were skipped:{wanted[0]}")

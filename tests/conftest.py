@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from browser import browser, browser_page
+from browser import browser, browser_page, pytest_unconfigure
 
 from dfutils.demo.clips import make_demo_videos
 from dfutils.demo.rendering import DemoSettings
@@ -12,7 +12,7 @@ from dfutils.extraction.catalogue import read_catalogue
 from dfutils.extraction.extract import extract_dataset
 from dfutils.settings import ExtractionSettings, TrainingSettings
 
-__all__ = ["browser", "browser_page"]
+__all__ = ["browser", "browser_page", "pytest_unconfigure"]
 
 PEOPLE = 6
 SMALL = ExtractionSettings(size=96)

@@ -1,4 +1,8 @@
-"""The browser of the page tests does notice what it is there to notice."""
+"""The browser of the page tests does notice what it is there to notice, and is missed where it is absent."""
+
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -37,3 +41,15 @@ def test_what_leaves_the_page_is_seen(shown):
 def test_pictures_that_are_broken_or_hidden_do_not_count(shown):
     page = shown(f"<img src='{DOT}' hidden><img src='data:image/png;base64,AAAA' width=5 height=5>")
     assert (page.broken_pictures(), page.visible_pictures()) == ([1], 0)
+
+
+def test_the_last_line_says_how_many_tests_were_skipped_for_want_of_chromium(tmp_path):
+    environment = {name: value for name, value in os.environ.items() if name != "DFUTILS_CHROMIUM"}
+    # Two of the tests above, and not this one, have "page" in their names.
+    command = [sys.executable, "-m", "pytest", "-n", "1", "-p", "no:cacheprovider", __file__, "-k", "page"]
+    done = subprocess.run(
+        command, env=environment | {"PATH": str(tmp_path)}, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith("2 tests of pages were skipped: Chromium is not installed. `apt-get install chromium`")

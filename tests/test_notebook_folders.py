@@ -5,19 +5,15 @@ import shutil
 
 import pytest
 
-from dfutils.demo.examples import DEMO_TRAINING, demo_extraction
-from dfutils.extraction.dataset import read_face_dataset
+from dfutils.demo.examples import demo_extraction
 from dfutils.notebook import (
     attached,
     competition_videos,
     open_videos,
     suggested_extraction,
-    suggested_training,
     unseen_videos,
 )
-from dfutils.records import ClipRow
-from dfutils.settings import ExtractionSettings, TrainingSettings
-from dfutils.training import devices
+from dfutils.settings import ExtractionSettings
 
 DATASET = {"with the owner": "datasets/some-one/{}", "without": "{}"}
 OUTPUT = {"with the owner": "notebooks/some-one/{}", "without": "{}"}
@@ -134,20 +130,3 @@ def test_unseen_videos_are_the_test_side_of_the_run(kaggle, drawn, tmp_path):
         "video,split\nvideos/person_00_real.mp4,test\nvideos/person_00_fake.mp4,train\n"
     )
     assert [path.name for path in unseen_videos(tmp_path, catalogue)] == ["person_00_real.mp4"]
-
-
-@pytest.mark.parametrize(("gpus", "strategy"), [(0, "auto"), (1, "auto"), (2, "mirrored")])
-def test_only_made_up_clips_are_trained_from_the_shipped_detector_and_two_gpus_share_the_work(
-    demo_faces, monkeypatch, gpus, strategy
-):
-    monkeypatch.setattr(devices, "physical_gpus", lambda: ["GPU"] * gpus)
-    dataset = read_face_dataset(demo_faces)
-    assert suggested_training(dataset) == DEMO_TRAINING
-    mixed = (*dataset.rows, ClipRow(**{**row_values(dataset.rows[0]), "dataset": "dfdc"}))
-    suggested = suggested_training(type(dataset)(dataset.folder, mixed, dataset.settings, {}))
-    assert suggested.devices.strategy == strategy
-    assert suggested.identity() == TrainingSettings().identity()
-
-
-def row_values(row):
-    return {name: getattr(row, name) for name in row.__slots__}

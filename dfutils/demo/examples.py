@@ -11,10 +11,23 @@ from dfutils.demo.people import random_person
 from dfutils.demo.rendering import DemoSettings, faceless_frames, two_people_frames
 from dfutils.files import read_csv, write_bytes, write_csv
 from dfutils.pretrained import DEFAULT, run_folder
-from dfutils.settings import DetectorSettings, ExtractionSettings, TrainingSettings
+from dfutils.settings import DetectorSettings, ExtractionSettings, FinetuneSettings, TrainingSettings
 
 DEMO_TRAINING = TrainingSettings(model="inception_mean", init_from=DEFAULT, epochs=40, patience=20)
 """A head on the backbone of the detector that comes with the package, which is the same everywhere, offline."""
+
+DEMO_QUICK_LOOK = DEMO_TRAINING.model_copy(update={"model": "inception_lstm_gru", "epochs": 10})
+"""The same with a recurrent head: what notebook 3 begins with."""
+
+DEMO_FINETUNING = TrainingSettings(
+    model="inception_mean",
+    mode="finetune",
+    init_from=DEFAULT,
+    epochs=2,
+    batch_size=8,
+    finetune=FinetuneSettings(unfreeze="mixed10", backbone_rate=0.1, steps_per_epoch=3, self_blended=0.5, paired=True),
+)
+"""What notebook 3 goes on with. A few steps of the last block, so that two CPU cores are done in half a minute."""
 
 
 def demo_extraction() -> ExtractionSettings:

@@ -10,7 +10,7 @@ import numpy as np
 
 from dfutils.errors import NoFaceError, TooFewFacesError, UnreadableError
 from dfutils.extraction.crops import central_square, crop_square, fill_positions, framed, square_around
-from dfutils.extraction.faces import FaceDetector, find_face_in_crop
+from dfutils.extraction.faces import FaceDetector
 from dfutils.extraction.images import is_image, read_image
 from dfutils.extraction.motion import Candidate, Watched, find_faces, watch
 from dfutils.extraction.tracks import Look, Track, link_faces
@@ -82,7 +82,9 @@ def _place(
 ) -> list[list[_Place]]:
     """Where to cut, a list a track that is long enough, the main person's first."""
     if settings.crop == "none":
-        return [[_as_it_is(number, candidate, detector) for number, candidate in enumerate(watched.candidates)]]
+        return [
+            [_as_it_is(number, candidate, settings, detector) for number, candidate in enumerate(watched.candidates)]
+        ]
     tracks = link_faces(watched.looks)
     if not tracks:
         raise NoFaceError(f"{path}: no face was found in any frame looked at. Nothing can be said about this file.")
@@ -98,15 +100,11 @@ def _place(
     return long_enough if settings.tracks == "all" else long_enough[:1]
 
 
-def _as_it_is(number: int, candidate: Candidate, detector: FaceDetector) -> _Place:
+def _as_it_is(number: int, candidate: Candidate, settings: ExtractionSettings, detector: FaceDetector) -> _Place:
     """The middle of a picture that is a face crop already; its landmarks are for those who blend faces."""
-    picture = candidate.frame.picture()
-    square = central_square(*candidate.frame.size)
-    whole = square_around(square, margin=0.0, frame_size=candidate.frame.size)
-    left, top = int(whole.left), int(whole.top)
-    part = picture[top : int(whole.bottom), left : int(whole.right)]
-    face = find_face_in_crop(detector, part)
-    return _Place(number, face and face.moved(left, top), square)
+    sightings = find_faces(candidate.frame, settings, detector)
+    face = sightings[0].face if sightings else None
+    return _Place(number, face, central_square(*candidate.frame.size))
 
 
 def _follow(track: Track, candidates: Sequence[Candidate]) -> list[_Place]:

@@ -12,15 +12,17 @@ import math
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from dfutils.errors import DatasetError
+from dfutils.extraction.crops import crop_square, framed, square_around
 from dfutils.files import read_csv, read_json, write_csv, writing_error
 from dfutils.records import Box, ClipRow, Crops, FaceClip, FaceCrop, Picture
 from dfutils.settings import ExtractionSettings
@@ -44,8 +46,60 @@ FRAME_COLUMNS = (
 )
 SKIPPED_COLUMNS = ("video", "reason", "detail", "is_fake", "dataset", "group", "split")
 JPEG_QUALITY = 95
+FREE_SQUARE = 0.06
+"""A stored square that differs from its face's by less than this was not moved or cut at the edge of the frame."""
 PNG_OPTIONS = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
 """Run lengths alone make crops of real faces a tenth smaller than level 3 does, in 5 instead of 8 ms."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredCrops:
+    """The crops of one clip as they are stored, and the part of them that is wanted.
+
+    Attributes:
+        files: Crop files in the order of time.
+        stored_size: Side of the stored crops in pixels.
+        size: Side of what `load` returns.
+        squares: The part of each that is wanted, ``(T, 3)`` in stored pixels: centre x, centre y, side.
+        points: Landmarks in stored pixels, ``(T, 5, 2)``; NaN where there are none.
+    """
+
+    files: tuple[Path, ...]
+    stored_size: int
+    size: int
+    squares: npt.NDArray[np.float32]
+    points: npt.NDArray[np.float32]
+
+    def load(
+        self, indices: Sequence[int], *, jitter: Sequence[float] | npt.NDArray[np.float64] = (0.0, 0.0, 0.0)
+    ) -> tuple[Crops, npt.NDArray[np.float32]]:
+        """Some crops, ``(N, size, size, 3)`` uint8 RGB, and their landmarks ``(N, 5, 2)`` in their own pixels.
+
+        Args:
+            indices: Places in the clip.
+            jitter: How far the square is misplaced, as fractions of its side: its size, and twice its place across and
+                down. It stays inside the stored crop.
+        """
+        crops, points = [], []
+        for index in indices:
+            picture = read_crop(self.files[index], size=self.stored_size)
+            square = self._square(index, jitter)
+            is_whole = square.width == self.stored_size == self.size
+            crops.append(picture if is_whole else crop_square(picture, square, size=self.size))
+            points.append((self.points[index] - (square.left, square.top)) * self.size / square.width)
+        return np.stack(crops), np.stack(points).astype(np.float32)
+
+    def landmarks(self, index: int) -> npt.NDArray[np.float32]:
+        """Landmarks of one crop, ``(5, 2)``, in pixels of what `load` returns without jitter."""
+        square = self._square(index, (0.0, 0.0, 0.0))
+        return ((self.points[index] - (square.left, square.top)) * self.size / square.width).astype(np.float32)
+
+    def _square(self, index: int, jitter: Sequence[float] | npt.NDArray[np.float64]) -> Box:
+        x, y, side = (float(value) for value in self.squares[index])
+        growth, right, down = (float(value) for value in jitter)
+        x, y, half = x + right * side / 2, y + down * side / 2, side * (1 + growth) / 2
+        box = Box(x - half, y - half, x + half, y + half)
+        return square_around(box, margin=0.0, frame_size=(self.stored_size, self.stored_size))
 
 
 @dataclass(frozen=True)
@@ -57,12 +111,54 @@ class FaceDataset:
         rows: A record a clip, in the order of the manifest.
         settings: How the crops were cut.
         about: All of ``extraction.json``: settings, detector, versions.
+        stored: How the stored crops were cut, where `reframed` shows a part of them; else None.
     """
 
     folder: Path
     rows: tuple[ClipRow, ...]
     settings: ExtractionSettings
     about: Mapping[str, Any]
+    stored: ExtractionSettings | None = None
+
+    def reframed(self, *, size: int | None, margin: float | None) -> FaceDataset:
+        """The same dataset with crops of another size, or of a smaller face margin, cut out of the stored ones.
+
+        Raises:
+            DatasetError: The stored crops do not show so much.
+        """
+        size = self.settings.size if size is None else size
+        margin = self.settings.margin if margin is None else margin
+        if (size, margin) == (self.settings.size, self.settings.margin):
+            return self
+        if margin > self.settings.margin:
+            raise DatasetError(
+                f"{self.folder}: its crops have a face margin of {self.settings.margin:g}, and {margin:g} is wanted. "
+                f"Extract again with --margin {margin:g}."
+            )
+        settings = self.settings.model_copy(update={"size": size, "margin": margin})
+        return replace(self, settings=settings, stored=self.stored or self.settings)
+
+    def stored_crops(self, row: ClipRow) -> StoredCrops:
+        """Where the crops of one clip are, and which part of them is wanted."""
+        stored = self.stored or self.settings
+        rows = self.frame_rows_of[row.clip_id]
+        cut = np.array([[float(one[f"crop_{side}"]) for side in ("left", "top", "right")] for one in rows])
+        scale = stored.size / (cut[:, 2] - cut[:, 0])
+        points = [
+            [[float(one[f"landmark_{point}_{axis}"] or "nan") for axis in "xy"] for point in POINTS] for one in rows
+        ]
+        points = (np.array(points) - cut[:, None, :2]) * scale[:, None, None]
+        squares = np.tile(np.array([stored.size / 2, stored.size / 2, stored.size]), (len(rows), 1))
+        if self.stored is not None and self.settings.margin != stored.margin:
+            for index, one in enumerate(rows):
+                if one["box_left"]:
+                    square = _wanted_square(one, stored, self.settings.margin)
+                    center = (np.array(square.center) - cut[index, :2]) * scale[index]
+                    squares[index] = (*center, square.width * scale[index])
+        files = tuple(self.folder / file for file in self.files[row.clip_id])
+        return StoredCrops(
+            files, stored.size, self.settings.size, squares.astype(np.float32), points.astype(np.float32)
+        )
 
     def load_clip(self, row: ClipRow) -> Crops:
         """The crops of one clip, ``(T, size, size, 3)`` uint8 RGB.
@@ -74,12 +170,12 @@ class FaceDataset:
 
     def load_frames(self, row: ClipRow, indices: Iterable[int]) -> Crops:
         """Some crops of one clip, by their index; as `load_clip`."""
-        files, size = self.files[row.clip_id], self.settings.size
-        return np.stack([read_crop(self.folder / files[index], size=size) for index in indices])
+        return self.stored_crops(row).load(list(indices))[0]
 
     def checksum(self, row: ClipRow) -> str:
         """SHA-256 over the bytes of a clip's crop files: changes when any pixel does."""
-        digest = hashlib.sha256()
+        reframed = f"{self.settings.size} {self.settings.margin}" if self.stored else ""
+        digest = hashlib.sha256(reframed.encode())
         for file in self.files[row.clip_id]:
             digest.update((self.folder / file).read_bytes())
         return digest.hexdigest()
@@ -93,6 +189,14 @@ class FaceDataset:
     def frame_rows(self) -> list[dict[str, str]]:
         """The rows of ``frames.csv`` as text."""
         return read_csv(self.folder / "frames.csv", FRAME_COLUMNS)
+
+    @cached_property
+    def frame_rows_of(self) -> dict[str, list[dict[str, str]]]:
+        """The rows of ``frames.csv`` by clip."""
+        rows: dict[str, list[dict[str, str]]] = {}
+        for row in self.frame_rows:
+            rows.setdefault(row["clip_id"], []).append(row)
+        return rows
 
     @cached_property
     def boxes(self) -> dict[str, list[Box]]:
@@ -251,6 +355,24 @@ def _clip_row(text: Mapping[str, str]) -> ClipRow:
         )
     except (KeyError, ValueError) as error:
         raise DatasetError(f"manifest.csv: the row of {text.get('clip_id')!r} is damaged ({error}).") from error
+
+
+def _wanted_square(row: Mapping[str, str], stored: ExtractionSettings, margin: float) -> Box:
+    """The square of a smaller margin, in pixels of the video."""
+    cut = Box(*(float(row[f"crop_{side}"]) for side in SIDES))
+    width, height = cut.width, cut.height
+    face = framed(Box(*(float(row[f"box_{side}"]) for side in SIDES)))
+    wanted = face.width * (1 + 2 * stored.margin)
+    # Where the frame's edge did not get in the way, the stored square lies around the same place, and its size is
+    # smoothed over time, which that of the box is not.
+    if abs(wanted / width - 1) < FREE_SQUARE and math.dist(face.center, cut.center) < FREE_SQUARE * width:
+        share = (1 + 2 * margin) / (1 + 2 * stored.margin)
+        half_width, half_height = share * width / 2, share * height / 2
+        x, y = cut.center
+        return Box(x - half_width, y - half_height, x + half_width, y + half_height)
+    half = face.width * (1 + 2 * margin) / 2
+    x, y = face.center
+    return Box(x - half, y - half, x + half, y + half)
 
 
 def _frame_row(clip_id: str, index: int, file: str, crop: FaceCrop) -> Row:

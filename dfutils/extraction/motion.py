@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dfutils.extraction.faces import DETECTION_SIDE, FaceDetector
+from dfutils.extraction.faces import DETECTION_SIDE, FaceDetector, detect_faces
 from dfutils.extraction.tracks import Look, Sighting, sight
 from dfutils.extraction.video import Frame
 from dfutils.records import Box, Face, MotionTrace, Picture, VideoInfo
@@ -229,7 +229,7 @@ def find_faces(
     small = frame.picture(longest_side=DETECTION_SIDE)
     factor = width / small.shape[1]
     found = _detect_nearby(detector, small, [box.scaled(1 / factor) for box in known]) if known else None
-    faces = [face.scaled(factor) for face in (detector.detect(small) if found is None else found)]
+    faces = [face.scaled(factor) for face in (detect_faces(detector, small) if found is None else found)]
     smallest = settings.min_face_fraction * min(width, height)
     faces = [face for face in faces if max(face.box.width, face.box.height) >= smallest]
     return sight(small, faces, width)

@@ -20,7 +20,6 @@ from dfutils.notebook.folders import (
     competition_videos,
     open_videos,
     suggested_extraction,
-    suggested_training,
     unseen_videos,
 )
 from dfutils.notebook.page import Markdown, facts_table, settings_table, start_notebook, text_table
@@ -51,8 +50,10 @@ from dfutils.notebook.run_tables import (
     network_table,
     read_history,
     read_run_predictions,
+    runs_table,
     splits_table,
 )
+from dfutils.notebook.sessions import suggested_trainings, train_in_session
 
 __all__ = [
     "Markdown",
@@ -88,6 +89,7 @@ __all__ = [
     "read_history",
     "read_run_predictions",
     "report_text",
+    "runs_table",
     "settings_table",
     "show_mistakes",
     "skipped_rows_table",
@@ -97,9 +99,10 @@ __all__ = [
     "start_notebook",
     "submission_table",
     "suggested_extraction",
-    "suggested_training",
+    "suggested_trainings",
     "text_table",
     "thresholds_table",
+    "train_in_session",
     "unseen_videos",
     "verdicts_table",
 ]

@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dfutils.demo.clips import make_demo_videos
-from dfutils.demo.examples import DEMO_TRAINING, add_odd_videos, demo_extraction
+from dfutils.demo.examples import add_odd_videos, demo_extraction
 from dfutils.demo.rendering import DemoSettings
 from dfutils.extraction.catalogue import Catalogue, read_catalogue
-from dfutils.extraction.dataset import FaceDataset
 from dfutils.extraction.layouts import VIDEO_SUFFIXES
 from dfutils.files import read_csv
-from dfutils.settings import DeviceSettings, ExtractionSettings, Settings, TrainingSettings
+from dfutils.settings import ExtractionSettings, Settings
 from dfutils.weights import kaggle_input_folder
 
 logger = logging.getLogger(__name__)
@@ -35,6 +34,8 @@ class NotebookFolders(Settings):
     """The face dataset: written by 01, read by 02, 03 and 04."""
     staging: Path = Path("output/staging")
     """What 02 lays out for Kaggle."""
+    quick_look: Path = Path("output/quick-look")
+    """The run folder of a first, short training: written by 03, read by nobody else."""
     run: Path = Path("output/run")
     """The run folder: written by 03, read by 04 and 05."""
     report: Path = Path("output/report")
@@ -61,9 +62,18 @@ def attached(folder: str | Path) -> Path:
     marker = HOLDS.get(path.name)
     if marker is None or path.exists():
         return path
+    return find_attached(path, marker) or path
+
+
+def find_attached(folder: Path, marker: str) -> Path | None:
+    """The attached folder that holds a file called ``marker``, if there is one.
+
+    Of several, the one whose path ends like ``folder``, and else the one nearest to the top.
+    """
     places = list(_attached_folders(Path(marker)))
-    found = next((place for place in places if place.as_posix().endswith(path.as_posix())), *places[:1] or [path])
-    logger.info("%s: %s of %d", path, found, len(places))
+    of_the_name = (place for place in places if place.as_posix().endswith(f"/{folder.as_posix()}"))
+    found = next(of_the_name, places[0] if places else None)
+    logger.info("%s: %s of %d", folder, found, len(places))
     return found
 
 
@@ -110,17 +120,3 @@ def competition_videos() -> list[Path]:
 def suggested_extraction() -> ExtractionSettings:
     """The demo's settings where `open_videos` draws clips; else what the package cuts by default."""
     return ExtractionSettings() if next(_attached_folders(DFDC_SAMPLE), None) else demo_extraction()
-
-
-def suggested_training(dataset: FaceDataset) -> TrainingSettings:
-    """The demo's settings for made-up clips; else what the package trains by default.
-
-    Only the demo starts from the detector that comes with the package: that was trained on crops of the DFDC, and a
-    test on the DFDC's sample would flatter it. Where there are several GPUs they share the work: Kaggle's two T4s each
-    compute half of the backbone's features.
-    """
-    if {row.dataset for row in dataset.rows} == {"demo"}:
-        return DEMO_TRAINING
-    from dfutils.training.devices import physical_gpus  # TensorFlow is slow to import
-
-    return TrainingSettings(devices=DeviceSettings(strategy="mirrored" if len(physical_gpus()) > 1 else "auto"))

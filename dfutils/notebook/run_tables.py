@@ -9,8 +9,10 @@ from typing import Any
 
 import pandas as pd
 
+from dfutils.evaluation.metrics import compute_metrics
+from dfutils.evaluation.wording import with_interval
 from dfutils.files import read_csv, read_json
-from dfutils.notebook.page import TextTable, counted_table, facts_table
+from dfutils.notebook.page import TextTable, counted_table, facts_table, text_table
 from dfutils.records import SPLIT_NAMES, ClipRow, SplitName
 from dfutils.settings import DetectorSettings, TrainingSettings
 
@@ -60,6 +62,21 @@ def detector_table(detector: DetectorSettings) -> TextTable:
         "operating point": f"{detector.threshold:.2f}",
     }
     return facts_table(facts, "value")
+
+
+def runs_table(runs: Mapping[str, Path]) -> TextTable:
+    """What finished runs are worth on their validation videos, which stopped and calibrated them.
+
+    Args:
+        runs: Run folders by the name that their row gets.
+    """
+    rows = []
+    for name, run in runs.items():
+        detector = DetectorSettings.read(run / "detector.json")
+        metrics = compute_metrics(read_run_predictions(run, split="validation"), threshold=detector.threshold)
+        numbers = (with_interval(number, metrics[number]) for number in ("auc", "log_loss"))
+        rows.append((name, detector.model, *numbers))
+    return text_table(rows, ["validation", "model", "AUC", "log loss"])
 
 
 def leaks_table(run: Path) -> TextTable:

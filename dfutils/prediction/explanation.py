@@ -88,11 +88,12 @@ def occlusion_maps(detector: Detector, crops: Crops, *, grid: int = 5) -> HeatMa
     blurred, edges = _blurred(crops), np.linspace(0, size, grid + 1).round().astype(int)
     whole = _logits(detector, crops[None])[0]
     falls = np.zeros((grid, grid))
-    for row, column in np.ndindex(grid, grid):
-        place = np.s_[:, edges[row] : edges[row + 1], edges[column] : edges[column + 1]]
-        occluded = crops.copy()
-        occluded[place] = blurred[place]
-        falls[row, column] = whole - _logits(detector, occluded[None])[0]
+    for row in range(grid):  # scored by rows: a call has a cost of its own, and all patches at once need much memory
+        occluded = np.repeat(crops[None], grid, axis=0)
+        for column, clip in enumerate(occluded):
+            place = np.s_[:, edges[row] : edges[row + 1], edges[column] : edges[column + 1]]
+            clip[place] = blurred[place]
+        falls[row] = whole - _logits(detector, occluded)
     return np.repeat(_scaled(np.maximum(falls, 0))[None], frames, axis=0)
 
 
@@ -147,10 +148,8 @@ def write_heat_maps(folder: Path, detector: Detector, clips: Iterable[FaceClip])
 
 
 def _member_cam(member: Member, pictures: Crops) -> HeatMaps:
-    import keras
-    import tensorflow as tf
-
     from dfutils.training.backbones import network_of
+    from dfutils.training.backend import keras, tf
 
     network = keras_network(member.network)
     backbone = network.backbone
@@ -171,7 +170,7 @@ def _member_cam(member: Member, pictures: Crops) -> HeatMaps:
 
 
 def _logits(detector: Detector, clips: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    scores = [score.fake_probability for clip in clips for score in detector.score_clips(clip[None])]
+    scores = [score.fake_probability for score in detector.score_clips(clips)]
     clipped = np.clip(np.array(scores, np.float64), 1e-6, 1 - 1e-6)
     return np.asarray(np.log(clipped / (1 - clipped)))
 

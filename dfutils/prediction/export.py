@@ -131,7 +131,8 @@ def _graph(run: Path, settings: DetectorSettings, reference: Network) -> ov.Mode
     if settings.backbone == DEFAULT_BACKBONE:
         return read_backbone(run, settings)
     import openvino as ov
-    import tensorflow as tf
+
+    from dfutils.training.backend import tf
 
     backbone, size = keras_network(reference).backbone, settings.extraction.size
     example = tf.TensorSpec((1, size, size, 3), tf.uint8)

@@ -117,7 +117,7 @@ def network_loader(engine: Engine) -> Callable[[Path, DetectorSettings], Network
         return _LightLoader()
     try:
         from dfutils.training.run_folder import load_network
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise RunError(
             f"engine keras: is not installed ({error.name} is missing). pip install 'dfutils[train]', or "
             "'dfutils[light]' for verdicts without heat maps."

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,9 @@ from typing import Any
 from dfutils.errors import PublishError
 from dfutils.publishing.kaggle import Kaggle
 from dfutils.publishing.kept import check_kept, kept_of_dataset
-from dfutils.publishing.rules import DATASET_FILE, uploaded_files
+from dfutils.publishing.rules import DATASET_FILE, check_dataset, uploaded_files
 from dfutils.publishing.templates import read_document
+from dfutils.publishing.wheels import IMAGE_PYTHONS, project_of, runs_on
 
 logger = logging.getLogger(__name__)
 
@@ -35,10 +35,11 @@ def push_dataset(kaggle: Kaggle, folder: Path, *, notes: str, fewer_files: bool 
         What happened, in lines.
 
     Raises:
-        PublishError: It was refused, would lose files, would be seen by others than was staged, or did not arrive
-            whole.
+        PublishError: A file has gone since it was staged; or it was refused, would lose files, would be seen by others
+            than was staged, or did not arrive whole.
     """
     metadata, staged, lines = read_document(folder / DATASET_FILE), uploaded_files(folder), list[str]()
+    check_dataset(metadata, folder)
     dataset = metadata["id"]
     version = remote_version(kaggle, dataset)
     upload = ["-p", str(folder), "--dir-mode", "zip"]
@@ -100,13 +101,12 @@ def _wait_until_ready(kaggle: Kaggle, dataset: str, *, after: int | None) -> Non
 def check_not_poorer(what: str, before: Mapping[str, Any], staged: Mapping[str, Any], *, allowed: bool) -> None:
     """Refuse a version that lacks files of the one it replaces, unless that is meant.
 
-    A wheel of a newer version stands for the older one.
+    A wheel of another version stands for the older one, if it serves the same of `IMAGE_PYTHONS`.
 
     Raises:
         PublishError: Files would be lost.
     """
-    kept = {_lasting_name(name) for name in staged}
-    lost = [name for name in before if _lasting_name(name) not in kept]
+    lost = [name for name in before if not _is_kept(name, staged)]
     if lost and not allowed:
         raise PublishError(
             f"{what}: the new version would lack {len(lost)} of {len(before)} files ({_some(lost)}). "
@@ -114,14 +114,12 @@ def check_not_poorer(what: str, before: Mapping[str, Any], staged: Mapping[str, 
         )
 
 
-def _lasting_name(name: str) -> str:
-    """A file's name without the version, if it is a wheel.
-
-    Example:
-        >>> _lasting_name("av-18.1.0-cp312-cp312-manylinux_2_28_x86_64.whl")
-        'av.whl'
-    """
-    return f"{re.split('-', name)[0].lower()}.whl" if name.endswith(".whl") else name
+def _is_kept(name: str, staged: Iterable[str]) -> bool:
+    if not name.endswith(".whl"):
+        return name in staged
+    wheels = [one for one in staged if one.endswith(".whl") and project_of(one) == project_of(name)]
+    served = [python for python in IMAGE_PYTHONS if runs_on(name, python)]
+    return bool(wheels) and all(any(runs_on(one, python) for one in wheels) for python in served)
 
 
 def check_arrived(what: str, staged: Mapping[str, int], arrived: Mapping[str, int]) -> None:

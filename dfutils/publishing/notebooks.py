@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from dfutils.publishing.package import LACKING
 from dfutils.publishing.rules import DATASET_FILE, NOTEBOOK_FILE, check_notebook
 from dfutils.publishing.runs import wait_for_run
 from dfutils.publishing.templates import read_document, read_template
+from dfutils.publishing.wheels import project_of
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ def _with_installation(notebook: dict[str, Any], sources: Sequence[str], package
     """The notebook with a cell after its title that installs the package from an attached dataset."""
     if package not in sources or not notebook.get("cells"):
         return notebook
-    names = " ".join(re.split(r"[<>=~! ]", requirement)[0] for requirement in ("dfutils", *LACKING))
+    names = " ".join(("dfutils", *map(project_of, LACKING)))
     places = " ".join(f"--find-links {{INPUT}}/{place}" for place in (f"datasets/{package}", package.split("/")[1]))
     code = INSTALLATION.format(places=places, names=names)
     first, *others = notebook["cells"]
@@ -116,11 +116,13 @@ def _with_installation(notebook: dict[str, Any], sources: Sequence[str], package
 
 
 def _in_order(notebooks: list[StagedNotebook]) -> list[StagedNotebook]:
-    """Sources first; what is not staged here has to be on Kaggle already."""
+    """Sources first; what is not staged here has to be on Kaggle already, as a notebook's own earlier output is."""
     left, ordered = list(notebooks), list[StagedNotebook]()
     while left:
         waiting = {one.metadata["id"] for one in left}
-        ready = next((one for one in left if not waiting & set(one.metadata["kernel_sources"])), None)
+        ready = next(
+            (one for one in left if not waiting & set(one.metadata["kernel_sources"]) - {one.metadata["id"]}), None
+        )
         if ready is None:
             raise PublishError(f"kernel_sources: {', '.join(sorted(waiting))} wait for each other. Break the circle.")
         ordered.append(ready)

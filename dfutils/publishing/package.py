@@ -18,11 +18,11 @@ from dfutils.errors import PublishError, WeightsError
 from dfutils.publishing.credentials import without_credentials
 from dfutils.publishing.layout import lay_out
 from dfutils.publishing.rules import DATASET_FILE, check_dataset
+from dfutils.publishing.wheels import IMAGE_PYTHONS, check_wheels, project_of
 from dfutils.weights import WEIGHT_FILES, find_weights
 
 LACKING = ("av>=14",)
 """What the package needs and Kaggle's image has not."""
-IMAGE_PYTHON = "3.12"
 IMAGE_PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 
 PROBE = "setuptools"
@@ -55,11 +55,12 @@ def stage_package(
         source: The project's folder, or a wheel that is built already.
         staging: Folder to write.
         metadata: The content of ``dataset-metadata.json``.
-        wheels: Whether to download the wheels that Kaggle's image lacks.
+        wheels: Whether to download the wheels that Kaggle's image lacks, for each of `IMAGE_PYTHONS`.
         offline: Whether weight files are only looked for on this machine.
 
     Raises:
-        PublishError: The wheel cannot be built, a download failed, or the metadata breaks one of Kaggle's rules.
+        PublishError: The wheel cannot be built, a download failed, one of `IMAGE_PYTHONS` has no wheel, or the metadata
+            breaks one of Kaggle's rules.
     """
     check_dataset(metadata)
     with tempfile.TemporaryDirectory() as scratch:
@@ -68,10 +69,13 @@ def stage_package(
         others = download_wheels(folder / "lacking", constraints=source / "constraints.txt") if wheels else []
         weights, missing = found_weights(offline=offline)
         files = {path.name: path for path in (wheel, *others, *weights)}
+        check_wheels(files, ("dfutils", *map(project_of, LACKING if wheels else ())))
+        # Named here, a file that is deleted before it is sent is missed by `push_dataset` and by Kaggle's client.
+        metadata = {**metadata, "resources": [{"path": name} for name in files]}
         inside = source / "dfutils" if source.is_dir() else source
         lay_out(staging, files, {DATASET_FILE: metadata}, source=inside, what="package")
     check_dataset(metadata, staging)
-    notes = [f"in it: {', '.join(files)}"]
+    notes = [f"in it, for Python {' and '.join(IMAGE_PYTHONS)}: {', '.join(files)}"]
     if not wheels:
         notes.append(f"not in it: {', '.join(LACKING)}, which Kaggle's image lacks (--with-wheels downloads them)")
     notes += [f"not in it: {name} (not found on this machine)" for name in missing]
@@ -101,7 +105,7 @@ def build_wheel(project: Path, folder: Path) -> Path:
 def download_wheels(
     folder: Path, requirements: Sequence[str] = LACKING, *, constraints: Path | None = None
 ) -> list[Path]:
-    """Download wheels for Kaggle's Python, whatever runs here.
+    """Download wheels for each of `IMAGE_PYTHONS`, whatever runs here; one that serves both is downloaded once.
 
     Args:
         folder: Where to put them.
@@ -109,23 +113,18 @@ def download_wheels(
         constraints: The versions that the project is tested with, if there is such a file.
 
     Raises:
-        PublishError: One is not to be had.
+        PublishError: One of them has no such wheel; with the Python it was for.
     """
     platforms = [word for platform in IMAGE_PLATFORMS for word in ("--platform", platform)]
-    abi = f"cp{IMAGE_PYTHON.replace('.', '')}"
-    target = ["--python-version", IMAGE_PYTHON, "--implementation", "cp", "--abi", abi, "--abi", "abi3"]
     pinned = ["--constraint", str(constraints)] if constraints and constraints.is_file() else []
-    run_pip(
-        "download",
-        "--no-deps",
-        "--only-binary=:all:",
-        "--dest",
-        str(folder),
-        *pinned,
-        *target,
-        *platforms,
-        *requirements,
-    )
+    for python in IMAGE_PYTHONS:
+        abi = f"cp{python.replace('.', '')}"
+        target = ["--python-version", python, "--implementation", "cp", "--abi", abi, "--abi", "abi3", *platforms]
+        into = ["--no-deps", "--only-binary=:all:", "--dest", str(folder)]
+        try:
+            run_pip("download", *into, *pinned, *target, *requirements)
+        except PublishError as error:
+            raise PublishError(f"wheels for Python {python}: {error}") from error
     return _wheels(folder)
 
 

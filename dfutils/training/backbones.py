@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow starts to talk of absent GPUs
-
-import keras
-
 from dfutils.errors import RunError, WeightsError
 from dfutils.files import sha256_of
 from dfutils.settings import DEFAULT_BACKBONE
+from dfutils.training.backend import keras
 from dfutils.weights import WEIGHT_FILES, find_weights
 
 logger = logging.getLogger(__name__)

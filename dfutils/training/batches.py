@@ -1,4 +1,4 @@
-"""Training batches for fine-tuning: half REAL, half fakes, each step decided by its number and the seed alone.
+"""Training batches for fine-tuning: pairs of a REAL clip and a fake, decided by the step's number and the seed alone.
 
 Because a step needs nothing of the steps before it, training can go on at any step after an interruption and see
 exactly what it would have seen, and several processes can make the batches of several steps. They must start quickly
@@ -9,96 +9,110 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from dfutils.errors import RunError, SplitError
-from dfutils.extraction.dataset import FaceDataset, read_crop
+from dfutils.extraction.dataset import FaceDataset
 from dfutils.records import ClipRow, Crops
-from dfutils.training.augmentation import augment_clip
-from dfutils.training.blending import landmarks_in_crops, self_blend
+from dfutils.settings import FinetuneSettings
+from dfutils.training.augmentation import DEFAULT_SETTINGS, augment_clip
+from dfutils.training.blending import Donor, blend_clip
 
 Batch: TypeAlias = tuple[Crops, npt.NDArray[np.float32]]
 
+Fake: TypeAlias = Literal["forged", "self_blended", "donor_blended"]
+"""Made by a forger's program; or blended from the pair's REAL clip, with its own face or with another person's."""
+
+DONORS_COMPARED = 64
+"""Random people among whom the one whose landmarks are most alike becomes the donor."""
+
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """One clip of a batch.
+class Pair:
+    """A REAL clip and a fake that differ in as little else as possible: they share framing and augmentation.
 
     Attributes:
-        row: Index into the plan's rows.
-        is_fake: The target.
-        blend: Whether the fake is made from this REAL clip.
-        seed: Of everything random about this sample.
+        real: Row of the REAL clip.
+        kind: How the fake came about.
+        forged: Row of the FAKE clip where it is forged; else the REAL one's.
+        seed: Of everything random about this pair.
     """
 
-    row: int
-    is_fake: bool
-    blend: bool
+    real: int
+    kind: Fake
+    forged: int
     seed: int
 
 
 class BatchPlan:
     """Which clips every step sees.
 
-    REAL clips are gone through in random order, epoch after epoch, and so are FAKE ones, so that each step is balanced
-    whatever the data set is. A self-blended fake is made from a REAL clip of the same batch: the pair differs in
-    nothing but the blending. With ``paired``, other fakes come from the group of that REAL clip too: the pair shares
-    its source, or its person, whatever groups stand for.
+    REAL clips are gone through in random order, epoch after epoch; with ``settings.balance_datasets`` they are drawn
+    data set by data set instead, person by person. A blended fake is made from the REAL clip of its pair. With
+    ``settings.paired``, a forged one comes from the group of that clip, or else from its data set, so that neither the
+    person nor the data set tells the label.
     """
 
-    def __init__(
-        self, rows: Sequence[ClipRow], *, batch_size: int, self_blended: float, seed: int, paired: bool = False
-    ) -> None:
+    def __init__(self, rows: Sequence[ClipRow], *, batch_size: int, settings: FinetuneSettings, seed: int) -> None:
         self._real = np.array([index for index, row in enumerate(rows) if not row.is_fake])
         self._fake = np.array([index for index, row in enumerate(rows) if row.is_fake])
-        self._batch_size, self._self_blended, self._seed = batch_size, self_blended, seed
-        if not len(self._real) or (not len(self._fake) and self_blended < 1):
+        self._pairs, self._settings, self._seed = max(1, batch_size // 2), settings, seed
+        if not len(self._real) or (not len(self._fake) and settings.self_blended < 1):
             raise SplitError(
                 f"training split: {len(self._real)} REAL and {len(self._fake)} FAKE clips. Both are needed, "
                 "or REAL ones alone with self_blended=1."
             )
-        fakes_of: dict[str, list[int]] = {}
-        for index in self._fake:
-            fakes_of.setdefault(rows[index].group, []).append(int(index))
-        self._partners = {int(index): fakes_of.get(rows[index].group, []) for index in self._real} if paired else {}
+        self._rows = rows
+        self._fakes_of_group = _by_key(self._fake, [rows[index].group for index in self._fake])
+        self._fakes_of_dataset = _by_key(self._fake, [rows[index].dataset for index in self._fake])
+        datasets = _by_key(self._real, [rows[index].dataset for index in self._real])
+        self._people = {
+            name: list(_by_key(np.array(indices), [rows[index].group for index in indices]).values())
+            for name, indices in datasets.items()
+        }
+        # The square root lies between "as many as there are" and "all data sets alike": a data set of 400 pictures
+        # would be learnt by heart, and one of 20,000 would leave the others no place.
+        sizes = np.sqrt([len(indices) for indices in datasets.values()])
+        self._shares = sizes / sizes.sum()
 
     @property
     def steps_per_pass(self) -> int:
         """Steps that see every REAL clip about once."""
-        return max(1, len(self._real) // max(1, self._batch_size // 2))
+        return max(1, len(self._real) // self._pairs)
 
-    def samples(self, step: int) -> list[Sample]:
-        """The samples of one step, REAL and fakes in turn."""
+    def pairs(self, step: int) -> list[Pair]:
+        """The pairs of one step."""
         rng = np.random.default_rng([self._seed, step])
-        half = (self._batch_size + 1) // 2
-        real = self._take(self._real, step, half, stream=0)
-        blend = rng.random(half) < self._self_blended
-        others = self._take(self._fake, step, half, stream=1) if len(self._fake) else real
-        seeds = rng.integers(0, 2**31, (half, 2))
-        if self._partners:
-            partners = [self._partner(int(one), int(other), rng) for one, other in zip(real, others, strict=True)]
-            others = np.array(partners)
-        fake = np.where(blend, real, others)
-        pairs = [
-            (
-                Sample(int(real[k]), False, False, int(seeds[k, 0])),
-                Sample(int(fake[k]), True, bool(blend[k]), int(seeds[k, 1])),
-            )
-            for k in range(half)
-        ]
-        return [sample for pair in pairs for sample in pair][: self._batch_size]
+        if self._settings.balance_datasets:
+            real = [self._draw_real(rng) for _ in range(self._pairs)]
+        else:
+            real = self._take(self._real, step, stream=0).tolist()
+        forged = self._take(self._fake, step, stream=1).tolist() if len(self._fake) else real
+        return [self._pair(one, other, rng) for one, other in zip(real, forged, strict=True)]
 
-    def _partner(self, real: int, other: int, rng: np.random.Generator) -> int:
-        """A fake of the same group; ``other`` where the group has none."""
-        known = self._partners[real]
-        return known[rng.integers(len(known))] if known else other
+    def _pair(self, real: int, other: int, rng: np.random.Generator) -> Pair:
+        own, seed = self._settings, int(rng.integers(2**31))
+        row = self._rows[real]
+        candidates = self._fakes_of_group.get(row.group, self._fakes_of_dataset.get(row.dataset, []))
+        has_none = own.balance_datasets and not len(candidates)
+        if rng.random() < own.self_blended or has_none:
+            kind: Fake = "donor_blended" if rng.random() < own.donor_share else "self_blended"
+            return Pair(real, kind, real, seed)
+        if own.paired and len(candidates):
+            other = int(candidates[rng.integers(len(candidates))])
+        return Pair(real, "forged", other, seed)
 
-    def _take(self, indices: npt.NDArray[np.int_], step: int, count: int, *, stream: int) -> npt.NDArray[np.int_]:
-        """The next ``count`` of an endless sequence of permutations, found from the step alone."""
-        positions = np.arange(step * count, (step + 1) * count)
+    def _draw_real(self, rng: np.random.Generator) -> int:
+        people = list(self._people.values())[rng.choice(len(self._shares), p=self._shares)]
+        clips = people[rng.integers(len(people))]
+        return int(clips[rng.integers(len(clips))])
+
+    def _take(self, indices: npt.NDArray[np.int_], step: int, *, stream: int) -> npt.NDArray[np.int_]:
+        """The clips of a step in an endless sequence of permutations, found from the step alone."""
+        positions = np.arange(step * self._pairs, (step + 1) * self._pairs)
         rounds, places = np.divmod(positions, len(indices))
         orders = {
             int(number): np.random.default_rng([self._seed, 1 + stream, int(number)]).permutation(len(indices))
@@ -107,40 +121,72 @@ class BatchPlan:
         return np.array([indices[orders[int(number)][place]] for number, place in zip(rounds, places, strict=True)])
 
 
-class SampleLoader:
-    """Reads, blends and augments the crops of a sample, and cuts the patch that is trained on.
+class PairLoader:
+    """Reads, frames, blends and augments the crops of a pair, and cuts the patch that is trained on.
 
     Attributes:
         size: Side of what it loads, in pixels.
     """
 
     def __init__(
-        self, dataset: FaceDataset, rows: Sequence[ClipRow], *, frames: int, augment: bool, patch: int | None = None
+        self, dataset: FaceDataset, rows: Sequence[ClipRow], *, frames: int, settings: FinetuneSettings
     ) -> None:
-        if patch is not None and patch > dataset.settings.size:
-            raise RunError(f"patch: {patch} pixels cannot be cut out of crops of {dataset.settings.size}.")
-        by_clip: dict[str, list[dict[str, str]]] = {}
-        for row in dataset.frame_rows:
-            by_clip.setdefault(row["clip_id"], []).append(row)
+        self._crop_size = dataset.settings.size
+        if settings.patch is not None and settings.patch > self._crop_size:
+            raise RunError(f"patch: {settings.patch} pixels cannot be cut out of crops of {self._crop_size}.")
         # No more of the dataset than is needed: it is sent to every worker process.
-        self._folder, self._crop_size = dataset.folder.absolute(), dataset.settings.size
-        self.size = patch or self._crop_size
-        self._files = [dataset.files[row.clip_id] for row in rows]
-        self._landmarks = [landmarks_in_crops(by_clip[row.clip_id], size=self._crop_size) for row in rows]
-        self._frames, self._augment = frames, augment
+        self._stored = [dataset.stored_crops(row) for row in rows]
+        self._groups = [row.group for row in rows]
+        self._real_of_dataset = _by_key(
+            np.array([index for index, row in enumerate(rows) if not row.is_fake], int),
+            [row.dataset for row in rows if not row.is_fake],
+        )
+        self._datasets = [row.dataset for row in rows]
+        self.size = settings.patch or self._crop_size
+        self._frames, self._settings = frames, settings
+        # Framing that varies does what random cropping does, without favouring close-ups.
+        off = {"crop_probability": 0.0} if settings.framing_jitter else {}
+        self._augmentation = DEFAULT_SETTINGS.model_copy(update=off)
 
-    def load(self, sample: Sample) -> Crops:
-        """``(frames, size, size, 3)`` uint8."""
-        rng = np.random.default_rng(sample.seed)
-        files = self._files[sample.row]
-        there = len(files)
-        chosen = np.sort(rng.permutation(there)[: self._frames]) if self._frames < there else np.arange(there)
-        clip = np.stack([read_crop(self._folder / files[index], size=self._crop_size) for index in chosen])
-        if sample.blend:
-            clip, _ = self_blend(clip, landmarks=self._landmarks[sample.row][chosen], rng=rng)
-        clip = augment_clip(clip, rng=rng) if self._augment else clip
+    def load(self, pair: Pair) -> Crops:
+        """The REAL and the FAKE clip, ``(2, frames, size, size, 3)`` uint8."""
+        rng = np.random.default_rng(pair.seed)
+        jitter = self._settings.framing_jitter * rng.standard_normal(3)
+        real, landmarks = self._read(pair.real, jitter, pair.seed)
+        if pair.kind == "forged":
+            fake, _ = self._read(pair.forged, jitter, pair.seed)
+        else:
+            donor = self._donor(pair.real, landmarks[0], rng) if pair.kind == "donor_blended" else None
+            real, fake, _ = blend_clip(real, landmarks=landmarks, rng=rng, donor=donor)
+        seed = rng.integers(2**31)
         top, left = rng.integers(self._crop_size - self.size + 1, size=2)
-        return clip[:, top : top + self.size, left : left + self.size]
+        if self._settings.augment:
+            # The same seed for both: an augmentation that only one of them got would tell them apart.
+            real, fake = (
+                augment_clip(clip, rng=np.random.default_rng(seed), settings=self._augmentation)
+                for clip in (real, fake)
+            )
+        return np.stack([real, fake])[:, :, top : top + self.size, left : left + self.size]
+
+    def _read(self, row: int, jitter: npt.NDArray[np.float64], seed: int) -> tuple[Crops, npt.NDArray[np.float32]]:
+        """Random frames of a clip; of two clips of one length the same ones."""
+        stored = self._stored[row]
+        order = np.random.default_rng([seed, 1]).permutation(len(stored.files))
+        return stored.load(sorted(order[: self._frames].tolist()), jitter=jitter)
+
+    def _donor(self, row: int, landmarks: npt.NDArray[np.float32], rng: np.random.Generator) -> Donor | None:
+        """Of some other people of the same data set, the one whose pose is most alike; None where there is nobody."""
+        others = self._real_of_dataset[self._datasets[row]]
+        drawn = rng.choice(others, min(DONORS_COMPARED, len(others)), replace=False)
+        known = {
+            int(index): self._stored[index].landmarks(0) for index in drawn if self._groups[index] != self._groups[row]
+        }
+        usable = {index: points for index, points in known.items() if np.isfinite(points).all()}
+        if not usable or not np.isfinite(landmarks).all():
+            return None
+        best = min(usable, key=lambda index: float(np.abs(usable[index] - landmarks).sum()))
+        picture, points = self._stored[best].load([0])
+        return Donor(picture[0], points[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +194,17 @@ class BatchLoader:
     """Makes the batch of a step."""
 
     plan: BatchPlan
-    samples: SampleLoader
+    pairs: PairLoader
 
     def load(self, step: int) -> Batch:
-        """Crops ``(B, frames, size, size, 3)`` uint8 and targets ``(B, 1)`` float32, 1 = FAKE."""
-        samples = self.plan.samples(step)
-        crops = np.stack([self.samples.load(sample) for sample in samples])
-        return crops, np.array([[sample.is_fake] for sample in samples], np.float32)
+        """Crops ``(B, frames, size, size, 3)`` uint8, REAL and FAKE in turn, and targets ``(B, 1)``, 1 = FAKE."""
+        crops = np.concatenate([self.pairs.load(pair) for pair in self.plan.pairs(step)])
+        targets = np.tile(np.array([[0.0], [1.0]], np.float32), (len(crops) // 2, 1))
+        return crops, targets
+
+
+def _by_key(indices: npt.NDArray[np.int_], keys: Sequence[str]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for index, key in zip(indices.tolist(), keys, strict=True):
+        found.setdefault(key, []).append(index)
+    return found

@@ -1,24 +1,29 @@
-"""Self-blended clips: forgeries made from REAL faces alone, so that no forger's habits are learnt.
+"""Blended clips: forgeries made from REAL faces alone, so that the habits of no particular forger are learnt.
 
-After Shiohara & Yamasaki, "Detecting Deepfakes with Self-Blended Images", CVPR 2022: a face, slightly changed and
-misplaced, is blended into its own picture. Here for clips: what a forger's program does the same way throughout (shape
-of the mask, colours, sharpness) is drawn once a clip, and where it fits badly it may do so differently in each frame.
-Only what is blended in is changed, never the picture around it: else REAL and FAKE would differ all over, and that
-would be learnt in place of the seam. It may be sharpened too, so that it is not always the softer side.
+After Shiohara & Yamasaki, "Detecting Deepfakes with Self-Blended Images", CVPR 2022
+(https://arxiv.org/abs/2204.08376): a face, slightly changed and misplaced, is blended into its own picture. The change
+of colour and quality hits either the face that is blended in or the whole picture that it is blended into; in the
+second case the REAL clip of the pair is that changed picture too. REAL and FAKE then differ in the seam and in what
+lies inside of it, never in the picture around it.
+
+The face may also come from another person (after Li et al., "Face X-ray", CVPR 2020,
+https://arxiv.org/abs/1912.13458), aligned by its landmarks and matched in colour.
+
+For clips, what a forger's program does the same way throughout (shape of the mask, colours, sharpness) is drawn once
+per clip; the misfit may vary from frame to frame.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, TypeAlias
+from typing import Annotated, NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
 from pydantic import Field
 
-from dfutils.extraction.dataset import POINTS
 from dfutils.records import Crops, Picture
 from dfutils.settings import Settings
 from dfutils.training.augmentation import (
@@ -81,6 +86,8 @@ class BlendingSettings(Settings):
     """Clips whose misfit changes from frame to frame; the others keep theirs."""
     jitter: float = Field(0.5, ge=0, le=1)
     """How much of the ranges such a change may span."""
+    base_probability: Probability = 0.5
+    """Share of the clips in which the picture around the face is changed, and REAL with it, instead of the face."""
     brightness: Unit = 0.12
     """Most change of the brightness, as a factor: what is added to a dark face must be little."""
     color_cast: Unit = 0.05
@@ -107,6 +114,19 @@ DEFAULT_SETTINGS = BlendingSettings()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Donor:
+    """A face of another person.
+
+    Attributes:
+        picture: ``(height, width, 3)`` uint8 RGB.
+        landmarks: ``(5, 2)``, in its pixels.
+    """
+
+    picture: Picture
+    landmarks: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Misfit:
     """Where and how badly the changed face sits; all in -1..1 of what the settings allow.
 
@@ -123,25 +143,38 @@ class _Misfit:
     waves: Floats
 
 
-def self_blend(
+class BlendedPair(NamedTuple):
+    """A REAL clip and the FAKE one that was made of it, both ``(T, height, width, 3)`` uint8 RGB.
+
+    Attributes:
+        real: The clip, with colours and quality changed where the change hit the picture around the face.
+        fake: Equal to ``real`` to the bit where the mask is 0.
+        masks: Share of the blended face in each pixel, ``(T, height, width)`` float32, 0 on the outermost pixels.
+    """
+
+    real: Crops
+    fake: Crops
+    masks: Floats
+
+
+def blend_clip(
     clip: Crops,
     *,
     landmarks: Floats | None,
     rng: np.random.Generator,
+    donor: Donor | None = None,
     settings: BlendingSettings = DEFAULT_SETTINGS,
-) -> tuple[Crops, Floats]:
-    """Forge a REAL clip with its own face.
+) -> BlendedPair:
+    """Forge a REAL clip with its own face, or with that of another person.
 
     Args:
         clip: ``(T, height, width, 3)`` uint8 RGB, T from 1; it is not written to.
-        landmarks: ``(T, 5, 2)``, x and y in the crops' pixels, as from `landmarks_in_crops`. Where they are None, NaN
-            or no face, the face is taken to sit as it mostly does in a crop (`MEAN_LANDMARKS`).
+        landmarks: ``(T, 5, 2)``, x and y in the crops' pixels, as from `dfutils.extraction.dataset.StoredCrops`.
+            Where they are None, NaN or no face, the face is taken to sit as it mostly does in a crop
+            (`MEAN_LANDMARKS`).
         rng: Random stream; the same state gives the same forgery.
+        donor: The other person; None for the clip's own face.
         settings: How bad a forgery it may be.
-
-    Returns:
-        The FAKE clip, equal to ``clip`` to the bit where the mask is 0, and the masks ``(T, height, width)`` float32:
-        the share of the changed face in each pixel, 0 on the outermost pixels.
 
     Raises:
         ValueError: ``clip`` or ``landmarks`` has another shape or dtype.
@@ -152,31 +185,37 @@ def self_blend(
     misfit = _draw_misfit(rng, settings)
     strength = float(rng.choice(settings.strengths))
     jitter = settings.jitter if rng.random() < settings.jitter_probability else 0.0
-    sources = _change_quality(_change_colors(clip, rng, settings), _face_size(points[0]), rng, settings)
+    faces = clip if donor is None else _align(donor, clip, points)
+    if rng.random() < settings.base_probability:
+        clip = _change_quality(_change_colors(clip, rng, settings), _face_size(points[0]), rng, settings)
+    else:
+        faces = _change_quality(_change_colors(faces, rng, settings), _face_size(points[0]), rng, settings)
     fakes, masks = np.empty_like(clip), np.empty(clip.shape[:3], np.float32)
-    for index, (frame, source, five) in enumerate(zip(clip, sources, points, strict=True)):
+    for index, (frame, face, five) in enumerate(zip(clip, faces, points, strict=True)):
         own = _vary(misfit, jitter, rng)
-        moved = _misplace(source, five, own.placement, settings)
+        moved = _misplace(face, five, own.placement, settings)
         masks[index] = strength * _mask(five, own, size=(width, height), deformation=settings.deformation)
         fakes[index] = cv2.blendLinear(moved, frame, masks[index], 1 - masks[index])
-    return fakes, masks
+    return BlendedPair(clip, fakes, masks)
 
 
-def landmarks_in_crops(rows: Sequence[Mapping[str, str]], *, size: int) -> Floats:
-    """Landmarks of a clip's crops in the crops' own pixels.
-
-    Args:
-        rows: The clip's rows of ``frames.csv``, where landmarks are in pixels of the frame.
-        size: Side of the crops in pixels.
-
-    Returns:
-        ``(T, 5, 2)`` float32; NaN where a face was interpolated or not found.
-    """
-    found = [[[float(row[f"landmark_{point}_{axis}"] or "nan") for axis in "xy"] for point in POINTS] for row in rows]
-    squares = [[float(row[f"crop_{side}"]) for side in ("left", "top", "right")] for row in rows]
-    left, top, right = np.asarray(squares).T[..., None, None]
-    points = np.asarray(found) - np.concatenate([left, top], axis=-1)
-    return (points * size / (right - left)).astype(np.float32)
+def _align(donor: Donor, clip: Crops, points: Floats) -> Crops:
+    """The donor's face brought onto the clip's landmarks, with the clip's mean and spread of each colour."""
+    height, width = clip.shape[1:3]
+    spread = np.maximum(donor.picture.std(axis=(0, 1)), 1)
+    aligned = np.empty_like(clip)
+    for index, (frame, five) in enumerate(zip(clip, points, strict=True)):
+        matrix, _ = cv2.estimateAffinePartial2D(donor.landmarks, five, method=cv2.LMEDS)
+        if matrix is None:
+            aligned[index] = frame
+            continue
+        moved = cv2.warpAffine(
+            donor.picture, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+        )
+        gain = frame.std(axis=(0, 1)) / spread
+        matched = (moved - donor.picture.mean(axis=(0, 1))) * gain + frame.mean(axis=(0, 1))
+        aligned[index] = np.clip(matched, 0, 255)
+    return aligned
 
 
 def _complete(landmarks: Floats | None, *, frames: int, size: tuple[int, int], margin: float) -> Floats:

@@ -8,11 +8,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from dfutils.errors import RunError
 from dfutils.files import replacing
+from dfutils.training.backend import keras
+
+CHECKPOINTS = ("checkpoint.npz", "best.npz")
+"""Files of a run folder while training goes on: where it is, and the weights of the best epoch."""
 
 
 @dataclass(slots=True)

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import joblib
-import keras
-import tensorflow as tf
 
 from dfutils.errors import RunError
 from dfutils.settings import TrainingSettings
+from dfutils.training.backend import keras, tf
 
 _CPU_BFLOAT16 = "auto_mixed_precision_onednn_bfloat16"
 

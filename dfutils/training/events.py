@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import keras
-import tensorflow as tf
+from dfutils.training.backend import keras, tf
 
 _METADATA = tf.compat.v1.SummaryMetadata
 # What tf.summary.scalar would add, which needs the package; TensorBoard draws what is marked like this.

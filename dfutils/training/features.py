@@ -8,7 +8,6 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import keras
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
@@ -20,6 +19,7 @@ from dfutils.records import ClipRow, Crops
 from dfutils.settings import DEFAULT_BACKBONE
 from dfutils.training.augmentation import DEFAULT_SETTINGS, augment_clip
 from dfutils.training.backbones import FAMILIES
+from dfutils.training.backend import keras
 from dfutils.weights import cache_folder
 
 logger = logging.getLogger(__name__)

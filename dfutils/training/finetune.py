@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 from sklearn.metrics import roc_auc_score
 
 from dfutils.errors import RunError
@@ -20,7 +19,8 @@ from dfutils.files import write_csv
 from dfutils.records import ClipRow
 from dfutils.settings import FinetuneSettings, TrainingSettings, has_frame_head
 from dfutils.training.backbones import Backbone, block_starts, encode, network_of
-from dfutils.training.batches import BatchLoader, BatchPlan, SampleLoader
+from dfutils.training.backend import keras, tf
+from dfutils.training.batches import BatchLoader, BatchPlan, PairLoader
 from dfutils.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from dfutils.training.devices import input_workers
 from dfutils.training.model import ClipNetwork, build_head, compose, standardise
@@ -52,6 +52,19 @@ class Start:
     head: keras.Model | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Finetuned:
+    """What training gives.
+
+    Attributes:
+        network: That of the epoch with the best validation AUC.
+        is_complete: False where the time budget ended training early.
+    """
+
+    network: ClipNetwork
+    is_complete: bool
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class FinetuneData:
     """What a fine-tuning sees: clips to train on and to validate on."""
@@ -71,8 +84,8 @@ def finetune(
     since: float | None = None,
     events: keras.callbacks.Callback | None = None,
     progress: bool = True,
-) -> ClipNetwork:
-    """Train backbone and head end to end and return the network of the epoch with the best validation AUC.
+) -> Finetuned:
+    """Train backbone and head end to end, going on from a checkpoint where ``run`` has one.
 
     Args:
         data: Rows are clips of one length.
@@ -85,42 +98,48 @@ def finetune(
         progress: Show a bar on a terminal.
 
     Raises:
-        RunError: The time budget is used up: the same command goes on from the checkpoint.
+        RunError: The time budget was used up before the first validation: the same command goes on from the checkpoint.
     """
     own = settings.finetune
     frames = own.frames_per_clip or (1 if has_frame_head(settings.model) else data.train[0].frames)
     frames = min(frames, data.train[0].frames)
     keras.utils.set_random_seed(settings.seed)
-    plan = BatchPlan(
-        data.train,
-        batch_size=settings.batch_size,
-        self_blended=own.self_blended,
-        paired=own.paired,
-        seed=settings.seed,
-    )
+    plan = BatchPlan(data.train, batch_size=settings.batch_size, settings=own, seed=settings.seed)
     steps = own.steps_per_epoch or plan.steps_per_pass
-    samples = SampleLoader(data.dataset, data.train, frames=frames, augment=own.augment, patch=own.patch)
-    network, model = _build(start, settings, data, frames=frames, size=samples.size, steps=steps * settings.epochs)
+    pairs = PairLoader(data.dataset, data.train, frames=frames, settings=own)
+    network, model = _build(start, settings, data, frames=frames, size=pairs.size, steps=steps * settings.epochs)
     trainer = _Trainer(
         model, network, data, settings=settings, run=run, identity=identity, since=since, steps_per_epoch=steps
     )
     trainer.resume()
     images = settings.batch_size * frames
     with (
-        BatchSource(BatchLoader(plan, samples), workers=input_workers(settings)) as source,
+        BatchSource(BatchLoader(plan, pairs), workers=input_workers(settings)) as source,
         TrainingProgress(
             epochs=settings.epochs, images=steps * images, done=trainer.state.step * images, shown=progress
         ) as bar,
+        suppress(_TimeIsUpError),
     ):
         while trainer.goes_on:
             done, stop = trainer.state.step, trainer.end_of_epoch
-            batches = training_batches(source, start=done, stop=stop, frames=frames, size=samples.size)
+            batches = training_batches(source, start=done, stop=stop, frames=frames, size=pairs.size)
             record = trainer.run_epoch(batches, stop - done, lambda logs: bar.advance(images, logs), images)
             bar.end_epoch(record["epoch"], record)
             if events is not None:
                 events.on_epoch_end(record["epoch"], record)
+            if trainer.is_time_up:
+                break
+    if not trainer.state.history:
+        raise RunError(
+            f"{run}: the time budget of {own.time_budget_hours:g} h was used up before the first validation. "
+            "Give the same command to go on."
+        )
     trainer.restore_best()
-    return network
+    return Finetuned(network, is_complete=not trainer.goes_on)
+
+
+class _TimeIsUpError(Exception):
+    """Leaves Keras' loop in the middle of an epoch."""
 
 
 class _Trainer:
@@ -166,6 +185,11 @@ class _Trainer:
     def goes_on(self) -> bool:
         waited = self.epoch - 1 - self.state.best_epoch if self.state.history else 0
         return self.epoch < self._settings.epochs and waited < self._settings.patience
+
+    @property
+    def is_time_up(self) -> bool:
+        budget = self._settings.finetune.time_budget_hours
+        return budget is not None and time.monotonic() - self._started > 3600 * budget
 
     def resume(self) -> None:
         known = load_checkpoint(self._run / "checkpoint.npz", self._variables, identity=self.state.identity)
@@ -218,14 +242,13 @@ class _Trainer:
 
     def _after_step(self, _logs: Mapping[str, float]) -> None:
         self.state.step += 1
-        own = self._settings.finetune
-        at_end = self.state.step % self._steps == 0
-        if not at_end and time.monotonic() - self._saved > 60 * own.checkpoint_minutes:
+        if self.state.step % self._steps == 0:
+            return  # an epoch that is over is validated first, and then saved
+        if self.is_time_up:
             self._save()
-        budget = own.time_budget_hours
-        if budget is not None and time.monotonic() - self._started > 3600 * budget:
+            raise _TimeIsUpError
+        if time.monotonic() - self._saved > 60 * self._settings.finetune.checkpoint_minutes:
             self._save()
-            raise RunError(f"{self._run}: the time budget of {budget:g} h is used up. Give the same command to go on.")
 
     def _save(self) -> None:
         save_checkpoint(self._run / "checkpoint.npz", self.state, self._variables)

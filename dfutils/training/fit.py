@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
-import keras
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 
 from dfutils.settings import TrainingSettings
+from dfutils.training.backend import keras, tf
 from dfutils.training.features import Features
 from dfutils.training.model import build_head, standardise
 from dfutils.training.progress import TrainingProgress
@@ -49,7 +49,6 @@ def fit_head(
         The head with the weights of the epoch with the best validation AUC.
     """
     keras.utils.set_random_seed(settings.seed)
-    tf.config.experimental.enable_op_determinism()
     head = build_head(settings.model, frames=features.shape[1], channels=features.shape[2])
     standardise(head.get_layer("standardise"), features, least=LEAST_VARIANCE)
     model = ReplicaModel(head.input, head.output)
@@ -67,7 +66,7 @@ def fit_head(
     if history_file is not None:
         callbacks.append(keras.callbacks.CSVLogger(str(history_file)))
     images = features.shape[0] * features.shape[1]
-    with TrainingProgress(epochs=settings.epochs, images=images, shown=progress) as bar:
+    with _deterministic(), TrainingProgress(epochs=settings.epochs, images=images, shown=progress) as bar:
         model.fit(
             features,
             is_fake.astype(np.float32),
@@ -87,6 +86,20 @@ def balancing_weights(is_fake: Flags) -> npt.NDArray[np.float32]:
     """Weights ``(N,)`` of mean 1 with which REAL and FAKE clips count alike in sum; both are needed."""
     fakes = np.count_nonzero(is_fake)
     return np.where(is_fake, len(is_fake) / (2 * fakes), len(is_fake) / (2 * (len(is_fake) - fakes))).astype(np.float32)
+
+
+@contextmanager
+def _deterministic() -> Iterator[None]:
+    """Operations without luck in their rounding, which a fine-tuning later in the process is not to pay for."""
+    from tensorflow.python.framework import config  # the public API can only switch it on
+
+    before = config.is_op_determinism_enabled()
+    tf.config.experimental.enable_op_determinism()
+    try:
+        yield
+    finally:
+        if not before:
+            config.disable_op_determinism()
 
 
 class BestEpoch(keras.callbacks.Callback):

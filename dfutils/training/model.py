@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import keras
 import numpy as np
 import numpy.typing as npt
 
 from dfutils.errors import DfutilsError
 from dfutils.records import Crops
 from dfutils.settings import DEFAULT_BACKBONE, has_frame_head
+from dfutils.training.backend import keras
 from dfutils.training.operating import Probabilities, sigmoid
 
 

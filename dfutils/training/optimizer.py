@@ -7,11 +7,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 from dfutils.settings import FinetuneSettings
+from dfutils.training.backend import keras, tf
 
 
 class ScaledAdamW(keras.optimizers.AdamW):

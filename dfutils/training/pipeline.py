@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import tensorflow as tf
 
+from dfutils.training.backend import tf
 from dfutils.training.batches import Batch
 from dfutils.training.workers import BatchSource
 

@@ -15,13 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 import dfutils
-from dfutils.errors import RunError
+from dfutils.errors import RunError, TimeBudgetError
 from dfutils.extraction.dataset import FaceDataset, read_face_dataset
 from dfutils.files import read_csv, sha256_of, write_json
 from dfutils.pretrained import run_folder
 from dfutils.records import SPLIT_NAMES, ClipRow, SplitName
 from dfutils.settings import DetectorSettings, TrainingSettings, has_frame_head
 from dfutils.training.backbones import Backbone, build_backbone
+from dfutils.training.checkpoint import CHECKPOINTS
 from dfutils.training.devices import require_one_worker, training_devices
 from dfutils.training.events import EventWriter
 from dfutils.training.features import Features, backbone_key, clip_features
@@ -58,10 +59,11 @@ class TrainingData:
 
 
 class Trained(NamedTuple):
-    """A network and the crops a second that it was trained on."""
+    """A network, the crops a second that it was trained on, and whether the time budget let training end by itself."""
 
     network: ClipNetwork
     images_per_second: float
+    is_complete: bool = True
 
 
 def train(
@@ -92,10 +94,12 @@ def train(
 
     Raises:
         RunError: ``run`` holds a finished run with other settings or data, or this is to be one of several machines.
+        TimeBudgetError: The time budget was used up. ``run`` holds a detector made of the best epoch so far, and the
+            same call goes on with the training.
         DfutilsError: The dataset, split or weights are not usable; says why.
     """
     require_one_worker()
-    dataset = read_face_dataset(faces)
+    dataset = read_face_dataset(faces).reframed(size=settings.size, margin=settings.margin)
     rows = training_rows(dataset)
     identity = {
         "settings": settings.identity(),
@@ -109,6 +113,7 @@ def train(
         return DetectorSettings.read(run / "detector.json")
     _check_length(settings.model, rows[0])
     started = time.monotonic()
+    (run / "run.json").unlink(missing_ok=True)  # of a part that the time budget ended
     if assignment is None:
         assignment = _assign(rows, settings, splits_file)
     leaks = find_leaks(rows, assignment, lambda row: dataset.load_clip(row)[0])
@@ -135,7 +140,7 @@ def train(
             trained = _train_head(run, data, backbone, settings, events=events, progress=progress)
         else:
             own = FinetuneData(dataset, data.on("train"), data.on("validation"))
-            network = finetune(
+            tuned = finetune(
                 own,
                 start,
                 settings=settings,
@@ -145,11 +150,19 @@ def train(
                 events=events,
                 progress=progress,
             )
-            trained = Trained(network, _usual_speed(run / "history.csv"))
+            trained = Trained(tuned.network, _usual_speed(run / "history.csv"), tuned.is_complete)
     is_mirrored = devices.strategy == "mirrored"
     detector = _finish(run, trained.network, backbone, data, settings, is_mirrored=is_mirrored, progress=progress)
     about = {**asdict(devices), "images_per_second": round(trained.images_per_second, 1)}
+    about["is_complete"] = trained.is_complete
     mark_finished(run, identity, rows, backbone, leaks, about=about, seconds=time.monotonic() - started)
+    if not trained.is_complete:
+        raise TimeBudgetError(
+            f"{run}: the time budget of {settings.finetune.time_budget_hours:g} h is used up; the best epoch so far is "
+            "kept as a detector. Give the same command to go on."
+        )
+    for name in CHECKPOINTS:
+        (run / name).unlink(missing_ok=True)
     return detector
 
 

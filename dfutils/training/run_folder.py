@@ -8,10 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 
 import dfutils
 from dfutils.errors import RunError
@@ -19,6 +17,7 @@ from dfutils.files import read_json, replacing, write_csv, write_json
 from dfutils.records import ClipRow
 from dfutils.settings import DEFAULT_BACKBONE, DetectorSettings
 from dfutils.training.backbones import Backbone, build_backbone
+from dfutils.training.backend import keras, tf
 from dfutils.training.finished import BELIEVED, checked_weights, checksums, read_detector
 from dfutils.training.leaks import LeakReport
 from dfutils.training.model import ClipNetwork, build_head, compose
@@ -27,16 +26,17 @@ PREDICTION_COLUMNS = ("clip_id", "video", "split", "is_fake", "raw_probability",
 
 
 def is_finished(run: Path, identity: Mapping[str, Any]) -> bool:
-    """Whether ``run`` holds a finished run of these very settings and data.
+    """Whether ``run`` holds a finished run of these very settings and data; not one that its time budget ended.
 
     Raises:
         RunError: It holds a finished run of others.
     """
     if not (run / "run.json").is_file():
         return False
-    before = read_json(run / "run.json")["identity"]
+    about = read_json(run / "run.json")
+    before = about["identity"]
     if before == identity:
-        return True
+        return bool(about.get("is_complete", True))
     what = "settings" if before["settings"] != identity["settings"] else "data or splits"
     raise RunError(f"{run}: holds a finished run with other {what}. Choose another --out, or delete the folder.")
 

@@ -15,6 +15,7 @@ from hostile_corpus import jpeg, png
 
 pytest.importorskip("gradio", reason="the web page needs pip install 'dfutils[app]'")
 
+from rounding import SCORE
 from site_client import served
 
 from dfutils.app.guard import HEADERS
@@ -69,7 +70,7 @@ def test_a_clip_gets_the_verdict_that_the_command_line_gives(client, demo_run, d
     (verdict,) = downloaded(result)["verdicts"]
     assert "Done" in status
     assert verdict["label"] == str(expected.label)
-    assert verdict["fake_probability"] == pytest.approx(expected.fake_probability, abs=1e-5)
+    assert verdict["fake_probability"] == pytest.approx(expected.fake_probability, abs=SCORE)
     assert f"{of_a_hundred(expected.fake_probability)} are fake" in result
     assert "<svg" in result
     assert result.count("<img") == len({frame.time_seconds for frame in expected.tracks[0].frames})

@@ -208,17 +208,3 @@ def test_crops_of_other_settings_are_refused(demo_run, demo_faces, tmp_path):
     (faces / "extraction.json").write_text(json.dumps(about))
     with pytest.raises(RunError, match=r"margin 0\.3 instead of 0\.0"):
         evaluate(demo_run, faces, tmp_path / "report", progress=False)
-
-
-def test_detectors_are_compared_on_the_videos_that_neither_was_trained_on(demo_run, demo_faces, tmp_path):
-    other = shutil.copytree(demo_run, tmp_path / "other")
-    recalibrate(other, method="isotonic", rule="fpr_5", max_error=1.0)
-    found = compare_runs([demo_run, other], demo_faces, tmp_path / "report", resamples=50, progress=False)
-    (row,) = found.document["differences"]
-    assert row["name"] == "other"
-    predictions = read_predictions(tmp_path / "report" / "predictions.csv")
-    assert row["videos"] == len(predictions) < 12
-    assert "other against" in found.lines[0]
-    assert (tmp_path / "report" / "tables" / "differences.csv").exists()
-    with pytest.raises(ReportError, match="two or more different runs"):
-        compare_runs([demo_run, demo_run], demo_faces, tmp_path / "again", progress=False)

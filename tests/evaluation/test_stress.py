@@ -7,13 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dfutils.cli import main
 from dfutils.errors import ReportError, RunError
 from dfutils.evaluation import stress
 from dfutils.evaluation.damage import DAMAGES, ON_CROPS, with_fewer_frames, with_moved_boxes, write_damaged
 from dfutils.extraction.catalogue import read_catalogue
 from dfutils.extraction.video import iter_frames
-from dfutils.files import read_json
 from dfutils.prediction.detector import Detector
 from dfutils.records import Box, FaceClip, FaceCrop
 
@@ -143,11 +141,11 @@ def test_what_is_scored_is_not_scored_again_and_a_cut_off_line_is(stressed, monk
 
 
 @pytest.fixture(scope="module")
-def damaged_report(demo_run, demo_faces, demo_labels, tmp_path_factory):
-    """A stress test as the command line makes it, of the severest strength of two kinds of damage.
+def damaged(demo_run, demo_labels, tmp_path_factory):
+    """A stress test of the severest strength of two kinds of damage.
 
     Returns:
-        The report folder, and the first picture of every video that was predicted, in turn.
+        Its folder, its rows, and the first picture of every video that was predicted, in turn.
     """
     folder, seen, predict = tmp_path_factory.mktemp("damaged"), [], Detector.predict
 
@@ -156,50 +154,35 @@ def damaged_report(demo_run, demo_faces, demo_labels, tmp_path_factory):
         return predict(detector, path)
 
     kinds = {name: replace(DAMAGES[name], strengths=DAMAGES[name].strengths[-1:]) for name in ("h264", "letterbox")}
-    command = ["evaluate", demo_run, demo_faces, "--out", folder, "--stress", "--videos", demo_labels.parent]
-    command += ["--labels", demo_labels, "--stress-videos", 2, "--kinds", *kinds]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Detector, "predict", seeing)
         for name, damage in kinds.items():
             patch.setitem(DAMAGES, name, damage)
-        assert main([str(part) for part in command]) == 0
-    return folder, seen
+        videos = read_catalogue(demo_labels.parent, demo_labels)
+        rows = stress.stress_test(demo_run, videos, folder, kinds=list(kinds), most=2, resamples=20, progress=False)
+    return folder, rows, seen
 
 
-def test_what_is_predicted_is_the_damaged_video(damaged_report):
-    _, seen = damaged_report
+def test_what_is_predicted_is_the_damaged_video(damaged):
+    _, _, seen = damaged
     untouched, squeezed, barred = (np.stack(seen[place : place + 2]).astype(int) for place in (0, 2, 4))
     assert np.abs(squeezed - untouched).mean() > 1
     height, width = untouched.shape[1:3]
     assert barred.shape[1:3] == (height + 2 * round(height * 0.2), width)
 
 
-def test_damaged_videos_are_scored_and_the_scores_are_other_ones(damaged_report):
-    folder, _ = damaged_report
-    rows = read_json(folder / "metrics.json")["stress"]
+def test_damaged_videos_are_scored_and_the_scores_are_other_ones(damaged):
+    folder, rows, _ = damaged
     assert [(row["kind"], row["strength"]) for row in rows] == [
         ("none", "untouched"),
         ("h264", "42"),
         ("letterbox", "0.4"),
     ]
     assert [row["coverage"] for row in rows] == [1, 1, 1]
-    (path,) = (folder / "stress").glob("scores-*.jsonl")
+    (path,) = folder.glob("scores-*.jsonl")
     scores = [json.loads(line)["fake_probability"] for line in path.read_text().splitlines()]
     assert len(scores) == 6
     assert scores[2:4] != scores[:2]
-
-
-def test_the_report_shows_the_stress_test(damaged_report):
-    folder, _ = damaged_report
-    html = (folder / "report.html").read_text()
-    section = html[html.index('<section id="stress">') :]
-    section = section[: section.index("</section>")]
-    assert all(text in section for text in ("Robustness", "H.264 compression", "Black bars above and below"))
-    assert section.count("<tr>") == 4
-    assert section.count("<figure") == 2
-    assert {path.stem for path in (folder / "figures").glob("stress_*.svg")} == {"stress_h264", "stress_letterbox"}
-    table = (folder / "tables" / "stress.csv").read_text().splitlines()
-    assert len(table) == 4
 
 
 def test_an_unknown_kind_is_refused(demo_run, demo_labels, tmp_path):

@@ -8,14 +8,15 @@ import subprocess
 import sys
 import tempfile
 import venv
+from importlib import metadata
 from pathlib import Path
 
 from dfutils.publishing.package import build_wheel
 
 PROJECT = Path(__file__).parents[2]
 VERSIONS = ("4.13.0.92", "5.0.0.93")
-LIGHT = ("numpy==2.0.2", "av==18.1.0", "joblib", "pydantic>=2.5", "tqdm")
-"""What extraction needs; Kaggle's image has all but av."""
+LIGHT = (f"numpy=={metadata.version('numpy')}", "av==18.1.0", "joblib", "pydantic>=2.5", "tqdm")
+"""What extraction needs; Kaggle's image has all but av, and the numpy that is installed here."""
 PEOPLE = 3
 
 IMPORTS = """
@@ -40,7 +41,7 @@ def check(version: str, wheel: Path, folder: Path) -> str:
     """Install and use the wheel beside one version of OpenCV; what was found, in a line."""
     python = folder / "python" / "bin" / "python"
     venv.create(folder / "python", with_pip=True)
-    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip = [python, "-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, f"opencv-python-headless=={version}", *LIGHT], check=True)
     subprocess.run([*pip, "--no-index", "--no-deps", "--find-links", wheel.parent, "dfutils"], check=True)
 

@@ -131,6 +131,5 @@ class KaggleMachine:
             "HOME": str(self.folder / "home"),
             "DFUTILS_KAGGLE_INPUT": str(self.root),
             "KAGGLE_KERNEL_RUN_TYPE": "Batch",
-            "TF_CPP_MIN_LOG_LEVEL": "3",
             **dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), DEAD_PROXY),
         }

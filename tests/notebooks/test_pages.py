@@ -8,9 +8,6 @@ from notebook_series import FOLDER, NAMES, PATHS
 
 from dfutils.errors import ReportError
 from dfutils.evaluation.evaluate import evaluate
-from dfutils.extraction.catalogue import read_catalogue
-from dfutils.files import read_json
-from dfutils.notebook import NotebookFolders
 from dfutils.notebook.pages import REPORT_PAGE, main, read_page, write_pages
 
 
@@ -97,20 +94,6 @@ def test_a_hostile_output_stays_text(tmp_path):
     html = (tmp_path / "out" / "a.html").read_text()
     assert "<script" not in html
     assert "<img" not in html
-
-
-def test_the_report_of_notebook_4_holds_what_compression_does(demo_run, demo_faces, demo_labels, tmp_path):
-    cells = nbformat.read(FOLDER / "04-evaluate.ipynb", as_version=4).cells
-    imports, _, measuring, *_ = (cell.source for cell in cells if cell.cell_type == "code")
-    names = {}
-    exec(imports.removesuffix("start_notebook()"), names)
-    folders = NotebookFolders(run=demo_run, faces=demo_faces, report=tmp_path / "report")
-    names |= {"FOLDERS": folders, "SPLIT": "test"}
-    names["open_videos"] = lambda _: read_catalogue(demo_labels.parent, demo_labels)
-    exec(measuring, names)
-    metrics = read_json(folders.report / "metrics.json")
-    assert {row["kind"] for row in metrics["stress"]} == {"none", "h264"}
-    assert "Robustness" in (folders.report / "report.html").read_text()
 
 
 def test_rendering_the_reports_runs_copies_of_the_notebooks():

@@ -6,6 +6,7 @@ import cv2
 import keras
 import numpy as np
 import pytest
+from rounding import SCORE
 
 from dfutils.demo.clips import write_video
 from dfutils.demo.rendering import DemoSettings, faceless_frames
@@ -50,7 +51,7 @@ def test_a_video_gets_the_probability_that_training_wrote_down(detector, demo_ru
     for row in read_face_dataset(demo_faces).rows[:3]:
         verdict = detector.predict(demo_labels.parent / row.video)
         expected = float(written[row.clip_id]["fake_probability"])
-        assert verdict.tracks[0].fake_probability == pytest.approx(expected, abs=1e-3)
+        assert verdict.tracks[0].fake_probability == pytest.approx(expected, abs=SCORE)
 
 
 def with_least_face(detector, pixels):
@@ -93,7 +94,7 @@ def test_the_keras_file_holds_the_same_model(demo_run, detector, demo_faces):
     clips = np.stack([dataset.load_clip(row) for row in dataset.rows[:2]])
     whole = keras.saving.load_model(demo_run / "model.keras").predict(clips, verbose=0)[:, 0]
     scores = detector.score_dataset(dataset, dataset.rows[:2], progress=False)
-    assert whole == pytest.approx([score.raw_probability for score in scores], abs=1e-3)
+    assert whole == pytest.approx([score.raw_probability for score in scores], abs=SCORE)
 
 
 def test_the_order_of_time_changes_the_verdict_of_a_recurrent_model(recurrent_detector, demo_videos):

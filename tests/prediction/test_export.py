@@ -6,13 +6,21 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from rounding import SCORE
 
 from dfutils import cli
 from dfutils.errors import RunError
 from dfutils.extraction.dataset import read_face_dataset
 from dfutils.files import read_csv
 from dfutils.prediction.detector import load_detector
-from dfutils.prediction.export import _quantised, _require_equal, differences, export_detector, raw_scores
+from dfutils.prediction.export import (
+    LARGEST_DIFFERENCE,
+    _quantised,
+    _require_equal,
+    differences,
+    export_detector,
+    raw_scores,
+)
 from dfutils.prediction.members import score_members
 from dfutils.prediction.runtime import LightNetwork
 from dfutils.settings import ExportSettings, TrainingSettings
@@ -39,16 +47,9 @@ def test_an_export_says_how_far_it_differs_on_the_validation_split(exported):
     export = json.loads((exported / "export" / "export.json").read_text())
     validation = [row for row in read_csv(exported / "splits.csv", ("split",)) if row["split"] == "validation"]
     assert (export["precision"], export["split"], export["clips"]) == ("float32", "validation", len(validation))
-    assert export["largest_difference"] <= 1e-4
+    assert export["largest_difference"] <= LARGEST_DIFFERENCE
     assert export["same_labels"] == 1
     assert export["auc"] == pytest.approx(export["auc_keras"])
-
-
-def test_an_exported_detector_gives_the_verdicts_of_keras(exported, demo_run, demo_videos):
-    light, reference = load_detector(exported, engine="light"), load_detector(demo_run, engine="keras")
-    assert light.predict(demo_videos[0]).fake_probability == pytest.approx(
-        reference.predict(demo_videos[0]).fake_probability, abs=1e-4
-    )
 
 
 def test_a_backbone_that_the_light_engine_cannot_build_runs_on_it_once_exported(demo_faces, demo_videos, tmp_path):
@@ -63,7 +64,7 @@ def test_a_backbone_that_the_light_engine_cannot_build_runs_on_it_once_exported(
     light, reference = (load_detector(tmp_path / "run", engine=engine) for engine in ("auto", "keras"))
     assert light.engine == "light"
     assert light.predict(demo_videos[0]).fake_probability == pytest.approx(
-        reference.predict(demo_videos[0]).fake_probability, abs=1e-4
+        reference.predict(demo_videos[0]).fake_probability, abs=SCORE
     )
 
 

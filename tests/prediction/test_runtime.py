@@ -9,6 +9,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from rounding import FEATURES, HEAD, SCORE
 
 from dfutils import cli
 from dfutils.errors import RunError
@@ -59,14 +60,15 @@ def test_every_head_in_numpy_gives_the_probabilities_of_keras(backbone, tmp_path
     with h5py.File(path) as weights:
         clips, frames = read_head(weights, name).score(features)
     expected, expected_frames = network.score(features)
-    assert clips == pytest.approx(expected, abs=1e-5)
+    assert clips == pytest.approx(expected, abs=HEAD)
     assert expected.std() > 0.01
     assert (frames is None) == (expected_frames is None)
     if frames is not None:
-        assert frames == pytest.approx(expected_frames, abs=1e-5)
+        assert frames == pytest.approx(expected_frames, abs=HEAD)
     with h5py.File(path) as weights:
         sure, _ = read_head(weights, name).score(20 * features)
-    assert logit(sure) == pytest.approx(logit(network.score(20 * features)[0]), abs=1e-4)  # float32 would lose them
+    kept = logit(network.score(20 * features)[0])
+    assert logit(sure) == pytest.approx(kept, abs=HEAD * np.abs(kept).max())  # a float32 probability would lose them
 
 
 def test_the_backbone_built_from_weights_gives_the_features_of_keras(backbone, tmp_path):
@@ -76,7 +78,7 @@ def test_the_backbone_built_from_weights_gives_the_features_of_keras(backbone, t
     with h5py.File(path) as weights:
         compiled = compile_backbone(build_inception(weights, size=SIZE))
     found = np.concatenate([compiled(picture[None])[0] for picture in pictures])
-    allowed = 1e-4 * float(np.abs(expected).max())
+    allowed = FEATURES * float(np.abs(expected).max())
     assert found == pytest.approx(expected, abs=allowed)
     assert np.ptp(expected, axis=0).max() > 10 * allowed  # what a picture shows makes more of a difference
 
@@ -100,10 +102,10 @@ def detectors(demo_run):
 def test_verdicts_of_both_engines_are_the_same(detectors, demo_videos):
     for video in demo_videos[:3]:
         reference, light = (detector.predict(video) for detector in detectors)
-        assert light.fake_probability == pytest.approx(reference.fake_probability, abs=1e-4)
+        assert light.fake_probability == pytest.approx(reference.fake_probability, abs=SCORE)
         assert (light.label, light.reason) == (reference.label, reference.reason)
         frames = [[frame.fake_probability for frame in verdict.tracks[0].frames] for verdict in (reference, light)]
-        assert frames[1] == pytest.approx(frames[0], abs=1e-4)
+        assert frames[1] == pytest.approx(frames[0], abs=SCORE)
 
 
 def test_a_light_detector_measures_datasets_on_keras(detectors, demo_faces):

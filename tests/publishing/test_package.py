@@ -1,21 +1,32 @@
 """The package as a dataset: what an offline notebook installs and loads."""
 
+import contextlib
 import json
+import re
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from built_wheel import build_or_skip
+from packaging.tags import compatible_tags, cpython_tags
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from stub import Holding, files_of
 
 from dfutils import weights
 from dfutils.errors import PublishError
 from dfutils.publishing import package
+from dfutils.publishing.datasets import push_dataset
+from dfutils.publishing.kaggle import Kaggle
 from dfutils.publishing.rules import DATASET_FILE
+from dfutils.publishing.wheels import IMAGE_PYTHONS, runs_on
 
 PROJECT = Path(__file__).parents[2]
 WHEEL = "dfutils-0.1.0-py3-none-any.whl"
 YUNET = ("LICENSE", "face_detection_yunet_2023mar.onnx")
+AV_312 = "av-14.2.0-cp312-cp312-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"
+AV_313 = "av-14.2.0-cp313-cp313-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"
+AV_ABI3 = "av-18.1.0-cp311-abi3-manylinux_2_28_x86_64.whl"
 
 
 @pytest.fixture
@@ -58,22 +69,133 @@ def test_an_older_wheel_is_replaced_but_a_lost_weight_file_is_not_sent(publish, 
     assert "would lack 1 of 3 files (gone.h5)" in done.reason
 
 
-def test_the_wheels_that_the_image_lacks_are_asked_for_its_python(monkeypatch, tmp_path):
-    asked = []
+BOTH = [AV_312, AV_313]
+
+
+@pytest.fixture
+def index(monkeypatch):
+    """Stands for pip and its index: gives, for each Python, the wheel in this dictionary; keeps what it was asked."""
+    wheels, asked = {"3.12": AV_312, "3.13": AV_313}, []
 
     def pip(*arguments):
-        asked.extend(arguments)
-        (tmp_path / "av-18.1.0-cp312-cp312-manylinux_2_28_x86_64.whl").write_bytes(b"wheel")
+        asked.append(arguments)
+        python = arguments[arguments.index("--python-version") + 1]
+        if python not in wheels:
+            raise PublishError("pip download: failed (ERROR: No matching distribution found for av==18.1.0).")
+        folder = Path(arguments[arguments.index("--dest") + 1])
+        folder.mkdir(exist_ok=True)
+        (folder / wheels[python]).write_bytes(b"wheel")
 
     monkeypatch.setattr(package, "run_pip", pip)
+    return SimpleNamespace(wheels=wheels, asked=asked)
+
+
+def test_the_wheels_that_the_image_lacks_are_asked_for_each_of_its_pythons(index, tmp_path):
     constraints = tmp_path / "constraints.txt"
     constraints.write_text("av==18.1.0")
-    assert [path.name for path in package.download_wheels(tmp_path, constraints=constraints)] == [
-        "av-18.1.0-cp312-cp312-manylinux_2_28_x86_64.whl"
-    ]
-    assert asked[asked.index("--python-version") + 1] == "3.12"
-    assert asked[asked.index("--constraint") + 1] == str(constraints)
-    assert {"--only-binary=:all:", "cp312", "manylinux_2_28_x86_64"} <= set(asked)
+    assert [path.name for path in package.download_wheels(tmp_path, constraints=constraints)] == BOTH
+    for asked, python, abi in zip(index.asked, ["3.12", "3.13"], ["cp312", "cp313"], strict=True):
+        assert asked[asked.index("--python-version") + 1] == python
+        assert asked[asked.index("--constraint") + 1] == str(constraints)
+        assert {"--only-binary=:all:", abi, "abi3", "manylinux_2_28_x86_64"} <= set(asked)
+
+
+def test_wheels_for_both_pythons_lie_side_by_side_and_arrive(publish, stub, index, wheel, known_weights):
+    done = publish("package", wheel, "--with-wheels", "--push")
+    assert done.exit_code == 0
+    assert sorted(stub.datasets["some-one/dfutils"].versions[0]) == [*BOTH, WHEEL, "small.onnx"]
+    assert f"in it, for Python 3.12 and 3.13: {WHEEL}, {AV_312}, {AV_313}, small.onnx" in done.stdout
+
+
+def test_a_wheel_that_serves_both_pythons_is_staged_once(publish, index, wheel, known_weights, tmp_path):
+    index.wheels.update({"3.12": AV_ABI3, "3.13": AV_ABI3})
+    assert publish("package", wheel, "--with-wheels").exit_code == 0
+    assert sorted(files_of(tmp_path / "to send", but=[DATASET_FILE])) == [AV_ABI3, WHEEL, "small.onnx"]
+
+
+@pytest.mark.usefixtures("known_weights")
+@pytest.mark.parametrize("python", ["3.12", "3.13"])
+def test_a_python_that_the_index_has_no_wheel_for_is_named(publish, index, wheel, tmp_path, python):
+    del index.wheels[python]
+    assert publish("package", wheel, "--with-wheels").reason.startswith(f"wheels for Python {python}: pip download: ")
+    assert not (tmp_path / "to send").exists()
+
+
+@pytest.mark.usefixtures("known_weights")
+@pytest.mark.parametrize(("there", "lost"), [(AV_312, "3.13"), (AV_313, "3.12")], ids=["3.12 only", "3.13 only"])
+def test_a_python_without_a_wheel_among_those_downloaded_is_named(publish, index, wheel, there, lost):
+    index.wheels.update({"3.12": there, "3.13": there})
+    reason = publish("package", wheel, "--with-wheels").reason
+    assert reason.startswith(f"av: has no wheel for Python {lost} (only {there}).")
+
+
+@pytest.mark.usefixtures("index", "known_weights")
+@pytest.mark.parametrize("name", [*BOTH, WHEEL, "small.onnx"])
+def test_a_file_deleted_after_staging_is_named_and_nothing_is_sent(publish, stub, wheel, tmp_path, name):
+    assert publish("package", wheel, "--with-wheels").exit_code == 0
+    staged = tmp_path / "to send"
+    (staged / name).unlink()
+    with pytest.raises(PublishError, match=f"{re.escape(name)}: does not exist"):
+        push_dataset(Kaggle(timeout_seconds=60, wait_seconds=20), staged, notes="")
+    by_hand = Kaggle(timeout_seconds=60).run("datasets", "create", "-p", str(staged))
+    assert f"{name} does not exist" in by_hand.reason
+    assert not stub.called("StartBlobUpload")
+
+
+@pytest.mark.usefixtures("index", "known_weights")
+@pytest.mark.parametrize("name", BOTH)
+def test_an_upload_that_arrived_without_one_of_them_is_a_failure(publish, stub, wheel, monkeypatch, name):
+    receive = stub._received
+
+    def receive_less(holding, files, place):
+        answer = receive(holding, files, place)
+        del holding.versions[-1][name]
+        return answer
+
+    monkeypatch.setattr(stub, "_received", receive_less)
+    reason = publish("package", wheel, "--with-wheels", "--push").reason
+    assert f"arrived with 3 files, staged were 4; 1 missing ({name})" in reason
+
+
+@pytest.mark.usefixtures("known_weights")
+@pytest.mark.parametrize("python", ["3.12", "3.13"])
+def test_a_version_without_the_wheel_of_a_python_that_was_served_is_not_sent(publish, stub, wheel, tmp_path, python):
+    kept, lost = BOTH if python == "3.13" else BOTH[::-1]
+    stub.datasets["some-one/dfutils"] = Holding({}, [{kept: b"wheel", lost: b"wheel", WHEEL: b"wheel"}])
+    staged = tmp_path / "to send"
+    assert publish("package", wheel).exit_code == 0
+    (staged / kept).write_bytes(b"wheel")
+    with pytest.raises(PublishError, match=f"would lack 1 of 3 files .{re.escape(lost)}"):
+        push_dataset(Kaggle(timeout_seconds=60, wait_seconds=20), staged, notes="")
+
+
+@pytest.mark.parametrize(
+    ("name", "pythons"),
+    [
+        (WHEEL, ["3.12", "3.13"]),
+        ("six-1.17.0-py2.py3-none-any.whl", ["3.12", "3.13"]),
+        (AV_312, ["3.12"]),
+        (AV_313, ["3.13"]),
+        (AV_ABI3, ["3.12", "3.13"]),
+        ("av-18.1.0-1-cp313-abi3-manylinux_2_28_x86_64.whl", ["3.13"]),
+        ("av-18.1.0-cp313-cp313t-manylinux_2_28_x86_64.whl", []),
+        ("av-18.1.0-cp311-abi3-macosx_14_0_arm64.whl", []),
+        ("av-18.1.0-cp311-abi3-manylinux_2_28_aarch64.whl", []),
+        ("old-1.0-py2-none-any.whl", []),
+        ("av.whl", []),
+    ],
+)
+def test_a_wheel_runs_on_the_pythons_that_pip_would_install_it_on(name, pythons):
+    assert [python for python in IMAGE_PYTHONS if runs_on(name, python)] == pythons
+    with contextlib.suppress(InvalidWheelFilename):
+        tags = parse_wheel_filename(name)[3]
+        assert [python for python in IMAGE_PYTHONS if tags & tags_of(python)] == pythons
+
+
+def tags_of(python):
+    version, abi = tuple(map(int, python.split("."))), f"cp{python.replace('.', '')}"
+    platforms = [*package.IMAGE_PLATFORMS]
+    return {*cpython_tags(version, [abi], platforms), *compatible_tags(version, abi, platforms)}
 
 
 def test_what_pip_cannot_do_is_one_line(tmp_path):

@@ -13,6 +13,8 @@ from dfutils.publishing.kept import Kept, check_kept
 from dfutils.publishing.rules import DATASET_FILE, check_dataset
 
 ID = "some-one/deepfake-motion-faces"
+AV_312 = "av-14.2.0-cp312-cp312-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"
+AV_313 = "av-14.2.0-cp313-cp313-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"
 
 
 def hold(stub, settings=(), **files):
@@ -71,12 +73,29 @@ def test_a_version_that_would_lose_files_is_not_sent(stub, small):
     [
         (["dfutils-0.1.0-py3-none-any.whl"], ["dfutils-0.2.0-py3-none-any.whl"], False),
         (["av-18.1.0-cp312-cp312-manylinux_2_28_x86_64.whl"], ["dfutils-0.2.0-py3-none-any.whl"], True),
+        ([AV_312, AV_313], [AV_312], True),
+        ([AV_312, AV_313], ["av-18.1.0-cp313-cp313-manylinux_2_28_x86_64.whl"], True),
+        ([AV_312, AV_313], ["av-18.1.0-cp311-abi3-manylinux_2_28_x86_64.whl"], False),
+        (["av-18.1.0-cp311-abi3-manylinux_2_28_x86_64.whl"], [AV_312, AV_313], False),
+        (["av-18.1.0-cp311-abi3-manylinux_2_28_x86_64.whl"], [AV_313], True),
+        (["av-13.0.0-cp310-cp310-manylinux_2_17_x86_64.whl"], [AV_312], False),
         (["manifest.csv", "real/a/00.png"], ["manifest.csv", "real/a/01.png"], True),
         ([], ["manifest.csv"], False),
     ],
-    ids=["newer wheel", "other wheel", "crop", "nothing yet"],
+    ids=[
+        "newer wheel",
+        "other wheel",
+        "without Python 3.13",
+        "without Python 3.12",
+        "one for both",
+        "two for one",
+        "one for both, then without Python 3.12",
+        "of a Python that the image no longer has",
+        "crop",
+        "nothing yet",
+    ],
 )
-def test_only_a_newer_wheel_may_stand_for_another_file(before, staged, lost):
+def test_only_a_wheel_that_serves_the_same_pythons_may_stand_for_another_file(before, staged, lost):
     names = dict.fromkeys(before, 1), dict.fromkeys(staged, 1)
     check_not_poorer("it", *names, allowed=True)
     if lost:

@@ -299,6 +299,17 @@ def test_notebooks_that_wait_for_each_other_are_refused(sources, tmp_path):
         stage_notebooks(sources, tmp_path / "to send", metadata=metadata, owner="some-one")
 
 
+def test_a_notebook_may_read_what_it_wrote_before(sources, tmp_path):
+    metadata = shutil.copytree(METADATA, tmp_path / "metadata")
+    path = metadata / "notebooks" / "03-train" / "kernel-metadata.json"
+    document = json.loads(path.read_text())
+    document["kernel_sources"].append(document["id"])
+    path.write_text(json.dumps(document))
+    staged = stage_notebooks(sources, tmp_path / "to send", metadata=metadata, owner="some-one")
+    assert len(staged) == 5
+    assert staged[2].metadata["id"] in staged[2].metadata["kernel_sources"]
+
+
 def test_a_notebook_without_metadata_is_named(tmp_path):
     stray = notebook(tmp_path / "06-stray.ipynb", "1")
     with pytest.raises(PublishError, match=r"06-stray/kernel-metadata.json: cannot be read"):

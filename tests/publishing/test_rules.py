@@ -52,6 +52,7 @@ def test_committed_notebooks_keep_the_rules_offline_and_private(path):
     assert document["code_file"] == f"{path.parent.name}.ipynb"
     assert (document["is_private"], document["enable_internet"]) == (True, False)
     assert document["enable_gpu"] is (path.parent.name == "03-train")
+    assert document["machine_shape"] == ("NvidiaTeslaT4" if document["enable_gpu"] else "None")
     assert "some-one/dfutils" in document["dataset_sources"]
 
 
@@ -123,7 +124,10 @@ def test_a_dataset_that_breaks_a_rule_is_refused(changes, message):
     [
         ({"enable_internet": None}, "enable_internet is missing"),
         ({"enable_gpu": "true"}, "enable_gpu is 'true'"),
+        ({"machine_shape": None}, "machine_shape is missing"),
         ({"machine_shape": "NvidiaTeslaT4x2"}, "'NvidiaTeslaT4x2' does not go with enable_gpu True"),
+        ({"machine_shape": "NvidiaTeslaP100"}, "'NvidiaTeslaP100' does not go with enable_gpu True"),
+        ({"enable_gpu": False}, "'NvidiaTeslaT4' does not go with enable_gpu False. Write None"),
         ({"machine_shape": "None"}, "'None' does not go with enable_gpu True"),
         ({"kernel_type": "script"}, "'script' is not 'notebook'"),
         ({"title": "Deepfakes 3"}, "becomes 'deepfakes-3'"),

@@ -4,11 +4,15 @@ import dataclasses
 
 import numpy as np
 import pytest
+from conftest import SMALL
 
-from dfutils.errors import RunError, SplitError
+from dfutils.errors import DatasetError, RunError, SplitError
+from dfutils.extraction.catalogue import read_catalogue
 from dfutils.extraction.dataset import read_face_dataset
+from dfutils.extraction.extract import extract_dataset
 from dfutils.records import ClipRow
-from dfutils.training.batches import BatchLoader, BatchPlan, Sample, SampleLoader
+from dfutils.settings import FinetuneSettings
+from dfutils.training.batches import BatchLoader, BatchPlan, Pair, PairLoader
 from dfutils.training.pipeline import training_batches
 from dfutils.training.workers import BatchSource
 
@@ -20,56 +24,65 @@ def make_rows(real, fake):
     return [*(row(k, False) for k in range(real)), *(row(real + k, True) for k in range(fake))]
 
 
-def plan(real=6, fake=10, **kwargs):
-    return BatchPlan(make_rows(real, fake), **{"batch_size": 4, "self_blended": 0.0, "seed": 0, **kwargs})
+def plan(real=6, fake=10, *, rows=None, batch_size=4, seed=0, **settings):
+    rows = make_rows(real, fake) if rows is None else rows
+    return BatchPlan(rows, batch_size=batch_size, settings=FinetuneSettings(**settings), seed=seed)
 
 
-def test_every_step_is_balanced_whatever_the_data_set_is():
-    for step in range(20):
-        assert [sample.is_fake for sample in plan(real=3, fake=30).samples(step)] == [False, True, False, True]
+def pairs_of(steps, count):
+    return [pair for step in range(count) for pair in steps.pairs(step)]
 
 
-def test_samples_have_the_labels_of_their_rows():
+def test_every_pair_is_a_real_clip_and_a_fake():
     rows = make_rows(6, 10)
-    for step in range(20):
-        assert all(rows[sample.row].is_fake == sample.is_fake for sample in plan().samples(step))
+    for pair in pairs_of(plan(), 20):
+        assert not rows[pair.real].is_fake
+        assert rows[pair.forged].is_fake
+        assert pair.kind == "forged"
 
 
 def test_every_clip_is_seen_once_a_pass():
-    seen = [sample.row for step in range(3) for sample in plan().samples(step) if not sample.is_fake]
-    assert sorted(seen) == list(range(6))
-    fakes = [sample.row for step in range(5) for sample in plan().samples(step) if sample.is_fake]
-    assert sorted(fakes) == list(range(6, 16))
+    assert sorted(pair.real for pair in pairs_of(plan(), 3)) == list(range(6))
+    assert sorted(pair.forged for pair in pairs_of(plan(), 5)) == list(range(6, 16))
 
 
 def test_a_step_is_the_same_however_training_came_to_it():
-    assert plan().samples(17) == plan().samples(17)
-    assert plan().samples(17) != plan().samples(18)
-    assert plan().samples(17) != plan(seed=1).samples(17)
+    assert plan().pairs(17) == plan().pairs(17)
+    assert plan().pairs(17) != plan().pairs(18)
+    assert plan().pairs(17) != plan(seed=1).pairs(17)
 
 
-def test_self_blended_fakes_are_made_from_the_real_clips_of_their_batch():
-    samples = [sample for step in range(50) for sample in plan(self_blended=0.5, batch_size=8).samples(step)]
-    for real, fake in zip(samples[::2], samples[1::2], strict=True):
-        assert not fake.blend or fake.row == real.row
-    share = np.mean([sample.blend for sample in samples if sample.is_fake])
-    assert 0.4 < share < 0.6
+def test_blended_fakes_are_made_from_the_real_clip_of_their_pair_in_the_shares_that_are_asked_for():
+    pairs = pairs_of(plan(self_blended=0.5, donor_share=0.4, batch_size=8), 100)
+    assert all(pair.forged == pair.real for pair in pairs if pair.kind != "forged")
+    assert np.mean([pair.kind == "forged" for pair in pairs]) == pytest.approx(0.5, abs=0.1)
+    assert np.mean([pair.kind == "donor_blended" for pair in pairs]) == pytest.approx(0.2, abs=0.08)
 
 
-def test_pairs_share_their_group_where_it_has_a_fake():
+def test_pairs_share_their_group_or_else_their_data_set():
     rows = [dataclasses.replace(row, group=f"g{index % 3}") for index, row in enumerate(make_rows(6, 10))]
     rows[5] = dataclasses.replace(rows[5], group="without fakes")
-    steps = BatchPlan(rows, batch_size=4, self_blended=0.0, seed=0, paired=True)
-    samples = [sample for step in range(30) for sample in steps.samples(step)]
-    pairs = [(rows[real.row], rows[fake.row]) for real, fake in zip(samples[::2], samples[1::2], strict=True)]
+    rows.append(dataclasses.replace(rows[6], group="elsewhere", dataset="another"))
+    pairs = [(rows[pair.real], rows[pair.forged]) for pair in pairs_of(plan(rows=rows, paired=True), 30)]
     assert {real.group == fake.group for real, fake in pairs if real.group != "without fakes"} == {True}
-    assert all(fake.is_fake for _, fake in pairs)
+    assert all(fake.is_fake and fake.dataset == real.dataset for real, fake in pairs)
     assert {real.group for real, _ in pairs} == {"g0", "g1", "g2", "without fakes"}
-    assert len({fake.video for _, fake in pairs}) == 10
+
+
+def test_balanced_data_sets_count_by_the_square_root_of_their_clips_and_people_alike():
+    small = [dataclasses.replace(row, dataset="small") for row in make_rows(4, 0)]
+    large = [dataclasses.replace(row, dataset="large", group=f"p{min(n, 1)}") for n, row in enumerate(make_rows(64, 4))]
+    rows = [*small, *large]
+    pairs = pairs_of(plan(rows=rows, balance_datasets=True, batch_size=32), 60)
+    drawn = [rows[pair.real] for pair in pairs]
+    assert np.mean([row.dataset == "small" for row in drawn]) == pytest.approx(2 / (2 + 8), abs=0.04)
+    people = [row.group for row in drawn if row.dataset == "large"]
+    assert people.count("p0") / len(people) == pytest.approx(0.5, abs=0.06)  # p0 has one clip of 64
+    assert {pair.kind for pair in pairs if rows[pair.real].dataset == "small"} == {"self_blended"}
 
 
 def test_real_clips_alone_are_enough_with_self_blending_only():
-    assert plan(fake=0, self_blended=1.0).samples(0)[1].blend
+    assert plan(fake=0, self_blended=1.0).pairs(0)[1].kind == "self_blended"
     with pytest.raises(SplitError, match="0 FAKE"):
         plan(fake=0, self_blended=0.5)
 
@@ -79,11 +92,12 @@ def dataset(demo_faces):
     return read_face_dataset(demo_faces)
 
 
-def batches(dataset, *, start, stop, augment=True, self_blended=0.5, frames=2):
-    steps = BatchPlan(dataset.rows, batch_size=4, self_blended=self_blended, seed=3)
-    loader = BatchLoader(steps, SampleLoader(dataset, dataset.rows, frames=frames, augment=augment))
+def batches(dataset, *, start, stop, frames=2, size=96, **settings):
+    own = FinetuneSettings(**{"self_blended": 0.5, **settings})
+    steps = BatchPlan(dataset.rows, batch_size=4, settings=own, seed=3)
+    loader = BatchLoader(steps, PairLoader(dataset, dataset.rows, frames=frames, settings=own))
     with BatchSource(loader) as source:
-        return list(training_batches(source, start=start, stop=stop, frames=frames, size=96).as_numpy_iterator())
+        return list(training_batches(source, start=start, stop=stop, frames=frames, size=size).as_numpy_iterator())
 
 
 def test_batches_have_the_promised_shapes(dataset):
@@ -101,28 +115,64 @@ def test_batches_in_the_pipeline_equal_the_same_step_run_alone(dataset):
 
 def test_a_patch_is_one_square_of_all_frames_at_full_resolution(dataset):
     row = next(index for index, row in enumerate(dataset.rows) if not row.is_fake)
-    loader = SampleLoader(dataset, dataset.rows, frames=10, augment=False, patch=64)
+    own = FinetuneSettings(augment=False, patch=64)
+    loader = PairLoader(dataset, dataset.rows, frames=10, settings=own)
     crops, places = dataset.load_clip(dataset.rows[row]), set()
     for seed in range(4):
-        patch = loader.load(Sample(row, False, False, seed))
+        patch, _ = loader.load(Pair(row, "self_blended", row, seed))
         found = [
             (top, left)
             for top in range(96 - 64 + 1)
             for left in range(96 - 64 + 1)
             if np.array_equal(crops[:, top : top + 64, left : left + 64], patch)
         ]
-        assert len(found) == 1
         places.update(found)
-    assert len(places) > 1
+    assert len(places) > 1  # where the base of the pair was left as it is
 
 
 def test_a_patch_larger_than_the_crop_is_refused(dataset):
     with pytest.raises(RunError, match="97 pixels cannot be cut out of crops of 96"):
-        SampleLoader(dataset, dataset.rows, frames=1, augment=False, patch=97)
+        PairLoader(dataset, dataset.rows, frames=1, settings=FinetuneSettings(patch=97))
 
 
-def test_without_augmentation_real_crops_come_as_they_are(dataset):
-    steps = BatchPlan(dataset.rows, batch_size=4, self_blended=0.0, seed=3)
+def test_without_augmentation_crops_come_as_they_are(dataset):
+    steps = BatchPlan(dataset.rows, batch_size=4, settings=FinetuneSettings(), seed=3)
     (crops, _), *_ = batches(dataset, start=0, stop=1, augment=False, self_blended=0.0, frames=10)
-    for crop, sample in zip(crops, steps.samples(0), strict=True):
-        assert np.array_equal(crop, dataset.load_clip(dataset.rows[sample.row]))
+    places = [place for pair in steps.pairs(0) for place in (pair.real, pair.forged)]
+    for crop, place in zip(crops, places, strict=True):
+        assert np.array_equal(crop, dataset.load_clip(dataset.rows[place]))
+
+
+def test_both_of_a_pair_get_the_same_augmentation(dataset):
+    real = next(index for index, row in enumerate(dataset.rows) if not row.is_fake)
+    loader = PairLoader(dataset, dataset.rows, frames=1, settings=FinetuneSettings())
+    for seed in range(6):
+        first, second = loader.load(Pair(real, "forged", real, seed))  # the same clip on both sides of the pair
+        assert np.array_equal(first, second)
+
+
+def test_a_smaller_margin_is_cut_out_of_the_stored_crops_as_extraction_would_cut_it(demo_labels, tmp_path):
+    for name, how in (("wide", {"size": 160, "margin": 0.3}), ("tight", {"size": 100, "margin": 0.0})):
+        settings = SMALL.model_copy(update=how)
+        extract_dataset(read_catalogue(demo_labels.parent, demo_labels), tmp_path / name, settings=settings)
+    tight = read_face_dataset(tmp_path / "tight")
+    shown = read_face_dataset(tmp_path / "wide").reframed(size=100, margin=0.0)
+    assert (shown.settings.size, shown.settings.margin) == (100, 0.0)
+    for row, known in zip(shown.rows, tight.rows, strict=True):
+        difference = np.abs(shown.load_clip(row).astype(int) - tight.load_clip(known))
+        assert difference.mean() < 6  # resized twice instead of once; a shift by 2 % of the side gives 9
+        assert shown.checksum(row) != read_face_dataset(tmp_path / "wide").checksum(row)
+
+
+def test_a_margin_that_was_not_stored_is_refused(dataset):
+    with pytest.raises(DatasetError, match=r"face margin of 0, and 0\.2 is wanted"):
+        dataset.reframed(size=None, margin=0.2)
+
+
+def test_framing_jitter_varies_the_size_of_the_face_about_the_right_one(dataset):
+    stored = dataset.reframed(size=64, margin=-0.1).stored_crops(dataset.rows[0])
+    whole, landmarks = stored.load([0])
+    assert whole.shape == (1, 64, 64, 3)
+    _, moved = stored.load([0], jitter=(-0.1, 0.0, 0.0))
+    eyes, moved_eyes = (np.diff(points[0, :2], axis=0)[0, 0] for points in (landmarks, moved))
+    assert moved_eyes / eyes == pytest.approx(1 / 0.9, rel=0.03)

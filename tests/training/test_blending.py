@@ -13,13 +13,13 @@ from dfutils.training.blending import (
     MEAN_LANDMARKS,
     OUTLINES,
     BlendingSettings,
-    landmarks_in_crops,
-    self_blend,
+    Donor,
+    blend_clip,
 )
 
 SIZE = 96
-STEADY = BlendingSettings(jitter_probability=0, strengths=(1.0,))
-JITTERING = BlendingSettings(jitter_probability=1, strengths=(1.0,))
+STEADY = BlendingSettings(jitter_probability=0, strengths=(1.0,), base_probability=0)
+JITTERING = BlendingSettings(jitter_probability=1, strengths=(1.0,), base_probability=0)
 SMALL_FACE = np.asarray(MEAN_LANDMARKS) * 40 + (20, 30)
 """A face 40 pixels large, its crop's corner at (20, 30): room all round in a picture of 96 pixels."""
 
@@ -34,7 +34,8 @@ def textured(frames=1, height=SIZE, width=SIZE, seed=0):
 
 
 def blend(clip, seed, *, landmarks=None, how=STEADY):
-    return self_blend(clip, landmarks=landmarks, rng=np.random.default_rng(seed), settings=how)
+    _, fake, masks = blend_clip(clip, landmarks=landmarks, rng=np.random.default_rng(seed), settings=how)
+    return fake, masks
 
 
 @pytest.mark.parametrize(
@@ -42,7 +43,7 @@ def blend(clip, seed, *, landmarks=None, how=STEADY):
 )
 def test_shape_and_dtype_are_kept_and_masks_are_shares(frames, height, width):
     clip = textured(frames, height, width)
-    fakes, masks = self_blend(clip, landmarks=None, rng=np.random.default_rng(1))
+    _, fakes, masks = blend_clip(clip, landmarks=None, rng=np.random.default_rng(1))
     assert fakes.shape == clip.shape and fakes.dtype == np.uint8
     assert masks.shape == clip.shape[:3] and masks.dtype == np.float32
     assert masks.min() == 0 and 0.2 < masks.max() <= 1
@@ -127,7 +128,8 @@ def test_a_jittering_clip_is_forged_anew_in_each_frame():
 def test_about_half_of_the_clips_jitter_by_default():
     clip = np.repeat(textured(), 2, axis=0)
     steady = [
-        np.ptp(self_blend(clip, landmarks=None, rng=np.random.default_rng(n))[1], axis=0).max() == 0 for n in range(60)
+        np.ptp(blend_clip(clip, landmarks=None, rng=np.random.default_rng(n)).masks, axis=0).max() == 0
+        for n in range(60)
     ]
     assert 15 < sum(steady) < 45
 
@@ -141,6 +143,43 @@ def test_the_same_stream_gives_the_same_forgery_and_another_another(seed):
     assert not np.array_equal(once[0], other[0])
 
 
+def test_half_of_the_pairs_change_the_picture_around_the_face_and_the_real_clip_with_it():
+    clip = textured()
+    pairs = [blend_clip(clip, landmarks=None, rng=np.random.default_rng(seed)) for seed in range(80)]
+    is_base_changed = [not np.array_equal(pair.real, clip) for pair in pairs]
+    assert 25 < sum(is_base_changed) < 55
+    for pair in pairs:
+        assert np.array_equal(pair.fake[pair.masks == 0], pair.real[pair.masks == 0])
+        assert (pair.fake != pair.real).any()
+
+
+def test_where_the_base_is_changed_the_face_that_is_blended_in_is_the_original():
+    still = {"shift": 0, "scale": 0, "turn_degrees": 0, "quality_probability": 0}
+    how = BlendingSettings(base_probability=1, jitter_probability=0, strengths=(1.0,), brightness=0.4, **still)
+    clip = textured()
+    pair = blend_clip(clip, landmarks=None, rng=np.random.default_rng(1), settings=how)
+    inside = pair.masks > 0.999
+    assert np.abs(pair.fake[inside].astype(int) - clip[inside]).max() <= 1
+    assert np.abs(pair.real[inside].astype(int) - clip[inside]).mean() > 2
+
+
+def test_a_donor_brings_another_persons_face_onto_the_landmarks_in_the_clips_own_colours():
+    donor = Donor(np.full((80, 80, 3), 40, np.uint8), np.asarray(MEAN_LANDMARKS, np.float32) * 60 + 10)
+    x, y = (donor.landmarks.mean(axis=0)).round().astype(int)
+    donor.picture[y - 3 : y + 4, x - 3 : x + 4] = 250  # a bright spot in the middle of the donor's face
+    clip = np.full((1, SIZE, SIZE, 3), 120, np.uint8)
+    clip[:, ::2] = 136
+    landmarks = SMALL_FACE[None].astype(np.float32)
+    still = {"shift": 0, "scale": 0, "turn_degrees": 0, "quality_probability": 0, "brightness": 0, "contrast": 0}
+    how = STEADY.model_copy(update={**still, "saturation": 0, "hue_degrees": 0, "color_cast": 0})
+    pair = blend_clip(clip, landmarks=landmarks, rng=np.random.default_rng(3), donor=donor, settings=how)
+    spot = pair.fake[0, ..., 0].astype(int) > 160
+    center = np.argwhere(spot).mean(axis=0)
+    assert center + 0.5 == pytest.approx(landmarks[0].mean(axis=0)[::-1], abs=2.5)  # of a face of 40 pixels
+    assert np.array_equal(pair.real, clip)
+    assert abs(float(pair.fake[pair.masks > 0.9].mean()) - float(clip.mean())) < 15
+
+
 def test_strength_is_the_highest_share_of_the_mask():
     for strength in (0.25, 0.5, 1.0):
         _, masks = blend(textured(), 2, how=BlendingSettings(strengths=(strength,)))
@@ -151,7 +190,8 @@ def test_without_misfit_a_forgery_equals_its_original():
     nothing = {"shift": 0, "scale": 0, "turn_degrees": 0, "quality_probability": 0}
     colours = {"brightness": 0, "contrast": 0, "saturation": 0, "hue_degrees": 0, "color_cast": 0}
     clip = textured(2)
-    assert np.array_equal(blend(clip, 1, how=BlendingSettings(**nothing, **colours))[0], clip)
+    how = STEADY.model_copy(update={**nothing, **colours})
+    assert np.array_equal(blend(clip, 1, how=how)[0], clip)
 
 
 @given(seed=st.integers(0, 10_000))
@@ -192,16 +232,6 @@ def test_a_profile_keeps_a_mask_of_some_width():
 def test_a_face_margin_makes_the_mask_smaller_where_landmarks_are_missing():
     areas = [(blend(textured(), 3, how=STEADY.model_copy(update={"face_margin": m}))[1] > 0).mean() for m in (0.0, 0.5)]
     assert areas[1] == pytest.approx(areas[0] / 4, rel=0.2)
-
-
-def test_landmarks_of_a_table_are_brought_into_the_crop():
-    square = {"crop_left": "100", "crop_top": "50", "crop_right": "200", "crop_bottom": "150"}
-    points = ("right_eye", "left_eye", "nose", "right_mouth", "left_mouth")
-    known = {f"landmark_{point}_{axis}": value for point in points for axis, value in (("x", "130"), ("y", "70"))}
-    unknown = dict.fromkeys(known, "")
-    found = landmarks_in_crops([square | known, square | unknown], size=200)
-    assert found.shape == (2, 5, 2) and found.dtype == np.float32
-    assert (found[0] == (60, 40)).all() and np.isnan(found[1]).all()
 
 
 def test_wrong_arguments_are_refused():

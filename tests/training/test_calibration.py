@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rounding import SCORE
 from sklearn.isotonic import IsotonicRegression
 
 from dfutils.cli import main
@@ -178,7 +179,7 @@ def test_predictions_and_prediction_follow_the_new_calibration(run, demo_faces, 
     rows = dataset.rows[:4]
     scores = detector.score_dataset(dataset, rows, progress=False)
     assert [score.fake_probability for score in scores] == pytest.approx(
-        [written[row.clip_id] for row in rows], abs=1e-4
+        [written[row.clip_id] for row in rows], abs=SCORE
     )
 
 

@@ -10,6 +10,7 @@ import types
 import numpy as np
 import pytest
 import tensorflow as tf
+from rounding import TRAINED
 
 from dfutils.errors import RunError
 from dfutils.files import read_csv, read_json
@@ -176,11 +177,12 @@ def test_two_replicas_train_the_head_that_one_trains(heads, model, way):
     assert len(alone) == len(shared) == 3
     for one, two in zip(alone, shared, strict=True):
         assert {name: float(value) for name, value in two.items()} == pytest.approx(
-            {name: float(value) for name, value in one.items()}, abs=1e-5
+            {name: float(value) for name, value in one.items()}, rel=TRAINED
         )
     with np.load(heads / f"{model}-none.npz") as alone, np.load(heads / f"{model}-{way}.npz") as shared:
         for name in alone.files:
-            np.testing.assert_allclose(shared[name], alone[name], atol=1e-5)
+            # Adam moves a weight by up to the learning rate in each step, whatever the size of its gradient.
+            np.testing.assert_allclose(shared[name], alone[name], atol=0.01 * TrainingSettings().learning_rate)
 
 
 RUN = """
@@ -214,7 +216,7 @@ def test_a_mirrored_run_of_a_head_is_that_of_one_device_and_says_what_it_ran_on(
     environment = {**os.environ, "DFUTILS_CACHE": str(tmp_path / "cache")}
     command = [sys.executable, "-c", RUN, str(demo_faces), str(run), settings.model_dump_json()]
     subprocess.run(command, check=True, capture_output=True, env=environment)
-    assert probabilities(run) == pytest.approx(probabilities(demo_run), abs=1e-4)
+    assert probabilities(run) == pytest.approx(probabilities(demo_run), abs=TRAINED)
     assert about(demo_run) == ("CPU", "none", 1, "auto", "float32")
     assert about(run) == ("CPU", "mirrored", 2, "auto", "float32")
     # The same run, wherever it was computed: given again on one device, it is found finished.

@@ -1,6 +1,7 @@
 """End-to-end training: resumable to the same weights, the same on two replicas, and only where it is allowed."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from rounding import SCORE, TRAINED
 from sklearn.metrics import log_loss
 
 from dfutils.errors import RunError
@@ -62,15 +64,6 @@ def test_what_is_kept_is_what_was_validated_best(finetuned):
     assert float(best["val_loss"]) == pytest.approx(validation_loss(finetuned), rel=2e-3)
 
 
-def test_a_finetuned_run_is_a_detector_like_any_other(finetuned, demo_videos):
-    from dfutils.prediction.detector import load_detector
-
-    verdict = load_detector(finetuned).predict(demo_videos[0])
-    assert verdict.reason == "ok"
-    history = read_csv(finetuned / "history.csv", ("loss", "val_loss", "val_auc", "images_per_second"))
-    assert len(history) == 2
-
-
 def test_scores_written_by_training_are_those_of_the_saved_weights(finetuned, demo_faces):
     from dfutils.prediction.detector import load_detector
 
@@ -79,7 +72,7 @@ def test_scores_written_by_training_are_those_of_the_saved_weights(finetuned, de
     rows = [row for row in dataset.rows if row.clip_id in written]
     scores = load_detector(finetuned).score_dataset(dataset, rows, progress=False)
     assert [score.raw_probability for score in scores] == pytest.approx(
-        [written[row.clip_id] for row in rows], abs=1e-4
+        [written[row.clip_id] for row in rows], abs=SCORE
     )
 
 
@@ -93,7 +86,7 @@ def test_training_goes_on_from_the_head_of_another_run_and_on_patches(finetuned,
     }
     train(demo_faces, tmp_path / "run", settings=TrainingSettings.model_validate(values), progress=False)
     known, again = probabilities(finetuned), probabilities(tmp_path / "run")
-    assert [again[clip] for clip in known] == pytest.approx(list(known.values()), abs=1e-4)
+    assert [again[clip] for clip in known] == pytest.approx(list(known.values()), abs=SCORE)
     (validated,) = read_csv(tmp_path / "run" / "history.csv", ("val_loss",))
     assert float(validated["val_loss"]) == pytest.approx(validation_loss(tmp_path / "run"), rel=2e-3)
 
@@ -120,7 +113,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(finetuned, demo_faces, tm
     with np.load(run / "checkpoint.npz") as kept:
         assert 1 <= json.loads(str(kept["progress"]))["step"] < 6
     train(demo_faces, run, settings=settings, progress=False)
-    assert probabilities(run) == pytest.approx(probabilities(finetuned), abs=1e-5)
+    assert probabilities(run) == pytest.approx(probabilities(finetuned), abs=TRAINED)
 
 
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
@@ -134,21 +127,27 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
     assert keras.ops.convert_to_numpy(variable).tolist() == [1.0, 2.0]
 
 
-def test_training_stops_itself_after_a_time_budget_that_began_long_before(demo_faces, tmp_path):
+@pytest.fixture(scope="module")
+def budgeted(demo_faces, tmp_path_factory):
+    """A training of an hour that began two hours ago: it stopped itself."""
+    run = tmp_path_factory.mktemp("budgeted")
     budget = SETTINGS.finetune.model_copy(update={"time_budget_hours": 1})
     settings, since = SETTINGS.model_copy(update={"finetune": budget}), time.monotonic() - 7200
     with pytest.raises(RunError, match="Give the same command to go on"):
-        train(demo_faces, tmp_path / "run", settings=settings, since=since, progress=False)
-    assert (tmp_path / "run" / "checkpoint.npz").is_file()
+        train(demo_faces, run, settings=settings, since=since, progress=False)
+    assert (run / "checkpoint.npz").is_file()
+    return run
+
+
+@pytest.fixture
+def stopped(budgeted, tmp_path):
+    return shutil.copytree(budgeted, tmp_path / "run")
 
 
 def test_a_training_goes_on_after_its_budget_and_keeps_the_history_that_was_not_yet_written(
-    finetuned, demo_faces, tmp_path, monkeypatch
+    finetuned, stopped, demo_faces, monkeypatch
 ):
-    run, write = tmp_path / "run", finetune._write_history
-    budget = SETTINGS.finetune.model_copy(update={"time_budget_hours": 1e-9})
-    with pytest.raises(RunError, match="Give the same command to go on"):
-        train(demo_faces, run, settings=SETTINGS.model_copy(update={"finetune": budget}), progress=False)
+    run, write = stopped, finetune._write_history
 
     def die_after_the_last_checkpoint(path, history):
         if len(history) == 2:
@@ -162,18 +161,14 @@ def test_a_training_goes_on_after_its_budget_and_keeps_the_history_that_was_not_
     monkeypatch.setattr(finetune, "_write_history", write)
     train(demo_faces, run, settings=SETTINGS, progress=False)
     assert len(read_csv(run / "history.csv", ("loss",))) == 2
-    assert probabilities(run) == pytest.approx(probabilities(finetuned), abs=1e-5)
+    assert probabilities(run) == pytest.approx(probabilities(finetuned), abs=TRAINED)
 
 
-def test_training_does_not_go_on_in_another_precision(demo_faces, tmp_path, monkeypatch):
-    budget = SETTINGS.finetune.model_copy(update={"time_budget_hours": 1e-9})
-    settings = SETTINGS.model_copy(update={"finetune": budget})
-    with pytest.raises(RunError, match="Give the same command to go on"):
-        train(demo_faces, tmp_path / "run", settings=settings, progress=False)
+def test_training_does_not_go_on_in_another_precision(stopped, demo_faces, monkeypatch):
     # Another machine, on which precision="auto" chooses otherwise.
     monkeypatch.setattr("dfutils.training.devices._precision", lambda _wanted: "mixed_float16")
     with pytest.raises(RunError, match="in another precision"):
-        train(demo_faces, tmp_path / "run", settings=settings, progress=False)
+        train(demo_faces, stopped, settings=SETTINGS, progress=False)
 
 
 @pytest.mark.parametrize(("unfreeze", "train_batch_norm"), [("all", False), ("mixed10", False), ("mixed10", True)])
@@ -286,9 +281,10 @@ def test_two_replicas_train_what_one_trains(demo_faces, tmp_path):
     (alone, history), (mirrored, mirrored_history) = results
     assert alone.keys() == mirrored.keys()
     for name, values in alone.items():
-        np.testing.assert_allclose(mirrored[name], values, atol=1e-4, err_msg=name)
+        # Adam moves a weight by up to the learning rate in each step, whatever the size of its gradient.
+        np.testing.assert_allclose(mirrored[name], values, atol=0.1 * SETTINGS.learning_rate, err_msg=name)
     for one, two in zip(history, mirrored_history, strict=True):
-        assert two == pytest.approx(one, abs=1e-4)
+        assert two == pytest.approx(one, rel=TRAINED)
 
 
 def weights(run):

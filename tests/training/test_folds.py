@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from rounding import HEAD, SCORE
 
 from dfutils.cli import main
 from dfutils.errors import ReportError, RunError
@@ -167,11 +168,11 @@ def test_the_ensemble_answers_with_the_mean_calibrated_logit_of_its_members(ense
     ]
     for row, score in zip(rows, scores, strict=True):
         calibrated = [float(one[row.clip_id]["fake_probability"]) for one in written]
-        assert score.fake_probability == pytest.approx(sigmoid(np.mean([logit(one) for one in calibrated])), abs=1e-5)
+        assert score.fake_probability == pytest.approx(sigmoid(np.mean([logit(one) for one in calibrated])), abs=HEAD)
         raw = [float(one[row.clip_id]["raw_probability"]) for one in written]
-        assert score.raw_probability == pytest.approx(np.mean(raw), abs=1e-5)
+        assert score.raw_probability == pytest.approx(np.mean(raw), abs=HEAD)
     verdict = ensemble.predict(demo_labels.parent / rows[0].video)
-    assert verdict.fake_probability == pytest.approx(scores[0].fake_probability, abs=1e-3)
+    assert verdict.fake_probability == pytest.approx(scores[0].fake_probability, abs=SCORE)
 
 
 def test_frames_and_clips_are_averaged_alike_and_features_are_computed_once_a_backbone(ensemble):

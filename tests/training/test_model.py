@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+from rounding import FEATURES, HEAD, SCORE
 
 from dfutils.errors import DfutilsError, WeightsError
 from dfutils.training.backbones import build_backbone
@@ -48,7 +49,8 @@ def test_the_backbone_scales_pictures_as_inception_was_trained(backbone):
     expected = inception.predict(
         keras.applications.inception_v3.preprocess_input(pictures.astype("float32")), verbose=0
     )
-    assert np.allclose(backbone.model.predict(pictures, verbose=0), expected, rtol=1e-3, atol=1e-6)
+    found = backbone.model.predict(pictures, verbose=0)
+    assert np.allclose(found, expected, rtol=0, atol=FEATURES * expected.max())
 
 
 @pytest.mark.parametrize("name", HEADS)
@@ -57,7 +59,7 @@ def test_the_composed_model_equals_its_parts(backbone, name):
     parts = backbone.model.predict(clips.reshape(-1, SIZE, SIZE, 3), verbose=0).reshape(2, FRAMES, -1)
     network = compose(backbone.model, head_for(name, parts), frames=FRAMES, size=SIZE)
     whole = network.clip_model.predict(clips, verbose=0)[:, 0]
-    assert whole == pytest.approx(network.score(parts)[0], abs=1e-3)
+    assert whole == pytest.approx(network.score(parts)[0], abs=SCORE)
     assert network.clip_model.output.dtype == "float32"
 
 
@@ -70,7 +72,7 @@ def test_time_matters_to_recurrent_models(name, features):
 
 def test_time_does_not_matter_to_the_frame_average(features):
     head = head_for("inception_mean", features)
-    assert np.allclose(head.predict(features, verbose=0), head.predict(features[:, ::-1], verbose=0), atol=1e-6)
+    assert np.allclose(head.predict(features, verbose=0), head.predict(features[:, ::-1], verbose=0), atol=HEAD)
 
 
 def test_the_twins_architecture_is_built_as_named():
@@ -86,7 +88,7 @@ def test_frame_scores_average_to_the_clip_score_in_logits(backbone, features):
     clips, frames = network.score(features)
     assert frames.shape == (6, FRAMES)
     logits = np.log(frames / (1 - frames)).mean(axis=1)
-    assert 1 / (1 + np.exp(-logits)) == pytest.approx(clips, abs=1e-5)
+    assert 1 / (1 + np.exp(-logits)) == pytest.approx(clips, abs=HEAD)
 
 
 @pytest.mark.parametrize("name", HEADS)
@@ -96,14 +98,14 @@ def test_sure_scores_keep_their_logits(backbone, features, name):
     kernel, bias = last.get_weights()
     last.set_weights([0 * kernel, 0 * bias + 12.3])  # float32 would make 12.305 of it
     clips, frames = compose(backbone.model, head, frames=FRAMES, size=SIZE).score(features)
-    assert frames is None or logit(frames) == pytest.approx(np.full(frames.shape, 12.3), abs=1e-5)
-    assert logit(clips) == pytest.approx(np.full(len(clips), 12.3), abs=1e-5)
+    assert frames is None or logit(frames) == pytest.approx(np.full(frames.shape, 12.3), rel=HEAD)
+    assert logit(clips) == pytest.approx(np.full(len(clips), 12.3), rel=HEAD)
 
 
 def test_one_frame_is_enough_for_the_frame_average(backbone, features):
     network = compose(backbone.model, head_for("inception_mean", features), frames=FRAMES, size=SIZE)
     clips, frames = network.score(features[:, :1])
-    assert clips == pytest.approx(frames[:, 0], abs=1e-6)
+    assert clips == pytest.approx(frames[:, 0], abs=HEAD)
 
 
 def test_an_unknown_model_is_named_with_the_known_ones():

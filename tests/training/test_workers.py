@@ -14,15 +14,17 @@ import pytest
 
 from dfutils.errors import DatasetError, RunError
 from dfutils.extraction.dataset import read_face_dataset
-from dfutils.training.batches import BatchLoader, BatchPlan, SampleLoader
+from dfutils.settings import FinetuneSettings
+from dfutils.training.batches import BatchLoader, BatchPlan, PairLoader
 from dfutils.training.pipeline import training_batches
 from dfutils.training.workers import BatchSource
 
 
 def loader_of(faces: Path) -> BatchLoader:
     dataset = read_face_dataset(faces)
-    plan = BatchPlan(dataset.rows, batch_size=4, self_blended=0.5, seed=3)
-    return BatchLoader(plan, SampleLoader(dataset, dataset.rows, frames=2, augment=True))
+    settings = FinetuneSettings(self_blended=0.5)
+    plan = BatchPlan(dataset.rows, batch_size=4, settings=settings, seed=3)
+    return BatchLoader(plan, PairLoader(dataset, dataset.rows, frames=2, settings=settings))
 
 
 def batches(source, *, stop=6):
@@ -115,11 +117,13 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from dfutils.extraction.dataset import read_face_dataset
-from dfutils.training.batches import BatchLoader, BatchPlan, SampleLoader
+from dfutils.settings import FinetuneSettings
+from dfutils.training.batches import BatchLoader, BatchPlan, PairLoader
 from dfutils.training.workers import BatchSource
 dataset = read_face_dataset(Path(sys.argv[1]))
-plan = BatchPlan(dataset.rows, batch_size=4, self_blended=0.5, seed=3)
-source = BatchSource(BatchLoader(plan, SampleLoader(dataset, dataset.rows, frames=2, augment=True)), workers=2)
+settings = FinetuneSettings(self_blended=0.5)
+plan = BatchPlan(dataset.rows, batch_size=4, settings=settings, seed=3)
+source = BatchSource(BatchLoader(plan, PairLoader(dataset, dataset.rows, frames=2, settings=settings)), workers=2)
 source.load(0)
 print(*source._pool._processes, flush=True)
 time.sleep(600)

@@ -1,0 +1,1 @@
+"""How the shipped detector was made: recipe, protocol and measurements, on data that are not part of this project."""

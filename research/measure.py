@@ -1,0 +1,167 @@
+"""What a detector does on people that it was not trained on, by plain ``dfutils predict``.
+
+    python -m research.measure WORK RUN NAME [--parts dfdc_validation ffpp …] [--most 600]
+
+WORK holds ``sets/`` with the label files of ``research/README.md``. Verdicts go to ``WORK/measured/NAME/PART.csv``, one
+row per file, and are not made twice; the table is printed and written beside them. Intervals are 95 % percentiles of
+2,000 bootstrap resamples of whole groups: people, or source pairs.
+
+The validation parts say what to choose. The test parts (``TEST_PARTS``) are measured once, when a detector is final.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from dfutils.evaluation.bootstrap import Estimate, bootstrap_over_groups, estimate
+from dfutils.evaluation.metrics import estimate_metrics
+from dfutils.evaluation.predictions import Scores, read_predictions, write_predictions
+from dfutils.files import read_csv, write_json
+from dfutils.prediction.detector import Detector, load_detector
+from research.train_detector import dfdc_split_of_file, split_of_group
+
+FILES_AT_ONCE = 200
+"""Verdicts between two writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredPart:
+    """Files that are measured together.
+
+    Attributes:
+        labels: Label file in ``WORK/sets``.
+        wanted: Which of its rows, by file, data set and group.
+    """
+
+    labels: str
+    wanted: Callable[[Path, dict[str, str]], bool]
+
+
+def _dfdc(split: str) -> Callable[[Path, dict[str, str]], bool]:
+    return lambda work, row: dfdc_split_of_file(work)(row["file"]) == split
+
+
+def _photos(split: str) -> Callable[[Path, dict[str, str]], bool]:
+    return lambda _, row: split_of_group(row["group"]) == split
+
+
+def _named(*beginnings: str) -> Callable[[Path, dict[str, str]], bool]:
+    return lambda _, row: row["dataset"].startswith(beginnings)
+
+
+PARTS = {
+    "dfdc_validation": MeasuredPart("dfdc.csv", _dfdc("validation")),
+    "photos_validation": MeasuredPart("photos.csv", _photos("validation")),
+    "dfdc_test": MeasuredPart("dfdc.csv", _dfdc("test")),
+    "photos_test": MeasuredPart("photos.csv", _photos("test")),
+    "celeba": MeasuredPart("celeba.csv", lambda _work, _row: True),
+    "ffpp_c23": MeasuredPart("clips.csv", _named("ffpp_c23")),
+    "ffpp_c40": MeasuredPart("clips.csv", _named("ffpp_c40")),
+    "modern": MeasuredPart("clips.csv", _named("talking", "echomimic", "edtalk")),
+}
+TEST_PARTS = ("dfdc_test", "photos_test", "celeba", "ffpp_c23", "ffpp_c40", "modern")
+
+
+def predict_part(work: Path, detector: Detector, name: str, out: Path, *, most: int) -> pd.DataFrame:
+    """Predict the files of a part, or ``most`` of each label, and return a row per file; goes on where it stopped."""
+    part = PARTS[name]
+    rows = [row for row in read_csv(work / "sets" / part.labels, ("file", "label", "group")) if part.wanted(work, row)]
+    rows.sort(key=lambda row: hashlib.sha256(row["file"].encode()).hexdigest())
+    chosen = [row for label in ("REAL", "FAKE") for row in [one for one in rows if one["label"] == label][:most]]
+    known = read_predictions(out) if out.is_file() else None
+    done = set() if known is None else set(known["video"])
+    todo = [row for row in chosen if row["file"] not in done]
+    for start in range(0, len(todo), FILES_AT_ONCE):
+        some = todo[start : start + FILES_AT_ONCE]
+        verdicts = detector.predict_many([work / "sets" / row["file"] for row in some], workers=2)
+        table = pd.DataFrame(
+            [
+                {
+                    "video": row["file"],
+                    "dataset": row["dataset"],
+                    "group": row["group"],
+                    "is_fake": row["label"] == "FAKE",
+                    "fake_probability": math.nan if verdict.fake_probability is None else verdict.fake_probability,
+                    "label": str(verdict.label),
+                }
+                for row, verdict in zip(some, verdicts, strict=True)
+            ]
+        )
+        known = table if known is None else pd.concat([known, table], ignore_index=True)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_predictions(out, known)
+    assert known is not None
+    return known
+
+
+def figures_of(table: pd.DataFrame, threshold: float) -> dict[str, Any]:
+    """AUC, log loss, calibration error at an even mix, and the shares called FAKE, each with its interval."""
+    scored = table.dropna(subset=["fake_probability"])
+    figures: dict[str, Any] = {"files": len(table), "without_a_score": len(table) - len(scored)}
+    for label, rows in (("real", scored[~scored["is_fake"]]), ("fake", scored[scored["is_fake"]])):
+        if len(rows):
+            called = (rows["fake_probability"] >= threshold).to_numpy(float)
+            figures[f"{label}_called_fake"] = _share(called, rows["group"].to_numpy())
+    if scored["is_fake"].nunique() == 2:
+        metrics, _ = estimate_metrics(Scores.of(scored), threshold=threshold, resamples=2000, seed=0)
+        figures |= {name: metrics[name] for name in ("auc", "log_loss", "balanced_accuracy")}
+        figures["ece_even_mix"] = _even_calibration_error(scored)
+    return figures
+
+
+def _share(is_in: npt.NDArray[np.float64], groups: npt.NDArray[Any]) -> Estimate:
+    drawn = bootstrap_over_groups(groups, lambda weights: weights @ is_in / weights.sum(axis=1), resamples=2000)
+    return estimate(float(is_in.mean()), drawn)
+
+
+def _even_calibration_error(scored: pd.DataFrame) -> float:
+    """Expected calibration error of ten bins where REAL and FAKE count alike."""
+    is_fake, probability = scored["is_fake"].to_numpy(bool), scored["fake_probability"].to_numpy(float)
+    weights = np.where(is_fake, 0.5 / is_fake.sum(), 0.5 / (~is_fake).sum())
+    bins = np.minimum((probability * 10).astype(int), 9)
+    gaps = np.bincount(bins, weights * (probability - is_fake), minlength=10)
+    return round(float(np.abs(gaps).sum()), 4)
+
+
+def by_generator(table: pd.DataFrame, threshold: float) -> dict[str, Any]:
+    """The figures of each data set of forgeries against all REAL files of the part."""
+    real, fake = table[~table["is_fake"]], table[table["is_fake"]]
+    return {name: figures_of(pd.concat([real, some]), threshold) for name, some in fake.groupby("dataset")}
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("run", help="a run folder, or the name of a detector that comes with the package")
+    parser.add_argument("name", help="of the folder for its verdicts")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=["dfdc_validation", "photos_validation"])
+    parser.add_argument("--most", type=int, default=600, help="files of each label in a part")
+    options = parser.parse_args()
+    folder = options.work / "measured" / options.name
+    detector = load_detector(options.run)
+    threshold = detector.settings.threshold
+    results: dict[str, Any] = {}
+    for name in options.parts:
+        table = predict_part(options.work, detector, name, folder / f"{name}.csv", most=options.most)
+        results[name] = figures_of(table, threshold)
+        if table["is_fake"].nunique() == 2 and table["dataset"].nunique() > 2:
+            results[name]["by_data_set"] = by_generator(table, threshold)
+        print(name, {key: value for key, value in results[name].items() if key != "by_data_set"}, flush=True)
+        for generator, figures in results[name].get("by_data_set", {}).items():
+            print("   ", generator, figures["auc"], figures["fake_called_fake"])
+        write_json(folder / f"{name}.json", results[name])
+
+
+if __name__ == "__main__":
+    main()
