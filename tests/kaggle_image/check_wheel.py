@@ -54,10 +54,9 @@ def check(version: str, wheel: Path, folder: Path, *, yunet: Path | None) -> str
     """Install and use the wheel beside one version of OpenCV; what was found, in a line."""
     python = folder / "python" / "bin" / "python"
     venv.create(folder / "python", with_pip=True)
-    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    # In the project's folder pip would take the package for installed: an editable install leaves its metadata there.
-    subprocess.run([*pip, f"opencv-python-headless=={version}", *LIGHT], cwd=folder, check=True)
-    subprocess.run([*pip, "--no-index", "--no-deps", "--find-links", wheel.parent, "dfutils"], cwd=folder, check=True)
+    pip = [python, "-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, f"opencv-python-headless=={version}", *LIGHT], check=True)
+    subprocess.run([*pip, "--no-index", "--no-deps", "--find-links", wheel.parent, "dfutils"], check=True)
 
     def run(*arguments: str) -> str:
         environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "DFUTILS_OFFLINE": "1"}
