@@ -24,9 +24,6 @@ from dfutils.publishing.wheels import IMAGE_PYTHONS, runs_on
 PROJECT = Path(__file__).parents[2]
 WHEEL = "dfutils-0.1.0-py3-none-any.whl"
 YUNET = ("LICENSE", "face_detection_yunet_2023mar.onnx")
-AV_312 = "av-14.2.0-cp312-cp312-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"
-AV_313 = "av-14.2.0-cp313-cp313-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"
-AV_ABI3 = "av-18.1.0-cp311-abi3-manylinux_2_28_x86_64.whl"
 
 
 @pytest.fixture
@@ -69,6 +66,9 @@ def test_an_older_wheel_is_replaced_but_a_lost_weight_file_is_not_sent(publish, 
     assert "would lack 1 of 3 files (gone.h5)" in done.reason
 
 
+AV_312 = "av-14.2.0-cp312-cp312-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"
+AV_313 = "av-14.2.0-cp313-cp313-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"
+AV_ABI3 = "av-18.1.0-cp311-abi3-manylinux_2_28_x86_64.whl"
 BOTH = [AV_312, AV_313]
 
 
