@@ -4,14 +4,13 @@ import dataclasses
 
 import numpy as np
 import pytest
-from conftest import SMALL
 
 from dfutils.errors import DatasetError, RunError, SplitError
 from dfutils.extraction.catalogue import read_catalogue
 from dfutils.extraction.dataset import read_face_dataset
 from dfutils.extraction.extract import extract_dataset
 from dfutils.records import ClipRow
-from dfutils.settings import FinetuneSettings
+from dfutils.settings import ExtractionSettings, FinetuneSettings
 from dfutils.training.batches import BatchLoader, BatchPlan, Pair, PairLoader
 from dfutils.training.pipeline import training_batches
 from dfutils.training.workers import BatchSource
@@ -153,7 +152,7 @@ def test_both_of_a_pair_get_the_same_augmentation(dataset):
 
 def test_a_smaller_margin_is_cut_out_of_the_stored_crops_as_extraction_would_cut_it(demo_labels, tmp_path):
     for name, how in (("wide", {"size": 160, "margin": 0.3}), ("tight", {"size": 100, "margin": 0.0})):
-        settings = SMALL.model_copy(update=how)
+        settings = ExtractionSettings(**how)
         extract_dataset(read_catalogue(demo_labels.parent, demo_labels), tmp_path / name, settings=settings)
     tight = read_face_dataset(tmp_path / "tight")
     shown = read_face_dataset(tmp_path / "wide").reframed(size=100, margin=0.0)
