@@ -141,18 +141,18 @@ class HeadDetector:
         return [Face(box, 0.9, ((box.left, box.top),) * 5)]
 
 
-@pytest.mark.parametrize(("needed", "looks"), [(0.0, 1), (0.4, 1), (0.9, 2), (5.0, 3)])
+@pytest.mark.parametrize(("needed", "looks"), [(0.0, 2), (0.9, 2), (1.5, 3), (5.0, 3)])
 def test_landmarks_of_ready_made_crops_are_found_with_a_border_around_them(tmp_path, needed, looks):
     picture = np.zeros((60, 100, 3), np.uint8)
-    picture[10:40, 50:60] = 255
+    picture[4:58, 50:80] = 255
     cv2.imwrite(str(tmp_path / "crop.png"), picture)
     heads = HeadDetector(needed)
     (clip,) = extract_clips(tmp_path / "crop.png", ExtractionSettings(size=60, crop="none", margin=-0.2), heads).clips
     (crop,) = clip.crops
     assert (crop.square.left, crop.square.width, clip.pictures.shape) == (20, 60, (1, 60, 60, 3))
     assert len(heads.seen) == looks
-    assert crop.face is None if needed == 5.0 else crop.face.box == Box(50, 10, 60, 40)
-    assert crop.face is None or crop.face.landmarks == ((50, 10),) * 5
+    assert crop.face is None if needed == 5.0 else crop.face.box == Box(50, 4, 80, 58)
+    assert crop.face is None or crop.face.landmarks == ((50, 4),) * 5
 
 
 def test_a_face_fills_the_part_of_the_crop_that_it_fills_in_published_crops():
