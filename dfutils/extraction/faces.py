@@ -68,7 +68,12 @@ class YunetDetector:
             )
         # From memory, so that what is loaded is what was checked.
         network, no_config = np.frombuffer(weights, np.uint8), np.empty(0, np.uint8)
-        self._network = cv2.FaceDetectorYN.create("onnx", network, no_config, (320, 320), min_score)
+        # OpenCV 5 warns that its new engine takes no target, which nobody has asked it to take.
+        before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+        try:
+            self._network = cv2.FaceDetectorYN.create("onnx", network, no_config, (320, 320), min_score)
+        finally:
+            cv2.utils.logging.setLogLevel(before)
 
     def detect(self, picture: Picture) -> list[Face]:
         """See `FaceDetector`."""
