@@ -37,7 +37,7 @@ BASE = CROSS.model_copy(
     update={
         "batch_size": 32,
         "finetune": CROSS.finetune.model_copy(
-            update={"steps_per_epoch": TRAINING_CROPS // 32, "train_batch_norm": False, "weight_average": 0.98}
+            update={"steps_per_epoch": TRAINING_CROPS // 32, "train_batch_norm": False, "ema_decay": 0.98}
         ),
     }
 )

@@ -196,7 +196,9 @@ def ship(work: Path, results: Path, folder: Path, *, int8: bool = False) -> str:
         ),
         "origin": WEIGHT_FILES[about["backbone"]["weights"]].origin,  # of a run that went on: where the first began
         "chosen": own.chosen,
-        "found": next(point.found for point in detector.operating_points if point.rule == detector.operating_point),
+        "found": next(
+            point.true_positive_rate for point in detector.operating_points if point.rule == detector.operating_point
+        ),
         "c40": cell(figures.get(f"{own.tested}_c40_balanced_accuracy")),
         "light": _light(own, folder, work) if int8 else "",
         "table": "\n".join(["| test | measured |", "|---|---|", *rows]),

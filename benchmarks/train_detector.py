@@ -89,7 +89,7 @@ LONGER = CROSS.model_copy(
         "learning_rate": 1e-5,
         "seed": 1,
         "finetune": CROSS.finetune.model_copy(
-            update={"patch": 160, "backbone_rate": 25.0, "steps_per_epoch": 1000, "weight_average": 0.998}
+            update={"patch": 160, "backbone_lr_multiplier": 25.0, "steps_per_epoch": 1000, "ema_decay": 0.998}
         ),
     }
 )
@@ -113,7 +113,7 @@ WHOLE = FURTHER.model_copy(
         "batch_size": 32,
         "seed": 3,
         "finetune": FURTHER.finetune.model_copy(
-            update={"patch": None, "train_batch_norm": False, "backbone_rate": 20.0, "steps_per_epoch": 600}
+            update={"patch": None, "train_batch_norm": False, "backbone_lr_multiplier": 20.0, "steps_per_epoch": 600}
         ),
     }
 )
@@ -145,11 +145,11 @@ MIXED = TrainingSettings.model_validate(
         "split": {"test_fraction": 0.05, "validation_fraction": 0.15},
         "finetune": {
             "unfreeze": "mixed1",
-            "backbone_rate": 20.0,
+            "backbone_lr_multiplier": 20.0,
             "steps_per_epoch": 150,
             "self_blended": 0.3,
             "paired": True,
-            "weight_average": 0.98,
+            "ema_decay": 0.98,
             "precision": "cpu_bfloat16",
         },
     }

@@ -12,6 +12,9 @@ from dfutils.files import read_json, write_json
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
+OLD_NSFWJS = "nsfwjs"
+"""What the backbone weights of nsfwjs were called in earlier versions."""
+
 DEFAULT_BACKBONE = "InceptionV3"
 """The frame encoder where none is named; detectors made when there was no other do not name it."""
 
@@ -78,15 +81,16 @@ class ExtractionSettings(Settings):
     """How a video becomes face clips. Training and prediction use the very same values."""
 
     frames: int = Field(10, ge=1, le=64)
-    """Crops per clip (T)."""
+    """Crops per clip."""
     size: int = Field(299, ge=32, le=1024)
     """Side of a crop in pixels."""
     margin: float = Field(0.0, ge=-0.3, le=2.0)
-    """Face margin: room on each side as a fraction of the square that `dfutils.extraction.crops` frames a face with."""
+    """Face margin: room on each side of the square around the face, as a fraction of its side. 0 frames faces like the
+    crops of the Deepfake Detection Challenge."""
     sampling: Literal["motion", "uniform", "first"] = "motion"
-    """Most moving usable frame of each segment; or the middle of each segment; or the first T frames."""
+    """The frame of each segment that moves most, the middle of each segment, or the first frames."""
     crop: Literal["face", "none"] = "face"
-    """``none`` takes pictures that are face crops already as they are (their central square)."""
+    """``none`` takes files that are face crops already as they are (their central square)."""
     min_detection_score: float = Field(0.6, ge=0, le=1)
     """Faces to which YuNet gives a lower score are ignored."""
     min_face_fraction: float = Field(0.04, ge=0, le=1)
@@ -94,9 +98,9 @@ class ExtractionSettings(Settings):
     min_face_frames: int = Field(3, ge=1)
     """A track of a video needs a face in at least this many different frames."""
     tracks: Literal["main", "all"] = "main"
-    """The main person only, or everyone."""
+    """The main person, or everyone with a clip of their own."""
     image_format: Literal["png", "jpg"] = "png"
-    """How crops are stored; PNG adds no second compression."""
+    """File format of the crops. PNG adds no second compression."""
     max_pixels: int = Field(36_000_000, ge=1)
     """Pictures with more pixels are refused."""
     max_seconds: float = Field(3600.0, gt=0)
@@ -137,7 +141,7 @@ class FinetuneSettings(Settings):
     stay frozen. A name that there is not is refused with those that there are."""
     train_batch_norm: bool = False
     """Frozen batch normalisation uses the moving averages it came with: safer on few videos."""
-    backbone_rate: float = Field(1.0, gt=0)
+    backbone_lr_multiplier: float = Field(1.0, gt=0)
     """Learning rate of the backbone, as a multiple of the head's. A linear head on thousands of standardised channels
     moves far with every step: beside a backbone that is trained in earnest it wants a tenth of its rate or less."""
     warmup_fraction: float = Field(0.05, ge=0, lt=1)
@@ -145,13 +149,13 @@ class FinetuneSettings(Settings):
     schedule: Literal["cosine", "plateau"] = "cosine"
     """After that it falls to 0 along a cosine; or it halves whenever validation AUC has not risen for half as many
     epochs as ``patience``."""
-    label_smoothing: float = Field(0.0, ge=0, lt=0.5)
-    """Targets become this and 1 minus this."""
-    gradient_norm: float = Field(1.0, gt=0)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """As in Keras: targets become half of this, and 1 minus half of this."""
+    clip_norm: float = Field(1.0, gt=0)
     """Gradients are scaled down to at most this global norm."""
-    weight_average: float = Field(0.0, ge=0, lt=1)
-    """Momentum of a running average of the weights, which is then what is validated and kept; 0 keeps them as they
-    are."""
+    ema_decay: float = Field(0.0, ge=0, lt=1)
+    """Decay of an exponential moving average of the weights, which is then what is validated and kept. 0 keeps the
+    weights as they are."""
     steps_per_epoch: int | None = Field(None, ge=1)
     """Steps between two validations; by default one pass over the REAL training clips."""
     frames_per_clip: int | None = Field(None, ge=1)
@@ -184,6 +188,25 @@ class FinetuneSettings(Settings):
     """``auto`` is mixed_float16 where every device is a GPU that is quick at it; cpu_bfloat16 lets oneDNN compute
     convolutions in bfloat16, on processors that have it."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_older_files(cls, values: Any) -> Any:
+        """Read the names of earlier versions, whose ``label_smoothing`` was half of Keras'."""
+        if not isinstance(values, dict) or not RENAMED_IN_FINETUNE.keys() & values.keys():
+            return values
+        renamed = {RENAMED_IN_FINETUNE.get(name, name): value for name, value in values.items()}
+        if "label_smoothing" in renamed:
+            renamed["label_smoothing"] *= 2
+        return renamed
+
+
+RENAMED_IN_FINETUNE = {
+    "backbone_rate": "backbone_lr_multiplier",
+    "gradient_norm": "clip_norm",
+    "weight_average": "ema_decay",
+}
+"""Names of earlier versions and those of today."""
+
 
 ADDED_TO_FINETUNE = ("donor_share", "balance_datasets", "framing_jitter")
 """Fields that runs of earlier versions do not name."""
@@ -206,37 +229,40 @@ class TrainingSettings(Settings):
     """How a detector is trained on a face dataset."""
 
     model: str = "inception_gru"
-    """Name in the table of `dfutils.training.model`."""
+    """``inception_lstm_gru``, ``inception_gru``, or ``inception_mean``, which averages frame scores and so also judges
+    still images."""
     mode: Literal["cached", "finetune"] = "cached"
     """``cached`` trains the head on stored backbone features; ``finetune`` trains backbone and head end to end."""
     backbone: str = DEFAULT_BACKBONE
     """Name in the table of `dfutils.training.backbones`."""
     backbone_weights: str = "auto"
-    """``auto``, ``imagenet``, ``stand-in``, ``random``, or a path."""
+    """``auto``, ``imagenet``, ``nsfwjs``, ``random``, or a path."""
     init_from: str | None = None
-    """A run folder, or the name of a detector that comes with the package, whose backbone is the start, instead of
-    ``backbone_weights``; ``mode="finetune"`` starts from its head too, where the model is the same."""
-    views: int = Field(1, ge=1)
-    """How often each training clip is seen in an epoch of ``mode="cached"``: as it is, then augmented in other ways."""
+    """Start from the backbone of this run folder or included detector, instead of ``backbone_weights``.
+    ``mode="finetune"`` starts from its head too, if the model is the same."""
+    augmented_copies: int = Field(0, ge=0)
+    """For ``mode="cached"``: how often each training clip is also seen augmented, each time in another way."""
     class_weights: bool = False
     """In ``mode="cached"``, let REAL and FAKE training clips count alike in sum, however many there are of each; in
     ``mode="finetune"`` each batch holds as many of one as of the other."""
     epochs: int = Field(10, ge=1)
-    """Most epochs; early stopping on validation AUC may end before."""
+    """Largest number of epochs; early stopping on validation AUC may end sooner."""
     batch_size: int = Field(32, ge=1)
-    """Clips per step, which all devices share: however many there are, the step stays the same."""
+    """Clips per step, shared by all devices. However many there are, the step stays the same."""
     learning_rate: float = Field(1e-3, gt=0)
-    """AdamW's, for that batch; it is not scaled by the number of devices."""
+    """Learning rate of AdamW for that batch. It is not scaled by the number of devices."""
     weight_decay: float = Field(1e-4, ge=0)
-    """AdamW's, decoupled."""
+    """Decoupled weight decay of AdamW."""
     patience: int = Field(6, ge=1)
     """Epochs without a better validation AUC before training stops; the learning rate halves after half as many."""
     seed: int = Field(0, ge=0)
-    """Seeds weights, order and dropout."""
+    """Seed of weights, order and dropout."""
     finetune: FinetuneSettings = FinetuneSettings()
     """Used by ``mode="finetune"`` only."""
     devices: DeviceSettings = DeviceSettings()
     """What training is shared among."""
+    tensorboard: bool = False
+    """Also write the curves as event files into ``tensorboard`` of the run folder."""
     size: int | None = Field(None, ge=32, le=1024)
     """Side in pixels of what is trained on, where it is not the dataset's."""
     margin: float | None = Field(None, ge=-0.3, le=2.0)
@@ -244,10 +270,23 @@ class TrainingSettings(Settings):
     split: SplitSettings = SplitSettings()
     """Used where the dataset brings no official splits and no splits file is given."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_older_files(cls, values: Any) -> Any:
+        """Read the names of earlier versions, which counted the clip as it is as the first of its ``views``."""
+        if not isinstance(values, dict):
+            return values
+        renamed = {name: value for name, value in values.items() if name != "views"}
+        if "views" in values:
+            renamed["augmented_copies"] = values["views"] - 1
+        if values.get("backbone_weights") == OLD_NSFWJS:
+            renamed["backbone_weights"] = "nsfwjs"
+        return renamed
+
     def identity(self) -> dict[str, Any]:
         """What a run is known by: plain values of all that can change its weights."""
         unseen = {"time_budget_hours", "checkpoint_minutes"}
-        values = self.model_dump(mode="json", exclude={"devices": True, "finetune": unseen})
+        values = self.model_dump(mode="json", exclude={"devices": True, "tensorboard": True, "finetune": unseen})
         # Runs made before these settings existed do not name them; they are still the runs of their settings.
         for part, added in ((values, ("size", "margin")), (values["finetune"], ADDED_TO_FINETUNE)):
             for name in added:
@@ -277,14 +316,23 @@ class OperatingPoint(Settings):
     where a REAL called FAKE counts so many times as much as a FAKE that is missed."""
     threshold: float = Field(ge=0, le=1)
     """FAKE from there upwards."""
-    false_alarms: float = Field(ge=0, le=1)
+    false_positive_rate: float = Field(ge=0, le=1)
     """Share of the REAL clips there that it calls FAKE."""
-    found: float = Field(ge=0, le=1)
+    true_positive_rate: float = Field(ge=0, le=1)
     """Share of the FAKE clips there that it calls FAKE."""
     reals: int = Field(ge=0)
     """REAL clips there: a rate below one in so many cannot be told from 0."""
     fakes: int = Field(ge=0)
     """FAKE clips there."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_older_files(cls, values: Any) -> Any:
+        """Read the names of earlier versions."""
+        if not isinstance(values, dict):
+            return values
+        renamed = {"false_alarms": "false_positive_rate", "found": "true_positive_rate"}
+        return {renamed.get(name, name): value for name, value in values.items()}
 
 
 class DetectorSettings(Settings):
@@ -331,6 +379,14 @@ class DetectorSettings(Settings):
     members' as logits."""
     members: tuple[MemberSettings, ...] = ()
     """Detectors whose calibrated logits are averaged; empty for one that stands alone."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_older_files(cls, values: Any) -> Any:
+        """Read the name that earlier versions had for the weights of nsfwjs."""
+        if isinstance(values, dict) and values.get("backbone_weights") == OLD_NSFWJS:
+            return {**values, "backbone_weights": "nsfwjs"}
+        return values
 
     @property
     def fitted_in_words(self) -> str:

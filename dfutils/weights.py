@@ -50,12 +50,12 @@ WEIGHT_FILES: dict[str, WeightFile] = {
         url="https://storage.googleapis.com/tensorflow/keras-applications/inception_v3/"
         "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
     ),
-    "stand-in": WeightFile(
+    "nsfwjs": WeightFile(
         filename="inception_v3_nsfw_notop_float16.weights.h5",
         size_bytes=26_552_680,
         checksum="sha256:c15ea3aca3e8720f54599f438b0c0d898627a9e9a7f8d133f26d151cd59e0b82",
         origin="InceptionV3 of the npm package nsfwjs 4.4.0 (MIT): an ImageNet network fine-tuned for picture "
-        "moderation, 8-bit source; a stand-in for ImageNet's weights where there is no network",
+        "moderation, 8-bit source; a nsfwjs for ImageNet's weights where there is no network",
     ),
 }
 

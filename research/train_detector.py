@@ -51,13 +51,13 @@ PSEUDO = TrainingSettings.model_validate(
         "learning_rate": 1e-5,
         "finetune": {
             "unfreeze": "mixed1",
-            "backbone_rate": 20.0,
+            "backbone_lr_multiplier": 20.0,
             "steps_per_epoch": 500,
             "self_blended": 1.0,
             "donor_share": 0.25,
             "balance_datasets": True,
             "framing_jitter": 0.05,
-            "weight_average": 0.998,
+            "ema_decay": 0.998,
             "precision": "cpu_bfloat16",
         },
     }

@@ -1,12 +1,16 @@
 """The command line: exit codes, one line of reason, JSON alone on stdout."""
 
 import json
+import re
 import subprocess
 import sys
 
 import pytest
 
-from dfutils.cli import _draw_history, build_parser, main
+from dfutils.cli import COMMANDS, build_parser, main
+from dfutils.commands.train import draw_history
+from dfutils.files import read_json
+from dfutils.settings import TrainingSettings
 
 
 def run(*arguments):
@@ -15,17 +19,112 @@ def run(*arguments):
     )
 
 
-@pytest.mark.parametrize(
-    "command", ["demo", "extract", "merge", "train", "evaluate", "compare", "calibrate", "predict", "publish"]
-)
-def test_every_command_has_help_with_an_example(command, capsys):
+def options_of(*command):
+    """The options of a command, as its parser knows them."""
+    parser = build_parser()
+    for name in command:
+        (choices,) = (action.choices for action in parser._actions if action.dest in ("command", "kind"))
+        parser = choices[name]
+        if hasattr(parser, "complete"):
+            parser.complete()
+    return {action.option_strings[-1] for action in parser._actions if action.option_strings}
+
+
+def help_of(command, capsys):
     with pytest.raises(SystemExit) as exited:
-        main([command, "--help"])
+        main([*command, "--help"])
     assert exited.value.code == 0
-    text = capsys.readouterr().out
-    assert f"example:\n  dfutils {command}" in text
+    return capsys.readouterr().out
+
+
+KINDS = ("dataset", "package", "notebooks", "model", "space")
+
+
+@pytest.mark.parametrize(
+    "command", [*([name] for name in COMMANDS), *(["publish", kind] for kind in KINDS)], ids=" ".join
+)
+def test_every_command_has_help_with_an_example_that_it_understands(command, capsys):
+    text = help_of(command, capsys)
+    assert f"example:\n  dfutils {' '.join(command)}" in text
     example = text[text.index("example:") :].splitlines()[1].split()
-    build_parser().parse_args(example[1:])
+    assert build_parser().parse_args(example[1:]).command == command[0]
+
+
+def test_the_help_lists_every_command(capsys):
+    text = help_of([], capsys)
+    assert all(re.search(rf"^    {name}\b", text, re.MULTILINE) for name in COMMANDS)
+
+
+def test_training_shows_no_more_options_than_a_person_reads():
+    assert len(options_of("train")) <= 15
+
+
+def test_a_kind_of_publication_refuses_what_is_not_its_own():
+    own = {
+        "dataset": {"--fetch"},
+        "package": {"--with-wheels"},
+        "notebooks": set(),
+        "model": set(),
+        "space": {"--no-check"},
+    }
+    for kind, options in own.items():
+        others = set().union(*own.values()) - options
+        assert options <= options_of("publish", kind)
+        assert not others & options_of("publish", kind)
+    assert not {"--slug", "--title", "--licence"} & options_of("publish", "notebooks")
+    assert "--push" not in options_of("publish", "space")
+
+
+def test_json_may_stand_before_or_after_the_name_of_a_sub_command():
+    for arguments in (["publish", "--json", "package"], ["publish", "package", "--json"]):
+        assert build_parser().parse_args(arguments).json
+    assert not build_parser().parse_args(["publish", "package"]).json
+
+
+def test_options_override_the_settings_file_and_the_file_the_defaults(demo_faces, tmp_path):
+    file = tmp_path / "settings.json"
+    values = {"model": "inception_mean", "epochs": 2, "backbone_weights": "random", "finetune": {"patch": 64}}
+    file.write_text(json.dumps(values))
+    run_folder = tmp_path / "run"
+    assert main(["train", str(demo_faces), "--out", str(run_folder), "--settings", str(file), "--epochs", "1"]) == 0
+    saved = TrainingSettings.read(run_folder / "settings.json")
+    assert (saved.model, saved.epochs, saved.finetune.patch) == ("inception_mean", 1, 64)
+    assert saved.learning_rate == TrainingSettings().learning_rate
+    again = ["train", str(demo_faces), "--out", str(run_folder), "--settings", str(run_folder / "settings.json")]
+    assert main(again) == 0, "the file that a run wrote makes the same run"
+
+
+def test_the_settings_of_a_face_dataset_can_be_given_again(demo_faces, demo_labels, tmp_path):
+    options = ["--labels", str(demo_labels), "--settings", str(demo_faces / "extraction.json"), "--frames", "2"]
+    assert main(["extract", str(demo_labels.parent), "--out", str(tmp_path / "faces"), *options]) == 0
+    settings = read_json(tmp_path / "faces" / "extraction.json")["settings"]
+    assert (settings["size"], settings["frames"]) == (96, 2)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ('{"epohcs": 2}', "settings.json: epohcs: Extra inputs are not permitted"),
+        ('{"epochs": 0}', "settings.json: epochs: "),
+        ("epochs = 2", "settings.json: is not valid JSON"),
+        (None, "settings.json: cannot be read"),
+        ("[1]", "settings.json: settings: Input should be a valid dictionary"),
+    ],
+)
+def test_a_settings_file_that_cannot_be_used_is_named(demo_faces, tmp_path, capsys, content, reason):
+    file = tmp_path / "settings.json"
+    if content is not None:
+        file.write_text(content)
+    assert main(["train", str(demo_faces), "--out", str(tmp_path / "run"), "--settings", str(file)]) == 1
+    assert reason in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_seed_of_the_command_line_is_that_of_the_split_too(demo_faces, tmp_path):
+    quick = ["--model", "inception_mean", "--backbone-weights", "random", "--epochs", "1", "--seed", "3"]
+    assert main(["train", str(demo_faces), "--out", str(tmp_path), *quick]) == 0
+    settings = TrainingSettings.read(tmp_path / "settings.json")
+    assert (settings.seed, settings.split.seed) == (3, 3)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +134,11 @@ def test_every_command_has_help_with_an_example(command, capsys):
         ["extrakt"],
         ["extract"],
         ["extract", "a", "--out", "b", "--sampling", "best"],
-        ["evaluate", "run", "faces", "--out", "report", "--stress"],
+        ["train", "faces", "--out", "run", "--epochs", "many"],
+        ["train", "faces", "--out", "run", "--mode", "best"],
+        ["train", "faces", "--out", "run", "--folds", "1"],
+        ["stress", "run", "--out", "report"],
+        ["publish", "film", "a"],
         ["compare", "run", "--faces", "faces", "--out", "report"],
     ],
 )
@@ -74,8 +177,10 @@ def test_a_wrong_label_is_a_failure_that_names_the_row(tmp_path):
 
 
 def test_help_starts_without_tensorflow_and_opencv():
+    heavy = ("tensorflow", "keras", "cv2", "av", "numpy", "pydantic")
     code = (
-        "import sys, dfutils.cli; print([m for m in ('tensorflow', 'keras', 'cv2', 'av', 'numpy') if m in sys.modules])"
+        "import sys, dfutils.cli; dfutils.cli.build_parser().format_help();"
+        f"print([m for m in {heavy} if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -93,7 +198,7 @@ def test_extraction_and_prediction_import_no_tensorflow():
 def test_training_does_without_a_picture_where_nothing_can_draw_it(demo_run, monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "dfutils.evaluation.curves", None)  # as where matplotlib is not installed
     caplog.set_level("INFO")
-    _draw_history(demo_run)
+    draw_history(demo_run)
     assert "dfutils[report]" in caplog.text
     assert not (demo_run / "history.png").exists()
 

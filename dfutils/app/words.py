@@ -92,8 +92,8 @@ def _decision(verdict: Verdict, settings: DetectorSettings) -> list[str]:
     in_folds = "clips new to networks that were trained like it"
     clips = "its validation clips" if settings.fitted_on == "validation" else in_folds
     sentence += (
-        f"; on {clips} that called {point.false_alarms * 100:.0f} of 100 REAL ones FAKE and found "
-        f"{point.found * 100:.0f} of 100 FAKE ones."
+        f"; on {clips} that called {point.false_positive_rate * 100:.0f} of 100 REAL ones FAKE and found "
+        f"{point.true_positive_rate * 100:.0f} of 100 FAKE ones."
     )
     if verdict.label == Label.REAL:
         sentence += " So REAL does not mean proven: it means that no forgery was found."

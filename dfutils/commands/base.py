@@ -1,4 +1,4 @@
-"""What every sub-command shares: its usual options, and one way to print."""
+"""What all sub-commands share: options, and one way to print."""
 
 from __future__ import annotations
 
@@ -15,18 +15,14 @@ class OutputClosedError(DfutilsError):
     """What reads stdout has ended."""
 
 
-def command(commands: argparse._SubParsersAction, name: str, summary: str, example: str) -> argparse.ArgumentParser:
-    """A sub-command with ``--verbose``, ``--json`` and an example."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name,
-        help=summary,
-        description=summary,
-        epilog=f"example:\n  {example}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--verbose", action="store_true", help="also log what is of interest only when something fails")
-    parser.add_argument("--json", action="store_true", help="print one JSON document on stdout and nothing else there")
-    return parser
+def add_usual_options(parser: argparse.ArgumentParser, example: str) -> None:
+    """Add what every command has: ``--verbose``, ``--json`` and an example below its help."""
+    parser.epilog = f"example:\n  {example}"
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    flags = {"verbose": "also log details", "json": "print one JSON document on stdout and nothing else there"}
+    for name, about in flags.items():
+        # Without a default of its own, so that it may stand before or after the name of a sub-command.
+        parser.add_argument(f"--{name}", action="store_true", default=argparse.SUPPRESS, help=about)
 
 
 def count(text: str) -> int:

@@ -25,7 +25,9 @@ DEMO_FINETUNING = TrainingSettings(
     init_from=DEFAULT,
     epochs=2,
     batch_size=8,
-    finetune=FinetuneSettings(unfreeze="mixed10", backbone_rate=0.1, steps_per_epoch=3, self_blended=0.5, paired=True),
+    finetune=FinetuneSettings(
+        unfreeze="mixed10", backbone_lr_multiplier=0.1, steps_per_epoch=3, self_blended=0.5, paired=True
+    ),
 )
 """What notebook 3 goes on with. A few steps of the last block, so that two CPU cores are done in half a minute."""
 

@@ -165,17 +165,23 @@ def rate_estimates(
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Estimate]:
-    """What an operating point does: ``false_alarms`` of the REAL, ``found`` of the FAKE, ``balanced_accuracy``."""
+    """What an operating point does: ``false_positive_rate``, ``true_positive_rate``, ``balanced_accuracy``."""
     called = fake_probability >= threshold
 
     def statistic(weights: FloatArray) -> FloatArray:
-        false_alarms = ratio(weights @ (~is_fake & called), weights @ (~is_fake).astype(float))
-        found = ratio(weights @ (is_fake & called), weights @ is_fake.astype(float))
-        return np.column_stack([false_alarms, found, (found + 1 - false_alarms) / 2])
+        false_positive_rate = ratio(weights @ (~is_fake & called), weights @ (~is_fake).astype(float))
+        true_positive_rate = ratio(weights @ (is_fake & called), weights @ is_fake.astype(float))
+        return np.column_stack(
+            [false_positive_rate, true_positive_rate, (true_positive_rate + 1 - false_positive_rate) / 2]
+        )
 
     values = statistic(np.ones((1, len(is_fake))))[0]
     drawn = bootstrap_over_groups(groups, statistic, resamples=resamples, seed=seed) if resamples else None
-    needed = {"false_alarms": (~is_fake,), "found": (is_fake,), "balanced_accuracy": (is_fake, ~is_fake)}
+    needed = {
+        "false_positive_rate": (~is_fake,),
+        "true_positive_rate": (is_fake,),
+        "balanced_accuracy": (is_fake, ~is_fake),
+    }
     estimates: dict[str, Estimate] = {}
     for column, (name, parts) in enumerate(needed.items()):
         has_interval = drawn is not None and enough_groups(groups, *parts)

@@ -115,7 +115,8 @@ def measure_operating_points(
             "rule": rule_in_words(point.rule),
             "used": "yes" if point.rule == detector.operating_point else "",
             "threshold": point.threshold,
-            "promised": f"{point.false_alarms:.0%} of {point.reals} REAL, {point.found:.0%} of {point.fakes} FAKE",
+            "promised": f"{point.false_positive_rate:.0%} of {point.reals} REAL, "
+            f"{point.true_positive_rate:.0%} of {point.fakes} FAKE",
             **rate_estimates(
                 scores.is_fake,
                 scores.fake_probability,

@@ -28,7 +28,7 @@ from dfutils.evaluation.metrics import compute_metrics
 from dfutils.evaluation.model_card import model_card
 from dfutils.evaluation.report import BACKBONE_FACT, ReportContent, write_report
 from dfutils.evaluation.scoring import Measured, Sides, rows_of_split, score_rows
-from dfutils.evaluation.sections import Section
+from dfutils.evaluation.stress import read_stress, stress_section
 from dfutils.extraction.dataset import FaceDataset
 from dfutils.files import read_json, sha256_of
 from dfutils.prediction.detector import Detector, load_detector
@@ -48,7 +48,6 @@ def evaluate(
     *,
     split: str = "test",
     resamples: int = 1000,
-    sections: Sequence[Section] = (),
     explain: int = 0,
     progress: bool = True,
 ) -> dict[str, Any]:
@@ -61,10 +60,9 @@ def evaluate(
     Args:
         run: A run folder.
         faces: A face dataset whose crops were cut as the run's were; of several, each is also measured by itself.
-        report: The report folder to write.
+        report: The report folder to write; what `dfutils.evaluation.stress.stress_test` left in it is shown.
         split: ``train``, ``validation``, ``test`` or ``all``.
         resamples: Bootstrap resamples behind each interval.
-        sections: More to show, such as `dfutils.evaluation.stress.stress_section`.
         explain: Clips to explain with pictures, half REAL and half FAKE; about half a minute each on two cores.
         progress: Show bars on a terminal.
 
@@ -89,7 +87,9 @@ def evaluate(
         run, detector, measured, folders, about=about, sides=sides, split=split, resamples=resamples, explain=explain
     )
     card = functools.partial(model_card, detector.settings, facts=content.facts, data=about, leaks=content.leaks)
-    content = replace(content, sections=[*content.sections, *sections], card=card)
+    stress = read_stress(report, detector, split=split)
+    sections = [*content.sections, *([stress_section(stress)] if stress else [])]
+    content = replace(content, sections=sections, card=card)
     return write_report(report, content, resamples=resamples)
 
 

@@ -63,7 +63,7 @@ def by_manipulation(
                 "fakes": len(fakes),
                 "against": f"{len(reals)} REAL of {families[name]}",
                 "auc": measured["auc"],
-                "found": rates["found"],
+                "true_positive_rate": rates["true_positive_rate"],
                 "balanced_accuracy": measured["balanced_accuracy"],
             }
         )

@@ -7,7 +7,7 @@ import json
 import logging
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from dfutils.evaluation.scoring import Sides
 from dfutils.evaluation.sections import Column, FigurePlan, Section, Table
 from dfutils.extraction.catalogue import Catalogue
 from dfutils.extraction.images import is_image
-from dfutils.files import write_text
+from dfutils.files import read_json, write_json, write_text
 from dfutils.prediction.detector import Detector, face_pixels, load_detector
 from dfutils.records import FaceClip, Video
 from dfutils.training.finished import read_about
@@ -46,7 +46,7 @@ UNTOUCHED = ("none", 0.0)
 def stress_test(
     run: Path,
     catalogue: Catalogue,
-    folder: Path,
+    report: Path,
     *,
     split: str = "test",
     kinds: Sequence[str] | None = None,
@@ -56,13 +56,14 @@ def stress_test(
 ) -> list[dict[str, Any]]:
     """Damage the videos of a split in many strengths, predict each anew, and measure.
 
-    Every score is written to ``folder`` as soon as it is there: the same call goes on where it was interrupted. Scores
-    of another detector are kept apart.
+    Every score is written to ``report/stress`` at once, so that the same call continues where it was interrupted. The
+    result is written there too, for `dfutils.evaluation.evaluate.evaluate` to show. Scores of another detector are kept
+    apart.
 
     Args:
         run: A run folder.
         catalogue: The videos that its face dataset was cut from.
-        folder: For the scores.
+        report: The report folder.
         split: ``train``, ``validation``, ``test`` or ``all``.
         kinds: Names in `dfutils.evaluation.damage.DAMAGES`; all by default.
         most: Videos at the most, REAL and FAKE alike, the same in every condition.
@@ -70,7 +71,8 @@ def stress_test(
         progress: Show a bar on a terminal.
 
     Returns:
-        A row a condition: ``kind, strength, auc, coverage, difference`` (of the AUC to the untouched videos).
+        One row per condition: ``kind``, ``strength``, ``videos``, ``coverage``, ``auc``, ``difference`` (of the AUC to
+        that of the untouched videos) and ``turned`` (share of the verdicts that changed).
 
     Raises:
         ReportError: A kind is unknown, or no video of the split is in ``catalogue``.
@@ -83,25 +85,54 @@ def stress_test(
     detector = load_detector(run, engine="keras")
     videos = _sample(run, detector, catalogue, split, most=most)
     conditions = [UNTOUCHED, *((name, value) for name in kinds or DAMAGES for value in DAMAGES[name].strengths)]
-    store = ScoreStore(folder, detector)
+    store = ScoreStore(report / "stress", detector)
     todo = [(kind, strength, video) for kind, strength in conditions for video in videos]
     logger.info("Stress test: %d videos in %d conditions", len(videos), len(conditions))
     for kind, strength, video in tqdm(todo, desc="stress", unit="video", disable=None if progress else True):
         if store.get(kind, strength, video) is None:
             store.add(kind, strength, video, _score(detector, video.path, kind, strength))
     tables = {condition: _table(store, condition, videos) for condition in conditions}
-    return _measure(tables, threshold=detector.settings.threshold, resamples=resamples)
+    rows = _measure(tables, threshold=detector.settings.threshold, resamples=resamples)
+    write_json(_result_file(report, detector), {"split": split, "rows": rows})
+    return rows
+
+
+def read_stress(report: Path, detector: Detector, *, split: str) -> list[dict[str, Any]]:
+    """Return what `stress_test` measured of this detector on this split for a report; nothing if it was not run."""
+    path = _result_file(report, detector)
+    if not path.is_file():
+        return []
+    document = read_json(path)
+    return document["rows"] if document["split"] == split else []
+
+
+def stress_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Describe each condition in one line."""
+    lines = []
+    for row in rows:
+        auc, name = row["auc"]["value"], DAMAGES[row["kind"]].title if row["kind"] in DAMAGES else "Videos"
+        measured = "no video was scored" if auc is None else f"AUC {auc:.3f}, {row['coverage']:.0%} scored"
+        lines.append(f"{name}, {row['strength']}: {measured}")
+    return lines
+
+
+def _result_file(report: Path, detector: Detector) -> Path:
+    return report / "stress" / f"result-{_key(detector)}.json"
+
+
+def _key(detector: Detector) -> str:
+    known = detector.settings.model_dump_json() + f" {MAX_FRAMES}"
+    return hashlib.sha256(known.encode()).hexdigest()[:12]
 
 
 class ScoreStore:
-    """Scores by condition and video, a line each, flushed as they come; a line that was cut off by a kill is no score.
+    """Scores by condition and video, one line each, written as they come; a line that a kill cut off is no score.
 
     The file is named after the detector, so that scores of two are never mixed.
     """
 
     def __init__(self, folder: Path, detector: Detector) -> None:
-        key = detector.settings.model_dump_json() + f" {MAX_FRAMES}"
-        self.path = folder / f"scores-{hashlib.sha256(key.encode()).hexdigest()[:12]}.jsonl"
+        self.path = folder / f"scores-{_key(detector)}.jsonl"
         folder.mkdir(parents=True, exist_ok=True)
         self._known = dict(self._read())
 

@@ -140,7 +140,7 @@ class FaceDataset:
         if self.settings.crop == "none" and margin != self.settings.margin:
             raise DatasetError(
                 f"{self.folder}: holds ready-made crops, which are taken whole (margin {margin:g}). "
-                "Leave the margin out, or extract without --crops."
+                "Leave the margin out, or extract with --crop face."
             )
         shown = round(self.settings.size * (1 + 2 * margin) / (1 + 2 * self.settings.margin))
         if size > shown + 1:

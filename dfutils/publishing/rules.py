@@ -139,7 +139,7 @@ def check_files(folder: Path) -> None:
     if sum(files.values()) > DATASET_BYTES:
         raise PublishError(
             f"{folder}: {sum(files.values()) / 1e9:.0f} GB are more than Kaggle's {DATASET_BYTES // 10**9} GB. "
-            "Extract with --format jpg, or publish a part."
+            "Extract with --image-format jpg, or publish a part."
         )
     if len({name.split("/")[0] for name in files}) > TOP_LEVEL_FILES:
         raise PublishError(

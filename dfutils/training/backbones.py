@@ -64,7 +64,7 @@ _RESIDUAL = r"^conv\d_block\d+"
 _EFFICIENT = r"^block\d[a-z]+"
 
 FAMILIES: Mapping[str, Family] = {
-    "InceptionV3": Family(299, "-1..1", r"^mixed\d+$", named_by_end=True, weights=("imagenet", "stand-in")),
+    "InceptionV3": Family(299, "-1..1", r"^mixed\d+$", named_by_end=True, weights=("imagenet", "nsfwjs")),
     "InceptionResNetV2": Family(299, "-1..1", r"^(mixed_\d[ab]|block\d+_\d+_ac|conv_7b_ac)$", named_by_end=True),
     "Xception": Family(299, "-1..1", r"^block\d+"),
     **{f"ResNet{layers}": Family(224, "caffe", _RESIDUAL) for layers in (50, 101, 152)},
@@ -84,7 +84,7 @@ FAMILIES: Mapping[str, Family] = {
     **{f"ConvNeXt{kind}": Family(224, "own", r"stage_\d_block_\d+") for kind in ("Tiny", "Small", "Base", "Large")},
     **{f"VGG{layers}": Family(224, "caffe", r"^block\d") for layers in (16, 19)},
 }
-"""The names that ``--backbone`` takes."""
+"""Names for the setting ``backbone``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Backbone:
     Attributes:
         model: Scales as its family was trained and pools globally; that is inside the model so that nobody can forget
             it.
-        weights: ``imagenet``, ``stand-in``, ``random`` or a file name.
+        weights: ``imagenet``, ``nsfwjs``, ``random`` or a file name.
         checksum: Of the weight file, or ``seed-<n>``.
         origin: One sentence for reports.
         family: Name in `FAMILIES`.
@@ -111,7 +111,7 @@ def build_backbone(weights: str, *, size: int, seed: int = 0, family: str = DEFA
     """Build a frame encoder with the weights that were asked for.
 
     Args:
-        weights: ``auto`` (ImageNet's file, else a stand-in, else an error), a name that `Family.weights` has,
+        weights: ``auto`` (ImageNet's file, else a nsfwjs, else an error), a name that `Family.weights` has,
             ``random``, or the path of a weight file without the top, as Keras publishes them.
         size: Side of a crop in pixels.
         seed: For ``random``.

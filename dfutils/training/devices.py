@@ -94,7 +94,7 @@ def require_one_worker() -> None:
     if len(workers) > 1:
         raise RunError(
             f"TF_CONFIG: names {len(workers)} workers, and Keras 3 cannot train on several machines with TensorFlow "
-            f"({SEVERAL_WORKERS}). Unset it: --strategy mirrored uses all GPUs of one machine."
+            f"({SEVERAL_WORKERS}). Unset it: the setting devices.strategy=mirrored uses all GPUs of one machine."
         )
 
 

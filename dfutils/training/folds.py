@@ -33,7 +33,6 @@ def train_folds(
     *,
     settings: TrainingSettings,
     folds: int,
-    tensorboard: bool = False,
     progress: bool = True,
 ) -> DetectorSettings:
     """Train a detector a fold and write their ensemble: `dfutils.prediction.detector.load_detector` takes ``run``.
@@ -48,7 +47,6 @@ def train_folds(
         settings: Of every fold. ``settings.split`` deals the folds, but for its test fraction, which is 1 / k. A time
             budget is that of all folds together.
         folds: k, at least 2.
-        tensorboard: Also write each fold's curves as event files.
         progress: Show bars on a terminal.
 
     Returns:
@@ -84,7 +82,6 @@ def train_folds(
                 settings=settings,
                 assignment=assignment,
                 since=started,
-                tensorboard=tensorboard,
                 progress=progress,
             )
         )

@@ -110,8 +110,8 @@ def operating_points(
             OperatingPoint(
                 rule=rule,
                 threshold=threshold,
-                false_alarms=float(called[~is_fake].mean()),
-                found=float(called[is_fake].mean()),
+                false_positive_rate=float(called[~is_fake].mean()),
+                true_positive_rate=float(called[is_fake].mean()),
                 reals=int((~is_fake).sum()),
                 fakes=int(is_fake.sum()),
             )
@@ -176,8 +176,8 @@ def mean_decision(members: Sequence[DetectorSettings]) -> dict[str, Any]:
             OperatingPoint(
                 rule=rule,
                 threshold=mean([point.threshold for point in points]),
-                false_alarms=float(np.average([point.false_alarms for point in points])),
-                found=float(np.average([point.found for point in points])),
+                false_positive_rate=float(np.average([point.false_positive_rate for point in points])),
+                true_positive_rate=float(np.average([point.true_positive_rate for point in points])),
                 reals=sum(point.reals for point in points),
                 fakes=sum(point.fakes for point in points),
             )

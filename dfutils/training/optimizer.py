@@ -22,21 +22,21 @@ class ScaledAdamW(keras.optimizers.AdamW):
 
     Args:
         backbone_paths: `keras.Variable.path` of each of the backbone's variables.
-        backbone_rate: Their learning rate as a multiple of the others'.
-        gradient_norm: Gradients are scaled down to at most this global norm.
+        backbone_lr_multiplier: Their learning rate as a multiple of the others'.
+        clip_norm: Gradients are scaled down to at most this global norm.
     """
 
     def __init__(
         self,
         *args: Any,
         backbone_paths: Sequence[str] = (),
-        backbone_rate: float = 1.0,
-        gradient_norm: float = math.inf,
+        backbone_lr_multiplier: float = 1.0,
+        clip_norm: float = math.inf,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self.backbone_paths, self.backbone_rate = list(backbone_paths), backbone_rate
-        self.gradient_norm = gradient_norm
+        self.backbone_paths, self.backbone_lr_multiplier = list(backbone_paths), backbone_lr_multiplier
+        self.clip_norm = clip_norm
         self._slow: frozenset[int] = frozenset()
 
     def build(self, variables: list[keras.Variable]) -> None:
@@ -52,14 +52,14 @@ class ScaledAdamW(keras.optimizers.AdamW):
 
     def update_step(self, gradient: Any, variable: keras.Variable, learning_rate: Any) -> None:
         """See Keras: one variable's update, here with its own learning rate."""
-        factor = self.backbone_rate if self._get_variable_index(variable) in self._slow else 1.0
+        factor = self.backbone_lr_multiplier if self._get_variable_index(variable) in self._slow else 1.0
         super().update_step(gradient, variable, learning_rate * factor)
 
     def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> list[tuple[Any, Any]]:
         summed = super()._all_reduce_sum_gradients(grads_and_vars)
-        if math.isinf(self.gradient_norm):
+        if math.isinf(self.clip_norm):
             return list(summed)
-        clipped, _ = tf.clip_by_global_norm([gradient for gradient, _ in summed], self.gradient_norm)
+        clipped, _ = tf.clip_by_global_norm([gradient for gradient, _ in summed], self.clip_norm)
         return [(gradient, variable) for gradient, (_, variable) in zip(clipped, summed, strict=True)]
 
     def finalize_variable_values(self, var_list: Sequence[keras.Variable]) -> None:
@@ -88,8 +88,8 @@ class ScaledAdamW(keras.optimizers.AdamW):
         return {
             **super().get_config(),
             "backbone_paths": self.backbone_paths,
-            "backbone_rate": self.backbone_rate,
-            "gradient_norm": self.gradient_norm,
+            "backbone_lr_multiplier": self.backbone_lr_multiplier,
+            "clip_norm": self.clip_norm,
         }
 
 
@@ -135,7 +135,7 @@ def plateau_factor(aucs: Sequence[float], *, patience: int) -> float:
 
 def build_loss(own: FinetuneSettings) -> keras.losses.Loss:
     """Cross-entropy against targets that `FinetuneSettings.label_smoothing` keeps away from 0 and 1."""
-    return keras.losses.BinaryCrossentropy(label_smoothing=2 * own.label_smoothing)  # Keras' is halved between labels
+    return keras.losses.BinaryCrossentropy(label_smoothing=own.label_smoothing)
 
 
 def build_optimizer(
@@ -145,11 +145,11 @@ def build_optimizer(
     return ScaledAdamW(
         _schedule(rate, own, steps),
         weight_decay=weight_decay,
-        use_ema=own.weight_average > 0,
-        ema_momentum=own.weight_average,
-        gradient_norm=own.gradient_norm,
+        use_ema=own.ema_decay > 0,
+        ema_momentum=own.ema_decay,
+        clip_norm=own.clip_norm,
         backbone_paths=[variable.path for variable in backbone.variables],
-        backbone_rate=own.backbone_rate,
+        backbone_lr_multiplier=own.backbone_lr_multiplier,
     )
 
 

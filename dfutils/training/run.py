@@ -74,7 +74,6 @@ def train(
     splits_file: Path | None = None,
     assignment: Mapping[str, SplitName] | None = None,
     since: float | None = None,
-    tensorboard: bool = False,
     progress: bool = True,
 ) -> DetectorSettings:
     """Train a detector on a face dataset and write the run folder.
@@ -89,7 +88,6 @@ def train(
         splits_file: A ``splits.csv`` of an earlier run: its groups stay where they were.
         assignment: Every video and its split, as `dfutils.training.splits` deals them; replaces ``splits_file``.
         since: When the time budget began, by `time.monotonic`; by default now.
-        tensorboard: Also write the curves as event files, into ``tensorboard``.
         progress: Show bars on a terminal.
 
     Raises:
@@ -124,7 +122,7 @@ def train(
 
     data = TrainingData(dataset, rows, np.array([assignment[row.video] for row in rows]))
     logger.info("Clips: %s", ", ".join(f"{len(data.on(name))} {name}" for name in SPLIT_NAMES))
-    events = EventWriter(run / "tensorboard") if tensorboard else None
+    events = EventWriter(run / "tensorboard") if settings.tensorboard else None
     with training_devices(settings) as devices:
         start = _start(settings, dataset)
         backbone = start.backbone
@@ -179,7 +177,7 @@ def _start(settings: TrainingSettings, dataset: FaceDataset) -> Start:
     if known.backbone != settings.backbone:
         raise RunError(
             f"{settings.init_from}: its backbone is {known.backbone}, not {settings.backbone}. "
-            f"Choose it with --backbone {known.backbone}."
+            f"Set backbone to {known.backbone} in the settings."
         )
     if known.extraction.size != size:
         raise RunError(
@@ -202,15 +200,15 @@ def _train_head(
 ) -> Trained:
     key = backbone_key(backbone.checksum, size=data.dataset.settings.size, family=backbone.family)
 
-    def side(name: SplitName, *, views: int = 1) -> tuple[Features, Flags]:
+    def side(name: SplitName, *, copies: int = 0) -> tuple[Features, Flags]:
         rows = data.on(name)
         seen = [
             clip_features(data.dataset, rows, backbone.model, backbone_key=key, view=view, progress=progress)
-            for view in range(views)
+            for view in range(1 + copies)
         ]
-        return np.concatenate(seen), np.tile([row.is_fake for row in rows], views)
+        return np.concatenate(seen), np.tile([row.is_fake for row in rows], 1 + copies)
 
-    (features, is_fake), validation = side("train", views=settings.views), side("validation")
+    (features, is_fake), validation = side("train", copies=settings.augmented_copies), side("validation")
     started = time.monotonic()
     head = fit_head(
         features,

@@ -72,7 +72,7 @@ class BatchSource:
         if isinstance(failure, BrokenProcessPool):
             raise RunError(
                 f"input: a worker process was killed ({type(failure).__name__}); memory may be short. Give the same "
-                "command to go on, with fewer --input-workers or a smaller --batch-size."
+                "command to go on, with fewer devices.input_workers or a smaller batch_size."
             ) from failure
         raise failure from None
 

@@ -46,7 +46,9 @@ def folds(tmp_path, monkeypatch):
     rows.append(clip(8, is_fake=True, dataset="ffpp_c40_faceswap", group="g0"))
     monkeypatch.setattr(detector, "read_face_dataset", lambda _folder: type("Faces", (), {"rows": rows}))
 
-    point = OperatingPoint(rule="fpr_5", threshold=0.5, found=1.0, false_alarms=0.0, reals=4, fakes=4)
+    point = OperatingPoint(
+        rule="fpr_5", threshold=0.5, true_positive_rate=1.0, false_positive_rate=0.0, reals=4, fakes=4
+    )
     shipped = DetectorSettings.read(FOLDER / DEFAULT / "detector.json")
     settings = shipped.model_copy(update={"operating_points": (point,)})
 

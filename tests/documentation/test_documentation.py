@@ -81,10 +81,23 @@ def test_what_a_page_tells_its_reader_to_type_works(page, reader):
             raise
 
 
+def sub_commands(parser):
+    """The parsers of a command's sub-commands, by name."""
+    if hasattr(parser, "complete"):
+        parser.complete()
+    return next((action.choices for action in parser._actions if action.dest in ("command", "kind")), {})
+
+
+def known_options(parser):
+    """Options of a command and of the sub-commands that it has."""
+    return set().union(*(known_options(one) for one in sub_commands(parser).values())) | {
+        *parser._option_string_actions
+    }
+
+
 @pytest.mark.parametrize("page", [*PAGES, PROJECT / "CONTRIBUTING.md"], ids=lambda page: page.name)
 def test_commands_and_options_inside_a_sentence_exist(page):
-    (commands,) = (action.choices for action in build_parser()._actions if action.dest == "command")
-    known = {name: set(parser._option_string_actions) for name, parser in commands.items()}
+    known = {name: known_options(parser) for name, parser in sub_commands(build_parser()).items()}
     text = re.sub(r"^(```).*?^\1", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     for code in re.findall(r"`([^`]+)`", text):
         first, *others = code.split()

@@ -17,7 +17,7 @@ from rounding import SCORE
 from dfutils.cli import main
 from dfutils.evaluation.damage import DAMAGES
 from dfutils.extraction.video import iter_frames
-from dfutils.files import read_csv, read_json
+from dfutils.files import read_csv, read_json, write_json
 from dfutils.prediction.detector import load_detector
 from dfutils.settings import has_frame_head
 from dfutils.training.model import HEADS
@@ -25,13 +25,13 @@ from dfutils.training.model import HEADS
 SMALLEST = 75
 """InceptionV3 takes no smaller crops."""
 FRAMES = 4
-TRAINING = ["--backbone-weights", "random", "--epochs", 1]
-QUICK = ["--backbone", "MobileNet"]
-"""Has a quarter of InceptionV3's layers, and its graph is built and read in a quarter of the time."""
+TRAINING = {"backbone_weights": "random", "epochs": 1}
 MODES = {
-    "cached": ["--strategy", "none", "--tensorboard"],
-    "finetune": [*QUICK, "--mode", "finetune", "--steps-per-epoch", 1, "--batch-size", 2],
+    "cached": {"tensorboard": True, "devices": {"strategy": "none"}},
+    "finetune": {"mode": "finetune", "batch_size": 2, "finetune": {"steps_per_epoch": 1}},
 }
+QUICK = {"backbone": "MobileNet"}
+"""Has a quarter of InceptionV3's layers, and its graph is built and read in a quarter of the time."""
 FOLDS = 3
 
 
@@ -53,8 +53,10 @@ def trained(faces, tmp_path_factory):
 
     @functools.cache
     def train(network, mode):
-        run = tmp_path_factory.mktemp("trained") / f"{network}-{mode}"
-        dfutils("train", faces, "--out", run, "--model", network, *TRAINING, *MODES[mode])
+        folder = tmp_path_factory.mktemp("trained")
+        run = folder / f"{network}-{mode}"
+        write_json(folder / "settings.json", TRAINING | MODES[mode])
+        dfutils("train", faces, "--out", run, "--model", network, "--settings", folder / "settings.json")
         return run
 
     return train
@@ -96,8 +98,9 @@ def test_a_trained_network_is_evaluated_with_everything(run, faces, demo_labels,
     assert len(read_csv(run / "history.csv", ("loss", "val_auc"))) == 1
     assert (run / "history.png").read_bytes().startswith(b"\x89PNG")
     assert len(list(run.glob("tensorboard/events.out.tfevents.*"))) == ("cached" in run.name)
-    stress = ["--stress", "--videos", demo_labels.parent, "--labels", demo_labels, "--stress-videos", 2]
-    dfutils("evaluate", run, faces, "--out", tmp_path, "--explain", 1, *stress, "--kinds", "frames")
+    stress = ["--labels", demo_labels, "--most", 2, "--kinds", "frames"]
+    dfutils("stress", run, demo_labels.parent, "--out", tmp_path, *stress)
+    dfutils("evaluate", run, faces, "--out", tmp_path, "--explain", 1)
     metrics = read_json(tmp_path / "metrics.json")
     assert metrics["coverage"]["value"] == 1
     assert [(row["kind"], row["coverage"]) for row in metrics["stress"]] == [("none", 1), ("frames", 1)]
@@ -139,7 +142,10 @@ def test_all_of_them_are_compared_on_the_videos_that_none_was_trained_on(trained
 
 @pytest.mark.parametrize("network", HEADS)
 def test_a_network_is_trained_in_folds_and_answers_as_their_ensemble(faces, predicted, tmp_path, network):
-    dfutils("train", faces, "--out", tmp_path, "--model", network, "--folds", FOLDS, *QUICK, *TRAINING)
+    write_json(tmp_path / "quick.json", TRAINING | QUICK)
+    dfutils(
+        "train", faces, "--out", tmp_path, "--model", network, "--folds", FOLDS, "--settings", tmp_path / "quick.json"
+    )
     assert [row["fold"] for row in read_csv(tmp_path / "folds.csv", ("fold",))] == [*map(str, range(FOLDS)), "all"]
     reasons, _ = predicted(tmp_path, "auto")
     assert reasons[0] == "ok"

@@ -50,7 +50,7 @@ def test_a_second_demo_is_quick_and_the_same(demo):
 def test_the_line_runs_on_real_videos(tmp_path, capsys):
     data = Path(os.environ["DFUTILS_REAL_DATA"])
     try:
-        find_weights("stand-in")
+        find_weights("nsfwjs")
     except WeightsError as error:
         pytest.skip(str(error))
     faces, run, report = (str(tmp_path / name) for name in ("faces", "run", "report"))

@@ -155,6 +155,6 @@ def test_rates_of_an_operating_point_are_those_of_scikit_learn(scores, threshold
     groups = np.arange(len(is_fake)).astype(str)
     rates = rate_estimates(is_fake, first, groups, threshold=threshold, resamples=0)
     called = first >= threshold
-    assert rates["found"]["value"] == pytest.approx(sk.recall_score(is_fake, called), abs=1e-6)
-    assert rates["false_alarms"]["value"] == pytest.approx(1 - sk.recall_score(~is_fake, ~called), abs=1e-6)
+    assert rates["true_positive_rate"]["value"] == pytest.approx(sk.recall_score(is_fake, called), abs=1e-6)
+    assert rates["false_positive_rate"]["value"] == pytest.approx(1 - sk.recall_score(~is_fake, ~called), abs=1e-6)
     assert rates["balanced_accuracy"]["value"] == pytest.approx(sk.balanced_accuracy_score(is_fake, called), abs=1e-6)

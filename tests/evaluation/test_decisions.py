@@ -20,7 +20,9 @@ PREDICTIONS = table([True, False, True, False], [0.95, 0.2, 0.4, 0.55])
 
 
 def detector(**values):
-    point = OperatingPoint(rule="fpr_1", threshold=0.5, false_alarms=0.0, found=0.7, reals=20, fakes=30)
+    point = OperatingPoint(
+        rule="fpr_1", threshold=0.5, false_positive_rate=0.0, true_positive_rate=0.7, reals=20, fakes=30
+    )
     about = {"name": "n", "version": "0", "model": "m", "backbone_weights": "w", "backbone_checksum": "c"}
     return DetectorSettings(
         **about,
@@ -56,5 +58,5 @@ def test_the_band_is_measured_on_what_it_leaves():
 def test_an_operating_point_stands_beside_its_promise():
     (row,) = measure_operating_points(PREDICTIONS, detector(), resamples=0)
     assert (row["used"], row["promised"]) == ("yes", "0% of 20 REAL, 70% of 30 FAKE")
-    assert (row["false_alarms"]["value"], row["found"]["value"]) == (0.5, 0.5)
+    assert (row["false_positive_rate"]["value"], row["true_positive_rate"]["value"]) == (0.5, 0.5)
     assert "1 in 20" in few_clips_warning(detector())

@@ -27,15 +27,15 @@ def test_each_manipulation_is_measured_against_the_reals_of_its_family(predictio
     assert set(table) == {"ff_c23_deepfakes", "ff_c23_neuraltextures", "celebdf"}
     assert table["ff_c23_deepfakes"]["auc"]["value"] == 1
     assert table["ff_c23_neuraltextures"]["auc"]["value"] == 0.25  # of four pairs only (0.3, 0.1) is right
-    assert table["ff_c23_neuraltextures"]["found"]["value"] == 0
+    assert table["ff_c23_neuraltextures"]["true_positive_rate"]["value"] == 0
     assert table["ff_c23_neuraltextures"]["against"] == "2 REAL of ff_c23"
 
 
 def test_a_manipulation_without_reals_has_no_auc_and_no_wrong_number(predictions):
     (row,) = [one for one in by_manipulation(predictions, threshold=0.5) if one["manipulation"] == "celebdf"]
     assert row["auc"] == {"value": None, "low": None, "high": None}
-    assert row["found"]["value"] == 1
-    assert row["found"]["low"] is None  # one group is no sample
+    assert row["true_positive_rate"]["value"] == 1
+    assert row["true_positive_rate"]["low"] is None  # one group is no sample
 
 
 def test_groups_stand_with_the_worst_first(predictions):

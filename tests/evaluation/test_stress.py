@@ -130,7 +130,7 @@ def test_untouched_videos_come_first_and_every_strength_follows(stressed):
 
 def test_what_is_scored_is_not_scored_again_and_a_cut_off_line_is(stressed, monkeypatch):
     folder, rows, test = stressed
-    (path,) = folder.glob("scores-*.jsonl")
+    (path,) = folder.glob("stress/scores-*.jsonl")
     text = path.read_text()
     path.write_text(text[:-20])
     asked, score = [], stress._score
@@ -179,7 +179,7 @@ def test_damaged_videos_are_scored_and_the_scores_are_other_ones(damaged):
         ("letterbox", "0.4"),
     ]
     assert [row["coverage"] for row in rows] == [1, 1, 1]
-    (path,) = folder.glob("scores-*.jsonl")
+    (path,) = folder.glob("stress/scores-*.jsonl")
     scores = [json.loads(line)["fake_probability"] for line in path.read_text().splitlines()]
     assert len(scores) == 6
     assert scores[2:4] != scores[:2]

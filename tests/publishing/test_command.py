@@ -4,21 +4,24 @@ import json
 
 import pytest
 
-from dfutils.cli import build_parser, main
+from dfutils.cli import main
 from dfutils.publishing import publish as module
 from dfutils.publishing.kaggle import Answer, Kaggle
 
 
-def test_help_has_an_example_that_the_command_understands(capsys):
-    with pytest.raises(SystemExit) as exited:
-        main(["publish", "--help"])
-    assert exited.value.code == 0
-    example = capsys.readouterr().out.partition("example:\n  dfutils ")[2].split()
-    assert build_parser().parse_args(example).kind == "dataset"
-
-
 @pytest.mark.parametrize(
-    "arguments", [[], ["film", "a"], ["dataset"], ["model"], ["dataset", "a", "--wait", "long"]], ids=str
+    "arguments",
+    [
+        [],
+        ["film", "a"],
+        ["dataset"],
+        ["model"],
+        ["dataset", "a", "--wait", "long"],
+        ["notebooks", "--title", "Another title"],
+        ["space", "--push"],
+        ["model", "run", "--fetch", "some-one/notebook"],
+    ],
+    ids=" ".join,
 )
 def test_wrong_use_exits_with_2(arguments):
     with pytest.raises(SystemExit) as exited:
@@ -54,10 +57,6 @@ def test_a_client_that_is_not_installed_is_named(publish, run_folder, monkeypatc
     assert publish("model", run_folder, "--push").reason.startswith(
         "kaggle: is not installed. Run `pip install kaggle six`"
     )
-
-
-def test_notebooks_are_not_renamed_by_the_command_line(publish):
-    assert "Change them there" in publish("notebooks", "notebooks", "--title", "Another title").reason
 
 
 def test_metadata_that_is_elsewhere_has_to_be_named(publish, run_folder, tmp_path):

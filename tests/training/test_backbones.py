@@ -121,7 +121,7 @@ def test_weights_of_another_backbone_are_refused(tmp_path):
     assert same.weights == "mobile.weights.h5"
 
 
-@pytest.mark.parametrize("weights", ["auto", "imagenet", "stand-in"])
+@pytest.mark.parametrize("weights", ["auto", "imagenet", "nsfwjs"])
 def test_weights_of_inception_are_not_taken_for_another_backbone(weights):
     with pytest.raises(WeightsError, match="random"):
         build_backbone(weights, size=32, family="MobileNetV2")

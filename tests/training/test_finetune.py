@@ -77,7 +77,7 @@ def test_scores_written_by_training_are_those_of_the_saved_weights(finetuned, de
 
 
 def test_training_goes_on_from_the_head_of_another_run_and_on_patches(finetuned, demo_faces, tmp_path):
-    still = {**FINETUNE, "steps_per_epoch": 1, "patch": 80, "augment": False, "backbone_rate": 2.0}
+    still = {**FINETUNE, "steps_per_epoch": 1, "patch": 80, "augment": False, "backbone_lr_multiplier": 2.0}
     values = SETTINGS.model_dump() | {
         "init_from": str(finetuned),
         "epochs": 1,
@@ -198,7 +198,7 @@ def test_the_backbone_learns_at_its_own_rate():
     model = keras.Model(inputs, [slow(inputs), fast(inputs)])
     slow.set_weights([np.ones((1, 1))])
     fast.set_weights([np.ones((1, 1))])
-    optimizer = ScaledAdamW(0.1, weight_decay=0.0, backbone_paths=[slow.kernel.path], backbone_rate=0.25)
+    optimizer = ScaledAdamW(0.1, weight_decay=0.0, backbone_paths=[slow.kernel.path], backbone_lr_multiplier=0.25)
     optimizer.build(model.trainable_variables)
     optimizer.apply([keras.ops.ones((1, 1)), keras.ops.ones((1, 1))])
     moved = [1 - float(layer.get_weights()[0][0, 0]) for layer in (slow, fast)]
@@ -228,7 +228,7 @@ def one_weight(*values, **kwargs):
 
 def test_gradients_above_the_norm_are_scaled_down():
     # Adam's own step hides the size of a constant gradient, but not that of one larger than those before.
-    small, _ = one_weight(0.01, 1.0, gradient_norm=0.01)
+    small, _ = one_weight(0.01, 1.0, clip_norm=0.01)
     same, _ = one_weight(0.01, 0.01)
     large, _ = one_weight(0.01, 1.0)
     assert float(small[0]) == pytest.approx(float(same[0]), abs=1e-6)
@@ -269,7 +269,7 @@ def test_two_replicas_train_what_one_trains(demo_faces, tmp_path):
     results = []
     for strategy in ("none", "mirrored"):
         # A small gradient norm, so that it matters whether each replica's gradients are clipped or their sum.
-        own = {**FINETUNE, "augment": False, "self_blended": 0.0, "gradient_norm": 0.01}
+        own = {**FINETUNE, "augment": False, "self_blended": 0.0, "clip_norm": 0.01}
         # A batch of 3, so that one replica has more of it than the other.
         changes = {"finetune": own, "batch_size": 3, "devices": {"strategy": strategy}}
         settings = TrainingSettings.model_validate({**SETTINGS.model_dump(), **changes})
@@ -308,7 +308,7 @@ with strategy.scope():
     inputs = keras.Input((1,))
     model = ReplicaModel(inputs, keras.layers.Dense(1, use_bias=False)(inputs))
     # What Keras makes of an optimiser in mixed_float16.
-    optimizer = keras.optimizers.LossScaleOptimizer(ScaledAdamW(0.1, weight_decay=0.0, gradient_norm=1.0))
+    optimizer = keras.optimizers.LossScaleOptimizer(ScaledAdamW(0.1, weight_decay=0.0, clip_norm=1.0))
     model.compile(optimizer, loss="mse")
 model.set_weights([np.ones((1, 1))])
 for second in (1e36, 1.0):

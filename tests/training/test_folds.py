@@ -15,7 +15,7 @@ from dfutils.errors import ReportError, RunError
 from dfutils.evaluation import evaluate as evaluation
 from dfutils.evaluation.folds import COLUMNS, summarise_folds
 from dfutils.extraction.dataset import MANIFEST_COLUMNS, manifest_row, read_face_dataset
-from dfutils.files import read_csv, read_json, sha256_of, write_csv
+from dfutils.files import read_csv, read_json, sha256_of, write_csv, write_json
 from dfutils.prediction.detector import load_detector
 from dfutils.prediction.members import Member, score_members
 from dfutils.settings import DetectorSettings, SplitSettings, TrainingSettings
@@ -38,8 +38,9 @@ def train_command(faces, run, *more):
 @pytest.fixture(scope="module")
 def run(demo_faces, tmp_path_factory):
     """Six people in two folds of six clips."""
-    folder = tmp_path_factory.mktemp("folds")
-    assert train_command(demo_faces, folder, "--tensorboard") == 0
+    folder, settings = tmp_path_factory.mktemp("folds"), tmp_path_factory.mktemp("settings") / "settings.json"
+    write_json(settings, {"tensorboard": True})
+    assert train_command(demo_faces, folder, "--settings", settings) == 0
     return folder
 
 

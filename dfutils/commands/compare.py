@@ -1,0 +1,29 @@
+"""``dfutils compare``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from dfutils.commands.base import print_result
+
+EXAMPLE = "dfutils compare run-1 run-2 --faces faces --out comparison"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.add_argument(
+        "detectors", type=Path, nargs="+", metavar="RUN", help="run folders; the others are compared with the first"
+    )
+    parser.add_argument("--faces", type=Path, required=True, metavar="FACES", help="face dataset to measure them on")
+    parser.add_argument("--out", type=Path, required=True, metavar="REPORT", help="report folder to write")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure all detectors on the videos that they share."""
+    if len(options.detectors) < 2:
+        options.usage_error("RUN: needs two or more")
+    from dfutils.evaluation.compare import compare_runs
+
+    comparison = compare_runs(options.detectors, options.faces, options.out)
+    print_result(options, comparison.document, [*comparison.lines, f"Report: {options.out / 'report.html'}"])

@@ -1,0 +1,26 @@
+"""``dfutils demo``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from dfutils.commands.base import count, print_result
+
+EXAMPLE = "dfutils demo --out demo-output"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.add_argument("--out", type=Path, default=Path("demo-output"), metavar="DIR", help="default: %(default)s")
+    parser.add_argument(
+        "--people", type=count, default=24, metavar="N", help="made-up people, two clips each (default: %(default)s)"
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """Make the clips, train on them and show verdicts."""
+    from dfutils.demo.line import run_demo
+
+    result = run_demo(options.out, people=options.people)
+    print_result(options, result.document(), result.lines())

@@ -1,0 +1,33 @@
+"""``dfutils evaluate``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from dfutils.commands.base import count, print_result
+
+EXAMPLE = "dfutils evaluate run faces --out report"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.add_argument("detector", type=Path, metavar="RUN", help="run folder")
+    parser.add_argument("faces", type=Path, nargs="+", metavar="FACES", help="face dataset; several are also compared")
+    parser.add_argument("--out", type=Path, required=True, metavar="REPORT", help="report folder to write")
+    parser.add_argument(
+        "--split", choices=["train", "validation", "test", "all"], default="test", help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--explain", type=count, default=0, metavar="N", help="explain N clips with pictures, half a minute each"
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure the detector and write the report, with what `dfutils stress` has left in the same folder."""
+    from dfutils.evaluation.evaluate import evaluate
+    from dfutils.evaluation.wording import headline
+
+    faces = options.faces[0] if len(options.faces) == 1 else options.faces
+    metrics = evaluate(options.detector, faces, options.out, split=options.split, explain=options.explain)
+    print_result(options, metrics, [headline(metrics), f"Report: {options.out / 'report.html'}"])

@@ -1,0 +1,59 @@
+"""``dfutils extract``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from dfutils.commands.base import count, print_result
+from dfutils.commands.options import add_setting_options, settings_of
+
+EXAMPLE = "dfutils extract videos/ --labels videos/labels.csv --out faces --workers 2"
+
+SETTINGS = ("frames", "size", "margin", "sampling", "tracks", "crop", "image_format")
+"""Fields of `ExtractionSettings` that have an option."""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    from dfutils.settings import ExtractionSettings
+
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="folder of videos or images")
+    parser.add_argument("--out", type=Path, required=True, metavar="FACES", help="face dataset to write or continue")
+    parser.add_argument(
+        "--labels",
+        default="folders",
+        help="folders (real/ and fake/), dfdc, faceforensics, celebdf, or a CSV with file,label[,group,dataset,split] "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--workers", type=count, default=1, metavar="N", help="videos decoded at a time (default: %(default)s)"
+    )
+    parser.add_argument("--scheduler", default="", metavar="tcp://…", help="use the workers of this Dask cluster")
+    parser.add_argument(
+        "--shard", default="1/1", metavar="i/n", help="extract only this part; join the parts with dfutils merge"
+    )
+    parser.add_argument(
+        "--trusted", action="store_true", help="decode your own videos without a child process and its limits"
+    )
+    add_setting_options(parser.add_argument_group("settings"), ExtractionSettings, SETTINGS)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Crop the faces and say how many videos gave some."""
+    from dfutils.extraction.catalogue import read_catalogue
+    from dfutils.extraction.extract import extract_dataset
+    from dfutils.extraction.shards import Shard
+    from dfutils.settings import ExtractionSettings
+
+    settings = settings_of(options, ExtractionSettings)
+    summary = extract_dataset(
+        read_catalogue(options.source, options.labels),
+        options.out,
+        settings=settings,
+        workers=options.workers,
+        scheduler=options.scheduler,
+        trusted=options.trusted,
+        shard=Shard.parse(options.shard),
+    )
+    print_result(options, summary.document(), summary.lines())

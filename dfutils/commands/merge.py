@@ -1,0 +1,24 @@
+"""``dfutils merge``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from dfutils.commands.base import print_result
+
+EXAMPLE = "dfutils merge faces-1 faces-2 --out faces"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.add_argument("shards", nargs="+", type=Path, metavar="FACES", help="face datasets, one for each shard")
+    parser.add_argument("--out", type=Path, required=True, metavar="FACES", help="face dataset to write")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Join the shards."""
+    from dfutils.extraction.shards import merge_datasets
+
+    summary = merge_datasets(options.shards, options.out)
+    print_result(options, summary.document(), summary.lines())

@@ -1,0 +1,45 @@
+"""``dfutils stress``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from dfutils.commands.base import count, print_result
+
+EXAMPLE = "dfutils stress run videos/ --labels videos/labels.csv --out report"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.add_argument("detector", type=Path, metavar="RUN", help="run folder")
+    parser.add_argument("videos", type=Path, metavar="VIDEOS", help="folder that its face dataset was extracted from")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="REPORT", help="report folder; dfutils evaluate shows the results"
+    )
+    parser.add_argument(
+        "--labels", default="folders", help="as for dfutils extract (default: folders); only listed videos are used"
+    )
+    parser.add_argument(
+        "--split", choices=["train", "validation", "test", "all"], default="test", help="default: %(default)s"
+    )
+    parser.add_argument("--kinds", nargs="+", metavar="KIND", help="jpeg, h264, …; all by default")
+    parser.add_argument(
+        "--most", type=count, default=60, metavar="N", help="use at most N videos (default: %(default)s)"
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """Damage the videos of a split in many strengths, and measure the detector on each."""
+    from dfutils.evaluation.stress import stress_lines, stress_test
+    from dfutils.extraction.catalogue import read_catalogue
+
+    rows = stress_test(
+        options.detector,
+        read_catalogue(options.videos, options.labels),
+        options.out,
+        split=options.split,
+        kinds=options.kinds,
+        most=options.most,
+    )
+    print_result(options, rows, stress_lines(rows))

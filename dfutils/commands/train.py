@@ -1,0 +1,73 @@
+"""``dfutils train``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+from dfutils.commands.base import print_result
+from dfutils.commands.options import add_setting_options, settings_of
+
+logger = logging.getLogger(__name__)
+
+EXAMPLE = "dfutils train faces --out run --model inception_gru"
+
+SETTINGS = ("model", "mode", "backbone_weights", "init_from", "epochs", "batch_size", "learning_rate", "seed")
+"""Fields of `TrainingSettings` that have an option; the others are set by ``--settings``."""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    from dfutils.settings import TrainingSettings
+
+    parser.add_argument("faces", type=Path, metavar="FACES", help="face dataset")
+    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="run folder to write")
+    parser.add_argument("--splits", type=Path, metavar="FILE", help="splits.csv of an earlier run, to be kept")
+    parser.add_argument(
+        "--folds",
+        type=int,
+        metavar="K",
+        help="train K detectors by grouped cross-validation: RUN becomes their ensemble, measured in folds.csv",
+    )
+    add_setting_options(parser.add_argument_group("settings"), TrainingSettings, SETTINGS)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train a detector, or one for each fold."""
+    if options.folds is not None and (options.folds < 2 or options.splits):
+        options.usage_error("--folds: needs at least 2, and makes its own splits: leave --splits out")
+    from dfutils.settings import TrainingSettings
+
+    settings = settings_of(options, TrainingSettings)
+    if "seed" in options:  # one option for both: the split changes with it too
+        settings = settings.model_copy(update={"split": settings.split.model_copy(update={"seed": settings.seed})})
+    if options.folds is None:
+        from dfutils.training.run import train
+
+        detector = train(options.faces, options.out, settings=settings, splits_file=options.splits)
+    else:
+        from dfutils.training.folds import train_folds
+
+        detector = train_folds(options.faces, options.out, settings=settings, folds=options.folds)
+    for folder in [options.out / member.folder for member in detector.members] or [options.out]:
+        draw_history(folder)
+    lines = [f"{detector.name}: run folder {options.out}, threshold {detector.threshold:.3f}"]
+    document = {"run": str(options.out), **detector.model_dump(mode="json")}
+    if options.folds is not None:
+        from dfutils.evaluation.folds import summarise_folds
+
+        measured = summarise_folds(options.out)
+        lines += [one.line() for one in measured]
+        document["folds"] = [one.document() for one in measured]
+    print_result(options, document, lines)
+
+
+def draw_history(run: Path) -> None:
+    """Write ``history.png``, unless matplotlib is not installed."""
+    try:
+        from dfutils.evaluation.curves import write_history_figure
+    except ImportError:
+        logger.info("history.png: is left out. To have it, pip install 'dfutils[report]'.")
+        return
+    write_history_figure(run)
