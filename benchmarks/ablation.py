@@ -22,13 +22,13 @@ import numpy as np
 
 from benchmarks.machine import describe_machine
 from benchmarks.train_detector import CROSS, SIZE, crops_of, label_row
-from dfutils.evaluation.cross_validation import FoldScores, measure, measure_difference
 from dfutils.extraction.catalogue import read_catalogue
 from dfutils.extraction.dataset import read_face_dataset
 from dfutils.extraction.extract import extract_dataset
 from dfutils.files import read_csv, write_csv, write_json, write_text
 from dfutils.records import SplitName
 from dfutils.settings import ExtractionSettings, TrainingSettings
+from dfutils.statistics.cross_validation import FoldScores, measure, measure_difference
 from dfutils.training.run import train
 
 TRAINING_CROPS = 4000

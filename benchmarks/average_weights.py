@@ -14,14 +14,13 @@ import h5py
 import numpy as np
 
 from dfutils.files import read_csv, read_json, replacing, sha256_of, write_csv, write_json
-from dfutils.settings import DetectorSettings
-from dfutils.training.finished import BELIEVED, checked_weights, checksums, read_about, read_detector
-from dfutils.training.run_folder import PREDICTION_COLUMNS
+from dfutils.runs.folder import BELIEVED, PREDICTION_COLUMNS, checked_weights, checksums, read_about, read_detector
+from dfutils.runs.record import DetectorRecord
 
 COPIED = ("settings.json", "leaks.json", "history.csv")
 
 
-def average_runs(runs: Sequence[Path], folder: Path) -> DetectorSettings:
+def average_runs(runs: Sequence[Path], folder: Path) -> DetectorRecord:
     """Write a run folder with the mean weights of finished runs, to be calibrated on out-of-fold scores.
 
     Settings, leaks and history are the first run's. A clip that one of the runs trained on, the mean was trained on:

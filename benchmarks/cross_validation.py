@@ -1,4 +1,4 @@
-"""Grouped cross-validation of heads on cached features; `dfutils.evaluation.cross_validation` measures it."""
+"""Grouped cross-validation of heads on cached features; `dfutils.statistics.cross_validation` measures it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import joblib
 import numpy as np
 import numpy.typing as npt
 
-from dfutils.evaluation.cross_validation import FoldScores
 from dfutils.files import replacing
 from dfutils.records import ClipRow, SplitName
 from dfutils.settings import TrainingSettings
+from dfutils.statistics.cross_validation import FoldScores
 from dfutils.training.splits import fold_videos
 
 Floats = npt.NDArray[np.float64]
@@ -121,7 +121,7 @@ def _run_task(task: Task, folder: Path) -> tuple[Floats, Flags]:
 
 
 def _fit_and_score(task: Task) -> tuple[Floats, Flags]:
-    from dfutils.training.operating import calibrated, choose_threshold, fit_temperature
+    from dfutils.runs.thresholds import calibrated, choose_threshold, fit_temperature
 
     score = _fit_logistic(task) if task.model == "logistic" else _fit_head(task)
     held, test = task.sides == "validation", task.sides == "test"

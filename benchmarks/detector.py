@@ -23,15 +23,15 @@ from benchmarks.machine import describe_machine
 from benchmarks.tables import SHIPPED
 from benchmarks.targets import Figures, target_lines, targets_document
 from benchmarks.train_detector import X, crops_of
-from dfutils.evaluation.bootstrap import bootstrap_over_groups, percentile_interval
-from dfutils.evaluation.cross_validation import FoldScores, measure, measure_difference
 from dfutils.extraction.dataset import FaceDataset, read_face_dataset
 from dfutils.files import read_csv, write_json, write_text
 from dfutils.prediction.detector import Detector, load_detector
 from dfutils.prediction.members import load_members
 from dfutils.records import ClipRow
-from dfutils.settings import DetectorSettings
-from dfutils.training.operating import logit, sigmoid
+from dfutils.runs.record import DetectorRecord
+from dfutils.runs.thresholds import logit, sigmoid
+from dfutils.statistics.bootstrap import bootstrap_over_groups, percentile_interval
+from dfutils.statistics.cross_validation import FoldScores, measure, measure_difference
 
 Floats = npt.NDArray[np.float64]
 
@@ -171,13 +171,13 @@ def read_folds(work: Path, recipe: Recipe) -> tuple[list[ClipRow], FoldScores]:
     frames = [of_clip[row.clip_id] for row in rows]
     probabilities = [np.array([float(frame["fake_probability"]) for frame in clip]) for clip in frames]
     fold = np.array([int(clip[0]["fold"]) for clip in frames])
-    thresholds = [_threshold(DetectorSettings.read(run / f"fold-{k}" / "detector.json")) for k in range(fold.max() + 1)]
+    thresholds = [_threshold(DetectorRecord.read(run / f"fold-{k}" / "detector.json")) for k in range(fold.max() + 1)]
     probability = sigmoid(np.array([logit(of_frames).mean() for of_frames in probabilities])).astype(np.float64)
     called = probability >= np.array(thresholds)[fold]
     return rows, FoldScores(probability[None], called[None], fold[None])
 
 
-def _threshold(settings: DetectorSettings) -> float:
+def _threshold(settings: DetectorRecord) -> float:
     return next(point.threshold for point in settings.operating_points if point.rule == RULE)
 
 

@@ -24,7 +24,7 @@ from dfutils.prediction import runtime
 from dfutils.prediction.export import differences, raw_scores
 from dfutils.pretrained import DEFAULT, run_folder
 from dfutils.records import ClipRow
-from dfutils.training.finished import read_detector
+from dfutils.runs.folder import read_detector
 
 
 def read_tests(work: Path) -> dict[str, tuple[FaceDataset, list[ClipRow]]]:

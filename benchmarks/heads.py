@@ -24,13 +24,13 @@ import numpy.typing as npt
 
 from benchmarks.cross_validation import Task, cross_validate
 from benchmarks.machine import describe_machine
-from dfutils.evaluation.cross_validation import FoldScores, measure, measure_difference
 from dfutils.extraction.dataset import read_face_dataset
 from dfutils.files import write_json, write_text
+from dfutils.runs.folder import read_about
+from dfutils.statistics.cross_validation import FoldScores, measure, measure_difference
 from dfutils.training.backbones import Backbone, build_backbone
 from dfutils.training.backend import keras
 from dfutils.training.features import backbone_key, clip_features
-from dfutils.training.finished import read_about
 from dfutils.training.model import HEADS, build_head
 from dfutils.training.run_folder import load_network
 

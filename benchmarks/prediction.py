@@ -260,7 +260,7 @@ def profile(clip: Path, model: str) -> dict[str, float]:
     from dfutils.extraction.isolation import extract_clips_safely
     from dfutils.prediction import runtime
     from dfutils.pretrained import run_folder
-    from dfutils.training.finished import read_detector
+    from dfutils.runs.folder import read_detector
 
     run, steps = run_folder(model), dict[str, float]()
 

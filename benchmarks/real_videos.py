@@ -28,13 +28,13 @@ import numpy.typing as npt
 from benchmarks import real_videos_tables as tables
 from benchmarks.cross_validation import Flags, Task, cross_validate
 from benchmarks.machine import describe_machine
-from dfutils.evaluation.cross_validation import FoldScores, measure, measure_difference
 from dfutils.extraction.catalogue import Catalogue, read_catalogue
 from dfutils.extraction.dataset import FaceDataset, read_face_dataset
 from dfutils.extraction.extract import extract_dataset
 from dfutils.files import read_json, write_json
 from dfutils.records import ClipRow
 from dfutils.settings import ExtractionSettings
+from dfutils.statistics.cross_validation import FoldScores, measure, measure_difference
 
 BLOCKS = {"mixed2": 288, "mixed5": 768, "mixed10": 2048}
 """Pooled InceptionV3 blocks and their channels: an early, a middle and the last one."""

@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dfutils.evaluation.style import FAKE_COLOR, LINE_COLOR, figure_png, new_figure, styled
+from dfutils.figures.style import FAKE_COLOR, LINE_COLOR, figure_png, new_figure, styled
 from dfutils.files import write_bytes, write_text
 
 SYSTEM_TITLES = {

@@ -25,7 +25,8 @@ from dfutils.prediction.export import export_detector
 from dfutils.prediction.runtime import EXPORT, Engine
 from dfutils.pretrained import DEFAULT, FOLDER
 from dfutils.records import Verdict
-from dfutils.settings import ExportSettings, ExtractionSettings
+from dfutils.runs.record import ExportRecord
+from dfutils.settings import ExtractionSettings
 from dfutils.training.packing import pack_detector
 from dfutils.weights import WEIGHT_FILES
 
@@ -214,7 +215,7 @@ def _light(own: Candidate, folder: Path, work: Path) -> str:
     return LIGHT.format(held=own.held, **export.model_dump())
 
 
-def _export_int8(folder: Path, run: Path, faces: Path) -> ExportSettings:
+def _export_int8(folder: Path, run: Path, faces: Path) -> ExportRecord:
     """Beside the packed weights, calibrated and judged on the parts of a run, whose file names stay here."""
     splits = folder / "splits.csv"
     shutil.copy(run / splits.name, splits)

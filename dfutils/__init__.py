@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dfutils.errors import DfutilsError
-    from dfutils.evaluation.compare import compare_runs
-    from dfutils.evaluation.evaluate import evaluate
     from dfutils.extraction.catalogue import read_catalogue
     from dfutils.extraction.dataset import read_face_dataset
     from dfutils.extraction.extract import extract_dataset
     from dfutils.prediction.detector import Detector, load_detector
     from dfutils.records import Label, Verdict
+    from dfutils.report.comparison import compare_runs
+    from dfutils.report.evaluate import evaluate
     from dfutils.settings import ExtractionSettings, TrainingSettings
     from dfutils.training.folds import train_folds
     from dfutils.training.run import train
@@ -47,8 +47,8 @@ _MODULES = {
     "Label": "dfutils.records",
     "TrainingSettings": "dfutils.settings",
     "Verdict": "dfutils.records",
-    "compare_runs": "dfutils.evaluation.compare",
-    "evaluate": "dfutils.evaluation.evaluate",
+    "compare_runs": "dfutils.report.comparison",
+    "evaluate": "dfutils.report.evaluate",
     "extract_dataset": "dfutils.extraction.extract",
     "load_detector": "dfutils.prediction.detector",
     "read_catalogue": "dfutils.extraction.catalogue",

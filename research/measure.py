@@ -24,11 +24,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from dfutils.evaluation.bootstrap import Estimate, bootstrap_over_groups, estimate
 from dfutils.evaluation.metrics import estimate_metrics
 from dfutils.evaluation.predictions import Scores, read_predictions, write_predictions
 from dfutils.files import read_csv, write_json
 from dfutils.prediction.detector import Detector, load_detector
+from dfutils.statistics.bootstrap import Estimate, bootstrap_over_groups, estimate
 from research.train_detector import dfdc_split_of_file, split_of_group
 
 FILES_AT_ONCE = 200

@@ -196,7 +196,7 @@ def test_extraction_and_prediction_import_no_tensorflow():
 
 
 def test_training_does_without_a_picture_where_nothing_can_draw_it(demo_run, monkeypatch, caplog):
-    monkeypatch.setitem(sys.modules, "dfutils.evaluation.curves", None)  # as where matplotlib is not installed
+    monkeypatch.setitem(sys.modules, "dfutils.figures.history", None)  # as where matplotlib is not installed
     caplog.set_level("INFO")
     draw_history(demo_run)
     assert "dfutils[report]" in caplog.text

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dfutils.app.limits import PageLimits
-from dfutils.app.line import Line, LineFullError, Ticket
+from dfutils.app.queue import Line, LineFullError, Ticket
 from dfutils.extraction.faces import face_detector
 from dfutils.prediction.detector import Detector, load_detector
 from dfutils.records import Extraction, FaceClip, Picture, Verdict

@@ -9,7 +9,7 @@ from pathlib import Path
 from dfutils.errors import DatasetError
 from dfutils.files import read_json
 from dfutils.records import Extraction, Label, Reason, Verdict
-from dfutils.settings import DetectorSettings
+from dfutils.runs.record import DetectorRecord
 
 HEADLINES = {
     Label.FAKE: "FAKE: this looks like a forged face",
@@ -46,7 +46,7 @@ def headline(verdict: Verdict) -> str:
     return HEADLINES[verdict.label]
 
 
-def meaning(verdict: Verdict, settings: DetectorSettings) -> list[str]:
+def meaning(verdict: Verdict, settings: DetectorRecord) -> list[str]:
     """The verdict's score in sentences; why there is none, where there is none."""
     if verdict.fake_probability is None:
         return [REASONS[verdict.reason]]
@@ -70,7 +70,7 @@ def _reason(verdict: Verdict) -> list[str]:
     return [f"{REASONS[verdict.reason]} {why}".strip()]
 
 
-def _share_of_fakes(probability: float, settings: DetectorSettings) -> str:
+def _share_of_fakes(probability: float, settings: DetectorRecord) -> str:
     number = of_a_hundred(probability)
     sentence = f"Of 100 clips scored like this, {'about ' if number.isdigit() else ''}{number} are fake"
     point = next(iter(settings.operating_points), None)
@@ -80,7 +80,7 @@ def _share_of_fakes(probability: float, settings: DetectorSettings) -> str:
     return f"{sentence}, where {share * 100:.0f} of 100 clips are fake altogether, as when it was calibrated."
 
 
-def _decision(verdict: Verdict, settings: DetectorSettings) -> list[str]:
+def _decision(verdict: Verdict, settings: DetectorRecord) -> list[str]:
     """Why this probability has this label; it would puzzle that 0.57 is called REAL."""
     if verdict.label == Label.UNDECIDED:
         return []
@@ -122,7 +122,7 @@ def measurements(folder: Path) -> dict[str, str]:
     return {}
 
 
-def detector_sentence(settings: DetectorSettings, folder: Path) -> str:
+def detector_sentence(settings: DetectorRecord, folder: Path) -> str:
     """Who answers, and in one sentence how well it told REAL from FAKE elsewhere and how often it accused."""
     name, measured = f"{settings.name} {settings.version}", measurements(folder)
     told = [f"{what} {value}" for what, value in measured.items() if what.endswith("AUC")]

@@ -50,7 +50,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Fit calibration and threshold again."""
-    from dfutils.training.calibration import recalibrate
+    from dfutils.runs.calibration import recalibrate
 
     detector = recalibrate(
         options.detector,

@@ -23,7 +23,7 @@ def run(options: argparse.Namespace) -> None:
     """Measure all detectors on the videos that they share."""
     if len(options.detectors) < 2:
         options.usage_error("RUN: needs two or more")
-    from dfutils.evaluation.compare import compare_runs
+    from dfutils.report.comparison import compare_runs
 
     comparison = compare_runs(options.detectors, options.faces, options.out)
     print_result(options, comparison.document, [*comparison.lines, f"Report: {options.out / 'report.html'}"])

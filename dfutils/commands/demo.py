@@ -20,7 +20,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Make the clips, train on them and show verdicts."""
-    from dfutils.demo.line import run_demo
+    from dfutils.demo.pipeline import run_demo
 
     result = run_demo(options.out, people=options.people)
     print_result(options, result.document(), result.lines())

@@ -25,8 +25,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Measure the detector and write the report, with what `dfutils stress` has left in the same folder."""
-    from dfutils.evaluation.evaluate import evaluate
-    from dfutils.evaluation.wording import headline
+    from dfutils.report.evaluate import evaluate
+    from dfutils.report.wording import headline
 
     faces = options.faces[0] if len(options.faces) == 1 else options.faces
     metrics = evaluate(options.detector, faces, options.out, split=options.split, explain=options.explain)

@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> None:
 def draw_history(run: Path) -> None:
     """Write ``history.png``, unless matplotlib is not installed."""
     try:
-        from dfutils.evaluation.curves import write_history_figure
+        from dfutils.figures.history import write_history_figure
     except ImportError:
         logger.info("history.png: is left out. To have it, pip install 'dfutils[report]'.")
         return

@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 
 from dfutils.evaluation.comparison import compare_predictions
-from dfutils.evaluation.estimates import FloatArray
 from dfutils.evaluation.metrics import estimate_metrics
 from dfutils.evaluation.predictions import Scores, check_predictions
 from dfutils.evaluation.scoring import Measured, Sides
 from dfutils.prediction.detector import Detector
 from dfutils.prediction.members import Member, score_members
 from dfutils.records import ClipRow
+from dfutils.statistics.estimates import FloatArray
 from dfutils.training.leaks import file_features
 
 logger = logging.getLogger(__name__)
@@ -135,7 +135,7 @@ def frame_average_scores(
     frames = rows[0].frames
     if frames == 1 or detector.has_frame_head:
         return None
-    from dfutils.training.operating import logit, sigmoid
+    from dfutils.runs.thresholds import logit, sigmoid
 
     total = np.zeros(len(rows))
     for frame in range(frames):

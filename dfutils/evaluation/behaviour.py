@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from dfutils.evaluation.estimates import FloatArray
-from dfutils.evaluation.sections import Column, Section, Table
 from dfutils.extraction.crops import fill_positions
 from dfutils.extraction.dataset import FaceDataset
 from dfutils.prediction.detector import Detector
 from dfutils.prediction.members import Member, score_members
 from dfutils.records import ClipRow, Crops, Picture
+from dfutils.statistics.estimates import FloatArray
 
 PICTURE_CLIPS = 5
 """Clips for the tests that change pictures, which need the backbone anew: the others cost nothing, and take all."""
@@ -134,46 +133,8 @@ def run_behaviour_tests(
     return outcomes
 
 
-def behaviour_section(outcomes: Sequence[Outcome], *, threshold: float, is_recurrent: bool) -> Section:
-    """The table of what should and should not have changed the verdict, and whether it did."""
-    rows = [_row(outcome, threshold=threshold, is_recurrent=is_recurrent) for outcome in outcomes]
-    failed = [row for row in rows if row["held"].startswith("no")]
-    return Section(
-        name="behaviour",
-        title="Behaviour tests",
-        text=[
-            "Each clip is changed and scored again. What leaves the truth alone should leave the verdict alone. A "
-            "wider face box needs what is not in a crop: the stress tests cut it from the videos."
-        ],
-        flag=f"{len(failed)} of {len(rows)} changes turned verdicts that they should not: "
-        + ", ".join(row["change"] for row in failed)
-        + "."
-        if failed
-        else "",
-        tables=[
-            Table(
-                "behaviour",
-                "What changes the verdict",
-                "Turned: share of the clips whose verdict fell on the other side of the threshold. Moved: mean change "
-                "of the fake probability. A model that averages frames cannot know their order, so its verdict must "
-                "not change at all with it.",
-                (
-                    Column("change", "Change"),
-                    Column("what", "What is done"),
-                    Column("clips", "Clips", "count"),
-                    Column("moved", "Moved", "decimal3"),
-                    Column("turned", "Turned", "percent"),
-                    Column("expected", "Expected"),
-                    Column("held", "Held?"),
-                ),
-                rows,
-            )
-        ],
-        document=rows,
-    )
-
-
-def _row(outcome: Outcome, *, threshold: float, is_recurrent: bool) -> dict[str, Any]:
+def judge_outcome(outcome: Outcome, *, threshold: float, is_recurrent: bool) -> dict[str, Any]:
+    """What a change did to the verdicts, what was expected of it, and whether that held."""
     moved = np.abs(outcome.after - outcome.before)
     is_turned = (outcome.after >= threshold) != (outcome.before >= threshold)
     turned, clear = float(is_turned.mean()), np.abs(outcome.before - threshold) > NEAR

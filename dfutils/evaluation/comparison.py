@@ -11,8 +11,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from dfutils.errors import ReportError
-from dfutils.evaluation.bootstrap import Estimate, bootstrap_over_groups, enough_groups, estimate
-from dfutils.evaluation.estimates import (
+from dfutils.evaluation.predictions import check_predictions
+from dfutils.statistics.bootstrap import Estimate, bootstrap_over_groups, enough_groups, estimate
+from dfutils.statistics.estimates import (
     METRIC_NAMES,
     TWO_CLASS_METRICS,
     BoolArray,
@@ -20,7 +21,6 @@ from dfutils.evaluation.estimates import (
     ratio,
     weighted_metrics,
 )
-from dfutils.evaluation.predictions import check_predictions
 
 COMPARED = ("auc", "average_precision", "balanced_accuracy", "accuracy", "log_loss", "brier", "ece")
 _Z = 1.959963984540054

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dfutils.evaluation.bootstrap import bootstrap_over_groups, estimate
 from dfutils.evaluation.comparison import rate_estimates
-from dfutils.evaluation.estimates import FloatArray, ratio
 from dfutils.evaluation.metrics import estimate_metrics
 from dfutils.evaluation.predictions import Scores, check_predictions
-from dfutils.settings import DetectorSettings
-from dfutils.training.operating import logit
+from dfutils.runs.record import DetectorRecord
+from dfutils.runs.thresholds import logit
+from dfutils.statistics.bootstrap import bootstrap_over_groups, estimate
+from dfutils.statistics.estimates import FloatArray, ratio
 
 CALIBRATION_METRICS = ("ece", "log_loss", "brier", "auc")
 GRID = np.linspace(0.02, 1, 50)
@@ -42,7 +42,7 @@ class RiskCoverage:
 
 
 def risk_coverage(predictions: pd.DataFrame, *, threshold: float, resamples: int = 1000, seed: int = 0) -> RiskCoverage:
-    """Decide the videos furthest from the threshold first (as logits), as `DetectorSettings.undecided` does.
+    """Decide the videos furthest from the threshold first (as logits), as `DetectorRecord.undecided` does.
 
     Videos that are equally far are decided together: their risk is the same.
     """
@@ -80,7 +80,7 @@ def _at(grid: FloatArray, coverage: FloatArray, risk: FloatArray) -> FloatArray:
 
 
 def measure_band(
-    predictions: pd.DataFrame, detector: DetectorSettings, *, resamples: int = 1000, seed: int = 0
+    predictions: pd.DataFrame, detector: DetectorRecord, *, resamples: int = 1000, seed: int = 0
 ) -> dict[str, Any] | None:
     """What the undecided band does to these videos; None where the detector has none."""
     if detector.undecided is None:
@@ -106,7 +106,7 @@ def measure_band(
 
 
 def measure_operating_points(
-    predictions: pd.DataFrame, detector: DetectorSettings, *, resamples: int = 1000, seed: int = 0
+    predictions: pd.DataFrame, detector: DetectorRecord, *, resamples: int = 1000, seed: int = 0
 ) -> list[dict[str, Any]]:
     """Each frozen threshold with what it promised where it was chosen and what it does on these videos."""
     scores = Scores.of(predictions)
@@ -146,7 +146,7 @@ def measure_calibration(
 
 
 def rule_in_words(rule: str) -> str:
-    """A rule of `dfutils.settings.OperatingPoint` for a reader.
+    """A rule of `dfutils.runs.record.OperatingPoint` for a reader.
 
     Example:
         >>> rule_in_words("fpr_5")
@@ -160,7 +160,7 @@ def rule_in_words(rule: str) -> str:
     return "most balanced accuracy"
 
 
-def few_clips_warning(detector: DetectorSettings) -> str:
+def few_clips_warning(detector: DetectorRecord) -> str:
     """Which promises were made on too few clips; empty where there is nothing to say."""
     asked = [float(point.rule.partition("_")[2]) / 100 for point in detector.operating_points if "fpr_" in point.rule]
     reals = [point.reals for point in detector.operating_points]

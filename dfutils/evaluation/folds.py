@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dfutils.evaluation.cross_validation import MEASURES, Estimate, FoldScores, measure
-from dfutils.evaluation.estimates import BoolArray
 from dfutils.evaluation.metrics import INTERVALS
-from dfutils.evaluation.wording import with_interval
 from dfutils.files import read_csv, write_csv, write_json
+from dfutils.statistics.cross_validation import MEASURES, Estimate, FoldScores, measure
+from dfutils.statistics.estimates import BoolArray
+from dfutils.statistics.formatting import with_interval
 
 COLUMNS = (
     "fold",
@@ -42,7 +42,7 @@ class FoldMeasures:
         groups: Their groups.
         real: How many are REAL.
         fake: How many are FAKE.
-        estimates: Each of `dfutils.evaluation.cross_validation.MEASURES`.
+        estimates: Each of `dfutils.statistics.cross_validation.MEASURES`.
     """
 
     fold: int | str

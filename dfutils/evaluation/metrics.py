@@ -12,20 +12,20 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from dfutils.evaluation.bootstrap import (
+from dfutils.evaluation.predictions import Scores, check_predictions
+from dfutils.statistics.bootstrap import (
     Estimate,
     Statistic,
     bootstrap_over_groups,
     enough_groups,
     estimate,
 )
-from dfutils.evaluation.estimates import (
+from dfutils.statistics.estimates import (
     METRIC_NAMES,
     TWO_CLASS_METRICS,
     FloatArray,
     weighted_metrics,
 )
-from dfutils.evaluation.predictions import Scores, check_predictions
 
 INTERVALS = "95 % percentile bootstrap over groups"
 

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from dfutils.errors import DatasetError, ReportError
-from dfutils.evaluation.estimates import BoolArray, FloatArray
 from dfutils.files import replacing
+from dfutils.statistics.estimates import BoolArray, FloatArray
 
 PREDICTION_COLUMNS = ("video", "dataset", "group", "is_fake", "fake_probability")
 _NAMES = ("video", "dataset", "group")

@@ -18,7 +18,7 @@ from dfutils.files import read_csv
 from dfutils.prediction.detector import Detector, face_pixels
 from dfutils.prediction.members import ClipScore, score_members
 from dfutils.records import ClipRow
-from dfutils.settings import DetectorSettings
+from dfutils.runs.record import DetectorRecord
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,7 +96,7 @@ def _trained_files(rows: Sequence[Mapping[str, str]]) -> dict[str, set[str]]:
 
 
 def rows_of_split(
-    run: Path, faces: Path, settings: DetectorSettings, sides: Sides, split: str
+    run: Path, faces: Path, settings: DetectorRecord, sides: Sides, split: str
 ) -> tuple[FaceDataset, tuple[ClipRow, ...]]:
     """The clips of a split; of an ensemble only where none of its members was trained on them.
 
@@ -187,7 +187,7 @@ def _decided(
     }
 
 
-def _trained_on(run: Path, faces: Path, settings: DetectorSettings) -> str:
+def _trained_on(run: Path, faces: Path, settings: DetectorRecord) -> str:
     member = run / settings.members[0].folder
     return (
         f"{faces}: members of the ensemble {run} were trained on these videos or their sources, and its scores of them "

@@ -16,9 +16,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from dfutils.errors import MediaError, ReportError
-from dfutils.evaluation.bootstrap import estimate
 from dfutils.evaluation.comparison import compare_predictions
-from dfutils.evaluation.curve_plots import plot_stress
 from dfutils.evaluation.damage import (
     DAMAGES,
     MAX_FRAMES,
@@ -30,13 +28,13 @@ from dfutils.evaluation.damage import (
 from dfutils.evaluation.metrics import estimate_metrics
 from dfutils.evaluation.predictions import Scores
 from dfutils.evaluation.scoring import Sides
-from dfutils.evaluation.sections import Column, FigurePlan, Section, Table
 from dfutils.extraction.catalogue import Catalogue
 from dfutils.extraction.images import is_image
 from dfutils.files import read_json, write_json, write_text
 from dfutils.prediction.detector import Detector, face_pixels, load_detector
 from dfutils.records import FaceClip, Video
-from dfutils.training.finished import read_about
+from dfutils.runs.folder import read_about
+from dfutils.statistics.bootstrap import estimate
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +55,7 @@ def stress_test(
     """Damage the videos of a split in many strengths, predict each anew, and measure.
 
     Every score is written to ``report/stress`` at once, so that the same call continues where it was interrupted. The
-    result is written there too, for `dfutils.evaluation.evaluate.evaluate` to show. Scores of another detector are kept
+    result is written there too, for `dfutils.report.evaluate.evaluate` to show. Scores of another detector are kept
     apart.
 
     Args:
@@ -254,51 +252,3 @@ def _measure(
             }
         )
     return rows
-
-
-def stress_section(rows: Sequence[dict[str, Any]]) -> Section:
-    """A curve for each kind of damage, and the numbers behind them."""
-    untouched = [row for row in rows if row["kind"] == "none"]
-    kinds = list(dict.fromkeys(row["kind"] for row in rows if row["kind"] != "none"))
-    names = {"none": "untouched", **{name: damage.title for name, damage in DAMAGES.items()}}
-    return Section(
-        name="stress",
-        title="Robustness",
-        text=[
-            f"{rows[0]['videos']} videos (their first {MAX_FRAMES} frames) were damaged, cut and scored anew, from the "
-            "file to the verdict, with nothing trained or tuned again."
-        ],
-        tables=[
-            Table(
-                "stress",
-                "Every damage in every strength",
-                "Change: AUC minus that of the untouched videos, paired, over groups. Turned: verdicts on the other "
-                "side of the threshold. Scored: videos in which a face was still found; AUC is of these only.",
-                (
-                    Column("title", "Damage"),
-                    Column("strength", "Strength"),
-                    Column("auc", "AUC", "decimal"),
-                    Column("difference", "Change of AUC", "signed"),
-                    Column("turned", "Turned", "percent"),
-                    Column("coverage", "Scored", "percent"),
-                ),
-                [{**row, "title": names[row["kind"]]} for row in rows],
-                shown=60,
-            )
-        ],
-        figures=[
-            FigurePlan(
-                f"stress_{kind}",
-                DAMAGES[kind].title,
-                "The untouched videos on the left, more damage to the right: a curve that stays up is robust; where "
-                "the dotted line falls, faces are no longer found.",
-                _plan([*untouched, *(row for row in rows if row["kind"] == kind)], kind),
-            )
-            for kind in kinds
-        ],
-        document=list(rows),
-    )
-
-
-def _plan(rows: Sequence[dict[str, Any]], kind: str) -> Callable[[], Any]:
-    return lambda: plot_stress(rows, title=DAMAGES[kind].title, label=DAMAGES[kind].label)

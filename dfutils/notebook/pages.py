@@ -20,7 +20,7 @@ from nbconvert.filters import Highlight2HTML, markdown2html
 from pygments.formatters import HtmlFormatter
 
 from dfutils.errors import ReportError
-from dfutils.evaluation.style import FAKE_COLOR, LINE_COLOR, REAL_COLOR
+from dfutils.figures.style import FAKE_COLOR, LINE_COLOR, REAL_COLOR
 from dfutils.files import read_json, write_text
 
 logger = logging.getLogger(__name__)

@@ -8,9 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from dfutils.evaluation.wording import all_numbers, baselines, headline, with_interval
 from dfutils.notebook.page import Markdown, TextTable, text_table
 from dfutils.records import Verdict
+from dfutils.report.wording import all_numbers, baselines, headline
+from dfutils.statistics.formatting import with_interval
 
 
 def headline_text(metrics: Mapping[str, Any]) -> Markdown:

@@ -10,11 +10,12 @@ from typing import Any
 import pandas as pd
 
 from dfutils.evaluation.metrics import compute_metrics
-from dfutils.evaluation.wording import with_interval
 from dfutils.files import read_csv, read_json
 from dfutils.notebook.page import TextTable, counted_table, facts_table, text_table
 from dfutils.records import SPLIT_NAMES, ClipRow, SplitName
-from dfutils.settings import DetectorSettings, TrainingSettings
+from dfutils.runs.record import DetectorRecord
+from dfutils.settings import TrainingSettings
+from dfutils.statistics.formatting import with_interval
 
 
 def splits_table(rows: Sequence[ClipRow], assignment: Mapping[str, SplitName]) -> pd.DataFrame:
@@ -53,7 +54,7 @@ def _shape(layer: Any) -> str:
     return " × ".join(sizes)
 
 
-def detector_table(detector: DetectorSettings) -> TextTable:
+def detector_table(detector: DetectorRecord) -> TextTable:
     """What was trained, and what surrounds it."""
     facts = {
         "model": detector.model,
@@ -72,7 +73,7 @@ def runs_table(runs: Mapping[str, Path]) -> TextTable:
     """
     rows = []
     for name, run in runs.items():
-        detector = DetectorSettings.read(run / "detector.json")
+        detector = DetectorRecord.read(run / "detector.json")
         metrics = compute_metrics(read_run_predictions(run, split="validation"), threshold=detector.threshold)
         numbers = (with_interval(number, metrics[number]) for number in ("auc", "log_loss"))
         rows.append((name, detector.model, *numbers))
@@ -102,7 +103,7 @@ def read_history(run: Path) -> pd.DataFrame:
 
 
 def read_run_predictions(run: Path, *, split: SplitName) -> pd.DataFrame:
-    """The scores that a run gave to the videos of one side of its split, as `dfutils.evaluation.plots` takes them."""
+    """The scores that a run gave to the videos of one side of its split, as `dfutils.figures.plots` takes them."""
     groups = {row["video"]: row["group"] for row in read_csv(run / "splits.csv", ("video", "group"))}
     rows = read_csv(run / "predictions.csv", ("video", "split", "is_fake", "fake_probability"))
     table = [

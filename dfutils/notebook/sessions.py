@@ -11,7 +11,8 @@ from dfutils.demo.examples import DEMO_FINETUNING, DEMO_QUICK_LOOK
 from dfutils.errors import TimeBudgetError
 from dfutils.extraction.dataset import FaceDataset
 from dfutils.notebook.folders import find_attached
-from dfutils.settings import DetectorSettings, DeviceSettings, FinetuneSettings, TrainingSettings
+from dfutils.runs.record import DetectorRecord
+from dfutils.settings import DeviceSettings, FinetuneSettings, TrainingSettings
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ def suggested_trainings(dataset: FaceDataset) -> Trainings:
     return Trainings(KAGGLE_QUICK_LOOK, KAGGLE_FINETUNING)
 
 
-def train_in_session(faces: Path, run: Path, *, settings: TrainingSettings) -> DetectorSettings:
+def train_in_session(faces: Path, run: Path, *, settings: TrainingSettings) -> DetectorRecord:
     """Train a detector in a session that may end before the training does.
 
     Where ``run`` is missing and an unfinished run is attached, such as the output of this notebook's earlier session,
@@ -101,4 +102,4 @@ def train_in_session(faces: Path, run: Path, *, settings: TrainingSettings) -> D
         return train(faces, run, settings=settings)
     except TimeBudgetError as stopped:
         logger.warning("%s On Kaggle, attach the output of this notebook to it and run it again.", stopped)
-        return DetectorSettings.read(run / "detector.json")
+        return DetectorRecord.read(run / "detector.json")

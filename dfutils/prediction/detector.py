@@ -19,8 +19,9 @@ from dfutils.prediction.runtime import Engine, EngineChoice, choose_engine, kera
 from dfutils.prediction.stream import ahead
 from dfutils.pretrained import DEFAULT, run_folder
 from dfutils.records import Box, ClipRow, Extraction, FaceClip, FrameScore, Label, Reason, TrackScore, Verdict
-from dfutils.settings import DetectorSettings, MediaLimits, has_frame_head
-from dfutils.training.finished import read_detector
+from dfutils.runs.folder import read_detector
+from dfutils.runs.record import DetectorRecord
+from dfutils.settings import MediaLimits, has_frame_head
 
 if TYPE_CHECKING:
     from dfutils.extraction.dataset import FaceDataset
@@ -37,7 +38,7 @@ class Detector:
     """
 
     def __init__(
-        self, settings: DetectorSettings, members: Sequence[Member], folder: Path, *, engine: Engine = "keras"
+        self, settings: DetectorRecord, members: Sequence[Member], folder: Path, *, engine: Engine = "keras"
     ) -> None:
         self.settings, self.folder, self.members, self.engine = settings, folder, members, engine
         self._extraction = settings.extraction.model_copy(update={"tracks": "all"})
@@ -260,7 +261,7 @@ def _track_score(clip: FaceClip, score: ClipScore) -> TrackScore:
     return TrackScore(score.fake_probability, frames)
 
 
-def _check_same_crops(settings: DetectorSettings, dataset: FaceDataset) -> None:
+def _check_same_crops(settings: DetectorRecord, dataset: FaceDataset) -> None:
     ours, theirs = settings.extraction, dataset.settings
     harmless = {"tracks", "image_format", "max_pixels", "max_seconds", "min_face_frames", "limits"}
     different = [

@@ -31,9 +31,10 @@ from dfutils.prediction.runtime import (
     read_numpy_head,
 )
 from dfutils.records import ClipRow, Crops
-from dfutils.settings import DEFAULT_BACKBONE, DetectorSettings, ExportSettings
-from dfutils.training.finished import iter_runs, read_detector
-from dfutils.training.operating import calibrated_logits, sigmoid
+from dfutils.runs.folder import iter_runs, read_detector
+from dfutils.runs.record import DetectorRecord, ExportRecord
+from dfutils.runs.thresholds import calibrated_logits, sigmoid
+from dfutils.settings import DEFAULT_BACKBONE
 
 if TYPE_CHECKING:
     import openvino as ov
@@ -56,7 +57,7 @@ CLIPS_AT_ONCE = 16
 
 def export_detector(
     run: Path, faces: Path, *, precision: Precision = "float32", most: int | None = None
-) -> list[ExportSettings]:
+) -> list[ExportRecord]:
     """Write the backbones of a detector for the light engine, each into ``export/`` of its own run folder.
 
     It is compared with Keras on the clips of ``faces`` that are the validation split of the run; of a detector that
@@ -80,7 +81,7 @@ def export_detector(
         raise RunError(f"export to {precision}: needs {' and '.join(missing)}. pip install 'dfutils[export]'.")
     _require_processor(precision)
     load = network_loader("keras")
-    judged: list[tuple[Path, Path, ExportSettings]] = []
+    judged: list[tuple[Path, Path, ExportRecord]] = []
     with ExitStack() as scratch:
         for own_run, settings in iter_runs(run, read_detector(run)):
             folder = scratch.enter_context(_beside(own_run))
@@ -93,14 +94,14 @@ def export_detector(
 
 def _judged(
     run: Path,
-    settings: DetectorSettings,
+    settings: DetectorRecord,
     reference: Network,
     dataset: FaceDataset,
     folder: Path,
     *,
     precision: Precision,
     most: int | None,
-) -> ExportSettings:
+) -> ExportRecord:
     """Write one backbone into ``folder`` and say how far it is from Keras; raises where that is too far."""
     model = _graph(run, settings, reference)
     if precision == "int8":
@@ -129,7 +130,7 @@ def _rows_of(run: Path, dataset: FaceDataset, split: str) -> tuple[ClipRow, ...]
     return found
 
 
-def _graph(run: Path, settings: DetectorSettings, reference: Network) -> ov.Model:
+def _graph(run: Path, settings: DetectorRecord, reference: Network) -> ov.Model:
     if settings.backbone == DEFAULT_BACKBONE:
         return read_backbone(run, settings)
     import openvino as ov
@@ -163,19 +164,19 @@ def _quantised(model: ov.Model, dataset: FaceDataset, rows: Sequence[ClipRow]) -
 
 
 def _compared(
-    settings: DetectorSettings,
+    settings: DetectorRecord,
     dataset: FaceDataset,
     rows: Sequence[ClipRow],
     networks: tuple[Network, Network],
     precision: Precision,
     *,
     split: str,
-) -> ExportSettings:
+) -> ExportRecord:
     import openvino as ov
 
     keras_raw, light_raw = (raw_scores(network, map(dataset.load_clip, rows)) for network in networks)
     is_fake = np.array([row.is_fake for row in rows])
-    return ExportSettings(
+    return ExportRecord(
         precision=precision,
         weights_sha256=settings.weights_sha256,
         files={},
@@ -188,7 +189,7 @@ def _compared(
 
 
 def differences(
-    settings: DetectorSettings,
+    settings: DetectorRecord,
     is_fake: npt.NDArray[np.bool_],
     reference: npt.NDArray[np.floating],
     scores: npt.NDArray[np.floating],
@@ -208,7 +209,7 @@ def differences(
     }
 
 
-def _labels(settings: DetectorSettings, probability: npt.NDArray[np.floating]) -> npt.NDArray[np.int_]:
+def _labels(settings: DetectorRecord, probability: npt.NDArray[np.floating]) -> npt.NDArray[np.int_]:
     """0 for REAL, 1 for FAKE, 2 inside the band that is not decided."""
     low, high = settings.undecided or (np.inf, -np.inf)
     is_open = (probability >= low) & (probability <= high)
@@ -230,7 +231,7 @@ def _auc(is_fake: npt.NDArray[np.bool_], probability: npt.NDArray[np.floating]) 
     return float(roc_auc_score(is_fake, probability)) if 0 < is_fake.sum() < len(is_fake) else None
 
 
-def _require_equal(run: Path, export: ExportSettings) -> None:
+def _require_equal(run: Path, export: ExportRecord) -> None:
     """Raise a `RunError` with the figures where the export differs from Keras by more than it may."""
     if export.precision == "float32":
         if export.largest_difference > LARGEST_DIFFERENCE:
@@ -275,7 +276,7 @@ def _write_model(model: ov.Model, folder: Path, precision: Precision) -> ov.Mode
     return ov.Core().read_model(folder / BACKBONE_FILES[0])
 
 
-def _put_in_place(run: Path, folder: Path, export: ExportSettings) -> ExportSettings:
+def _put_in_place(run: Path, folder: Path, export: ExportRecord) -> ExportRecord:
     """Add what says that the files are whole, and put all of it where it is looked for."""
     place = run / EXPORT
     try:

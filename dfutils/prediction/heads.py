@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dfutils.errors import RunError
+from dfutils.runs.thresholds import Probabilities, sigmoid
 from dfutils.settings import has_frame_head
-from dfutils.training.operating import Probabilities, sigmoid
 
 if TYPE_CHECKING:
     import h5py

@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from dfutils.errors import RunError
 from dfutils.prediction.runtime import Engine, Network, network_loader
-from dfutils.settings import DetectorSettings
-from dfutils.training.finished import iter_runs
+from dfutils.runs.folder import iter_runs
+from dfutils.runs.record import DetectorRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +35,11 @@ class ClipScore:
 class Member:
     """One network, with the calibration that was fitted for it."""
 
-    settings: DetectorSettings
+    settings: DetectorRecord
     network: Network
 
 
-def load_members(folder: Path, settings: DetectorSettings, *, engine: Engine = "keras") -> list[Member]:
+def load_members(folder: Path, settings: DetectorRecord, *, engine: Engine = "keras") -> list[Member]:
     """Load the networks of a run folder; members of an ensemble that start from one frozen backbone share it.
 
     Args:
@@ -67,7 +67,7 @@ def score_members(
     Raises:
         RunError: A network answers with something that is no number.
     """
-    from dfutils.training.operating import calibrated_logits, sigmoid
+    from dfutils.runs.thresholds import calibrated_logits, sigmoid
 
     raw, logits, frame_logits = [], [], []
 

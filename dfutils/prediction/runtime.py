@@ -28,9 +28,10 @@ from dfutils.errors import RunError
 from dfutils.files import sha256_of
 from dfutils.prediction.heads import NumpyHead, read_head
 from dfutils.records import Crops
-from dfutils.settings import DEFAULT_BACKBONE, DetectorSettings, ExportSettings
-from dfutils.training.finished import checked_weights, iter_runs
-from dfutils.training.operating import Probabilities
+from dfutils.runs.folder import checked_weights, iter_runs
+from dfutils.runs.record import DetectorRecord, ExportRecord
+from dfutils.runs.thresholds import Probabilities
+from dfutils.settings import DEFAULT_BACKBONE
 
 if TYPE_CHECKING:
     import openvino as ov
@@ -94,7 +95,7 @@ class LightNetwork:
         return self._head.score(features)
 
 
-def choose_engine(choice: EngineChoice, folder: Path, settings: DetectorSettings) -> Engine:
+def choose_engine(choice: EngineChoice, folder: Path, settings: DetectorRecord) -> Engine:
     """The engine that a detector runs on.
 
     Raises:
@@ -111,7 +112,7 @@ def choose_engine(choice: EngineChoice, folder: Path, settings: DetectorSettings
     return "keras"
 
 
-def network_loader(engine: Engine) -> Callable[[Path, DetectorSettings], Network]:
+def network_loader(engine: Engine) -> Callable[[Path, DetectorRecord], Network]:
     """What loads the network of a run folder with its settings; it shares backbones that are the same."""
     if engine == "light":
         return _LightLoader()
@@ -124,7 +125,7 @@ def network_loader(engine: Engine) -> Callable[[Path, DetectorSettings], Network
         ) from error
     backbones: dict[str, Any] = {}
 
-    def load(run: Path, settings: DetectorSettings) -> ClipNetwork:
+    def load(run: Path, settings: DetectorRecord) -> ClipNetwork:
         network, _ = load_network(run, backbones=backbones)
         backbones[settings.backbone_checksum] = network.backbone
         return network
@@ -147,7 +148,7 @@ def compile_backbone(model: ov.Model, *, precision: str = "float32") -> ov.Compi
     return _core().compile_model(model, "CPU", options)
 
 
-def read_backbone(run: Path, settings: DetectorSettings) -> ov.Model:
+def read_backbone(run: Path, settings: DetectorRecord) -> ov.Model:
     """The backbone of a run as a float32 graph, made of its weights.
 
     Raises:
@@ -161,14 +162,14 @@ def read_backbone(run: Path, settings: DetectorSettings) -> ov.Model:
         return build_inception(weights, size=settings.extraction.size)
 
 
-def read_graph(run: Path, settings: DetectorSettings, export: ExportSettings | None) -> ov.Model:
+def read_graph(run: Path, settings: DetectorRecord, export: ExportRecord | None) -> ov.Model:
     """The backbone that the light engine runs: what was exported, or else what the weights make."""
     if export is None:
         return read_backbone(run, settings)
     return _core().read_model(run / EXPORT / BACKBONE_FILES[0])
 
 
-def read_numpy_head(run: Path, settings: DetectorSettings) -> NumpyHead:
+def read_numpy_head(run: Path, settings: DetectorRecord) -> NumpyHead:
     """The head of a run, made of its weights.
 
     Raises:
@@ -178,7 +179,7 @@ def read_numpy_head(run: Path, settings: DetectorSettings) -> NumpyHead:
         return read_head(weights, settings.model)
 
 
-def read_export(run: Path, settings: DetectorSettings) -> ExportSettings | None:
+def read_export(run: Path, settings: DetectorRecord) -> ExportRecord | None:
     """What was exported beside the weights, after its checksums; None where nothing was.
 
     Raises:
@@ -187,7 +188,7 @@ def read_export(run: Path, settings: DetectorSettings) -> ExportSettings | None:
     folder = run / EXPORT
     if not (folder / "export.json").is_file():
         return None
-    export = ExportSettings.read(folder / "export.json")
+    export = ExportRecord.read(folder / "export.json")
     if export.weights_sha256 != settings.weights_sha256:
         raise RunError(f"{folder}: was exported from other weights. Export again: dfutils export.")
     for name in BACKBONE_FILES:
@@ -205,7 +206,7 @@ class _LightLoader:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="light")
         self._backbones: dict[str, Future[ov.CompiledModel]] = {}
 
-    def __call__(self, run: Path, settings: DetectorSettings) -> LightNetwork:
+    def __call__(self, run: Path, settings: DetectorRecord) -> LightNetwork:
         export = read_export(run, settings)
         exported = str(sorted(export.files.items())) if export else ""
         key = f"{settings.backbone_checksum} {exported}"
@@ -215,7 +216,7 @@ class _LightLoader:
         return LightNetwork(self._backbones[key].result, head, exported=exported)
 
 
-def _ready_backbone(run: Path, settings: DetectorSettings, export: ExportSettings | None) -> ov.CompiledModel:
+def _ready_backbone(run: Path, settings: DetectorRecord, export: ExportRecord | None) -> ov.CompiledModel:
     try:
         return compile_backbone(read_graph(run, settings, export), precision=export.precision if export else "float32")
     except (ImportError, RuntimeError) as error:  # OpenVINO's own are of the second kind
@@ -225,7 +226,7 @@ def _ready_backbone(run: Path, settings: DetectorSettings, export: ExportSetting
         ) from error
 
 
-def _why_not_light(folder: Path, settings: DetectorSettings) -> str:
+def _why_not_light(folder: Path, settings: DetectorRecord) -> str:
     missing = [name for name in ("openvino", "h5py") if importlib.util.find_spec(name) is None]
     if missing:
         return f"{' and '.join(missing)} not installed: pip install 'dfutils[light]'"

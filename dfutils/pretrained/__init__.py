@@ -46,10 +46,10 @@ def run_folder(model: Path | str) -> Path:
 def describe(name: str) -> dict[str, Any]:
     """What ``dfutils models`` says of a detector: its settings, size in bytes and what was measured."""
     from dfutils.files import read_json
-    from dfutils.settings import DetectorSettings  # pydantic would slow every start of the command line
+    from dfutils.runs.record import DetectorRecord  # pydantic would slow every start of the command line
 
     folder = run_folder(name)
-    settings = DetectorSettings.read(folder / "detector.json")
+    settings = DetectorRecord.read(folder / "detector.json")
     return {
         "name": name,
         "version": settings.version,

@@ -12,11 +12,12 @@ import dfutils
 from dfutils.extraction.dataset import read_face_dataset
 from dfutils.files import read_csv, read_json, sha256_of, write_csv, write_json
 from dfutils.records import ClipRow, Label
-from dfutils.settings import DetectorSettings, MemberSettings, TrainingSettings
-from dfutils.training.finished import BELIEVED_OF_FOLDS, checksums, members_checksum
-from dfutils.training.operating import mean_decision
+from dfutils.runs.folder import BELIEVED_OF_FOLDS, PREDICTION_COLUMNS, checksums, members_checksum
+from dfutils.runs.record import DetectorRecord, MemberRecord
+from dfutils.runs.thresholds import mean_decision
+from dfutils.settings import TrainingSettings
 from dfutils.training.run import train, training_rows
-from dfutils.training.run_folder import PREDICTION_COLUMNS, is_finished
+from dfutils.training.run_folder import is_finished
 from dfutils.training.splits import fold_videos, group_videos
 
 logger = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ def train_folds(
     settings: TrainingSettings,
     folds: int,
     progress: bool = True,
-) -> DetectorSettings:
+) -> DetectorRecord:
     """Train a detector a fold and write their ensemble: `dfutils.prediction.detector.load_detector` takes ``run``.
 
     Every group is in the test split of exactly one fold; `dfutils.evaluation.folds.summarise_folds` measures that.
@@ -68,7 +69,7 @@ def train_folds(
     }
     if is_finished(run, identity):
         logger.info("%s: is finished already", run)
-        return DetectorSettings.read(run / "detector.json")
+        return DetectorRecord.read(run / "detector.json")
     if any(row.split for row in rows):
         logger.warning("official splits are not used: every video is tested in one fold and trained on in others")
     members = []
@@ -97,7 +98,7 @@ def _name(fold: int) -> str:
     return f"fold-{fold}"
 
 
-def _out_of_fold(run: Path, rows: Sequence[ClipRow], members: Sequence[DetectorSettings]) -> Iterator[dict[str, str]]:
+def _out_of_fold(run: Path, rows: Sequence[ClipRow], members: Sequence[DetectorRecord]) -> Iterator[dict[str, str]]:
     """Test clips of every fold, called at the operating point of that fold's member."""
     groups = {video: group.name for group in group_videos(rows) for video in group.videos}
     files = {row.video: row.sha256 for row in rows}
@@ -110,7 +111,7 @@ def _out_of_fold(run: Path, rows: Sequence[ClipRow], members: Sequence[DetectorS
                 yield {**row, **found, "sha256": files[row["video"]]}
 
 
-def _ensemble(run: Path, members: Sequence[DetectorSettings]) -> DetectorSettings:
+def _ensemble(run: Path, members: Sequence[DetectorRecord]) -> DetectorRecord:
     """Settings of the mean of the members' calibrated logits.
 
     No video is left that none of them was trained on, so nothing can be fitted to the mean itself. Each member has its
@@ -119,7 +120,7 @@ def _ensemble(run: Path, members: Sequence[DetectorSettings]) -> DetectorSetting
     of single members, which spread wider than their mean, and one threshold for all would compare different models.
     """
     names = [_name(fold) for fold in range(len(members))]
-    known = tuple(MemberSettings(folder=name, sha256=sha256_of(run / name / "detector.json")) for name in names)
+    known = tuple(MemberRecord(folder=name, sha256=sha256_of(run / name / "detector.json")) for name in names)
     checksum = members_checksum(known)
     backbones = {member.backbone_checksum for member in members}
     return members[0].model_copy(

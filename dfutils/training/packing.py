@@ -9,11 +9,11 @@ import h5py
 import numpy as np
 
 from dfutils.files import replacing, sha256_of
-from dfutils.settings import DetectorSettings
-from dfutils.training.finished import read_detector
+from dfutils.runs.folder import read_detector
+from dfutils.runs.record import DetectorRecord
 
 
-def pack_detector(run: Path, folder: Path, **changes: Any) -> DetectorSettings:
+def pack_detector(run: Path, folder: Path, **changes: Any) -> DetectorRecord:
     """Write ``model.weights.h5`` in half precision and ``detector.json`` into ``folder``.
 
     The format is that of any run folder, so that whatever reads one reads this: Keras widens the weights again.

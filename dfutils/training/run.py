@@ -20,7 +20,9 @@ from dfutils.extraction.dataset import FaceDataset, read_face_dataset
 from dfutils.files import read_csv, sha256_of, write_json
 from dfutils.pretrained import run_folder
 from dfutils.records import SPLIT_NAMES, ClipRow, SplitName
-from dfutils.settings import DetectorSettings, TrainingSettings, has_frame_head
+from dfutils.runs.record import DetectorRecord
+from dfutils.runs.thresholds import calibrated, fit_temperature, operating_points
+from dfutils.settings import TrainingSettings, has_frame_head
 from dfutils.training.backbones import Backbone, build_backbone
 from dfutils.training.checkpoint import CHECKPOINTS
 from dfutils.training.devices import require_one_worker, training_devices
@@ -30,7 +32,6 @@ from dfutils.training.finetune import FinetuneData, Start, finetune
 from dfutils.training.fit import Flags, fit_head
 from dfutils.training.leaks import find_leaks
 from dfutils.training.model import ClipNetwork, compose, detector_name
-from dfutils.training.operating import calibrated, fit_temperature, operating_points
 from dfutils.training.run_folder import (
     is_finished,
     load_network,
@@ -75,7 +76,7 @@ def train(
     assignment: Mapping[str, SplitName] | None = None,
     since: float | None = None,
     progress: bool = True,
-) -> DetectorSettings:
+) -> DetectorRecord:
     """Train a detector on a face dataset and write the run folder.
 
     Features are computed once and kept, so a run that was interrupted starts again where the time was spent; a run
@@ -108,7 +109,7 @@ def train(
         identity["assignment"] = _checksum(assignment)
     if is_finished(run, identity):
         logger.info("%s: is finished already", run)
-        return DetectorSettings.read(run / "detector.json")
+        return DetectorRecord.read(run / "detector.json")
     _check_length(settings.model, rows[0])
     started = time.monotonic()
     if assignment is None:
@@ -257,7 +258,7 @@ def _finish(
     *,
     is_mirrored: bool,
     progress: bool,
-) -> DetectorSettings:
+) -> DetectorRecord:
     """Calibrate on the validation split and write what a detector is made of."""
     write_weights(run, network)
     weights, extraction = run / "model.weights.h5", data.dataset.settings
@@ -281,7 +282,7 @@ def _finish(
     temperature = fit_temperature(is_fake[held], raw[held])
     probability = calibrated(raw, temperature)
     points = operating_points(is_fake[held], probability[held])
-    detector = DetectorSettings(
+    detector = DetectorRecord(
         name=detector_name(settings.model, backbone.family),
         version=dfutils.__version__,
         model=settings.model,

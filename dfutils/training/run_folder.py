@@ -15,14 +15,13 @@ import dfutils
 from dfutils.errors import RunError
 from dfutils.files import read_json, replacing, write_csv, write_json
 from dfutils.records import ClipRow
-from dfutils.settings import DEFAULT_BACKBONE, DetectorSettings
+from dfutils.runs.folder import BELIEVED, PREDICTION_COLUMNS, checked_weights, checksums, read_detector
+from dfutils.runs.record import DetectorRecord
+from dfutils.settings import DEFAULT_BACKBONE
 from dfutils.training.backbones import Backbone, build_backbone
 from dfutils.training.backend import keras, tf
-from dfutils.training.finished import BELIEVED, checked_weights, checksums, read_detector
 from dfutils.training.leaks import LeakReport
 from dfutils.training.model import ClipNetwork, build_head, compose
-
-PREDICTION_COLUMNS = ("clip_id", "video", "split", "is_fake", "raw_probability", "fake_probability")
 
 
 def is_finished(run: Path, identity: Mapping[str, Any]) -> bool:
@@ -43,7 +42,7 @@ def is_finished(run: Path, identity: Mapping[str, Any]) -> bool:
 
 def load_network(
     run: Path, *, backbones: Mapping[str, keras.Model] | None = None
-) -> tuple[ClipNetwork, DetectorSettings]:
+) -> tuple[ClipNetwork, DetectorRecord]:
     """Load a run's network: weights only, into a model that this package builds, after a checksum.
 
     Args:

@@ -14,7 +14,7 @@ from dfutils.app.examples import EXAMPLES, ExampleFolder
 from dfutils.app.uploads import Uploads, UploadsFullError
 from dfutils.pretrained import DEFAULT, FOLDER
 from dfutils.records import Label, Reason, Verdict
-from dfutils.settings import DetectorSettings
+from dfutils.runs.record import DetectorRecord
 
 SHIPPED = FOLDER / DEFAULT
 
@@ -28,7 +28,7 @@ def uploads():
 
 @pytest.fixture(scope="module")
 def settings():
-    return DetectorSettings.read(SHIPPED / "detector.json")
+    return DetectorRecord.read(SHIPPED / "detector.json")
 
 
 def test_two_people_who_want_an_example_at_once_both_get_it():

@@ -10,9 +10,9 @@ from benchmarks.average_weights import average_runs
 from dfutils.errors import RunError
 from dfutils.files import read_csv
 from dfutils.prediction.detector import load_detector
+from dfutils.runs.calibration import recalibrate
+from dfutils.runs.folder import read_about, read_detector
 from dfutils.settings import TrainingSettings
-from dfutils.training.calibration import recalibrate
-from dfutils.training.finished import read_about, read_detector
 from dfutils.training.folds import train_folds
 from dfutils.training.run import train
 

@@ -6,7 +6,7 @@ import pytest
 from benchmarks import detector, train_detector
 from dfutils.pretrained import DEFAULT, FOLDER
 from dfutils.records import ClipRow
-from dfutils.settings import DetectorSettings, OperatingPoint
+from dfutils.runs.record import DetectorRecord, OperatingPoint
 
 
 def clip(number, *, is_fake, dataset="ffpp_c23_real", group="g0"):
@@ -49,7 +49,7 @@ def folds(tmp_path, monkeypatch):
     point = OperatingPoint(
         rule="fpr_5", threshold=0.5, true_positive_rate=1.0, false_positive_rate=0.0, reals=4, fakes=4
     )
-    shipped = DetectorSettings.read(FOLDER / DEFAULT / "detector.json")
+    shipped = DetectorRecord.read(FOLDER / DEFAULT / "detector.json")
     settings = shipped.model_copy(update={"operating_points": (point,)})
 
     def write(run, score, fold_of=lambda k: k // 4 % 2):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks import heads
-from dfutils.training.finished import read_detector
+from dfutils.runs.folder import read_detector
 
 
 @pytest.mark.parametrize("name", heads.CANDIDATES)

@@ -10,7 +10,7 @@ from dfutils.files import read_json
 from dfutils.prediction.export import _require_equal
 from dfutils.prediction.runtime import read_export
 from dfutils.pretrained import DEFAULT, FOLDER
-from dfutils.training.finished import read_detector
+from dfutils.runs.folder import read_detector
 
 
 def test_the_shipped_detector_scores_as_on_the_day_it_was_shipped():

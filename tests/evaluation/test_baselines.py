@@ -10,7 +10,8 @@ from dfutils.evaluation.baselines import frame_average_scores, measure_baselines
 from dfutils.evaluation.scoring import Measured
 from dfutils.prediction.members import Member
 from dfutils.records import ClipRow
-from dfutils.settings import DetectorSettings, ExtractionSettings
+from dfutils.runs.record import DetectorRecord
+from dfutils.settings import ExtractionSettings
 
 
 def sigmoid(value):
@@ -28,7 +29,7 @@ class MotionNetwork:
 
 
 def member(backbone, *, temperature):
-    settings = DetectorSettings(
+    settings = DetectorRecord(
         name="n", version="1", model="inception_gru", extraction=ExtractionSettings(), backbone_weights="random",
         backbone_checksum=backbone, weights_sha256="", temperature=temperature,
     )  # fmt: skip

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from dfutils.errors import ReportError
-from dfutils.evaluation.bootstrap import bootstrap_over_groups
 from dfutils.evaluation.comparison import compare_predictions, delong_test, rate_estimates
+from dfutils.statistics.bootstrap import bootstrap_over_groups
 
 
 def table(is_fake, scores, groups=None):

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from dfutils.evaluation.decisions import few_clips_warning, measure_band, measure_operating_points, risk_coverage
-from dfutils.settings import DetectorSettings, ExtractionSettings, OperatingPoint
+from dfutils.runs.record import DetectorRecord, OperatingPoint
+from dfutils.settings import ExtractionSettings
 
 
 def table(is_fake, scores):
@@ -24,7 +25,7 @@ def detector(**values):
         rule="fpr_1", threshold=0.5, false_positive_rate=0.0, true_positive_rate=0.7, reals=20, fakes=30
     )
     about = {"name": "n", "version": "0", "model": "m", "backbone_weights": "w", "backbone_checksum": "c"}
-    return DetectorSettings(
+    return DetectorRecord(
         **about,
         extraction=ExtractionSettings(),
         weights_sha256="s",

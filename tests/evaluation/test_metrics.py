@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from dfutils.errors import ReportError
-from dfutils.evaluation.bootstrap import bootstrap_over_groups
-from dfutils.evaluation.estimates import METRIC_NAMES, auc_score, expected_calibration_error, reliability_table
 from dfutils.evaluation.metrics import compute_metrics
+from dfutils.statistics.bootstrap import bootstrap_over_groups
+from dfutils.statistics.estimates import METRIC_NAMES, auc_score, expected_calibration_error, reliability_table
 
 TWO_CLASS = ("auc", "balanced_accuracy", "average_precision")
 
@@ -179,7 +179,7 @@ def test_same_seed_same_document_and_another_seed_another_interval():
 def test_drawing_in_pieces_changes_nothing(monkeypatch):
     predictions = table(np.tile([True, False], 10), np.linspace(0, 1, 20))
     whole = compute_metrics(predictions, threshold=0.5, resamples=101)
-    monkeypatch.setattr("dfutils.evaluation.bootstrap._WEIGHTS_AT_ONCE", 20 * 7)
+    monkeypatch.setattr("dfutils.statistics.bootstrap._WEIGHTS_AT_ONCE", 20 * 7)
     assert compute_metrics(predictions, threshold=0.5, resamples=101) == whole
 
 

@@ -5,14 +5,15 @@ from dataclasses import replace
 
 import pytest
 
-from dfutils.evaluation.gallery import error_gallery
 from dfutils.evaluation.scoring import Measured, Sides, sides_of_skipped, video_predictions
 from dfutils.extraction.dataset import SKIPPED_COLUMNS, FaceDataset, read_face_dataset
 from dfutils.files import write_csv
 from dfutils.prediction.detector import Detector, face_pixels
 from dfutils.prediction.members import ClipScore
 from dfutils.records import ClipRow
-from dfutils.settings import DetectorSettings, ExtractionSettings
+from dfutils.report.gallery import error_gallery
+from dfutils.runs.record import DetectorRecord
+from dfutils.settings import ExtractionSettings
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def people(dataset):
 
 
 def detector(demo_run, **values):
-    settings = DetectorSettings.read(demo_run / "detector.json")
+    settings = DetectorRecord.read(demo_run / "detector.json")
     return Detector(settings.model_copy(update={"threshold": 0.5, **values}), [], demo_run)
 
 

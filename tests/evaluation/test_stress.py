@@ -14,6 +14,7 @@ from dfutils.extraction.catalogue import read_catalogue
 from dfutils.extraction.video import iter_frames
 from dfutils.prediction.detector import Detector
 from dfutils.records import Box, FaceClip, FaceCrop
+from dfutils.report.content import stress_section
 
 
 def pictures_of(path):
@@ -123,7 +124,7 @@ def test_untouched_videos_come_first_and_every_strength_follows(stressed):
     assert [row["strength"] for row in rows] == ["untouched", "7", "5", "3", "2", "1"]
     assert all(row["coverage"] == 1 for row in rows)
     assert rows[0]["difference"]["value"] == 0
-    section = stress.stress_section(rows)
+    section = stress_section(rows)
     assert [plan.name for plan in section.figures] == ["stress_frames"]
     assert section.figures[0].draw().axes
 

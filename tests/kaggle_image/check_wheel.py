@@ -24,7 +24,7 @@ import importlib, pkgutil, dfutils, cv2
 names = [one.name for one in pkgutil.walk_packages(dfutils.__path__, "dfutils.") if not one.name.endswith("__main__")]
 light = [name for name in names if name.split(".")[1] in ("extraction", "publishing", "demo", "records", "settings",
                                                           "weights", "files", "errors", "cli", "prediction")]
-heavy = ("dfutils.demo.line",)  # runs a training
+heavy = ("dfutils.demo.pipeline",)  # runs a training
 for name in light:
     if name not in heavy:
         importlib.import_module(name)

@@ -7,8 +7,8 @@ import pytest
 from notebook_series import FOLDER, NAMES, PATHS
 
 from dfutils.errors import ReportError
-from dfutils.evaluation.evaluate import evaluate
 from dfutils.notebook.pages import REPORT_PAGE, main, read_page, write_pages
+from dfutils.report.evaluate import evaluate
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ import pytest
 from dfutils.prediction.detector import Detector
 from dfutils.prediction.explanation import Faithfulness, grad_cam, measure_faithfulness, occlusion_maps, overlay
 from dfutils.prediction.members import Member
-from dfutils.settings import DetectorSettings, ExtractionSettings
+from dfutils.runs.record import DetectorRecord
+from dfutils.settings import ExtractionSettings
 from dfutils.training.backbones import build_backbone
 from dfutils.training.model import build_head, compose
 
@@ -26,7 +27,7 @@ def detector():
     backbone = build_backbone("random", size=SIZE)
     network = compose(backbone.model, build_head("inception_mean", frames=2, channels=FEATURES), frames=2, size=SIZE)
     draw_head(network, seed=1)
-    settings = DetectorSettings(
+    settings = DetectorRecord(
         name="drawn",
         version="0",
         model="inception_mean",

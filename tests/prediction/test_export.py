@@ -23,8 +23,9 @@ from dfutils.prediction.export import (
 )
 from dfutils.prediction.members import score_members
 from dfutils.prediction.runtime import LightNetwork
-from dfutils.settings import ExportSettings, TrainingSettings
-from dfutils.training.finished import read_detector
+from dfutils.runs.folder import read_detector
+from dfutils.runs.record import ExportRecord
+from dfutils.settings import TrainingSettings
 from dfutils.training.folds import train_folds
 from dfutils.training.run import train
 
@@ -89,7 +90,7 @@ def test_an_export_of_other_weights_is_refused(copied):
 def gate(**changes):
     same = {"largest_difference": 0.0, "auc_keras": 0.8, "auc": 0.8, "same_labels": 1.0}
     about = {"weights_sha256": "", "files": {}, "split": "validation", "clips": 100, "openvino": ""}
-    return ExportSettings.parse({**about, **same, **changes}, source="test")
+    return ExportRecord.parse({**about, **same, **changes}, source="test")
 
 
 @pytest.mark.parametrize(

@@ -12,18 +12,19 @@ from rounding import HEAD, SCORE
 
 from dfutils.cli import main
 from dfutils.errors import ReportError, RunError
-from dfutils.evaluation import evaluate as evaluation
 from dfutils.evaluation.folds import COLUMNS, summarise_folds
 from dfutils.extraction.dataset import MANIFEST_COLUMNS, manifest_row, read_face_dataset
 from dfutils.files import read_csv, read_json, sha256_of, write_csv, write_json
 from dfutils.prediction.detector import load_detector
 from dfutils.prediction.members import Member, score_members
-from dfutils.settings import DetectorSettings, SplitSettings, TrainingSettings
+from dfutils.report import evaluate as evaluation
+from dfutils.runs.calibration import recalibrate
+from dfutils.runs.folder import read_about
+from dfutils.runs.record import DetectorRecord
+from dfutils.runs.thresholds import calibrated, fit_temperature, operating_points
+from dfutils.settings import SplitSettings, TrainingSettings
 from dfutils.training import folds
-from dfutils.training.calibration import recalibrate
-from dfutils.training.finished import read_about
 from dfutils.training.folds import OUT_OF_FOLD_COLUMNS, train_folds
-from dfutils.training.operating import calibrated, fit_temperature, operating_points
 from dfutils.training.run import train
 from dfutils.training.run_folder import load_network
 
@@ -52,7 +53,7 @@ def ensemble(run):
 @pytest.fixture(scope="module")
 def members(run):
     """Settings of the members."""
-    return [DetectorSettings.read(run / f"fold-{fold}" / "detector.json") for fold in range(FOLDS)]
+    return [DetectorRecord.read(run / f"fold-{fold}" / "detector.json") for fold in range(FOLDS)]
 
 
 @pytest.fixture
@@ -94,7 +95,7 @@ def test_out_of_fold_scores_and_calls_are_those_of_the_clips_own_member(run):
         folder = run / f"fold-{row['fold']}"
         (own,) = (one for one in read_csv(folder / "predictions.csv", ()) if one["clip_id"] == row["clip_id"])
         assert (row["raw_probability"], row["fake_probability"]) == (own["raw_probability"], own["fake_probability"])
-        threshold = DetectorSettings.read(folder / "detector.json").threshold
+        threshold = DetectorRecord.read(folder / "detector.json").threshold
         assert row["label"] == ("FAKE" if float(row["fake_probability"]) >= threshold else "REAL")
 
 
@@ -105,7 +106,7 @@ def test_an_interrupted_training_goes_on_and_leaves_finished_folds_alone(copied_
     assert train_command(demo_faces, copied_run) == 0
     assert (copied_run / "fold-0" / "model.weights.h5").stat().st_mtime_ns == kept
     assert (copied_run / "predictions.csv").read_text() == (run / "predictions.csv").read_text()
-    after, before = (DetectorSettings.read(folder / "detector.json") for folder in (copied_run, run))
+    after, before = (DetectorRecord.read(folder / "detector.json") for folder in (copied_run, run))
     assert (after.name, after.threshold, len(after.members)) == (before.name, before.threshold, FOLDS)
 
 
@@ -204,7 +205,7 @@ def test_frames_and_clips_are_averaged_alike_and_features_are_computed_once_a_ba
 
 
 def test_the_operating_point_is_where_the_members_distances_to_theirs_cancel_out(run, members):
-    settings = DetectorSettings.read(run / "detector.json")
+    settings = DetectorRecord.read(run / "detector.json")
     expected = sigmoid(np.mean([logit(member.threshold) for member in members]))
     assert settings.threshold == pytest.approx(expected, abs=1e-9)
     assert settings.temperature == 1
@@ -224,7 +225,7 @@ def alter_weights(run):
 
 
 def alter_threshold(run):
-    settings = DetectorSettings.read(run / "fold-0" / "detector.json")
+    settings = DetectorRecord.read(run / "fold-0" / "detector.json")
     replace_text(run / "fold-0" / "detector.json", settings.model_copy(update={"threshold": 0.1}).model_dump_json())
 
 
@@ -269,7 +270,7 @@ def test_an_altered_ensemble_gives_no_report_and_is_not_recalibrated(copied_run,
 
 
 def test_a_recalibrated_ensemble_is_believed_with_all_its_members(copied_run, run):
-    before = DetectorSettings.read(run / "detector.json")
+    before = DetectorRecord.read(run / "detector.json")
     assert recalibrate(copied_run, method="isotonic").members != before.members
     for folder in (copied_run, *(copied_run / member.folder for member in before.members)):
         assert read_about(folder)["files"]["detector.json"] == sha256_of(folder / "detector.json")
@@ -297,12 +298,12 @@ def single(same_recipe, tmp_path):
 
 def test_a_detector_is_calibrated_on_the_out_of_fold_scores_of_all_clips(single, run, capsys):
     small = recalibrate(single).operating_points[0]
-    assert DetectorSettings.read(single / "detector.json").fitted_on == "validation"
+    assert DetectorRecord.read(single / "detector.json").fitted_on == "validation"
     assert main(["calibrate", str(single), "--operating-point", "fpr_5", "--out-of-fold", str(run)]) == 0
     rows = predictions_of(run)
     is_fake = np.array([row["is_fake"] == "true" for row in rows])
     raw = np.array([float(row["raw_probability"]) for row in rows])
-    found = DetectorSettings.read(single / "detector.json")
+    found = DetectorRecord.read(single / "detector.json")
     assert found.temperature == fit_temperature(is_fake, raw)
     assert (found.operating_point, found.fitted_on) == ("fpr_5", "out_of_fold")
     expected = next(one for one in operating_points(is_fake, calibrated(raw, found.temperature)) if one.rule == "fpr_5")
@@ -389,7 +390,7 @@ def test_an_ensemble_is_evaluated_on_new_videos_only(run, ensemble, demo_faces, 
     (leaks,) = (section for section in content.sections if section.name == "leaks")
     assert leaks.document["trained_under_another_name"] == 11  # the names are new, the files are not
     assert "11 of the measured clips are of files that were trained" in leaks.flag
-    assert content.threshold == DetectorSettings.read(run / "detector.json").threshold
+    assert content.threshold == DetectorRecord.read(run / "detector.json").threshold
     with pytest.raises(ReportError, match="out of fold"):
         evaluation.evaluate(run, faces, tmp_path / "report", split="all", progress=False)
 

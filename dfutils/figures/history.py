@@ -1,0 +1,24 @@
+"""The curves of a training, as a picture in its run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from dfutils.figures.plots import plot_history
+from dfutils.figures.style import figure_png
+from dfutils.files import replacing
+
+
+def write_history_figure(run: Path) -> Path:
+    """Draw ``history.csv`` of a run folder and write it as ``history.png`` beside it; returns its path.
+
+    Raises:
+        ReportError: ``history.csv`` has no epoch.
+    """
+    path = run / "history.png"
+    figure = plot_history(pd.read_csv(run / "history.csv"))
+    with replacing(path) as temporary:
+        temporary.write_bytes(figure_png(figure))
+    return path

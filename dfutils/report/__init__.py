@@ -1,0 +1,1 @@
+"""Reports: pages and tables for people."""

@@ -1,0 +1,1 @@
+"""Run folders: what a training leaves behind, typed, checked and calibrated."""

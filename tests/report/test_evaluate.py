@@ -1,0 +1,210 @@
+"""A run and a face dataset to a report: what is in it, what stays honest, and how it looks in a browser."""
+
+import json
+import shutil
+
+import pandas as pd
+import pytest
+
+from dfutils.errors import DfutilsError, ReportError, RunError
+from dfutils.evaluation.predictions import read_predictions
+from dfutils.files import read_json
+from dfutils.report.comparison import compare_runs
+from dfutils.report.evaluate import evaluate
+from dfutils.runs.calibration import recalibrate
+
+SIZES = [(390, 844), (1400, 900)]
+
+
+@pytest.fixture(scope="module")
+def report(demo_run, demo_faces, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("evaluated")
+    evaluate(demo_run, demo_faces, folder, split="all", resamples=50, explain=1, progress=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def metrics(report):
+    return read_json(report / "metrics.json")
+
+
+def test_every_part_is_in_the_document_and_in_files(report, metrics):
+    assert {"slices", "decisions", "calibration", "leaks", "behaviour", "explanation", "baselines"} <= set(metrics)
+    tables = {path.stem for path in (report / "tables").glob("*.csv")}
+    assert {"levels", "manipulations", "groups", "operating_points", "calibration", "leaks", "behaviour"} <= tables
+    for kind in ("png", "svg"):
+        figures = {path.stem for path in (report / "figures").glob(f"*.{kind}")}
+        assert {"roc", "risk_coverage", "calibration", "frames_0"} <= figures
+    card = (report / "MODEL_CARD.md").read_text()
+    assert all(f"## {part}" in card for part in ("Intended use", "Data", "Protocol", "Limits", "Licence"))
+
+
+def test_the_model_card_on_the_page_is_the_one_of_the_file(report, metrics, browser_page):
+    page = browser_page.open(report / "report.html").page
+    shown = page.locator("#model-card li").all_inner_texts()
+    written = [line[2:] for line in (report / "MODEL_CARD.md").read_text().splitlines() if line.startswith("* ")]
+    # Spaces and joiners that keep an interval on one line are no part of the text.
+    shown, written = ([line.replace("\xa0", " ").replace("\u2060", "") for line in text] for text in (shown, written))
+    assert shown == written
+    assert f"AUC: {metrics['auc']['value']:.2f}" in "".join(shown)
+
+
+def test_a_desk_shows_every_table_whole(report, browser_page):
+    browser_page.page.set_viewport_size({"width": SIZES[1][0], "height": SIZES[1][1]})
+    page = browser_page.open(report / "report.html").page
+    cut_off = "[...document.querySelectorAll('.scroll')].filter(one => one.scrollWidth > one.clientWidth)"
+    assert page.evaluate(f"{cut_off}.map(one => one.getAttribute('aria-label'))") == []
+
+
+def test_videos_tracks_and_frames_have_their_own_numbers(metrics):
+    rows = {row["level"]: row["rows"] for row in metrics["slices"]["levels"]}
+    assert rows == {"video": 12, "track (clip)": 12, "frame": 120}
+
+
+def test_the_table_of_a_level_says_what_the_document_says(report, metrics):
+    table = pd.read_csv(report / "tables" / "levels.csv")
+    assert table["auc"].tolist() == [row["auc"]["value"] for row in metrics["slices"]["levels"]]
+
+
+def test_measuring_on_what_was_trained_on_is_flagged(report, metrics):
+    assert metrics["leaks"]["known_to_training"] > 0
+    assert "these numbers flatter" in (report / "report.html").read_text()
+
+
+def test_a_model_that_averages_frames_does_not_care_for_their_order(metrics):
+    held = {row["change"]: row["held"] for row in metrics["behaviour"]}
+    assert held["time reversed"] == held["frames shuffled"] == "yes"
+
+
+def test_a_second_person_raises_the_score_of_a_video_or_leaves_it(report, metrics):
+    (row,) = (row for row in metrics["behaviour"] if row["change"] == "a second person added")
+    scores = pd.read_csv(report / "predictions.csv")
+    lowest_of_real = scores[scores["label"] == "REAL"]["fake_probability"].min()
+    assert row["clips"] == len(scores)
+    assert 0 < row["moved"] <= (scores["fake_probability"].max() - lowest_of_real)
+
+
+def test_file_facts_stand_beside_the_detector(metrics):
+    (row,) = metrics["baselines"]
+    assert row["name"] == "File facts only"
+    assert row["difference"]["value"] == pytest.approx(metrics["auc"]["value"] - row["auc"]["value"], abs=1e-5)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=["phone", "desk"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_report_is_whole_in_a_browser(report, browser_page, size, scheme):
+    page = browser_page.page
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    page.emulate_media(color_scheme=scheme)
+    browser_page.open(report / "report.html")
+    assert (browser_page.errors, browser_page.external, browser_page.failures) == ([], [], [])
+    assert browser_page.broken_pictures() == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+    overflowing = """() => [...document.querySelectorAll('main *')].filter(one => {
+        if (one.closest('.scroll') && !one.classList.contains('scroll')) return false;  // tables scroll in their frame
+        return one.getBoundingClientRect().right > document.documentElement.clientWidth + 1;
+    }).map(one => one.outerHTML.slice(0, 80))"""
+    assert page.evaluate(overflowing) == []
+    visible = page.evaluate("[...document.querySelectorAll('figure img')].filter(one => one.offsetWidth > 0).length")
+    assert visible == page.evaluate("document.querySelectorAll('figure').length")  # one of light and dark
+
+
+def test_paper_cuts_nothing_off(report, browser_page):
+    page = browser_page.page
+    page.set_viewport_size({"width": 688, "height": 1000})  # A4 without its margins
+    page.emulate_media(media="print", color_scheme="dark")
+    browser_page.open(report / "report.html")
+    too_wide = "[...document.querySelectorAll('main *')].filter(one => one.getBoundingClientRect().right > 689)"
+    assert page.evaluate(f"{too_wide}.map(one => one.outerHTML.slice(0, 80))") == []
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+
+
+def test_a_click_on_a_heading_sorts_numbers_as_numbers(report, browser_page):
+    page = browser_page.open(report / "report.html").page
+    column = "[...document.querySelector('#table-levels + div tbody').rows].map(row => +row.cells[1].dataset.sort)"
+    heading = page.locator("#table-levels + div thead button").nth(1)
+    heading.click()
+    assert page.evaluate(column) == [12, 12, 120]
+    heading.click()
+    assert page.evaluate(column) == [120, 12, 12]
+
+
+def test_several_face_datasets_are_measured_each_and_together(demo_run, demo_faces, tmp_path):
+    other = shutil.copytree(demo_faces, tmp_path / "other")
+    manifest = other / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace("person_", "stranger_").replace("stranger_0", "person_0", 0))
+    with pytest.raises(DfutilsError):  # its frames are of other clips now
+        evaluate(demo_run, [demo_faces, other], tmp_path / "report", resamples=0, progress=False)
+    shutil.copy(demo_faces / "manifest.csv", manifest)
+    document = evaluate(demo_run, [demo_faces, other], tmp_path / "report", resamples=0, progress=False)
+    first, second = document["cross"]
+    assert (first["known"], first["videos"]) == ("yes", second["videos"])
+    assert document["videos"] == first["videos"] + second["videos"]
+    assert read_predictions(tmp_path / "report" / "predictions.csv")["video"].is_unique
+    (facts,) = document["baselines"]  # the model averages frames: there is no other frame average
+    assert facts["difference"]["value"] == pytest.approx(document["auc"]["value"] - facts["auc"]["value"], abs=1e-5)
+    html = (tmp_path / "report" / "report.html").read_text()
+    assert all(f'<th scope="row">{name}</th>' in html for name in ("Always 0.5", "Always FAKE", "File facts only"))
+
+
+def test_a_dataset_named_twice_is_refused(demo_run, demo_faces, tmp_path):
+    with pytest.raises(ReportError, match="named twice"):
+        evaluate(demo_run, [demo_faces, demo_faces], tmp_path, progress=False)
+
+
+@pytest.mark.parametrize("name", ["splits.csv", "leaks.json", "run.json", "history.csv", "model.weights.h5"])
+def test_a_run_with_a_missing_file_gives_an_error_and_no_report(demo_run, demo_faces, tmp_path, name):
+    run = shutil.copytree(demo_run, tmp_path / "run")
+    (run / name).unlink()
+    with pytest.raises(DfutilsError, match=name.replace(".", r"\.")):
+        evaluate(run, demo_faces, tmp_path / "report", resamples=0, progress=False)
+    assert not (tmp_path / "report" / "metrics.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("splits.csv", (",train", ",test")),
+        ("leaks.json", ("{", "{ ")),
+        ("history.csv", ("0.", "1.")),
+        ("run.json", ("clips", "")),
+        ("detector.json", ('"temperature": ', '"temperature": 1')),
+        ("detector.json", ('"threshold": 0.', '"threshold": 0.0')),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_run_with_an_altered_file_gives_an_error_and_no_report(demo_run, demo_faces, tmp_path, name, change):
+    run = shutil.copytree(demo_run, tmp_path / "run")
+    (old, new), text = change, (run / name).read_text()
+    assert old in text
+    (run / name).write_text(text.replace(old, new))
+    with pytest.raises(RunError, match=rf"{name}: .*altered since training"):
+        evaluate(run, demo_faces, tmp_path / "report", resamples=0, progress=False)
+    with pytest.raises(RunError, match=rf"{name}: .*altered since training"):
+        compare_runs([demo_run, run], demo_faces, tmp_path / "report", resamples=0, progress=False)
+    assert not (tmp_path / "report").exists()
+
+
+def test_one_class_only_is_flagged_and_nothing_is_invented(demo_run, demo_faces, tmp_path):
+    faces = shutil.copytree(demo_faces, tmp_path / "faces")
+    lines = (faces / "manifest.csv").read_text().splitlines(keepends=True)
+    fakes = [line for line in lines[1:] if ",true," in line.lower()]
+    assert 0 < len(fakes) < len(lines) - 1
+    (faces / "manifest.csv").write_text("".join([lines[0], *fakes]))
+    run = shutil.copytree(demo_run, tmp_path / "run")
+    recalibrate(run, min_face_pixels=5000)
+    metrics = evaluate(run, faces, tmp_path / "report", split="all", resamples=20, progress=False)
+    html = (tmp_path / "report" / "report.html").read_text()
+    assert metrics["auc"] == {"value": None, "low": None, "high": None}
+    assert "Only FAKE videos were scored" in html
+    assert "ROC curve: needs REAL and FAKE" in html
+    assert "Only faces of at least 5000 pixels decide. 6 of 6 scored videos show none" in html
+
+
+def test_crops_of_other_settings_are_refused(demo_run, demo_faces, tmp_path):
+    faces = shutil.copytree(demo_faces, tmp_path / "faces")
+    about = json.loads((faces / "extraction.json").read_text())
+    about["settings"]["margin"] = 0.3
+    (faces / "extraction.json").write_text(json.dumps(about))
+    with pytest.raises(RunError, match=r"margin 0\.3 instead of 0\.0"):
+        evaluate(demo_run, faces, tmp_path / "report", progress=False)

@@ -1,0 +1,240 @@
+"""The report folder: complete, self-contained, escaped, and computed from the file beside it."""
+
+import base64
+import hashlib
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dfutils.errors import DatasetError, ReportError
+from dfutils.evaluation.metrics import compute_metrics
+from dfutils.evaluation.predictions import read_predictions
+from dfutils.files import read_json
+from dfutils.report import wording
+from dfutils.report.report import BACKBONE_FACT, ReportContent, worst_mistakes, write_report
+
+HOSTILE = 'evil"><img src=//x.example/a onerror=alert(1)>.mp4'
+FIGURES = {"scores", "confusion", "confusion_half", "roc", "precision_recall", "reliability", "history"}
+
+
+class Page(HTMLParser):
+    """Collects what a page would fetch, its tags and its text."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.references, self.tags, self.text, self.styles = [], [], "", ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        names = ("src", "href", "srcset", "data", "poster", "action", "xlink:href")
+        self.references += [value for name, value in attributes if name in names]
+        self.styles += "".join(value for name, value in attributes if name == "style")
+
+    def handle_data(self, data):
+        if self.tags[-1:] == ["style"]:
+            self.styles += data
+        self.text += data
+
+
+def made_up(strength=0.3, count=40):
+    """40 videos in 12 groups of two data sets; awkward names, and two videos without a score."""
+    rng = np.random.default_rng(1)
+    is_fake = np.arange(count) % 5 >= 2
+    scores = np.clip(0.5 + strength * (is_fake - 0.5) + rng.normal(0, 0.15, count), 0, 1)
+    scores[[7, 21]] = np.nan
+    scores[0] = 0.987  # the hostile name is REAL, and the worst false alarm
+    names = [HOSTILE, "NA", "007", 'comma, quote" and ünï.mp4', *(f"clip {index}.mp4" for index in range(4, count))]
+    return pd.DataFrame(
+        {
+            "label": ["UNDECIDED" if np.isnan(score) else "FAKE" if score >= 0.45 else "REAL" for score in scores],
+            "video": names,
+            "dataset": np.where(np.arange(count) % 2, "celebdf", "dfdc"),
+            "group": [str(index % 12).zfill(3) for index in range(count)],
+            "is_fake": is_fake,
+            "fake_probability": scores,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def content():
+    predictions = made_up()
+    pictures = {name: np.full((300, 200, 3), 120, np.uint8) for name in predictions["video"][:20]}
+    return ReportContent(
+        title="A <b>title</b>",
+        predictions=predictions,
+        threshold=0.45,
+        facts={"Detector": "tiny 0.1", BACKBONE_FACT: "random, seed 7 <none>"},
+        warnings=["These clips are made up by a program."],
+        history=pd.DataFrame({"epoch": [1, 2], "loss": [0.7, 0.6], "val_loss": [0.7, 0.65]}),
+        leaks=["No group is on two sides."],
+        mistakes=worst_mistakes(predictions, threshold=0.45, pictures=pictures),
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, content):
+    folder = tmp_path_factory.mktemp("report") / "new" / "report"
+    write_report(folder, content, resamples=200, seed=3)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def html(folder):
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(html):
+    return Page(html)
+
+
+def test_the_folder_is_complete_and_nothing_else_is_in_it(folder):
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert names == {
+        "metrics.json",
+        "predictions.csv",
+        "report.html",
+        *(f"figures/{name}.{kind}" for name in FIGURES for kind in ("png", "svg")),
+    }
+
+
+def test_metrics_are_those_of_the_predictions_beside_them(folder):
+    predictions = read_predictions(folder / "predictions.csv")
+    again = compute_metrics(predictions, threshold=0.45, resamples=200, seed=3)
+    assert read_json(folder / "metrics.json") == again
+
+
+def test_predictions_come_back_to_the_bit_with_all_their_columns(folder, content):
+    back = read_predictions(folder / "predictions.csv")
+    assert list(back.columns) == ["video", "dataset", "group", "is_fake", "fake_probability", "label"]
+    pd.testing.assert_frame_equal(back, content.predictions[list(back.columns)], check_exact=True, check_dtype=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        (None, DatasetError),
+        ("", DatasetError),
+        ("video,dataset,group,is_fake,fake_probability\na,d,g,True,high\n", DatasetError),
+        ("video,dataset,is_fake,fake_probability\na,d,True,0.5\n", ReportError),
+    ],
+    ids=["no file", "empty file", "score in words", "no group"],
+)
+def test_a_file_that_holds_no_predictions_is_refused(tmp_path, text, error):
+    path = tmp_path / "predictions.csv"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(error, match=r"predictions(\.csv)?: "):
+        read_predictions(path)
+
+
+def test_the_page_fetches_nothing(page, html):
+    assert page.references
+    assert all(reference.startswith(("data:", "#")) for reference in page.references)
+    assert page.tags.count("script") == 1
+    script = re.search(r"<script>(.*?)</script>", html, re.DOTALL).group(1)
+    assert f"script-src 'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" in html
+    assert not re.search(r"url\(|@import|https?://", page.styles)
+    assert "default-src 'none'" in html
+
+
+def test_the_page_contains_every_figure(folder, html):
+    for path in (folder / "figures").glob("*.svg"):
+        assert base64.b64encode(path.read_bytes()).decode() in html, path.name
+    assert html.count("data:image/svg+xml;base64,") == 2 * len(FIGURES)  # a light and a dark one
+
+
+def test_names_from_outside_are_escaped(page, html):
+    assert HOSTILE in page.text
+    assert HOSTILE not in html
+    assert not any("x.example" in reference for reference in page.references)
+    assert "A <b>title</b>" in page.text
+
+
+def test_the_first_line_states_the_backbone_weights_and_warnings_stand_before_numbers(page):
+    body = page.text[page.text.index("Backbone weights:") :]
+    assert body.startswith("Backbone weights: random, seed 7 <none>")
+    assert body.index("made up by a program") < body.index("AUC")
+
+
+def test_the_page_says_what_the_document_says(folder, page):
+    auc = read_json(folder / "metrics.json")["auc"]
+    assert f"{auc['value']:.2f} {auc['low']:.2f}–{auc['high']:.2f}" in page.text
+    for words in ("0.693", "Always FAKE", "coin toss", "No group is on two sides.", "does not show", "celebdf", "0.99"):
+        assert words in page.text, words
+
+
+def test_thumbnails_are_shown_for_the_mistakes_that_have_one(html, content):
+    with_picture = [mistake for mistake in content.mistakes if mistake.picture is not None]
+    assert with_picture
+    assert html.count("data:image/jpeg;base64,") == len(with_picture)
+
+
+def test_worst_mistakes_are_the_most_confident_ones(content):
+    mistakes = worst_mistakes(content.predictions, threshold=0.45, count=2)
+    assert mistakes[0].video == HOSTILE
+    for is_fake in (False, True):
+        scores = [mistake.fake_probability for mistake in mistakes if mistake.is_fake == is_fake]
+        assert scores == sorted(scores, reverse=not is_fake)
+        assert all((score < 0.45) == is_fake for score in scores)
+
+
+def test_the_same_content_gives_the_same_report(tmp_path, content, folder):
+    write_report(tmp_path, content, resamples=200, seed=3)
+    for path in folder.rglob("*"):
+        if path.is_file():
+            assert (tmp_path / path.relative_to(folder)).read_bytes() == path.read_bytes(), path.name
+
+
+def test_one_class_is_reported_and_figures_of_an_older_report_go(tmp_path, content):
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "roc.png").write_bytes(b"of an older report")
+    (tmp_path / "metrics.json").write_text("{}")
+    fakes = content.predictions[content.predictions["is_fake"]]
+    metrics = write_report(tmp_path, replace(content, predictions=fakes, history=None, mistakes=()), resamples=50)
+    text = Page((tmp_path / "report.html").read_text(encoding="utf-8")).text
+    assert metrics["auc"]["value"] is None
+    assert "Only FAKE videos were scored" in text
+    assert "Not drawn. ROC curve: needs REAL and FAKE" in text
+    assert not (tmp_path / "figures" / "roc.png").exists()
+
+
+def test_figures_of_somebody_else_are_left_alone(tmp_path, content):
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "holiday.png").write_bytes(b"no report is here yet")
+    write_report(tmp_path, replace(content, history=None, mistakes=()), resamples=0)
+    assert (tmp_path / "figures" / "holiday.png").exists()
+
+
+def test_nothing_is_written_when_the_predictions_are_impossible(tmp_path, content):
+    wrong = content.predictions.assign(fake_probability=2.0)
+    with pytest.raises(ReportError):
+        write_report(tmp_path / "report", replace(content, predictions=wrong))
+    assert not (tmp_path / "report").exists()
+
+
+@pytest.mark.parametrize(
+    ("auc", "expected"),
+    [
+        ((0.8, 0.7, 0.9), "Better than chance"),
+        ((0.6, 0.45, 0.7), "includes chance"),
+        ((0.5, 0.5, 0.5), "includes chance"),
+        ((0.2, 0.1, 0.3), "Worse than a coin toss"),
+        ((0.8, None, None), "Too few groups"),
+    ],
+)
+def test_the_headline_says_whether_the_interval_includes_chance(auc, expected):
+    assert expected in wording.headline({"auc": dict(zip(("value", "low", "high"), auc, strict=True))})
+
+
+def test_rare_fakes_make_most_alarms_false():
+    predictions = made_up().iloc[:10].assign(is_fake=[True] * 5 + [False] * 5, fake_probability=[0.9] * 6 + [0.1] * 4)
+    metrics = compute_metrics(predictions, threshold=0.5, resamples=10)
+    # All 5 fakes and 1 of 5 reals are called FAKE: 0.99 × 0.2 / (0.99 × 0.2 + 0.01 × 1) = 95.2 %.
+    assert any("wrong about 95\xa0%" in sentence for sentence in wording.limits(metrics))

@@ -1,0 +1,250 @@
+"""Calibration, operating points and the undecided band: fitted on validation only, frozen, honoured."""
+
+import shutil
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rounding import SCORE
+from sklearn.isotonic import IsotonicRegression
+
+from dfutils.cli import main
+from dfutils.errors import DfutilsError, RunError
+from dfutils.files import read_csv, read_json, write_csv, write_json
+from dfutils.prediction.detector import Detector, load_detector
+from dfutils.records import Label, Reason
+from dfutils.runs.calibration import recalibrate
+from dfutils.runs.folder import BELIEVED, read_about
+from dfutils.runs.record import DetectorRecord
+from dfutils.runs.thresholds import (
+    STANDARD_RULES,
+    calibrated_logits,
+    choose_band,
+    choose_threshold,
+    fit_isotonic,
+    logit,
+    mean_decision,
+    operating_points,
+    sigmoid,
+)
+
+
+@pytest.fixture
+def run(demo_run, tmp_path):
+    return shutil.copytree(demo_run, tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def known(demo_run):
+    return DetectorRecord.read(demo_run / "detector.json")
+
+
+@st.composite
+def two_classes(draw):
+    labels = draw(st.lists(st.booleans(), min_size=2, max_size=40).filter(lambda values: len(set(values)) == 2))
+    scores = draw(st.lists(st.integers(1, 99), min_size=len(labels), max_size=len(labels)))
+    return np.array(labels), np.array(scores) / 100
+
+
+@settings(max_examples=60, deadline=None)
+@given(two_classes(), st.sampled_from([1, 5, 20]))
+def test_no_more_reals_than_allowed_are_called_fake_and_no_better_threshold_exists(labelled, percent):
+    is_fake, scores = labelled
+    called = scores >= choose_threshold(is_fake, scores, f"fpr_{percent}")
+    assert called[~is_fake].mean() <= percent / 100
+    for other in np.unique(scores):
+        if (scores >= other)[~is_fake].mean() <= percent / 100:
+            assert (scores >= other)[is_fake].mean() <= called[is_fake].mean()
+
+
+@settings(max_examples=60, deadline=None)
+@given(two_classes(), st.sampled_from([1, 3, 10]))
+def test_no_threshold_costs_less_than_that_of_the_cost_rule(labelled, ratio):
+    is_fake, scores = labelled
+
+    def cost(threshold):
+        called = scores >= threshold
+        return ratio * called[~is_fake].mean() + (~called)[is_fake].mean()
+
+    best = cost(choose_threshold(is_fake, scores, f"cost_{ratio}"))
+    assert best <= min(cost(threshold) for threshold in [*np.unique(scores), 1.1]) + 1e-9
+
+
+def test_every_detector_has_the_standard_operating_points_frozen(known):
+    assert tuple(point.rule for point in known.operating_points) == STANDARD_RULES
+    assert known.operating_points[0].threshold == known.threshold
+    assert all(point.reals and point.fakes for point in known.operating_points)
+
+
+@settings(max_examples=40, deadline=None)
+@given(two_classes())
+def test_isotonic_calibration_is_that_of_scikit_learn(labelled):
+    is_fake, scores = labelled
+    fakes, reals = is_fake.sum(), (~is_fake).sum()
+    targets = np.where(is_fake, (fakes + 1) / (fakes + 2), 1 / (reals + 2))
+    reference = IsotonicRegression(out_of_bounds="clip").fit(logit(scores), targets)
+    grid = np.linspace(0, 1, 51)
+    steps = fit_isotonic(is_fake, scores)
+    ours = np.interp(logit(grid), *np.array(steps).T)
+    assert ours == pytest.approx(reference.predict(logit(grid)), abs=1e-9)
+    assert np.all(np.diff(ours) >= 0)
+    assert 0 < ours.min() <= ours.max() < 1
+
+
+def test_calibrated_logits_follow_the_isotonic_steps(known):
+    isotonic = known.model_copy(update={"calibration": "isotonic", "isotonic": ((-1.0, 0.2), (1.0, 0.9))})
+    probabilities = sigmoid(calibrated_logits(isotonic, np.array([0.0, 0.5, 1.0])))
+    assert probabilities == pytest.approx([0.2, 0.55, 0.9])
+
+
+def test_the_band_is_the_narrowest_that_keeps_the_promise():
+    is_fake = np.array([False, False, True, False, True, False, True, True])
+    scores = np.array([0.05, 0.1, 0.3, 0.45, 0.55, 0.6, 0.9, 0.95])
+    low, high = choose_band(is_fake, scores, 0.5, max_error=0.0)
+    outside = (scores < low) | (scores > high)
+    # 0.3 (FAKE) is the furthest mistake; 0.7 would mirror it.
+    assert outside.tolist() == [True, True, False, False, False, False, True, True]
+    assert low == pytest.approx(0.3, abs=1e-6)
+    assert choose_band(is_fake, scores, 0.5, max_error=0.5) is None
+
+
+def test_no_band_is_invented_where_the_surest_are_wrong():
+    with pytest.raises(RunError, match="no band leaves an error"):
+        choose_band(np.array([True, False, False]), np.array([0.01, 0.4, 0.99]), 0.5, max_error=0.1)
+
+
+def test_only_the_validation_split_counts(run):
+    path = run / "predictions.csv"
+    before = recalibrate(run)
+    rows = read_csv(path, ())
+    for row in rows:
+        if row["split"] != "validation":
+            row["raw_probability"] = "0.123"
+            row["is_fake"] = "true"
+    write_csv(path, tuple(rows[0]), rows)
+    assert recalibrate(run) == before
+
+
+def test_recalibrating_with_the_defaults_gives_what_training_froze(run, known):
+    again = recalibrate(run)
+    assert again.temperature == known.temperature
+    assert again.threshold == pytest.approx(known.threshold, abs=1e-6)
+
+
+def alter_threshold(run):
+    document = read_json(run / "detector.json")
+    write_json(run / "detector.json", {**document, "threshold": 0.123})
+
+
+def test_recalibration_signs_its_own_changes_and_no_others(run):
+    recalibrate(run, rule="fpr_5")
+    assert set(read_about(run)["files"]) == set(BELIEVED)
+    alter_threshold(run)
+    for reading in (read_about, recalibrate):
+        with pytest.raises(RunError, match=r"detector\.json: .*altered since training.*`dfutils calibrate`"):
+            reading(run)
+
+
+@pytest.mark.parametrize("known_files", [None, ["splits.csv", "leaks.json", "history.csv"]])
+def test_a_run_of_an_earlier_version_is_believed_and_signed_when_it_is_recalibrated(run, known_files):
+    about = read_json(run / "run.json")
+    files = about.pop("files")
+    if known_files:
+        about["files"] = {name: files[name] for name in known_files}
+    write_json(run / "run.json", about)
+    alter_threshold(run)
+    assert read_about(run) == about
+    recalibrate(run)
+    alter_threshold(run)
+    with pytest.raises(RunError, match="altered since training"):
+        read_about(run)
+
+
+def test_a_detector_without_a_run_document_is_recalibrated_and_gets_none(run):
+    (run / "run.json").unlink()
+    recalibrate(run)
+    assert not (run / "run.json").exists()
+    assert load_detector(run).settings == DetectorRecord.read(run / "detector.json")
+
+
+@pytest.mark.parametrize("method", ["temperature", "isotonic"])
+def test_predictions_and_prediction_follow_the_new_calibration(run, demo_faces, method):
+    from dfutils.extraction.dataset import read_face_dataset
+
+    recalibrate(run, method=method, rule="fpr_5")
+    detector, dataset = load_detector(run), read_face_dataset(demo_faces)
+    assert (detector.settings.calibration, detector.settings.operating_point) == (method, "fpr_5")
+    written = {row["clip_id"]: float(row["fake_probability"]) for row in read_csv(run / "predictions.csv", ())}
+    rows = dataset.rows[:4]
+    scores = detector.score_dataset(dataset, rows, progress=False)
+    assert [score.fake_probability for score in scores] == pytest.approx(
+        [written[row.clip_id] for row in rows], abs=SCORE
+    )
+
+
+def test_inside_the_band_the_verdict_is_undecided_and_says_why(run, demo_videos):
+    threshold = recalibrate(run).threshold
+    recalibrate(run, undecided=(0.0, min(1.0, threshold + 0.5)))
+    verdict = load_detector(run).predict(demo_videos[0])
+    assert (verdict.label, verdict.reason) == (Label.UNDECIDED, Reason.LOW_CONFIDENCE)
+    assert verdict.fake_probability is not None
+    assert "does not decide" in verdict.detail
+
+
+def test_the_smallest_face_that_decides_is_saved_kept_and_honoured(run, demo_videos, capsys):
+    assert main(["calibrate", str(run), "--min-face-pixels", "5000"]) == 0
+    assert "faces from 5000 pixels" in capsys.readouterr().out
+    assert recalibrate(run, rule="fpr_5").min_face_pixels == 5000
+    verdict = load_detector(run).predict(demo_videos[0])
+    assert (verdict.label, verdict.reason) == (Label.UNDECIDED, Reason.LOW_CONFIDENCE)
+    assert recalibrate(run, min_face_pixels=0).min_face_pixels == 0
+
+
+def test_an_impossible_size_of_faces_is_refused_and_changes_nothing(run, capsys):
+    before = (run / "detector.json").read_bytes(), (run / "predictions.csv").read_bytes()
+    assert main(["calibrate", str(run), "--method", "isotonic", "--min-face-pixels", "-1"]) == 1
+    assert "min_face_pixels" in capsys.readouterr().err
+    assert ((run / "detector.json").read_bytes(), (run / "predictions.csv").read_bytes()) == before
+
+
+def test_a_band_without_the_threshold_is_refused(run):
+    with pytest.raises(DfutilsError, match="undecided must hold the threshold"):
+        recalibrate(run, undecided=(0.0, 0.0))
+
+
+def test_an_ensemble_takes_the_means_of_its_members(known):
+    is_fake, scores = np.array([False, True, False, True]), np.array([0.1, 0.6, 0.4, 0.9])
+    members = [
+        known.model_copy(
+            update={
+                "threshold": value,
+                "undecided": band,
+                "operating_points": operating_points(is_fake, scores, ("fpr_5",)),
+                "calibration": "isotonic",
+            }
+        )
+        for value, band in ((0.5, (0.4, 0.6)), (0.5, None))
+    ]
+    decision = mean_decision(members)
+    assert decision["threshold"] == pytest.approx(0.5)
+    assert decision["undecided"][0] == pytest.approx(float(sigmoid(np.mean(logit(np.array([0.4, 0.5]))))))
+    assert decision["calibration"] == "temperature"  # its members are calibrated already
+    (point,) = decision["operating_points"]
+    assert (point.reals, point.fakes, point.threshold) == (4, 4, pytest.approx(0.5))
+
+
+def test_the_label_is_undecided_inside_the_band_only(known, demo_run):
+    detector = Detector(known.model_copy(update={"threshold": 0.5, "undecided": (0.4, 0.6)}), [], demo_run)
+    labels = [detector.label(value) for value in (0.39, 0.4, 0.6, 0.61)]
+    assert labels == [Label.REAL, Label.UNDECIDED, Label.UNDECIDED, Label.FAKE]
+
+
+def test_a_network_that_gives_no_number_is_an_error_and_no_verdict(run, demo_faces):
+    from dfutils.extraction.dataset import read_face_dataset
+
+    detector, dataset = load_detector(run, engine="keras"), read_face_dataset(demo_faces)
+    head = detector.members[0].network.head
+    head.set_weights([np.full_like(weights, np.nan) for weights in head.get_weights()])
+    with pytest.raises(RunError, match=r"no number for 2 of 2 clips \(NaN\)"):
+        detector.score_dataset(dataset, dataset.rows[:2], progress=False)
