@@ -1,7 +1,8 @@
 """What README.md and docs/ tell a reader to type works: their code blocks are run as they are written, in order.
 
-Each page is one story in one folder, which holds the inputs that pages name: `videos/` with `labels.csv` and with the
-sub-folders `real/` and `fake/`, `folder/` with two clips, `clip.mp4` and `photo.jpg`. Nothing here knows any command.
+All pages are followed in one folder, one after the other, as a reader would who goes on where the page before ended. At
+first it holds the inputs that pages name: `videos/` with `labels.csv` and with the sub-folders `real/` and `fake/`,
+`folder/` with two clips, `clip.mp4` and `photo.jpg`. Nothing here knows any command.
 """
 
 import hashlib
@@ -23,7 +24,11 @@ from dfutils.extraction.video import iter_frames
 from dfutils.files import read_csv, write_csv
 from dfutils.publishing.package import index_is_reachable
 
-PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
+FIRST = [
+    PROJECT / "README.md",
+    *(PROJECT / "docs" / f"{name}.md" for name in ("quickstart", "command-line", "training")),
+]
+PAGES = [*FIRST, *sorted(set((PROJECT / "docs").rglob("*.md")) - set(FIRST))]
 
 CLIPS = 8
 """Of four people: the fewest that three folds can be dealt from."""
@@ -39,10 +44,10 @@ def backbone(tmp_path_factory):
     return name, f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}", path.parent
 
 
-@pytest.fixture
-def folder(demo_labels, tmp_path):
+@pytest.fixture(scope="module")
+def folder(demo_labels, tmp_path_factory):
     """What pages take for granted: the reader's own videos, which are made-up clips here."""
-    folder = tmp_path / "story"
+    folder = tmp_path_factory.mktemp("reader") / "story"
     videos, listed = folder / "videos", []
     for row in read_csv(demo_labels, ("file", "label", "group"))[:CLIPS]:
         clip = videos / row["label"].lower() / row["file"].rsplit("/")[-1]

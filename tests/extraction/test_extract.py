@@ -1,6 +1,7 @@
 """A catalogue becomes a face dataset: complete, resumable, and untouched by trouble on the way."""
 
 import csv
+import functools
 import os
 import shutil
 import signal
@@ -116,7 +117,10 @@ def command(source, labels, faces):
 def test_an_interrupted_extraction_goes_on_to_the_same_dataset(demo_labels, demo_faces, tmp_path, how):
     faces = tmp_path / "faces"
     started = command(demo_labels.parent, demo_labels, faces)
-    with subprocess.Popen(started, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+    # Tests that run in the background of a shell ignore SIGINT, and so would their children.
+    listening = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    silent = {"stderr": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+    with subprocess.Popen(started, **silent, preexec_fn=listening) as process:  # noqa: PLW1509
         journal = faces / ".journal.jsonl"
         deadline = time.monotonic() + 60
         while not (journal.exists() and journal.read_text().count("\n") >= 2):

@@ -146,7 +146,7 @@ def test_a_backbone_that_only_keras_knows_runs_on_keras(demo_run, detectors):
 
 
 def test_without_keras_its_engine_says_what_to_install(demo_run, monkeypatch):
-    for name in [name for name in sys.modules if name.startswith(("dfutils.training.run_folder", "keras"))]:
+    for name in [name for name in sys.modules if name.startswith(("dfutils.training", "keras"))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "keras", None)
     with pytest.raises(RunError, match=r"engine keras: is not installed \(keras is missing\)"):

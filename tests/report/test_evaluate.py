@@ -6,7 +6,7 @@ import shutil
 import pandas as pd
 import pytest
 
-from dfutils.errors import DfutilsError, ReportError, RunError
+from dfutils.errors import DatasetError, DfutilsError, ReportError, RunError
 from dfutils.evaluation.predictions import read_predictions
 from dfutils.files import read_json
 from dfutils.report.comparison import compare_runs
@@ -206,5 +206,5 @@ def test_crops_of_other_settings_are_refused(demo_run, demo_faces, tmp_path):
     about = json.loads((faces / "extraction.json").read_text())
     about["settings"]["margin"] = 0.3
     (faces / "extraction.json").write_text(json.dumps(about))
-    with pytest.raises(RunError, match=r"margin 0\.3 instead of 0\.0"):
+    with pytest.raises(DatasetError, match="at a face margin of 0 with 60 pixels, and 96 are wanted"):
         evaluate(demo_run, faces, tmp_path / "report", progress=False)

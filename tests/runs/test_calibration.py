@@ -245,6 +245,9 @@ def test_a_network_that_gives_no_number_is_an_error_and_no_verdict(run, demo_fac
 
     detector, dataset = load_detector(run, engine="keras"), read_face_dataset(demo_faces)
     head = detector.members[0].network.head
-    head.set_weights([np.full_like(weights, np.nan) for weights in head.get_weights()])
+    is_real = [weights.dtype.kind == "f" for weights in head.get_weights()]
+    head.set_weights(
+        [np.full_like(w, np.nan) if real else w for w, real in zip(head.get_weights(), is_real, strict=True)]
+    )
     with pytest.raises(RunError, match=r"no number for 2 of 2 clips \(NaN\)"):
         detector.score_dataset(dataset, dataset.rows[:2], progress=False)
