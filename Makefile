@@ -12,7 +12,7 @@ HERMETIC := env -u DFUTILS_WEIGHTS DFUTILS_OFFLINE=1 DFUTILS_CACHE=$(CURDIR)/.ca
 PAGES := $(HERMETIC) DFUTILS_CACHE=../.cache DFUTILS_PROGRESS=0 TF_ENABLE_ONEDNN_OPTS=0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types unit notebooks-check notebooks reports pictures format wheel clean \
+.PHONY: help install demo test lint types unit notebooks-check notebooks reports images format wheel clean \
 	test-kaggle-image test-processors
 
 help: ## list the commands
@@ -44,7 +44,7 @@ types: $(READY) ## check types
 unit: $(READY) ## unit tests, doctests and one end-to-end run
 	$(HERMETIC) $(BIN)/python -m pytest -n 2 --dist loadfile
 
-notebooks-check: $(READY) ## run the committed notebooks and compare what they say, but no pictures (tests/nbval.cfg)
+notebooks-check: $(READY) ## run the committed notebooks and compare what they say, but no images (tests/nbval.cfg)
 	rm -rf notebooks/output notebooks/submission.csv
 	$(PAGES) $(BIN)/python -m pytest -o addopts= -q notebooks --nbval --nbval-current-env \
 		--nbval-cell-timeout 900 --nbval-sanitize-with tests/nbval.cfg
@@ -64,8 +64,8 @@ reports: $(READY) notebooks/output/report/report.html ## render notebooks and ev
 notebooks/output/report/report.html:
 	$(EXECUTE) --output-dir notebooks/output/executed $(wildcard notebooks/0[134]-*.ipynb)
 
-pictures: reports ## take the pictures of the rendered pages in docs/ again (needs Chromium)
-	$(BIN)/python -m benchmarks.notebook_pictures reports
+images: reports ## take the screenshots of the rendered pages in docs/ again (needs Chromium)
+	$(BIN)/python -m benchmarks.notebook_images reports
 
 # Each of these rounds float32 otherwise, as another processor does: kernels for fewer vector instructions, TensorFlow's
 # own instead of oneDNN's, and sums that are not shared out among threads.

@@ -13,14 +13,14 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+import PIL.Image
 from matplotlib.axes import Axes
-from PIL import Image
 
 from dfutils.demo.people import random_person
 from dfutils.demo.rendering import DemoSettings, render_clip
 from dfutils.extraction.crops import crop_square, framed, square_around
 from dfutils.extraction.faces import YunetDetector
-from dfutils.records import Crops, Picture
+from dfutils.records import Crops, Image
 from dfutils.training.augmentation import AugmentationSettings, Floats, augment_clip
 from dfutils.training.blending import BlendingSettings, blend_clip
 
@@ -36,7 +36,7 @@ DETAIL = (slice(52, 164), slice(16, 128))
 """Rows and columns that are shown of a crop where only the pixels' detail changes."""
 DETAILED = ("Gaussian blur", "motion blur", "noise", "down and up", "H.264", "JPEG")
 
-Row: TypeAlias = tuple[str, list[Picture | None]]
+Row: TypeAlias = tuple[str, list[Image | None]]
 
 AUGMENTATIONS: dict[str, tuple[dict[str, object], ...]] = {
     "crop": tuple({"crop_probability": 1, "crop_share": (share, share)} for share in (0.95, 0.9, 0.86)),
@@ -113,8 +113,8 @@ def augmentation_rows() -> Iterator[Row]:
             augment_clip(clip, rng=np.random.default_rng(number + 20), settings=AugmentationSettings.only(**step))
             for step in steps
         ]
-        pictures: list[Picture | None] = [one[0] for one in (clip, *changed)]
-        yield name, [one[DETAIL] if one is not None and name in DETAILED else one for one in pictures]
+        images: list[Image | None] = [one[0] for one in (clip, *changed)]
+        yield name, [one[DETAIL] if one is not None and name in DETAILED else one for one in images]
     yield "all, at random", [clip[0], *(augment_clip(clip, rng=np.random.default_rng(seed))[0] for seed in (3, 5, 8))]
 
 
@@ -135,9 +135,9 @@ def blending_rows() -> Iterator[Row]:
         yield "mask", [overlay(frame, mask) for frame, mask in zip(clip, masks, strict=True)]
 
 
-def overlay(picture: Picture, mask: Floats) -> Picture:
-    """The picture in grey with the mask laid over in orange."""
-    grey = 0.6 * picture.mean(axis=2, keepdims=True)
+def overlay(image: Image, mask: Floats) -> Image:
+    """The image in grey with the mask laid over in orange."""
+    grey = 0.6 * image.mean(axis=2, keepdims=True)
     orange = np.asarray([230, 120, 20])
     return np.asarray(grey + 0.65 * mask[..., None] * (orange - grey), np.uint8)
 
@@ -154,20 +154,20 @@ def draw_sheet(left: list[Row], right: list[Row], out: Path) -> None:
     for block, columns, first in ((left, COLUMNS, 1), (right, BLENDING_COLUMNS, 6)):
         for place, title in enumerate(columns):
             axes[0, first + place].set_title(title, fontsize=8, pad=3)
-        for number, (name, pictures) in enumerate(block):
-            draw_row(axes[number, first : first + 4], name, pictures)
+        for number, (name, images) in enumerate(block):
+            draw_row(axes[number, first : first + 4], name, images)
     figure.canvas.draw()
-    sheet = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3])
+    sheet = PIL.Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3])
     # 256 colours are enough for faces of few hues, and a third of the bytes.
-    sheet.quantize(256, kmeans=1, dither=Image.Dither.NONE).save(out, optimize=True)
+    sheet.quantize(256, kmeans=1, dither=PIL.Image.Dither.NONE).save(out, optimize=True)
 
 
-def draw_row(axes: np.ndarray, name: str, pictures: list[Picture | None]) -> None:
-    """Pictures side by side, the row's name before them."""
+def draw_row(axes: np.ndarray, name: str, images: list[Image | None]) -> None:
+    """Images side by side, the row's name before them."""
     axis: Axes
-    for axis, picture in zip(axes, pictures, strict=True):
-        if picture is not None:
-            axis.imshow(picture, interpolation="antialiased")
+    for axis, image in zip(axes, images, strict=True):
+        if image is not None:
+            axis.imshow(image, interpolation="antialiased")
     axes[0].text(-0.03, 0.5, name, transform=axes[0].transAxes, fontsize=7, rotation=90, ha="right", va="center")
 
 

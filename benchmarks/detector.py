@@ -57,7 +57,7 @@ class Recipe:
     """A column of the table.
 
     Attributes:
-        run: Trained once, on people outside DFDC's test part; None if it cannot be trained on still pictures.
+        run: Trained once, on people outside DFDC's test part; None if it cannot be trained on still images.
         folds: Trained once a fold; None if it never sees FaceForensics++.
     """
 

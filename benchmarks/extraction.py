@@ -13,7 +13,7 @@ is the highest ratio that is possible. ``dlib`` comes from ``benchmarks/requirem
 with the HOG detector is left out.
 
 PyAV reads the videos, although Kaggle's image lacks it and has OpenCV: it gives the stream's own times, the luma plane
-without colour conversion (decoding + luma 1.09 × decoding alone; OpenCV's ``read`` is 1.26 to 1.36 before its picture
+without colour conversion (decoding + luma 1.09 × decoding alone; OpenCV's ``read`` is 1.26 to 1.36 before its image
 is grey), rotation and pixel aspect, an allow-list of formats and protocols, a pixel limit inside the decoder, and exact
 frame times by demuxing alone at 3 % of the cost of decoding. It is one wheel without dependencies, which a Kaggle
 notebook can attach. H.264's own threads do not help: with one file per core they only share the same work.
@@ -53,7 +53,7 @@ from dfutils.extraction.isolation import close_children
 from dfutils.extraction.motion import watch
 from dfutils.extraction.video import iter_frames, probe_video
 from dfutils.files import write_json, write_text
-from dfutils.records import Face, Picture, Video
+from dfutils.records import Face, Image, Video
 from dfutils.settings import ExtractionSettings
 
 SETTINGS = ExtractionSettings()
@@ -82,7 +82,7 @@ FIGURES: Figures = {
 class NoDetector:
     """Stands for a detector that costs nothing, so that frame choosing is measured alone."""
 
-    def detect(self, picture: Picture) -> list[Face]:  # noqa: ARG002
+    def detect(self, image: Image) -> list[Face]:  # noqa: ARG002
         """See `dfutils.extraction.faces.FaceDetector`."""
         return []
 
@@ -97,9 +97,9 @@ def make_clip(path: Path, size: tuple[int, int], *, seconds: float = FRAMES / FP
         stream = container.add_stream("libx264", rate=FPS)
         (stream.width, stream.height), stream.pix_fmt = size, "yuv420p"
         stream.options = {"preset": "veryfast", "crf": "23"}
-        for picture in small:
+        for image in small:
             x, y = rng.integers(0, 64, 2)
-            noisy = cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC) + grain[y : y + size[1], x : x + size[0]]
+            noisy = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC) + grain[y : y + size[1], x : x + size[0]]
             frame = av.VideoFrame.from_ndarray(np.clip(noisy, 0, 255).astype(np.uint8), format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
@@ -167,7 +167,7 @@ def extract(paths: list[Path], *, workers: int = 1, trusted: bool = True) -> Non
         )
 
 
-def notebook_way(path: Path, detect: Callable[[Picture], object]) -> None:
+def notebook_way(path: Path, detect: Callable[[Image], object]) -> None:
     """How the notebooks of the field do it: everything in memory, full-size differences, a detector on every second.
 
     ``detect`` is given OpenCV's frame, ``(height, width, 3)`` BGR.
@@ -188,7 +188,7 @@ def notebook_way(path: Path, detect: Callable[[Picture], object]) -> None:
         cv2.imencode(".png", cv2.resize(frames[index], (299, 299)))
 
 
-def _converted(frame: Picture, code: int) -> Picture:
+def _converted(frame: Image, code: int) -> Image:
     return np.asarray(cv2.cvtColor(frame, code), np.uint8)
 
 
@@ -262,7 +262,7 @@ def measure_scale(clips: dict[str, Path]) -> dict[str, Any]:
         walls[workers] = time.perf_counter() - started
         close_children()
     tiny = clips["360p"].with_name("tiny.mp4")
-    write_video(tiny, np.stack([frame.picture(longest_side=320) for frame in _first(clips["360p"], 20)]), fps=20)
+    write_video(tiny, np.stack([frame.image(longest_side=320) for frame in _first(clips["360p"], 20)]), fps=20)
     cost = {}
     for count in (10, 100, 1000):
         many = _copies(tiny, count)

@@ -46,7 +46,7 @@ Mutation = Callable[[bytearray, np.random.Generator, int], bytearray]
 
 
 def make_good_files(folder: Path) -> list[Path]:
-    """One second of a talking head in every container, and one of its frames as a picture."""
+    """One second of a talking head in every container, and one of its frames as an image."""
     rng = np.random.default_rng(0)
     frames = render_clip(random_person(rng), donor=None, rng=rng, settings=DemoSettings(seconds=1.0))
     codecs = {"good.mp4": "libx264", "good.mkv": "libx264", "good.avi": "mpeg4", "good.webm": "libvpx"}

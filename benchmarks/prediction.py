@@ -46,7 +46,7 @@ from dfutils.extraction.faces import FaceDetector, face_detector
 from dfutils.files import write_json, write_text
 from dfutils.prediction.detector import Detector, load_detector
 from dfutils.pretrained import DEFAULT
-from dfutils.records import Face, Picture
+from dfutils.records import Face, Image
 
 CORES = 2
 SMALL, SMALL_SECONDS = (320, 180), 2.0
@@ -95,11 +95,11 @@ def command_cost(*arguments: str) -> Cost:
     return Cost(wall, cpu, peak)
 
 
-def measure_images(_folder: Path, model: str, *, pictures: int, rounds: int) -> dict[str, Any]:
-    """Features of random pictures with both engines."""
+def measure_images(_folder: Path, model: str, *, images: int, rounds: int) -> dict[str, Any]:
+    """Features of random images with both engines."""
     detectors = {engine: load_detector(model, engine=engine) for engine in ("keras", "light")}
     size = detectors["light"].settings.extraction.size
-    crops = np.random.default_rng(0).integers(0, 256, (pictures, size, size, 3), np.uint8)
+    crops = np.random.default_rng(0).integers(0, 256, (images, size, size, 3), np.uint8)
     walls: dict[str, list[float]] = {engine: [] for engine in detectors}
     cpus: dict[str, list[float]] = {engine: [] for engine in detectors}
     for turn in range(rounds + 1):
@@ -111,8 +111,8 @@ def measure_images(_folder: Path, model: str, *, pictures: int, rounds: int) -> 
                 cpus[engine].append(time.process_time() - before)
     wall, cpu = ({name: float(np.median(values)) for name, values in one.items()} for one in (walls, cpus))
     return {
-        "images_a_second": {engine: round(pictures / seconds, 1) for engine, seconds in wall.items()},
-        "images_cpu_seconds": {engine: round(seconds / pictures, 4) for engine, seconds in cpu.items()},
+        "images_a_second": {engine: round(images / seconds, 1) for engine, seconds in wall.items()},
+        "images_cpu_seconds": {engine: round(seconds / images, 4) for engine, seconds in cpu.items()},
         "images": wall["keras"] / wall["light"],
         "images_cpu": cpu["keras"] / cpu["light"],
     }
@@ -128,7 +128,7 @@ def quickest(costs: Sequence[Cost]) -> Cost:
     return min(costs, key=lambda cost: cost.wall)
 
 
-def measure_cold(folder: Path, model: str, *, pictures: int, rounds: int) -> dict[str, Any]:  # noqa: ARG001
+def measure_cold(folder: Path, model: str, *, images: int, rounds: int) -> dict[str, Any]:  # noqa: ARG001
     """From the command to the verdict, against the reference system: the best of equally many runs of each."""
     clip = make_clip(folder / "1080p.mp4", SIZES["1080p"])
     ours_command = ("-m", "dfutils", "predict", str(clip), "--model", model, "--engine", "light")
@@ -171,12 +171,12 @@ def _reference_model(folder: Path) -> Path:
     return folder / "model.keras"
 
 
-def measure_help(_folder: Path, _model: str, *, pictures: int, rounds: int) -> dict[str, Any]:  # noqa: ARG001
+def measure_help(_folder: Path, _model: str, *, images: int, rounds: int) -> dict[str, Any]:  # noqa: ARG001
     """The command line's own start."""
     return {"help_seconds": min(command_cost("-m", "dfutils", "--help").wall for _ in range(rounds + 2))}
 
 
-def measure_warm(folder: Path, model: str, *, pictures: int, rounds: int) -> dict[str, Any]:  # noqa: ARG001
+def measure_warm(folder: Path, model: str, *, images: int, rounds: int) -> dict[str, Any]:  # noqa: ARG001
     """Whole videos in a stream, against decoding them on as many threads."""
     clip, videos = make_clip(folder / "360p.mp4", SIZES["360p"]), CORES * 4 * rounds
     detector = load_detector(model, engine="light")
@@ -206,7 +206,7 @@ def _warm_profile(clip: Path, detector: Detector, *, rounds: int) -> dict[str, f
         started = time.process_time()
         extraction = extract_clips(clip, settings, faces)
         cut = time.process_time() - started
-        crops = np.stack([clip_cut.pictures for clip_cut in extraction.clips])
+        crops = np.stack([clip_cut.images for clip_cut in extraction.clips])
         parts.append(
             {
                 "decoding": decoded,
@@ -223,15 +223,15 @@ class _TimedDetector:
         self._detector = detector
         self.seconds, self.searches = 0.0, 0
 
-    def detect(self, picture: Picture) -> list[Face]:
+    def detect(self, image: Image) -> list[Face]:
         started = time.process_time()
-        faces = self._detector.detect(picture)
+        faces = self._detector.detect(image)
         self.seconds += time.process_time() - started
         self.searches += 1
         return faces
 
 
-def measure_many(folder: Path, model: str, *, pictures: int, rounds: int) -> dict[str, Any]:  # noqa: ARG001
+def measure_many(folder: Path, model: str, *, images: int, rounds: int) -> dict[str, Any]:  # noqa: ARG001
     """Peak memory of ``dfutils predict FOLDER`` with all its processes."""
     clip = make_clip(folder / "small.mp4", SMALL, seconds=SMALL_SECONDS)
     peaks = {}
@@ -245,7 +245,7 @@ def measure_many(folder: Path, model: str, *, pictures: int, rounds: int) -> dic
     return {"many_memory": peaks[MANY] / peaks[FEW], "many_megabytes": {str(n): round(mb) for n, mb in peaks.items()}}
 
 
-def measure_profile(folder: Path, model: str, *, pictures: int, rounds: int) -> dict[str, Any]:  # noqa: ARG001
+def measure_profile(folder: Path, model: str, *, images: int, rounds: int) -> dict[str, Any]:  # noqa: ARG001
     """Where the time of a cold start goes, in a process of its own."""
     clip = make_clip(folder / "1080p.mp4", SIZES["1080p"])
     command = [sys.executable, "-m", "benchmarks.prediction", "--profile-of", str(clip), "--model", model]
@@ -279,7 +279,7 @@ def profile(clip: Path, model: str) -> dict[str, float]:
     head = step("read the head", lambda: runtime.read_numpy_head(run, settings))
     network = runtime.LightNetwork(lambda: compiled, head)
     clips = step("decode and find faces", lambda: extract_clips_safely(clip, settings.extraction, threads=0)).clips
-    features = step("features", lambda: network.features(clips[0].pictures))
+    features = step("features", lambda: network.features(clips[0].images))
     step("head", lambda: network.score(features[None]))
     return steps
 
@@ -332,7 +332,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="default: %(default)s")
     parser.add_argument("--model", default=DEFAULT, help="run folder or name (default: %(default)s)")
     parser.add_argument("--only", choices=PARTS, action="append", help="measure this part; the others' figures stay")
-    parser.add_argument("--pictures", type=int, default=64, help="a call, for images (default: %(default)s)")
+    parser.add_argument("--images", type=int, default=64, help="a call, for images (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--profile-of", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -346,7 +346,7 @@ def main() -> None:
     figures |= {"load_average": load_average, "cores_used": cores}
     for name in options.only or PARTS:
         with tempfile.TemporaryDirectory() as folder:
-            figures |= PARTS[name](Path(folder), options.model, pictures=options.pictures, rounds=options.rounds)
+            figures |= PARTS[name](Path(folder), options.model, images=options.images, rounds=options.rounds)
         print(target_lines(figures, FIGURES))
     options.out.mkdir(parents=True, exist_ok=True)
     about = {"machine": describe_machine(), "model": Path(options.model).name, "targets": targets_document(FIGURES)}

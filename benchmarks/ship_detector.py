@@ -121,7 +121,7 @@ LIGHT = """
 LICENSE = """Licence of the weights in this folder
 
 The weights were trained on {sources},
-whose terms allow research use and no redistribution of the pictures. The weights hold none of the pictures. They may be
+whose terms allow research use and no redistribution of the images. The weights hold none of the images. They may be
 used, copied and changed for research and teaching. They may not be used to take decisions about people, and not
 commercially. They come without any warranty. Whoever passes them on passes on this file with them.
 
@@ -137,7 +137,7 @@ its frames' logits.
 
 ## What it is for
 
-A second opinion on whether a face in a video or picture was swapped or re-enacted, and a baseline for research. It is
+A second opinion on whether a face in a video or image was swapped or re-enacted, and a baseline for research. It is
 no evidence about anybody, and no tool for decisions about people.
 
 ## Data

@@ -165,8 +165,8 @@ def cut_faces(data: Path, work: Path) -> None:
     rows = read_csv(data / "dfdc_faces.csv", ("file", "label", "person"))
     labels = work / "dfdc_people.csv"
     write_csv(labels, ("file", "label", "dataset", "group"), (_by_person(row) for row in rows))
-    if not (pictures := work / "dfdc_faces").exists():
-        pictures.symlink_to((data / "dfdc_faces").resolve())  # files of a catalogue are named from its CSV on
+    if not (images := work / "dfdc_faces").exists():
+        images.symlink_to((data / "dfdc_faces").resolve())  # files of a catalogue are named from its CSV on
     crops = ExtractionSettings(size=SIZE, crop="none")
     extract_dataset(read_catalogue(work, labels), work / "dfdc", settings=crops, workers=2, trusted=True)
     clips = ExtractionSettings(size=SIZE)

@@ -46,7 +46,7 @@ from benchmarks.targets import Figures, figures_table, target_lines, targets_doc
 from dfutils.demo.clips import make_demo_videos
 from dfutils.demo.rendering import DemoSettings
 from dfutils.extraction.catalogue import read_catalogue
-from dfutils.extraction.dataset import FaceDataset, encode_picture, read_face_dataset
+from dfutils.extraction.dataset import FaceDataset, encode_image, read_face_dataset
 from dfutils.extraction.extract import extract_dataset
 from dfutils.files import write_json, write_text
 from dfutils.settings import ExtractionSettings, FinetuneSettings, TrainingSettings
@@ -94,8 +94,8 @@ def add_grain(dataset: FaceDataset) -> None:
     for row in dataset.rows:
         clip = dataset.load_clip(row)
         noisy = np.clip(clip + rng.normal(0, GRAIN, clip.shape), 0, 255).astype(np.uint8)
-        for file, picture in zip(dataset.files[row.clip_id], noisy, strict=True):
-            (dataset.folder / file).write_bytes(encode_picture(picture, image_format="png"))
+        for file, image in zip(dataset.files[row.clip_id], noisy, strict=True):
+            (dataset.folder / file).write_bytes(encode_image(image, image_format="png"))
 
 
 def measure_cached(folder: Path) -> dict[str, Any]:

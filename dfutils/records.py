@@ -1,6 +1,6 @@
 """The nouns that flow through the package: shapes, dtypes and units stated once.
 
-Pictures are RGB ``uint8`` arrays ``(height, width, 3)``; a clip's crops are ``(T, size, size, 3)``.
+Images are RGB ``uint8`` arrays ``(height, width, 3)``; a clip's crops are ``(T, size, size, 3)``.
 Sizes are ``(width, height)`` in pixels, times are seconds from the start of the stream.
 """
 
@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-Picture: TypeAlias = npt.NDArray[np.uint8]
+Image: TypeAlias = npt.NDArray[np.uint8]
 """``(height, width, 3)`` uint8, RGB."""
 
 Crops: TypeAlias = npt.NDArray[np.uint8]
@@ -45,7 +45,7 @@ class Label(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A rectangle in pixels of the upright, square-pixel picture; ``right`` and ``bottom`` are exclusive."""
+    """A rectangle in pixels of the upright, square-pixel image; ``right`` and ``bottom`` are exclusive."""
 
     left: float
     top: float
@@ -87,7 +87,7 @@ class Box:
         return shared / (self.area + other.area - shared)
 
     def scaled(self, factor: float) -> Box:
-        """The same rectangle in a picture that is ``factor`` times as large."""
+        """The same rectangle in an image that is ``factor`` times as large."""
         return Box(self.left * factor, self.top * factor, self.right * factor, self.bottom * factor)
 
 
@@ -107,12 +107,12 @@ class Face:
     landmarks: tuple[tuple[float, float], ...] = ()
 
     def scaled(self, factor: float) -> Face:
-        """The face in a picture ``factor`` times as large."""
+        """The face in an image ``factor`` times as large."""
         landmarks = tuple((x * factor, y * factor) for x, y in self.landmarks)
         return Face(self.box.scaled(factor), self.score, landmarks)
 
     def moved(self, right: float, down: float) -> Face:
-        """The face in a picture whose origin lies elsewhere."""
+        """The face in an image whose origin lies elsewhere."""
         box = Box(self.box.left + right, self.box.top + down, self.box.right + right, self.box.bottom + down)
         return Face(box, self.score, tuple((x + right, y + down) for x, y in self.landmarks))
 
@@ -162,19 +162,19 @@ class FaceClip:
     """The T face crops of one person's track through one video.
 
     Attributes:
-        pictures: ``(T, size, size, 3)`` uint8 RGB.
-        crops: T records, in the order of ``pictures``.
+        images: ``(T, size, size, 3)`` uint8 RGB.
+        crops: T records, in the order of ``images``.
         track: 0 for the main person, then by falling importance.
     """
 
-    pictures: Crops
+    images: Crops
     crops: tuple[FaceCrop, ...]
     track: int = 0
 
     def __post_init__(self) -> None:
-        if len(self.pictures) != len(self.crops):
+        if len(self.images) != len(self.crops):
             raise ValueError(
-                f"A clip has one record for each of its pictures. Received: {len(self.pictures)} pictures and "
+                f"A clip has one record for each of its images. Received: {len(self.images)} images and "
                 f"{len(self.crops)} records."
             )
 

@@ -94,7 +94,7 @@ class ExtractionSettings(Settings):
     min_detection_score: float = Field(0.6, ge=0, le=1)
     """Faces to which YuNet gives a lower score are ignored."""
     min_face_fraction: float = Field(0.04, ge=0, le=1)
-    """Faces whose longer side is below this fraction of the picture's shorter side are ignored."""
+    """Faces whose longer side is below this fraction of the image's shorter side are ignored."""
     min_face_frames: int = Field(3, ge=1)
     """A track of a video needs a face in at least this many different frames."""
     tracks: Literal["main", "all"] = "main"
@@ -102,7 +102,7 @@ class ExtractionSettings(Settings):
     image_format: Literal["png", "jpg"] = "png"
     """File format of the crops. PNG adds no second compression."""
     max_pixels: int = Field(36_000_000, ge=1)
-    """Pictures with more pixels are refused."""
+    """Images with more pixels are refused."""
     max_seconds: float = Field(3600.0, gt=0)
     """Longer videos are refused."""
     limits: MediaLimits = MediaLimits()

@@ -54,7 +54,7 @@ WEIGHT_FILES: dict[str, WeightFile] = {
         filename="inception_v3_nsfw_notop_float16.weights.h5",
         size_bytes=26_552_680,
         checksum="sha256:c15ea3aca3e8720f54599f438b0c0d898627a9e9a7f8d133f26d151cd59e0b82",
-        origin="InceptionV3 of the npm package nsfwjs 4.4.0 (MIT): an ImageNet network fine-tuned for picture "
+        origin="InceptionV3 of the npm package nsfwjs 4.4.0 (MIT): an ImageNet network fine-tuned for image "
         "moderation, 8-bit source; a nsfwjs for ImageNet's weights where there is no network",
     ),
 }

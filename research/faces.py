@@ -1,6 +1,6 @@
-"""From face datasets of several sources to the one that a detector is trained on: a row per picture.
+"""From face datasets of several sources to the one that a detector is trained on: a row per image.
 
-Clips of many frames become single pictures, so that stills and frames of videos can be drawn side by side. Nothing is
+Clips of many frames become single images, so that stills and frames of videos can be drawn side by side. Nothing is
 copied: the joined folder points at the crops of the others.
 """
 
@@ -55,7 +55,7 @@ def join_faces(out: Path, parts: Sequence[Part]) -> dict[str, SplitName]:
             split = part.split_of(row) if row.track == 0 else None
             if split is None:
                 continue
-            for single, frame in _pictures(row, dataset.frame_rows_of[row.clip_id], f"part{number}"):
+            for single, frame in _images(row, dataset.frame_rows_of[row.clip_id], f"part{number}"):
                 rows.append(manifest_row(dataclasses.replace(single, dataset=part.dataset_of(row), split=split)))
                 frames.append(frame)
                 splits[single.video] = split
@@ -67,7 +67,7 @@ def join_faces(out: Path, parts: Sequence[Part]) -> dict[str, SplitName]:
     return splits
 
 
-def _pictures(row: ClipRow, frames: Sequence[dict[str, str]], folder: str) -> Iterator[tuple[ClipRow, dict[str, Any]]]:
+def _images(row: ClipRow, frames: Sequence[dict[str, str]], folder: str) -> Iterator[tuple[ClipRow, dict[str, Any]]]:
     for frame in frames:
         clip_id = f"{folder}-{row.clip_id}-{frame['index']}"
         single = dataclasses.replace(row, clip_id=clip_id, video=f"{folder}/{row.video}/{frame['index']}", frames=1)

@@ -55,15 +55,15 @@ class BrowserPage:
         """What was asked for over the network."""
         return [address for address in self.requests if not address.startswith(("file:", "data:", "blob:", "about:"))]
 
-    def broken_pictures(self) -> list[int]:
+    def broken_images(self) -> list[int]:
         """Positions of the ``<img>`` that do not decode, seen or not."""
         fine = self.page.evaluate(f"() => Promise.all({UNBROKEN})")
         return [number for number, is_fine in enumerate(fine) if not is_fine]
 
-    def visible_pictures(self) -> int:
+    def visible_images(self) -> int:
         """How many ``<img>`` are whole and take up room on the page."""
-        broken = set(self.broken_pictures())
-        boxes = [picture.bounding_box() for picture in self.page.query_selector_all("img")]
+        broken = set(self.broken_images())
+        boxes = [image.bounding_box() for image in self.page.query_selector_all("img")]
         return sum(
             number not in broken and box is not None and min(box["width"], box["height"]) > 1
             for number, box in enumerate(boxes)

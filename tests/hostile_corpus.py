@@ -15,11 +15,11 @@ DAMAGED = frozenset({OK, UNREADABLE, TOO_FEW, NO_FACE})
 """How much can be saved of a damaged file depends on FFmpeg's version; that it is accounted for does not."""
 
 
-def encode(path, pictures, *, codec="libx264", pixels="yuv420p", rate=20, aspect=None, container=None, times=None):
-    """Write RGB or RGBA pictures with any codec; ``times`` in milliseconds make the frame rate vary."""
+def encode(path, images, *, codec="libx264", pixels="yuv420p", rate=20, aspect=None, container=None, times=None):
+    """Write RGB or RGBAn images with any codec; ``times`` in milliseconds make the frame rate vary."""
     with av.open(str(path), "w", format=container) as output:
         stream = output.add_stream(codec, rate=1000 if times else rate)
-        stream.height, stream.width = pictures[0].shape[:2]
+        stream.height, stream.width = images[0].shape[:2]
         stream.pix_fmt = pixels
         if codec == "libx264":
             stream.options = {"preset": "ultrafast", "qp": "20"}
@@ -27,8 +27,8 @@ def encode(path, pictures, *, codec="libx264", pixels="yuv420p", rate=20, aspect
             stream.codec_context.time_base = Fraction(1, 1000)
         if aspect:
             stream.codec_context.sample_aspect_ratio = aspect
-        for number, picture in enumerate(pictures):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgba" if picture.shape[2] == 4 else "rgb24")
+        for number, image in enumerate(images):
+            frame = av.VideoFrame.from_ndarray(image, format="rgba" if image.shape[2] == 4 else "rgb24")
             if times:
                 frame.pts, frame.time_base = times[number], stream.codec_context.time_base
             output.mux(stream.encode(frame))
@@ -76,12 +76,12 @@ def jpeg(width, height):
     return bytes(content)
 
 
-def make_corpus(folder, pictures, faceless):
+def make_corpus(folder, images, faceless):
     """Write the corpus below ``folder/real`` and give the outcomes that are right for each name.
 
     Args:
         folder: Where to.
-        pictures: RGB frames of a talking head, at 20 frames per second.
+        images: RGB frames of a talking head, at 20 frames per second.
         faceless: RGB frames without a face.
     """
     real = folder / "real"
@@ -89,14 +89,14 @@ def make_corpus(folder, pictures, faceless):
     outcomes = {}
     makers = (_not_media, _images, _containers, _geometry, _headers, _damaged, _places, _names)
     for make in makers:
-        outcomes |= make(real, pictures, faceless)
+        outcomes |= make(real, images, faceless)
     return {
         f"real/{name}": frozenset({outcome}) if isinstance(outcome, str) else outcome
         for name, outcome in outcomes.items()
     }
 
 
-def _not_media(real, _pictures, _faceless):
+def _not_media(real, _images, _faceless):
     contents = {
         "empty.mp4": b"",
         "one-byte.mp4": b"\0",
@@ -117,8 +117,8 @@ def _not_media(real, _pictures, _faceless):
     return dict.fromkeys([*contents, "sound.mp4"], UNREADABLE)
 
 
-def _images(real, pictures, _faceless):
-    good = cv2.imencode(".png", pictures[0][..., ::-1])[1].tobytes()
+def _images(real, images, _faceless):
+    good = cv2.imencode(".png", images[0][..., ::-1])[1].tobytes()
     contents = {
         "photo.png": (good, OK),
         "cut.png": (good[: len(good) // 2], DAMAGED),
@@ -135,21 +135,19 @@ def _images(real, pictures, _faceless):
     return {name: outcome for name, (_, outcome) in contents.items()}
 
 
-def _containers(real, pictures, faceless):
-    few = pictures[::2]
-    alpha = [np.dstack([picture, np.full(picture.shape[:2], 200, np.uint8)]) for picture in few]
-    encode(real / "good.mp4", pictures)
+def _containers(real, images, faceless):
+    few = images[::2]
+    alpha = [np.dstack([image, np.full(image.shape[:2], 200, np.uint8)]) for image in few]
+    encode(real / "good.mp4", images)
     encode(real / "room.mp4", faceless)
-    encode(
-        real / "moving.gif", [cv2.resize(picture, (200, 150)) for picture in few], codec="gif", pixels="rgb8", rate=10
-    )
+    encode(real / "moving.gif", [cv2.resize(image, (200, 150)) for image in few], codec="gif", pixels="rgb8", rate=10)
     encode(real / "vp8.webm", few, codec="libvpx")
     encode(real / "motion-jpeg.avi", few, codec="mjpeg", pixels="yuvj420p")
     encode(real / "alpha.mov", alpha, codec="png", pixels="rgba")
     encode(real / "gray.mkv", few, codec="ffv1", pixels="gray")
     encode(real / "ten-bit.mkv", few, codec="ffv1", pixels="yuv420p10le")
-    encode(real / "stream.mpg", pictures, container="mpegts")
-    encode(real / "one-frame.mp4", pictures[:1])
+    encode(real / "stream.mpg", images, container="mpegts")
+    encode(real / "one-frame.mp4", images[:1])
     for name, source in (("really-mp4.avi", "good.mp4"), ("really-webm.jpg", "vp8.webm")):
         (real / name).write_bytes((real / source).read_bytes())
     (real / "twice.mp4").write_bytes((real / "good.mp4").read_bytes() * 2)
@@ -161,25 +159,23 @@ def _containers(real, pictures, faceless):
     return {**dict.fromkeys(names, OK), "one-frame.mp4": TOO_FEW, "room.mp4": NO_FACE}
 
 
-def _geometry(real, pictures, _faceless):
+def _geometry(real, images, _faceless):
     for degrees in (90, 180, 270):
-        path = encode(
-            real / f"turned-{degrees}.mp4", [np.rot90(picture, degrees // 90).copy() for picture in pictures[::2]]
-        )
+        path = encode(real / f"turned-{degrees}.mp4", [np.rot90(image, degrees // 90).copy() for image in images[::2]])
         turn(path, degrees)
-    height, width = pictures[0].shape[:2]
-    odd = [cv2.resize(picture, (width + 1, height + 1)) for picture in pictures[::2]]
+    height, width = images[0].shape[:2]
+    odd = [cv2.resize(image, (width + 1, height + 1)) for image in images[::2]]
     encode(real / "odd-size.mkv", odd, codec="ffv1", pixels="yuv420p")
-    narrow = [cv2.resize(picture, (width // 2, height)) for picture in pictures[::2]]
+    narrow = [cv2.resize(image, (width // 2, height)) for image in images[::2]]
     encode(real / "anamorphic.mp4", narrow, aspect=Fraction(2, 1))
     gaps = [40 * k + (400 if k > 10 else 0) for k in range(20)]
-    encode(real / "variable-rate.mp4", pictures[:20], times=gaps)
-    encode(real / "too-long.mkv", pictures[:6], times=[0, 40, 80, 120, 160, 10_000_000])
+    encode(real / "variable-rate.mp4", images[:20], times=gaps)
+    encode(real / "too-long.mkv", images[:6], times=[0, 40, 80, 120, 160, 10_000_000])
     names = ("turned-90.mp4", "turned-180.mp4", "turned-270.mp4", "odd-size.mkv", "anamorphic.mp4", "variable-rate.mp4")
     return {**dict.fromkeys(names, OK), "too-long.mkv": TOO_LARGE}
 
 
-def _headers(real, pictures, _faceless):
+def _headers(real, images, _faceless):
     good = (real / "good.mp4").read_bytes()
 
     def patched(name, box, offset, value, outcome, *, content=good):
@@ -204,10 +200,10 @@ def _headers(real, pictures, _faceless):
     }
 
 
-def _damaged(real, pictures, _faceless):
+def _damaged(real, images, _faceless):
     outcomes = {}
     mp4 = (real / "good.mp4").read_bytes()
-    mkv = encode(real / "whole.mkv", pictures).read_bytes()
+    mkv = encode(real / "whole.mkv", images).read_bytes()
     for tenth in range(1, 10):
         (real / f"cut-{tenth}.mp4").write_bytes(mp4[: len(mp4) * tenth // 10])
         (real / f"cut-{tenth}.mkv").write_bytes(mkv[: len(mkv) * tenth // 10])
@@ -228,7 +224,7 @@ def _damaged(real, pictures, _faceless):
     return {**outcomes, "whole.mkv": OK}
 
 
-def _places(real, _pictures, _faceless):
+def _places(real, _images, _faceless):
     (real / "folder.mp4").mkdir()
     (real / "folder.mp4" / "inside.mp4").write_bytes(b"")
     (real / "loop.mp4").symlink_to(real / "loop.mp4")
@@ -240,7 +236,7 @@ def _places(real, _pictures, _faceless):
     return {**dict.fromkeys(names, UNREADABLE), "locked.mp4": OK if os.geteuid() == 0 else UNREADABLE}
 
 
-def _names(real, _pictures, _faceless):
+def _names(real, _images, _faceless):
     names = [
         "with space.mp4",
         'it\'s "quoted".mp4',

@@ -25,7 +25,7 @@ def shown(browser_page, tmp_path):
 def test_a_quiet_page_is_found_quiet(shown):
     page = shown(f"<img src='{DOT}' width=9 height=9><a href='https://example.org/'>a link is no request</a>")
     assert (page.errors, page.external, page.failures) == ([], [], [])
-    assert (page.broken_pictures(), page.visible_pictures()) == ([], 1)
+    assert (page.broken_images(), page.visible_images()) == ([], 1)
 
 
 def test_scripts_that_fail_and_complain_are_heard(shown):
@@ -38,9 +38,9 @@ def test_what_leaves_the_page_is_seen(shown):
     assert page.external == page.failures == ["http://127.0.0.1:9/require.js"]
 
 
-def test_pictures_that_are_broken_or_hidden_do_not_count(shown):
+def test_images_that_are_broken_or_hidden_do_not_count(shown):
     page = shown(f"<img src='{DOT}' hidden><img src='data:image/png;base64,AAAA' width=5 height=5>")
-    assert (page.broken_pictures(), page.visible_pictures()) == ([1], 0)
+    assert (page.broken_images(), page.visible_images()) == ([1], 0)
 
 
 def test_the_last_line_says_how_many_tests_were_skipped_for_want_of_chromium(tmp_path):

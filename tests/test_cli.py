@@ -195,7 +195,7 @@ def test_extraction_and_prediction_import_no_tensorflow():
     assert done.stdout.strip() == "[]"
 
 
-def test_training_does_without_a_picture_where_nothing_can_draw_it(demo_run, monkeypatch, caplog):
+def test_training_does_without_a_image_where_nothing_can_draw_it(demo_run, monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "dfutils.figures.history", None)  # as where matplotlib is not installed
     caplog.set_level("INFO")
     draw_history(demo_run)

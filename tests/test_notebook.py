@@ -201,7 +201,7 @@ def test_heat_maps_lie_over_the_crops_of_the_verdict(demo_run, demo_videos):
     figure = plot_heat_maps(detector, verdict, extraction)
     assert titles(figure) == [f"{frame.time_seconds:.1f} s" for frame in verdict.tracks[0].frames]
     drawn = [panel.images[0].get_array() for panel in figure.axes if panel.images]
-    assert all(not np.array_equal(one, crop) for one, crop in zip(drawn, extraction.clips[0].pictures, strict=True))
+    assert all(not np.array_equal(one, crop) for one, crop in zip(drawn, extraction.clips[0].images, strict=True))
 
 
 def test_what_is_staged_is_told_with_its_commands(demo_faces, tmp_path):
@@ -343,7 +343,7 @@ def test_a_timeline_has_a_line_a_person_at_the_score_of_the_frame_or_of_the_clip
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["person 1: 0.80", "person 2: 0.20"]
 
 
-def test_a_video_without_a_face_is_said_to_be_undecided_in_the_place_of_every_picture(demo_run, tmp_path):
+def test_a_video_without_a_face_is_said_to_be_undecided_in_the_place_of_every_image(demo_run, tmp_path):
     detector = load_detector(demo_run)
     verdict, extraction = detector.examine(make_faceless_video(tmp_path / "room.mp4"))
     shown = [

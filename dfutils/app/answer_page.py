@@ -12,9 +12,9 @@ from typing import Any
 from dfutils.app import words
 from dfutils.app.service import Answer
 from dfutils.app.timeline import timeline
-from dfutils.extraction.dataset import encode_picture
+from dfutils.extraction.dataset import encode_image
 from dfutils.prediction.detector import Detector, face_pixels, verdict_document
-from dfutils.records import FaceClip, Label, Picture, TrackScore
+from dfutils.records import FaceClip, Image, Label, TrackScore
 
 STYLE = (Path(__file__).parent / "templates" / "page.css").read_text(encoding="utf-8")
 
@@ -60,18 +60,18 @@ def _details(summary: str, items: str) -> str:
     return f"<details><summary>{summary}</summary><ul>{items}</ul></details>" if items else ""
 
 
-def heat_html(maps: Sequence[Sequence[Picture]]) -> str:
+def heat_html(maps: Sequence[Sequence[Image]]) -> str:
     """Faces with heat maps over them, a row a person."""
     rows = []
-    for number, pictures in enumerate(maps, start=1):
+    for number, images in enumerate(maps, start=1):
         figures = "".join(
-            f'<li><img src="{_data(picture)}" alt="Heat map over face {index} of person {number}"></li>'
-            for index, picture in enumerate(pictures, start=1)
+            f'<li><img src="{_data(image)}" alt="Heat map over face {index} of person {number}"></li>'
+            for index, image in enumerate(images, start=1)
         )
         title = f"<h4>Person {number}</h4>" if len(maps) > 1 else ""
         rows.append(f'{title}<ul class="df-faces">{figures}</ul>')
     note = (
-        "Bright and orange is where the network found what raised its score most in that picture (Grad-CAM). The maps "
+        "Bright and orange is where the network found what raised its score most in that image (Grad-CAM). The maps "
         "are coarse, and every face has one, REAL ones too: a hint where to look, and no evidence."
     )
     return f'<section class="df-answer" aria-label="Heat maps"><h3>Heat maps</h3><p>{note}</p>{"".join(rows)}</section>'
@@ -102,7 +102,7 @@ def _person(number: int, clip: FaceClip, track: TrackScore, detector: Detector, 
     weight = "from a face too small to decide anything" if is_small else f"which alone would be {label}"
     score = f"{words.of_a_hundred(track.fake_probability)} % probability of FAKE, {weight}"
     items, seen = [], set[int]()
-    for picture, crop, frame in zip(clip.pictures, clip.crops, track.frames, strict=True):
+    for image, crop, frame in zip(clip.images, clip.crops, track.frames, strict=True):
         if crop.frame_index in seen:
             continue  # a short track has some frames twice
         seen.add(crop.frame_index)
@@ -113,7 +113,7 @@ def _person(number: int, clip: FaceClip, track: TrackScore, detector: Detector, 
             else f"{at} · {words.of_a_hundred(frame.fake_probability, short=True)} %"
         )
         alt = f"Face of person {number + 1} at {at}"
-        items.append(f'<li><img src="{_data(picture)}" alt="{alt}"><span>{escape(text)}</span></li>')
+        items.append(f'<li><img src="{_data(image)}" alt="{alt}"><span>{escape(text)}</span></li>')
     note = "" if detector.has_frame_head else "<p>This detector scores a person's faces together, not one by one.</p>"
     return (
         f"<section><h3>{title}</h3><p>{score if of > 1 or label == Label.UNDECIDED else 'Time and score of each face.'}"
@@ -134,6 +134,6 @@ def _around(answer: Answer, detector: Detector) -> str:
     )
 
 
-def _data(picture: Picture) -> str:
-    content = encode_picture(picture, image_format="jpg")
+def _data(image: Image) -> str:
+    content = encode_image(image, image_format="jpg")
     return f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"

@@ -21,7 +21,7 @@ class PageLimits(Settings):
     max_seconds: float = Field(300.0, gt=0)
     """Longer videos are refused."""
     max_pixels: int = Field(9_000_000, ge=1)
-    """Larger pictures are refused; 4K has 8.3 million pixels."""
+    """Larger images are refused; 4K has 8.3 million pixels."""
     job_seconds: float = Field(90.0, gt=0)
     """Time that one answer may take once it is its turn."""
     line: int = Field(20, ge=0)

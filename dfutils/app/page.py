@@ -21,7 +21,7 @@ from dfutils.errors import DfutilsError
 logger = logging.getLogger(__name__)
 
 INTRODUCTION = """<div class="df-intro"><h1>Is this face forged?</h1>
-<p>Upload a video or picture of somebody. A detector looks at the faces in it and says how likely it is that they were
+<p>Upload a video or image of somebody. A detector looks at the faces in it and says how likely it is that they were
 swapped or re-enacted, how sure it may be, and what it looked at. It is wrong often; it says how often.</p>
 <p class="df-small">Up to {megabytes:g} MB and {minutes:g} minutes. Uploads are deleted after the answer and shown to
 nobody else.</p></div>"""
@@ -52,7 +52,7 @@ def build_page(service: Service, uploads: Uploads, examples: ExampleFolder, *, l
     """
     with gr.Blocks(title="Is this face forged?", analytics_enabled=False, fill_width=False) as page:
         gr.HTML(INTRODUCTION.format(megabytes=limits.upload_megabytes, minutes=limits.max_seconds / 60))
-        file = gr.File(label="Video or picture", file_count="single", height=150, elem_id="df-file")
+        file = gr.File(label="Video or image", file_count="single", height=150, elem_id="df-file")
         file.data_model = Token
         webcam = gr.Button("Film 4 seconds with the webcam", size="sm", elem_id="df-film")
         gr.HTML('<div id="df-webcam" class="df-intro"><p class="df-small" role="status" aria-live="polite"></p></div>')

@@ -16,7 +16,7 @@ from dfutils.app.limits import PageLimits
 from dfutils.app.queue import Line, LineFullError, Ticket
 from dfutils.extraction.faces import face_detector
 from dfutils.prediction.detector import Detector, load_detector
-from dfutils.records import Extraction, FaceClip, Picture, Verdict
+from dfutils.records import Extraction, FaceClip, Image, Verdict
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ class Service:
         stage = _Stage(CUTTING if self.is_ready else LOADING)
         return self._follow(stage, lambda: self._examine(path, name, stage))
 
-    def heat_maps(self, token: str) -> Iterator[str | list[list[Picture]]]:
+    def heat_maps(self, token: str) -> Iterator[str | list[list[Image]]]:
         """Yield what happens, and at last the faces of each person with heat maps over them.
 
         Raises:
@@ -147,7 +147,7 @@ class Service:
                 self._answers.popitem(last=False)
         return answer
 
-    def _follow(self, stage: _Stage, work: Callable[[], Answer | list[list[Picture]]]) -> Iterator:
+    def _follow(self, stage: _Stage, work: Callable[[], Answer | list[list[Image]]]) -> Iterator:
         try:
             ticket: Ticket = self._line.enter(work)
         except LineFullError:
@@ -174,7 +174,7 @@ class Service:
             if time.monotonic() - begun > self.limits.job_seconds:
                 raise RefusedError(f"This took more than {self.limits.job_seconds:g} s. Try a shorter or smaller clip.")
 
-    def _result(self, ticket: Ticket) -> Answer | list[list[Picture]]:
+    def _result(self, ticket: Ticket) -> Answer | list[list[Image]]:
         try:
             return ticket.result()
         except Exception:
@@ -182,13 +182,13 @@ class Service:
             raise RefusedError("Something broke on the server; nothing is known about this file. Try again.") from None
 
 
-def _heat_maps(detector: Detector, clips: Sequence[FaceClip]) -> list[list[Picture]]:
+def _heat_maps(detector: Detector, clips: Sequence[FaceClip]) -> list[list[Image]]:
     from dfutils.prediction.explanation import grad_cam, overlay
 
-    def drawn(clip: FaceClip) -> list[Picture]:
-        kept: dict[int, Picture] = {}  # a short track has some frames twice
-        for picture, crop, heat in zip(clip.pictures, clip.crops, grad_cam(detector, clip.pictures), strict=True):
-            kept[crop.frame_index] = overlay(picture, heat / max(float(heat.max()), 1e-9))
+    def drawn(clip: FaceClip) -> list[Image]:
+        kept: dict[int, Image] = {}  # a short track has some frames twice
+        for image, crop, heat in zip(clip.images, clip.crops, grad_cam(detector, clip.images), strict=True):
+            kept[crop.frame_index] = overlay(image, heat / max(float(heat.max()), 1e-9))
         return list(kept.values())
 
     return [drawn(clip) for clip in clips]

@@ -16,7 +16,7 @@ DASHES = ("", "6 3", "2 3")
 
 
 def timeline(verdict: Verdict, extraction: Extraction, *, threshold: float) -> str:
-    """Motion of the whole clip as an area, scores of every person as lines with dots; nothing for a picture.
+    """Motion of the whole clip as an area, scores of every person as lines with dots; nothing for an image.
 
     Args:
         verdict: Has the scores.
@@ -46,7 +46,7 @@ def timeline(verdict: Verdict, extraction: Extraction, *, threshold: float) -> s
     return (
         "<section><h3>Score and motion over time</h3>"
         f'<svg class="df-timeline" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="Scores of the faces over '
-        f'{end:.1f} seconds, above the motion of the picture">{axis}{seconds}{motion}'
+        f'{end:.1f} seconds, above the motion of the image">{axis}{seconds}{motion}'
         f'<path class="df-threshold" d="M{LEFT} {across:.1f}H{WIDTH - RIGHT}"/>{lines}</svg>'
         '<p class="df-small">Dots: probability of FAKE of each face that was scored'
         f"{', a dash pattern a person' if len(verdict.tracks) > 1 else ''}. Dashed line: FAKE from here on. Gray: how "

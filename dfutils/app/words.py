@@ -21,7 +21,7 @@ REASONS = {
     Reason.OK: "",
     Reason.NO_FACE: "No face was found. That says nothing about whether the file is real.",
     Reason.TOO_FEW_FACES: "There are too few faces to look at. That says nothing about whether the file is real.",
-    Reason.UNREADABLE: "The file could not be read as a video or picture. Try to save it again as MP4, or as JPEG.",
+    Reason.UNREADABLE: "The file could not be read as a video or image. Try to save it again as MP4, or as JPEG.",
     Reason.TOO_LARGE: "The file is too long or too large for this page. Cut it, or scale it down.",
     Reason.LOW_CONFIDENCE: "This detector is too often wrong about such clips to decide.",
 }
@@ -105,7 +105,7 @@ def not_looked_at(extraction: Extraction | None) -> str:
     if extraction is None:
         return "Sound was not looked at."
     if not extraction.info.duration_seconds:
-        return "One picture was looked at: its faces only, not what is around them, nor where it comes from."
+        return "One image was looked at: its faces only, not what is around them, nor where it comes from."
     shown = {crop.frame_index for clip in extraction.clips for crop in clip.crops}
     frames = len(extraction.trace.times_seconds)
     return (

@@ -19,7 +19,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--split", choices=["train", "validation", "test", "all"], default="test", help="default: %(default)s"
     )
     parser.add_argument(
-        "--explain", type=count, default=0, metavar="N", help="explain N clips with pictures, half a minute each"
+        "--explain", type=count, default=0, metavar="N", help="explain N clips with images, half a minute each"
     )
 
 

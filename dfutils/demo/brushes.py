@@ -1,4 +1,4 @@
-"""Soft brushes in head units, on float pictures."""
+"""Soft brushes in head units, on float images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.floating[Any]]
-"""float32 pictures, (H, W, 3) RGB 0..255 or (H, W, 4) with premultiplied alpha 0..1; coverages (H, W), 0..1."""
+"""float32 images, (H, W, 3) RGB 0..255 or (H, W, 4) with premultiplied alpha 0..1; coverages (H, W), 0..1."""
 
 Point = tuple[float, float]
 
@@ -51,7 +51,7 @@ class Patch:
 
 @dataclass(frozen=True)
 class Canvas:
-    """A picture whose pixel (column, row) lies at ``(column, row) / scale + corner`` in head units."""
+    """An image whose pixel (column, row) lies at ``(column, row) / scale + corner`` in head units."""
 
     pixels: Floats
     scale: float

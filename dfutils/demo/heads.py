@@ -1,4 +1,4 @@
-"""A person in a picture: portrait bent round a head, ears, hair and shoulders behind it, light on it all."""
+"""A person in an image: portrait bent round a head, ears, hair and shoulders behind it, light on it all."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def draw_head(person: Person, pose: Pose, size: int) -> npt.NDArray[np.uint8]:
     Args:
         person: Whom to draw.
         pose: How the head is held and lit.
-        size: Side of the picture in pixels.
+        size: Side of the image in pixels.
 
     Returns:
         (size, size, 3) uint8 RGB.

@@ -46,7 +46,7 @@ SHORT_STYLES: tuple[HairStyle, ...] = ("short", "parted", "curly", "buzz", "bald
 class Person:
     """Looks of one made-up person.
 
-    Lengths are in head units: the face runs from -1 (crown) to 1 (chin), x grows to the picture's right, y down.
+    Lengths are in head units: the face runs from -1 (crown) to 1 (chin), x grows to the image's right, y down.
     """
 
     skin: Color
@@ -95,7 +95,7 @@ class Pose:
     y: float = 0.0
     """Shift downwards in head units."""
     turn: float = 0.0
-    """Rotation to the picture's right in radians."""
+    """Rotation to the image's right in radians."""
     nod: float = 0.0
     """Rotation downwards in radians."""
     roll: float = 0.0

@@ -1,4 +1,4 @@
-"""The front of a face as a flat picture, before it is bent round a head.
+"""The front of a face as a flat image, before it is bent round a head.
 
 What never moves (skin, hair, brows, beard) is painted once a person; eyes, mouth and glasses once a frame.
 """

@@ -34,16 +34,16 @@ WALLS: tuple[Color, ...] = (
 
 @dataclass(frozen=True)
 class Room:
-    """A picture a little larger than the frame."""
+    """An image a little larger than the frame."""
 
-    picture: Floats
+    image: Floats
     """(H + 2 MARGIN, W + 2 MARGIN, 3) RGB 0..255."""
 
     def seen(self, shake: tuple[float, float], *, light: float) -> Floats:
         """Take the frame that a shaken camera sees, ``shake`` pixels right and down of the middle."""
-        height, width = self.picture.shape[0] - 2 * MARGIN, self.picture.shape[1] - 2 * MARGIN
+        height, width = self.image.shape[0] - 2 * MARGIN, self.image.shape[1] - 2 * MARGIN
         matrix = np.asarray([[1, 0, -MARGIN - shake[0]], [0, 1, -MARGIN - shake[1]]], np.float64)
-        return cv2.warpAffine(self.picture, matrix, (width, height), flags=cv2.INTER_LINEAR) * np.float32(light)
+        return cv2.warpAffine(self.image, matrix, (width, height), flags=cv2.INTER_LINEAR) * np.float32(light)
 
 
 def random_room(rng: np.random.Generator, *, size: tuple[int, int]) -> Room:
@@ -65,7 +65,7 @@ def random_room(rng: np.random.Generator, *, size: tuple[int, int]) -> Room:
 
 
 def _put_furniture(canvas: Canvas, rng: np.random.Generator, *, aspect: float) -> None:
-    """A shelf, a picture, a window or a plant: a bar, a box or a heap of spots."""
+    """A shelf, an image, a window or a plant: a bar, a box or a heap of spots."""
     center = (rng.uniform(0, aspect), rng.uniform(0.05, 0.9))
     color = rng.uniform(50, 225) * rng.uniform(0.86, 1.06, 3)
     reach = (rng.uniform(0.05, 0.3), rng.uniform(0.03, 0.3))

@@ -124,7 +124,7 @@ def frame_average_scores(
 ) -> dict[str, float] | None:
     """The detector itself, shown one frame at a time: each as a clip that stands still, logits averaged.
 
-    What a recurrent model has over this, it has from the changes between frames. None for still pictures, and for
+    What a recurrent model has over this, it has from the changes between frames. None for still images, and for
     models that average frames anyway.
 
     Args:

@@ -12,11 +12,11 @@ from dfutils.extraction.crops import fill_positions
 from dfutils.extraction.dataset import FaceDataset
 from dfutils.prediction.detector import Detector
 from dfutils.prediction.members import Member, score_members
-from dfutils.records import ClipRow, Crops, Picture
+from dfutils.records import ClipRow, Crops, Image
 from dfutils.statistics.estimates import FloatArray
 
-PICTURE_CLIPS = 5
-"""Clips for the tests that change pictures, which need the backbone anew: the others cost nothing, and take all."""
+IMAGE_CLIPS = 5
+"""Clips for the tests that change images, which need the backbone anew: the others cost nothing, and take all."""
 
 SAME = 1e-4
 """Scores closer than this are alike; batches of another size move the last bits."""
@@ -82,11 +82,11 @@ def _closer(clip: Crops) -> Crops:
     import cv2
 
     size, edge = clip.shape[1], clip.shape[1] // 10
-    inner: list[Picture] = [
-        cv2.resize(picture[edge : size - edge, edge : size - edge], (size, size), interpolation=cv2.INTER_CUBIC).astype(
+    inner: list[Image] = [
+        cv2.resize(image[edge : size - edge, edge : size - edge], (size, size), interpolation=cv2.INTER_CUBIC).astype(
             np.uint8
         )
-        for picture in clip
+        for image in clip
     ]
     return np.stack(inner)
 
@@ -95,7 +95,7 @@ ANOTHER_PERSON = Expectation(
     "a second person added", "a REAL clip of another group; the highest score counts", "nothing"
 )
 
-_PICTURES: tuple[tuple[Expectation, Callable[[Crops], Crops]], ...] = (
+_IMAGES: tuple[tuple[Expectation, Callable[[Crops], Crops]], ...] = (
     (Expectation("mirrored", "left and right exchanged", "nothing"), _mirrored),
     (Expectation("black bars on the crop", "a tenth above and below", "nothing"), _barred),
     (Expectation("face box smaller", "cut a tenth closer on each side", "nothing"), _closer),
@@ -122,13 +122,13 @@ def run_behaviour_tests(
             outcomes.append(Outcome(expectation, before, _probabilities(scores)))
     if (others := _other_people(rows)) is not None:
         outcomes.append(Outcome(ANOTHER_PERSON, before, np.maximum(before, before[others])))
-    some = np.linspace(0, len(rows) - 1, min(PICTURE_CLIPS, len(rows))).astype(int)
+    some = np.linspace(0, len(rows) - 1, min(IMAGE_CLIPS, len(rows))).astype(int)
     clips = [dataset.load_clip(rows[index]) for index in some]
-    # All in one call: each has a cost of its own, and few pictures would be all cost.
-    changed = np.stack([change(clip) for _, change in _PICTURES for clip in clips])
-    after = _probabilities(detector.score_clips(changed)).reshape(len(_PICTURES), len(clips))
+    # All in one call: each has a cost of its own, and few images would be all cost.
+    changed = np.stack([change(clip) for _, change in _IMAGES for clip in clips])
+    after = _probabilities(detector.score_clips(changed)).reshape(len(_IMAGES), len(clips))
     outcomes += [
-        Outcome(expectation, before[some], scores) for (expectation, _), scores in zip(_PICTURES, after, strict=True)
+        Outcome(expectation, before[some], scores) for (expectation, _), scores in zip(_IMAGES, after, strict=True)
     ]
     return outcomes
 

@@ -16,16 +16,16 @@ import numpy as np
 from dfutils.extraction.crops import crop_square, fill_positions, square_around
 from dfutils.extraction.video import Frame, iter_frames
 from dfutils.files import replacing
-from dfutils.records import Box, FaceClip, Picture
+from dfutils.records import Box, FaceClip, Image
 
 MAX_FRAMES = 300
 """Of each video: ten seconds are enough for ten frames, and keep a test of many strengths affordable."""
 
 CLEAN_CRF = 12
-"""Damaged pictures are stored at this x264 quality, which is nearly lossless, so that the damage is what counts."""
+"""Damaged images are stored at this x264 quality, which is nearly lossless, so that the damage is what counts."""
 
-Numbered: TypeAlias = tuple[int, float, Picture]
-"""Frame number, time in seconds, picture."""
+Numbered: TypeAlias = tuple[int, float, Image]
+"""Frame number, time in seconds, image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +75,8 @@ def write_damaged(source: Path, target: Path, kind: str, strength: float) -> Non
         strength: One of its strengths, or any other of that unit.
     """
     seed = int(hashlib.sha256(f"{source.name} {kind} {strength}".encode()).hexdigest()[:8], 16)
-    pictures = ((frame.index, frame.time_seconds, frame.picture()) for frame in first_frames(source))
-    damaged = _changed(pictures, kind, strength, np.random.default_rng(seed))
+    images = ((frame.index, frame.time_seconds, frame.image()) for frame in first_frames(source))
+    damaged = _changed(images, kind, strength, np.random.default_rng(seed))
     encode(target, damaged, crf=round(strength) if kind == "h264" else CLEAN_CRF)
 
 
@@ -88,19 +88,19 @@ def first_frames(source: Path) -> Iterator[Frame]:
         yield frame
 
 
-def encode(target: Path, pictures: Iterable[Numbered], *, crf: int) -> None:
-    """Encode pictures with x264, each at its own time; an odd last row or column is cut, which 4:2:0 cannot store."""
+def encode(target: Path, images: Iterable[Numbered], *, crf: int) -> None:
+    """Encode images with x264, each at its own time; an odd last row or column is cut, which 4:2:0 cannot store."""
     with replacing(target) as temporary, av.open(temporary, "w") as container:
         options = {"crf": str(crf), "preset": "veryfast", "x264-params": "mbtree=0"}
         stream: Any = None
-        for _, time, picture in pictures:
-            height, width = (side - side % 2 for side in picture.shape[:2])
+        for _, time, image in images:
+            height, width = (side - side % 2 for side in image.shape[:2])
             if stream is None:
                 stream = container.add_stream("libx264", rate=25, options=options)
                 stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
                 stream.codec_context.time_base = Fraction(1, 90000)
                 stream.codec_context.thread_count = 1  # with more, the bytes would depend on the machine
-            even = np.ascontiguousarray(picture[:height, :width])
+            even = np.ascontiguousarray(image[:height, :width])
             frame = av.VideoFrame.from_ndarray(even, format="rgb24")
             frame.pts, frame.time_base = round(time * 90000), Fraction(1, 90000)
             container.mux(stream.encode(frame))
@@ -108,44 +108,44 @@ def encode(target: Path, pictures: Iterable[Numbered], *, crf: int) -> None:
             container.mux(stream.encode())
 
 
-def _changed(pictures: Iterable[Numbered], kind: str, strength: float, rng: np.random.Generator) -> Iterator[Numbered]:
-    change = _PICTURE_CHANGES.get(kind)
-    for number, time, picture in pictures:
+def _changed(images: Iterable[Numbered], kind: str, strength: float, rng: np.random.Generator) -> Iterator[Numbered]:
+    change = _IMAGE_CHANGES.get(kind)
+    for number, time, image in images:
         if kind == "drop" and number and rng.random() < strength:
             continue
-        yield number, time, change(picture, strength, rng) if change else picture
+        yield number, time, change(image, strength, rng) if change else image
 
 
-def _jpeg(picture: Picture, quality: float, _rng: np.random.Generator) -> Picture:
-    _, content = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, round(quality)])
+def _jpeg(image: Image, quality: float, _rng: np.random.Generator) -> Image:
+    _, content = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, round(quality)])
     decoded: Any = cv2.imdecode(content, cv2.IMREAD_COLOR)
     return np.ascontiguousarray(decoded[..., ::-1]).astype(np.uint8)
 
 
-def _downscale(picture: Picture, share: float, _rng: np.random.Generator) -> Picture:
-    height, width = picture.shape[:2]
+def _downscale(image: Image, share: float, _rng: np.random.Generator) -> Image:
+    height, width = image.shape[:2]
     size = (max(2, round(width * share)), max(2, round(height * share)))
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
-def _blur(picture: Picture, sigma: float, _rng: np.random.Generator) -> Picture:
-    return cv2.GaussianBlur(picture, (0, 0), sigma).astype(np.uint8, copy=False)
+def _blur(image: Image, sigma: float, _rng: np.random.Generator) -> Image:
+    return cv2.GaussianBlur(image, (0, 0), sigma).astype(np.uint8, copy=False)
 
 
-def _noise(picture: Picture, sigma: float, rng: np.random.Generator) -> Picture:
-    return np.clip(picture + rng.normal(0, sigma, picture.shape), 0, 255).astype(np.uint8)
+def _noise(image: Image, sigma: float, rng: np.random.Generator) -> Image:
+    return np.clip(image + rng.normal(0, sigma, image.shape), 0, 255).astype(np.uint8)
 
 
-def _brightness(picture: Picture, levels: float, _rng: np.random.Generator) -> Picture:
-    return np.clip(picture.astype(np.int16) + round(levels), 0, 255).astype(np.uint8)
+def _brightness(image: Image, levels: float, _rng: np.random.Generator) -> Image:
+    return np.clip(image.astype(np.int16) + round(levels), 0, 255).astype(np.uint8)
 
 
-def _letterbox(picture: Picture, share: float, _rng: np.random.Generator) -> Picture:
-    rows = round(picture.shape[0] * share / 2)
-    return cv2.copyMakeBorder(picture, rows, rows, 0, 0, cv2.BORDER_CONSTANT).astype(np.uint8, copy=False)
+def _letterbox(image: Image, share: float, _rng: np.random.Generator) -> Image:
+    rows = round(image.shape[0] * share / 2)
+    return cv2.copyMakeBorder(image, rows, rows, 0, 0, cv2.BORDER_CONSTANT).astype(np.uint8, copy=False)
 
 
-_PICTURE_CHANGES: dict[str, Callable[[Picture, float, np.random.Generator], Picture]] = {
+_IMAGE_CHANGES: dict[str, Callable[[Image, float, np.random.Generator], Image]] = {
     "jpeg": _jpeg,
     "downscale": _downscale,
     "blur": _blur,
@@ -161,7 +161,7 @@ def with_fewer_frames(clip: FaceClip, count: int) -> FaceClip:
     kept = np.linspace(0, total - 1, count).round().astype(int) if count > 1 else np.array([total // 2])
     times = [clip.crops[place].time_seconds for place in kept]
     places = [int(kept[position]) for position in fill_positions(times, total)]
-    return FaceClip(clip.pictures[places], tuple(clip.crops[place] for place in places), clip.track)
+    return FaceClip(clip.images[places], tuple(clip.crops[place] for place in places), clip.track)
 
 
 def with_moved_boxes(source: Path, clip: FaceClip, kind: str, share: float, *, size: int) -> FaceClip:
@@ -177,14 +177,14 @@ def with_moved_boxes(source: Path, clip: FaceClip, kind: str, share: float, *, s
     seed = int(hashlib.sha256(f"{source.name} {share} {clip.track}".encode()).hexdigest()[:8], 16)
     angles = np.random.default_rng(seed).uniform(0, 2 * np.pi, len(clip.crops))
     wanted = {crop.frame_index for crop in clip.crops}
-    frames = {frame.index: frame.picture() for frame in iter_frames(source) if frame.index in wanted}
-    pictures = []
+    frames = {frame.index: frame.image() for frame in iter_frames(source) if frame.index in wanted}
+    images = []
     for crop, angle in zip(clip.crops, angles, strict=True):
-        picture, square = frames[crop.frame_index], crop.square
+        image, square = frames[crop.frame_index], crop.square
         if kind == "jitter":
             right, down = share * square.width * np.cos(angle), share * square.width * np.sin(angle)
             square = Box(square.left + right, square.top + down, square.right + right, square.bottom + down)
         margin = share / 2 if kind == "wider" else 0.0
-        inside = square_around(square, margin=margin, frame_size=(picture.shape[1], picture.shape[0]))
-        pictures.append(crop_square(picture, inside, size=size))
-    return FaceClip(np.stack(pictures), clip.crops, clip.track)
+        inside = square_around(square, margin=margin, frame_size=(image.shape[1], image.shape[0]))
+        images.append(crop_square(image, inside, size=size))
+    return FaceClip(np.stack(images), clip.crops, clip.track)

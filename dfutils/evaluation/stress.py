@@ -201,7 +201,7 @@ def _score_cut(detector: Detector, path: Path, change: Callable[[FaceClip], Face
     verdict, extraction = detector.examine(path)
     if extraction is None:
         return {"fake_probability": None, "reason": str(verdict.reason)}
-    scores = detector.score_clips(np.stack([change(clip).pictures for clip in extraction.clips]))
+    scores = detector.score_clips(np.stack([change(clip).images for clip in extraction.clips]))
     sizes = [face_pixels([frame.box for frame in track.frames]) for track in verdict.tracks]
     place, *_ = detector.decide_people([score.fake_probability for score in scores], sizes)
     return {"fake_probability": scores[place].fake_probability, "reason": "ok"}

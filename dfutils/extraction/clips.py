@@ -15,7 +15,7 @@ from dfutils.extraction.images import is_image, read_image
 from dfutils.extraction.motion import Candidate, Watched, find_faces, watch
 from dfutils.extraction.tracks import Look, Track, link_faces
 from dfutils.extraction.video import Frame, iter_frames, probe_video
-from dfutils.records import Box, Extraction, Face, FaceClip, FaceCrop, MotionTrace, Picture, VideoInfo
+from dfutils.records import Box, Extraction, Face, FaceClip, FaceCrop, Image, MotionTrace, VideoInfo
 from dfutils.settings import ExtractionSettings
 
 
@@ -66,9 +66,9 @@ def extract_clips(path: Path, settings: ExtractionSettings, detector: FaceDetect
 
 
 def _extract_image(path: Path, settings: ExtractionSettings, detector: FaceDetector) -> Extraction:
-    picture = read_image(path, max_pixels=settings.max_pixels)
-    height, width = picture.shape[:2]
-    candidate = Candidate(Frame(0, 0.0, picture), 0.0, 0.0)
+    image = read_image(path, max_pixels=settings.max_pixels)
+    height, width = image.shape[:2]
+    candidate = Candidate(Frame(0, 0.0, image), 0.0, 0.0)
     if settings.crop == "face":
         candidate.sightings = find_faces(candidate.frame, settings, detector)
     watched = Watched([candidate], [Look(0.0, 0, candidate.sightings or ())])
@@ -101,7 +101,7 @@ def _place(
 
 
 def _as_it_is(number: int, candidate: Candidate, settings: ExtractionSettings, detector: FaceDetector) -> _Place:
-    """The middle of a picture that is a face crop already; its landmarks are for those who blend faces."""
+    """The middle of an image that is a face crop already; its landmarks are for those who blend faces."""
     sightings = find_faces(candidate.frame, settings, detector)
     face = sightings[0].face if sightings else None
     return _Place(number, face, central_square(*candidate.frame.size))
@@ -135,34 +135,32 @@ def _main_shot(watched: Watched, trace: MotionTrace, info: VideoInfo) -> VideoIn
 def _cut(
     candidates: Sequence[Candidate], tracks: Sequence[Sequence[_Place]], settings: ExtractionSettings, *, wanted: int
 ) -> tuple[FaceClip, ...]:
-    """Cut all tracks' crops frame by frame, so that one full picture at a time is in memory."""
-    cut: dict[tuple[int, int], tuple[Picture, FaceCrop]] = {}
+    """Cut all tracks' crops frame by frame, so that one full image at a time is in memory."""
+    cut: dict[tuple[int, int], tuple[Image, FaceCrop]] = {}
     for index, candidate in enumerate(candidates):
         here = [(number, place) for number, track in enumerate(tracks) for place in track if place.candidate == index]
         if here:
-            picture = candidate.frame.picture()
-            cut.update({(number, index): _cut_one(picture, place, candidate, settings) for number, place in here})
+            image = candidate.frame.image()
+            cut.update({(number, index): _cut_one(image, place, candidate, settings) for number, place in here})
     return tuple(_fill(number, track, candidates, cut, wanted) for number, track in enumerate(tracks))
 
 
-def _cut_one(
-    picture: Picture, place: _Place, candidate: Candidate, settings: ExtractionSettings
-) -> tuple[Picture, FaceCrop]:
-    height, width = picture.shape[:2]
+def _cut_one(image: Image, place: _Place, candidate: Candidate, settings: ExtractionSettings) -> tuple[Image, FaceCrop]:
+    height, width = image.shape[:2]
     margin = settings.margin if settings.crop == "face" else 0.0
     square = square_around(place.box, margin=margin, frame_size=(width, height))
     frame = candidate.frame
     crop = FaceCrop(frame.index, frame.time_seconds, candidate.motion, place.face, square)
-    return crop_square(picture, square, size=settings.size), crop
+    return crop_square(image, square, size=settings.size), crop
 
 
 def _fill(
     number: int,
     track: Sequence[_Place],
     candidates: Sequence[Candidate],
-    cut: dict[tuple[int, int], tuple[Picture, FaceCrop]],
+    cut: dict[tuple[int, int], tuple[Image, FaceCrop]],
     wanted: int,
 ) -> FaceClip:
     times = [candidates[place.candidate].frame.time_seconds for place in track]
     chosen = [cut[number, track[position].candidate] for position in fill_positions(times, wanted)]
-    return FaceClip(np.stack([picture for picture, _ in chosen]), tuple(crop for _, crop in chosen), number)
+    return FaceClip(np.stack([image for image, _ in chosen]), tuple(crop for _, crop in chosen), number)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from dfutils.records import Box, Picture
+from dfutils.records import Box, Image
 
 FRAME_SCALE, FRAME_SHIFT = 0.79, 0.05
 """Side of the framed square, and how far its centre lies below that of YuNet's box, as fractions of the box's longer
@@ -67,14 +67,14 @@ def square_around(box: Box, *, margin: float, frame_size: tuple[int, int]) -> Bo
 
 
 def central_square(width: int, height: int) -> Box:
-    """The largest square in the middle of a picture; may have half pixels."""
+    """The largest square in the middle of an image; may have half pixels."""
     side = min(width, height)
     return Box((width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2)
 
 
-def crop_square(picture: Picture, square: Box, *, size: int) -> Picture:
-    """Cut ``square`` (whole pixels) out of an RGB picture and resize it to ``(size, size, 3)``."""
-    part = picture[int(square.top) : int(square.bottom), int(square.left) : int(square.right)]
+def crop_square(image: Image, square: Box, *, size: int) -> Image:
+    """Cut ``square`` (whole pixels) out of an RGB image and resize it to ``(size, size, 3)``."""
+    part = image[int(square.top) : int(square.bottom), int(square.left) : int(square.right)]
     interpolation = cv2.INTER_AREA if part.shape[0] > size else cv2.INTER_CUBIC
     return cv2.resize(part, (size, size), interpolation=interpolation).astype(np.uint8, copy=False)
 

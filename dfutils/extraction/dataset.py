@@ -24,7 +24,7 @@ import numpy.typing as npt
 from dfutils.errors import DatasetError
 from dfutils.extraction.crops import crop_square, framed, square_around
 from dfutils.files import read_csv, read_json, write_csv, writing_error
-from dfutils.records import Box, ClipRow, Crops, FaceClip, FaceCrop, Picture
+from dfutils.records import Box, ClipRow, Crops, FaceClip, FaceCrop, Image
 from dfutils.settings import ExtractionSettings
 
 Row: TypeAlias = dict[str, object]
@@ -82,10 +82,10 @@ class StoredCrops:
         """
         crops, points = [], []
         for index in indices:
-            picture = read_crop(self.files[index], size=self.stored_size)
+            image = read_crop(self.files[index], size=self.stored_size)
             square = self._square(index, jitter)
             is_whole = square.width == self.stored_size == self.size
-            crops.append(picture if is_whole else crop_square(picture, square, size=self.size))
+            crops.append(image if is_whole else crop_square(image, square, size=self.size))
             points.append(self._points_in(square, index))
         return np.stack(crops), np.stack(points)
 
@@ -267,8 +267,8 @@ def write_clip(folder: Path, row: ClipRow, clip: FaceClip, *, image_format: str)
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         names = [f"{index:02d}.{image_format}" for index in range(row.frames)]
-        for name, picture in zip(names, clip.pictures, strict=True):
-            (temporary / name).write_bytes(encode_picture(picture, image_format=image_format))
+        for name, image in zip(names, clip.images, strict=True):
+            (temporary / name).write_bytes(encode_image(image, image_format=image_format))
         shutil.rmtree(target, ignore_errors=True)  # left by a run killed before it could note the clip as finished
         target.parent.mkdir(exist_ok=True)
         temporary.rename(target)
@@ -283,16 +283,16 @@ def write_clip(folder: Path, row: ClipRow, clip: FaceClip, *, image_format: str)
     ]
 
 
-def encode_picture(picture: Picture, *, image_format: str) -> bytes:
-    """PNG or JPEG bytes of an RGB picture; writing them ourselves shows a full disk, which OpenCV would hide."""
+def encode_image(image: Image, *, image_format: str) -> bytes:
+    """PNG or JPEG bytes of an RGB image; writing them ourselves shows a full disk, which OpenCV would hide."""
     options = PNG_OPTIONS if image_format == "png" else [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-    done, content = cv2.imencode(f".{image_format}", picture[..., ::-1], options)
+    done, content = cv2.imencode(f".{image_format}", image[..., ::-1], options)
     if not done:
-        raise DatasetError(f"A crop of shape {picture.shape} could not be encoded as {image_format}.")
+        raise DatasetError(f"A crop of shape {image.shape} could not be encoded as {image_format}.")
     return content.tobytes()
 
 
-def read_crop(path: Path, *, size: int) -> Picture:
+def read_crop(path: Path, *, size: int) -> Image:
     """Read one crop file: ``(size, size, 3)`` uint8 RGB.
 
     Raises:

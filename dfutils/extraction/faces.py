@@ -11,18 +11,18 @@ import cv2
 import numpy as np
 
 from dfutils.errors import WeightsError
-from dfutils.records import Box, Face, Picture
+from dfutils.records import Box, Face, Image
 
 DETECTION_SIDE = 640
-"""Longest side, in pixels, of the picture that a detector sees; more costs time and finds only tiny faces."""
+"""Longest side, in pixels, of the image that a detector sees; more costs time and finds only tiny faces."""
 
 CLOSE_UP = 0.85
-"""A face whose box is longer than this fraction of the picture's shorter side is a close-up, or a face crop."""
+"""A face whose box is longer than this fraction of the image's shorter side is a close-up, or a face crop."""
 
 CLOSE_UP_SIDE, CLOSE_UP_BORDERS = 256, (0.25, 0.5)
 """Longest side in pixels at which a close-up is searched, and the borders around it, as fractions of the shorter side.
 
-Detectors have learnt whole heads, and clip their boxes at the picture's edge. In crops of margin 0, cut from 180 frames
+Detectors have learnt whole heads, and clip their boxes at the image's edge. In crops of margin 0, cut from 180 frames
 of FaceForensics++, YuNet's box gave squares of 0.81 of the right side; with these borders it gives 1.00 (5 to 95 %:
 0.93 to 1.05). On crops of the Deepfake Detection Challenge that is worth 0.04 of AUC.
 """
@@ -37,10 +37,10 @@ SAME_FACE_IOU = 0.3
 
 
 class FaceDetector(Protocol):
-    """Finds faces in RGB pictures."""
+    """Finds faces in RGB images."""
 
-    def detect(self, picture: Picture) -> list[Face]:
-        """Return the faces in a picture ``(height, width, 3)``, largest first, in its pixels."""
+    def detect(self, image: Image) -> list[Face]:
+        """Return the faces in an image ``(height, width, 3)``, largest first, in its pixels."""
         ...
 
 
@@ -75,11 +75,11 @@ class YunetDetector:
         finally:
             cv2.utils.logging.setLogLevel(before)
 
-    def detect(self, picture: Picture) -> list[Face]:
+    def detect(self, image: Image) -> list[Face]:
         """See `FaceDetector`."""
-        height, width = picture.shape[:2]
+        height, width = image.shape[:2]
         self._network.setInputSize((width, height))
-        _, rows = self._network.detect(np.ascontiguousarray(picture[..., ::-1]))  # OpenCV wants BGR
+        _, rows = self._network.detect(np.ascontiguousarray(image[..., ::-1]))  # OpenCV wants BGR
         faces = [_face(row) for row in rows] if rows is not None else []
         return sorted(faces, key=lambda face: -face.box.area)
 
@@ -90,27 +90,27 @@ def face_detector(min_score: float) -> YunetDetector:
     return YunetDetector(min_score=min_score)
 
 
-def detect_faces(detector: FaceDetector, picture: Picture) -> list[Face]:
-    """Faces in a picture, largest first; a close-up, or a face crop, gets the box of its whole head.
+def detect_faces(detector: FaceDetector, image: Image) -> list[Face]:
+    """Faces in an image, largest first; a close-up, or a face crop, gets the box of its whole head.
 
-    The box of a face that fills the picture may reach beyond its edges.
+    The box of a face that fills the image may reach beyond its edges.
     """
-    faces = detector.detect(picture)
-    close = CLOSE_UP * min(picture.shape[:2])
+    faces = detector.detect(image)
+    close = CLOSE_UP * min(image.shape[:2])
     if faces and max(faces[0].box.width, faces[0].box.height) < close:
         return faces
-    found = _detect_close_up(detector, picture)
+    found = _detect_close_up(detector, image)
     if found is None or (not faces and max(found.box.width, found.box.height) < close):
         return faces
     return [found, *(face for face in faces[1:] if face.box.iou(found.box) < SAME_FACE_IOU)]
 
 
-def _detect_close_up(detector: FaceDetector, picture: Picture) -> Face | None:
-    """The largest face of a picture that shows little else, in its pixels."""
-    height, width = picture.shape[:2]
+def _detect_close_up(detector: FaceDetector, image: Image) -> Face | None:
+    """The largest face of an image that shows little else, in its pixels."""
+    height, width = image.shape[:2]
     factor = min(1.0, CLOSE_UP_SIDE / max(height, width))
     size = max(1, round(factor * width)), max(1, round(factor * height))
-    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA) if factor < 1 else picture
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if factor < 1 else image
     for share in CLOSE_UP_BORDERS:
         border = round(share * min(size))
         bordered = cv2.copyMakeBorder(small, border, border, border, border, cv2.BORDER_REPLICATE)

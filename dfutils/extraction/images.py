@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from dfutils.errors import TooLargeError, UnreadableError
-from dfutils.records import Picture
+from dfutils.records import Image
 
 PNG_MAGIC, JPEG_MAGIC, BMP_MAGIC = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM"
 _FRAME_HEADERS = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
@@ -38,7 +38,7 @@ def is_image(path: Path) -> bool:
     return head.startswith((JPEG_MAGIC, PNG_MAGIC, BMP_MAGIC)) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
 
 
-def read_image(path: Path, *, max_pixels: int) -> Picture:
+def read_image(path: Path, *, max_pixels: int) -> Image:
     """Read an image file upright (EXIF is honoured) as RGB ``(height, width, 3)`` uint8.
 
     Raises:
@@ -47,7 +47,7 @@ def read_image(path: Path, *, max_pixels: int) -> Picture:
     """
     with path.open("rb") as file:
         size = claimed_size(file.read(_LONGEST_HEADER))
-    unreadable = f"{path}: the picture cannot be decoded ({path.stat().st_size} bytes). Save it again as PNG."
+    unreadable = f"{path}: the image cannot be decoded ({path.stat().st_size} bytes). Save it again as PNG."
     if size is None:
         raise UnreadableError(unreadable)
     check_pixels(path, *size, max_pixels)

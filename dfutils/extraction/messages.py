@@ -25,12 +25,12 @@ def pack_extraction(extraction: Extraction) -> list[bytes]:
         "info": {**asdict(info), "times_seconds": None},
         "cuts": trace.cuts,
         "clips": [
-            {"track": clip.track, "shape": clip.pictures.shape, "crops": [asdict(crop) for crop in clip.crops]}
+            {"track": clip.track, "shape": clip.images.shape, "crops": [asdict(crop) for crop in clip.crops]}
             for clip in extraction.clips
         ],
     }
     times = [_floats(values) for values in (info.times_seconds, trace.times_seconds, trace.motion)]
-    return [json.dumps(header).encode(), *times, *(clip.pictures.tobytes() for clip in extraction.clips)]
+    return [json.dumps(header).encode(), *times, *(clip.images.tobytes() for clip in extraction.clips)]
 
 
 def unpack_extraction(parts: Sequence[bytes]) -> Extraction:
@@ -78,8 +78,8 @@ def _floats(values: Sequence[float]) -> bytes:
 
 
 def _clip(about: dict[str, Any], part: bytes) -> FaceClip:
-    pictures: npt.NDArray[np.uint8] = np.frombuffer(part, np.uint8).reshape(about["shape"]).copy()
-    return FaceClip(pictures, tuple(_crop(crop) for crop in about["crops"]), about["track"])
+    images: npt.NDArray[np.uint8] = np.frombuffer(part, np.uint8).reshape(about["shape"]).copy()
+    return FaceClip(images, tuple(_crop(crop) for crop in about["crops"]), about["track"])
 
 
 def _crop(values: dict[str, Any]) -> FaceCrop:

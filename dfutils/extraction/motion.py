@@ -13,14 +13,14 @@ import numpy.typing as npt
 from dfutils.extraction.faces import DETECTION_SIDE, FaceDetector, detect_faces
 from dfutils.extraction.tracks import Look, Sighting, sight
 from dfutils.extraction.video import Frame
-from dfutils.records import Box, Face, MotionTrace, Picture, VideoInfo
+from dfutils.records import Box, Face, Image, MotionTrace, VideoInfo
 from dfutils.settings import ExtractionSettings
 
 CUT_DIFFERENCE = 0.1
-"""A mean luma difference above this, of picture or face, is supposed to be a cut: people in motion stay below 0.06."""
+"""A mean luma difference above this, of image or face, is supposed to be a cut: people in motion stay below 0.06."""
 
 CUT_ROWS = 4
-"""Of the whole picture every fourth row is compared: all of them would cost 4 % of decoding at 1080p."""
+"""Of the whole image every fourth row is compared: all of them would cost 4 % of decoding at 1080p."""
 
 REGION_MARGIN = 0.2
 """Room around the last known face, as a fraction of its size, within which motion is measured."""
@@ -36,7 +36,7 @@ GRID_SECONDS, MIN_GRID_SECONDS = 1.0, 0.2
 
 NEARBY, WHOLE_SEARCHES = 0.5, 2
 """Room around the faces of the last search, as a fraction of each, in which a frame is searched first; every second
-search on the grid is of the whole picture, so that nobody who comes in is missed for longer than two grid steps."""
+search on the grid is of the whole image, so that nobody who comes in is missed for longer than two grid steps."""
 
 
 @dataclass(slots=True)
@@ -216,17 +216,17 @@ class _Watcher:
 def find_faces(
     frame: Frame, settings: ExtractionSettings, detector: FaceDetector, *, known: Sequence[Box] = ()
 ) -> tuple[Sighting, ...]:
-    """Faces of one frame in its own pixels, largest first, found in a reduced picture.
+    """Faces of one frame in its own pixels, largest first, found in a reduced image.
 
     Args:
         frame: Any.
         settings: Smallest face.
         detector: Any.
-        known: Where faces were a moment ago. If as many are found near there, the rest of the picture is passed over:
+        known: Where faces were a moment ago. If as many are found near there, the rest of the image is passed over:
             it is most of a detector's work.
     """
     width, height = frame.size
-    small = frame.picture(longest_side=DETECTION_SIDE)
+    small = frame.image(longest_side=DETECTION_SIDE)
     factor = width / small.shape[1]
     found = _detect_nearby(detector, small, [box.scaled(1 / factor) for box in known]) if known else None
     faces = [face.scaled(factor) for face in (detect_faces(detector, small) if found is None else found)]
@@ -235,13 +235,13 @@ def find_faces(
     return sight(small, faces, width)
 
 
-def _detect_nearby(detector: FaceDetector, picture: Picture, known: Sequence[Box]) -> list[Face] | None:
-    """Faces in the part of a picture that holds ``known``; None where that part does not settle the matter."""
+def _detect_nearby(detector: FaceDetector, image: Image, known: Sequence[Box]) -> list[Face] | None:
+    """Faces in the part of an image that holds ``known``; None where that part does not settle the matter."""
     near = [_grown(box, NEARBY) for box in known]
     around = Box(*(pick(getattr(box, side) for box in near) for side, pick in _OUTER))
-    rows, columns = (_aligned(one) for one in _slices(around, picture.shape))
-    part = picture[rows, columns]
-    if 2 * part.shape[0] * part.shape[1] > picture.shape[0] * picture.shape[1]:
+    rows, columns = (_aligned(one) for one in _slices(around, image.shape))
+    part = image[rows, columns]
+    if 2 * part.shape[0] * part.shape[1] > image.shape[0] * image.shape[1]:
         return None
     faces = detector.detect(np.ascontiguousarray(part))
     is_cut = any(_touches_edge(face.box, part.shape) for face in faces)
@@ -249,7 +249,7 @@ def _detect_nearby(detector: FaceDetector, picture: Picture, known: Sequence[Box
 
 
 def _aligned(places: slice) -> slice:
-    """Widened to the detector's grid, so that it sees the very pixels in the very cells as in the whole picture."""
+    """Widened to the detector's grid, so that it sees the very pixels in the very cells as in the whole image."""
     return slice(places.start // GRID_PIXELS * GRID_PIXELS, -(-places.stop // GRID_PIXELS) * GRID_PIXELS)
 
 

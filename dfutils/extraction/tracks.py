@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dfutils.records import Box, Face, Picture
+from dfutils.records import Box, Face, Image
 
 SIGNATURE_SIDE = 24
 MIN_AFFINITY = 0.3
@@ -103,7 +103,7 @@ class Track:
 def link_faces(looks: Iterable[Look]) -> list[Track]:
     """Link the faces of successive looks to tracks, the main person's first.
 
-    Faces are paired greedily, most alike first, by overlap or by likeness of a small normalised picture of the face:
+    Faces are paired greedily, most alike first, by overlap or by likeness of a small normalised image of the face:
     looks may lie a second apart, so that overlap alone would lose a person who moved. A shot cut ends all tracks,
     but for a face that looks the same in the same place.
     """
@@ -138,20 +138,20 @@ def _pair(tracks: Sequence[Track], look: Look) -> dict[int, Track]:
     return {index: tracks[number] for index, number in partners.items()}
 
 
-def sight(small: Picture, faces: Sequence[Face], full_width: int) -> tuple[Sighting, ...]:
-    """Join faces, in pixels of the full picture, with their signatures out of the reduced one."""
+def sight(small: Image, faces: Sequence[Face], full_width: int) -> tuple[Sighting, ...]:
+    """Join faces, in pixels of the full image, with their signatures out of the reduced one."""
     factor = small.shape[1] / full_width
     return tuple(Sighting(face, face_signature(small, face.box.scaled(factor))) for face in faces[:MAX_FACES])
 
 
-def face_signature(picture: Picture, box: Box) -> npt.NDArray[np.float32]:
-    """A small gray picture of a face, flattened, zero mean and unit length: dot products are correlations."""
-    height, width = picture.shape[:2]
+def face_signature(image: Image, box: Box) -> npt.NDArray[np.float32]:
+    """A small gray image of a face, flattened, zero mean and unit length: dot products are correlations."""
+    height, width = image.shape[:2]
     top, bottom = max(0, int(box.top)), min(height, int(box.bottom))
     left, right = max(0, int(box.left)), min(width, int(box.right))
     if bottom - top < 2 or right - left < 2:
         return np.zeros(SIGNATURE_SIDE**2, np.float32)
-    gray = cv2.cvtColor(picture[top:bottom, left:right], cv2.COLOR_RGB2GRAY)
+    gray = cv2.cvtColor(image[top:bottom, left:right], cv2.COLOR_RGB2GRAY)
     small = cv2.resize(gray, (SIGNATURE_SIDE, SIGNATURE_SIDE), interpolation=cv2.INTER_AREA).astype(np.float32).ravel()
     small -= small.mean()
     length = float(np.linalg.norm(small))

@@ -1,4 +1,4 @@
-"""Streaming decode with the stream's own times: PyAV in, upright square-pixel pictures out."""
+"""Streaming decode with the stream's own times: PyAV in, upright square-pixel images out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from dfutils.errors import TooLargeError, UnreadableError
 from dfutils.extraction.images import check_pixels
-from dfutils.records import Picture, VideoInfo
+from dfutils.records import Image, VideoInfo
 from dfutils.settings import ExtractionSettings
 
 logger = logging.getLogger(__name__)
@@ -34,13 +34,13 @@ class Frame:
     Attributes:
         index: Position in the order of display, from 0.
         time_seconds: The stream's own time, from 0.
-        decoded: The decoder's frame, or an upright RGB picture for an image file.
+        decoded: The decoder's frame, or an upright RGB image for an image file.
         pixel_aspect: Width of a stored pixel over its height; 1 for nearly all videos.
     """
 
     index: int
     time_seconds: float
-    decoded: av.VideoFrame | Picture
+    decoded: av.VideoFrame | Image
     pixel_aspect: float = 1.0
 
     @property
@@ -51,7 +51,7 @@ class Frame:
         width, height = max(1, round(self.decoded.width * self.pixel_aspect)), self.decoded.height
         return (height, width) if round(self.decoded.rotation / 90) % 2 else (width, height)
 
-    def picture(self, *, longest_side: int | None = None) -> Picture:
+    def image(self, *, longest_side: int | None = None) -> Image:
         """Upright RGB with square pixels, made smaller (never larger) to ``longest_side`` pixels if given."""
         if isinstance(self.decoded, np.ndarray):
             return _fit(self.decoded, longest_side)
@@ -69,14 +69,14 @@ class Frame:
             plane = self.decoded.planes[0]
             rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
             return rows[: self.decoded.height, : self.decoded.width]
-        return cv2.cvtColor(self.picture(), cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
+        return cv2.cvtColor(self.image(), cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
 
 
 def probe_video(path: Path, settings: ExtractionSettings) -> VideoInfo:
     """Demux the whole stream without decoding: exact frame times for about 3 % of the cost of decoding.
 
     Header fields such as the frame count may be wrong or negative and are not used. Width and height are those of the
-    stored pictures: how they are turned only stands in the frames.
+    stored images: how they are turned only stands in the frames.
 
     Raises:
         UnreadableError: Not a video, cut short before its index, or without a video stream.
@@ -178,16 +178,16 @@ def _is_plain(frame: av.VideoFrame) -> bool:
     return frame.format.name in LUMA_FIRST_FORMATS and frame.rotation == 0
 
 
-def _upright(picture: Picture, rotation_degrees: int) -> Picture:
+def _upright(image: Image, rotation_degrees: int) -> Image:
     """Turn by the stream's display matrix; FFmpeg counts it counter-clockwise."""
     turns = round(rotation_degrees / 90) % 4
-    return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
+    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
 
 
-def _fit(picture: Picture, longest_side: int | None) -> Picture:
-    height, width = picture.shape[:2]
+def _fit(image: Image, longest_side: int | None) -> Image:
+    height, width = image.shape[:2]
     if longest_side is None or max(height, width) <= longest_side:
-        return picture
+        return image
     scale = longest_side / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)

@@ -1,4 +1,4 @@
-"""The curves of a training, as a picture in its run folder."""
+"""The curves of a training, as an image in its run folder."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from dfutils.errors import ReportError
 from dfutils.evaluation.metrics import estimate_metrics
 from dfutils.evaluation.predictions import Scores
 from dfutils.figures.style import CLASS_COLORS, FAKE_COLOR, INK_ON_COLOR, LINE_COLOR, REAL_COLOR, new_figure, styled
-from dfutils.records import Crops, MotionTrace, Picture
+from dfutils.records import Crops, Image, MotionTrace
 from dfutils.statistics.bootstrap import bootstrap_over_groups
 from dfutils.statistics.estimates import FloatArray, class_weights_by_score, ratio, reliability_table
 
@@ -279,27 +279,27 @@ def _end_of(times: FloatArray) -> float:
 
 @styled
 def plot_contact_sheet(
-    pictures: Crops | Sequence[Picture], *, titles: Sequence[str] | None = None, columns: int = 5
+    images: Crops | Sequence[Image], *, titles: Sequence[str] | None = None, columns: int = 5
 ) -> Figure:
-    """Pictures in reading order, at most ``columns`` a row.
+    """Images in reading order, at most ``columns`` a row.
 
     Args:
-        pictures: ``(T, size, size, 3)`` uint8 RGB, or a list of pictures of any sizes.
-        titles: One a picture; a title that starts with REAL or FAKE gets that colour.
-        columns: Pictures a row.
+        images: ``(T, size, size, 3)`` uint8 RGB, or a list of images of any sizes.
+        titles: One an image; a title that starts with REAL or FAKE gets that colour.
+        columns: Images a row.
     """
-    if not len(pictures) or columns < 1:
-        raise ValueError(f"pictures, columns: need at least one of each. Received: {len(pictures)}, {columns}")
-    if titles is not None and len(titles) != len(pictures):
-        raise ValueError(f"titles: need one a picture ({len(pictures)}). Received: {len(titles)}")
-    columns = min(columns, len(pictures))
-    rows = -(-len(pictures) // columns)
+    if not len(images) or columns < 1:
+        raise ValueError(f"images, columns: need at least one of each. Received: {len(images)}, {columns}")
+    if titles is not None and len(titles) != len(images):
+        raise ValueError(f"titles: need one an image ({len(images)}). Received: {len(titles)}")
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
     figure = new_figure(1.5 * columns, (1.5 + 0.25 * (titles is not None)) * rows, photographs=True)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in panels:
         axes.set_axis_off()
-    for index, (axes, picture) in enumerate(zip(panels, pictures, strict=False)):
-        axes.imshow(picture)
+    for index, (axes, image) in enumerate(zip(panels, images, strict=False)):
+        axes.imshow(image)
         if titles is not None:
             color = CLASS_COLORS.get(titles[index][:4], mpl.rcParams["text.color"])
             axes.set_title(titles[index], fontsize=8.5, color=color, loc="center", pad=3)

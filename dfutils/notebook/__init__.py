@@ -22,8 +22,7 @@ from dfutils.notebook.folders import (
     suggested_extraction,
     unseen_videos,
 )
-from dfutils.notebook.page import Markdown, facts_table, settings_table, start_notebook, text_table
-from dfutils.notebook.pictures import (
+from dfutils.notebook.images import (
     plot_called,
     plot_face_step,
     plot_faces,
@@ -32,6 +31,7 @@ from dfutils.notebook.pictures import (
     plot_verdict,
     show_mistakes,
 )
+from dfutils.notebook.page import Markdown, facts_table, settings_table, start_notebook, text_table
 from dfutils.notebook.result_tables import (
     baselines_table,
     datasets_table,

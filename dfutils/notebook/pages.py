@@ -25,7 +25,7 @@ from dfutils.files import read_json, write_text
 
 logger = logging.getLogger(__name__)
 
-PICTURES = ("image/png", "image/jpeg")
+IMAGES = ("image/png", "image/jpeg")
 REPORT_PAGE = "evaluation-report.html"
 LIGHT, DARK = "tango", "github-dark"
 """Pygments' styles for the code."""
@@ -148,7 +148,7 @@ def _shown(output: Mapping[str, Any]) -> Iterator[Markup]:
         yield Markup('<pre class="said">{}</pre>').format("".join(output["text"]))
         return
     data = output.get("data", {})
-    for kind in PICTURES:
+    for kind in IMAGES:
         if kind in data:
             content = "".join("".join(data[kind]).split())
             yield Markup('<img src="data:{};base64,{}" alt="Figure made by the code above">').format(kind, content)

@@ -73,7 +73,7 @@ class Detector:
     def examine(
         self, path: Path | str, *, after_cut: Callable[[], None] = lambda: None
     ) -> tuple[Verdict, Extraction | None]:
-        """`predict`, and what was cut from the input on the way (for pictures and timelines).
+        """`predict`, and what was cut from the input on the way (for images and timelines).
 
         Args:
             path: A video or an image of any origin.
@@ -106,7 +106,7 @@ class Detector:
     def _judge(self, path: Path | str, cut: Extraction | MediaError) -> tuple[Verdict, Extraction | None]:
         try:
             extraction = _or_raise(cut)
-            scores = self.score_clips(np.stack([clip.pictures for clip in extraction.clips]))
+            scores = self.score_clips(np.stack([clip.images for clip in extraction.clips]))
         except MediaError as error:
             detail = str(error).removeprefix(f"{path}: ")
             return Verdict(str(path), None, Label.UNDECIDED, Reason(error.reason), detail), None
@@ -177,7 +177,7 @@ class Detector:
         if frames != self.settings.extraction.frames and not self.has_frame_head:
             raise TooFewFacesError(
                 f"{self.settings.name} looks at {self.settings.extraction.frames} frames of a video and has no frame "
-                "head for a single picture. Use a video, or a detector with a frame head such as inception_mean."
+                "head for a single image. Use a video, or a detector with a frame head such as inception_mean."
             )
         flat = crops.reshape(-1, *crops.shape[2:])
 

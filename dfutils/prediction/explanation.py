@@ -1,7 +1,7 @@
 """Where in the frames a detector sees FAKE, and whether that is to be believed.
 
 A heat map is a claim: deleting what it marks should lower the score faster than deleting anything else. That is
-measured against random maps, and printed beside the picture.
+measured against random maps, and printed beside the image.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dfutils.extraction.dataset import encode_picture
+from dfutils.extraction.dataset import encode_image
 from dfutils.files import write_bytes
 from dfutils.prediction.detector import Detector
 from dfutils.prediction.members import Member
 from dfutils.prediction.runtime import keras_network
-from dfutils.records import Crops, FaceClip, Picture
+from dfutils.records import Crops, FaceClip, Image
 
 HeatMaps: TypeAlias = npt.NDArray[np.float64]
 """``(T, height, width)``, 0..1, higher where FAKE is seen; as coarse as the network's last block."""
@@ -125,12 +125,12 @@ def measure_faithfulness(
     return Faithfulness(*own, tuple(one for one, _ in others), tuple(one for _, one in others))
 
 
-def overlay(picture: Picture, heat: npt.NDArray[np.float64]) -> Picture:
+def overlay(image: Image, heat: npt.NDArray[np.float64]) -> Image:
     """A crop with its heat map over it: dark where nothing is seen, so that the hot parts stand out."""
-    size = picture.shape[1], picture.shape[0]
+    size = image.shape[1], image.shape[0]
     large = np.clip(cv2.resize(heat.astype(np.float32), size, interpolation=cv2.INTER_CUBIC), 0, 1)[..., None]
     orange = np.array([213, 94, 0], np.float32)  # the colour of FAKE
-    shown = picture * (0.35 + 0.65 * large)
+    shown = image * (0.35 + 0.65 * large)
     return np.clip(shown + 0.35 * large * (orange - shown), 0, 255).astype(np.uint8)
 
 
@@ -142,12 +142,12 @@ def write_heat_maps(folder: Path, detector: Detector, clips: Iterable[FaceClip])
         RunError: Keras is not installed.
     """
     for clip in clips:
-        for index, (picture, heat) in enumerate(zip(clip.pictures, grad_cam(detector, clip.pictures), strict=True)):
-            content = encode_picture(overlay(picture, heat), image_format="png")
+        for index, (image, heat) in enumerate(zip(clip.images, grad_cam(detector, clip.images), strict=True)):
+            content = encode_image(overlay(image, heat), image_format="png")
             write_bytes(folder / f"person-{clip.track}" / f"{index:02d}.png", content)
 
 
-def _member_cam(member: Member, pictures: Crops) -> HeatMaps:
+def _member_cam(member: Member, images: Crops) -> HeatMaps:
     from dfutils.training.backbones import network_of
     from dfutils.training.backend import keras, tf
 
@@ -155,8 +155,8 @@ def _member_cam(member: Member, pictures: Crops) -> HeatMaps:
     backbone = network.backbone
     inner = network_of(backbone)
     block = keras.Model(inner.input, inner.layers[-1].input)  # what is pooled
-    scaled = tf.convert_to_tensor(pictures)
-    for layer in backbone.layers[1 : backbone.layers.index(inner)]:  # whatever its family wants pictures scaled by
+    scaled = tf.convert_to_tensor(images)
+    for layer in backbone.layers[1 : backbone.layers.index(inner)]:  # whatever its family wants images scaled by
         scaled = layer(scaled)
     activations = block(scaled, training=False)
     features = tf.reduce_mean(activations, axis=[1, 2])[None]
@@ -187,9 +187,9 @@ def _mixed(below: Crops, above: Crops, where: npt.NDArray[np.bool_]) -> Crops:
     return np.where(where[..., None], above, below).astype(np.uint8)
 
 
-def _blurred(pictures: Crops) -> Crops:
-    sigma = BLUR_SHARE * pictures.shape[1]
-    return np.stack([cv2.GaussianBlur(picture, (0, 0), sigma) for picture in pictures]).astype(np.uint8)
+def _blurred(images: Crops) -> Crops:
+    sigma = BLUR_SHARE * images.shape[1]
+    return np.stack([cv2.GaussianBlur(image, (0, 0), sigma) for image in images]).astype(np.uint8)
 
 
 def _scaled(heat: HeatMaps) -> HeatMaps:

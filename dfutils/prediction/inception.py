@@ -99,7 +99,7 @@ def _convolution(data: Any, letter: str, kernel: Kernel) -> Any:
 
 
 def _convolutions(letters: str) -> list[str]:
-    """The convolutions of a branch, from the picture to the features; a fork has two."""
+    """The convolutions of a branch, from the image to the features; a fork has two."""
     return [letter for letter in letters.replace("f", "ff") if letter not in "ma"]
 
 

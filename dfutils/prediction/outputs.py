@@ -40,12 +40,12 @@ def write_faces(folder: Path, number: int, verdict: Verdict, extraction: Extract
     """
     if extraction is None:
         return
-    from dfutils.extraction.dataset import encode_picture  # OpenCV takes a tenth of a second, and most write no faces
+    from dfutils.extraction.dataset import encode_image  # OpenCV takes a tenth of a second, and most write no faces
 
     for clip in extraction.clips:
         own = input_folder(folder, number, verdict) / f"person-{clip.track}"
-        for index, picture in enumerate(clip.pictures):
-            write_bytes(own / f"{index:02d}.png", encode_picture(picture, image_format="png"))
+        for index, image in enumerate(clip.images):
+            write_bytes(own / f"{index:02d}.png", encode_image(image, image_format="png"))
 
 
 def input_folder(folder: Path, number: int, verdict: Verdict) -> Path:

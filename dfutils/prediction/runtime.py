@@ -56,8 +56,8 @@ class Network(Protocol):
     def exported(self) -> str:
         """What its backbone was read from, by its checksums; empty where it was made of the weights."""
 
-    def features(self, pictures: Crops) -> Features:
-        """Features ``(N, channels)`` of pictures ``(N, size, size, 3)``."""
+    def features(self, images: Crops) -> Features:
+        """Features ``(N, channels)`` of images ``(N, size, size, 3)``."""
 
     def score(self, features: Features) -> tuple[Probabilities, Probabilities | None]:
         """Raw probabilities of clips ``(N,)`` and, with a frame head, of their frames ``(N, T)``."""
@@ -73,20 +73,20 @@ class LightNetwork:
     def __init__(self, backbone: Callable[[], ov.CompiledModel], head: NumpyHead, *, exported: str = "") -> None:
         self._backbone, self._head, self.exported = backbone, head, exported
 
-    def features(self, pictures: Crops) -> Features:
-        """Features ``(N, channels)`` of pictures ``(N, size, size, 3)``."""
+    def features(self, images: Crops) -> Features:
+        """Features ``(N, channels)`` of images ``(N, size, size, 3)``."""
         backbone = self._backbone()
         import openvino as ov
 
-        features = np.empty((len(pictures), backbone.output(0).shape[1]), np.float32)
+        features = np.empty((len(images), backbone.output(0).shape[1]), np.float32)
 
         def keep(request: Any, number: int) -> None:
             features[number] = request.get_output_tensor().data[0]
 
         queue = ov.AsyncInferQueue(backbone)
         queue.set_callback(keep)
-        for number in range(len(pictures)):
-            queue.start_async(np.ascontiguousarray(pictures[number : number + 1]), number)
+        for number in range(len(images)):
+            queue.start_async(np.ascontiguousarray(images[number : number + 1]), number)
         queue.wait_all()
         return features
 

@@ -64,7 +64,7 @@ def check_integrity(dataset: FaceDataset) -> dict[str, str]:
         for file in dict.fromkeys(dataset.files[row.clip_id]):
             digest = hashlib.sha256((dataset.folder / file).read_bytes()).hexdigest()
             if labels.setdefault(digest, row.is_fake) is not row.is_fake:
-                raise PublishError(f"{dataset.folder / file}: the same picture is also there with the other label.")
+                raise PublishError(f"{dataset.folder / file}: the same image is also there with the other label.")
             again += 1
     named = {file for files in dataset.files.values() for file in files}
     surplus, twice = _surplus(dataset.folder, named), again - len(labels)

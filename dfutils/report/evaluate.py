@@ -65,7 +65,7 @@ def evaluate(
         report: The report folder to write; what `dfutils.evaluation.stress.stress_test` left in it is shown.
         split: ``train``, ``validation``, ``test`` or ``all``.
         resamples: Bootstrap resamples behind each interval.
-        explain: Clips to explain with pictures, half REAL and half FAKE; about half a minute each on two cores.
+        explain: Clips to explain with images, half REAL and half FAKE; about half a minute each on two cores.
         progress: Show bars on a terminal.
 
     Returns:

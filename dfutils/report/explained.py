@@ -11,7 +11,7 @@ from dfutils.evaluation.scoring import Measured
 from dfutils.figures.curve_plots import plot_frame_scores
 from dfutils.prediction.detector import Detector
 from dfutils.prediction.explanation import grad_cam, measure_faithfulness, occlusion_maps, overlay
-from dfutils.report.sections import Column, FigurePlan, PictureStrip, Section, Table
+from dfutils.report.sections import Column, FigurePlan, ImageStrip, Section, Table
 
 
 def explanation_section(detector: Detector, measured: Measured, *, count: int) -> Section:
@@ -23,11 +23,11 @@ def explanation_section(detector: Detector, measured: Measured, *, count: int) -
         row, score = measured.rows[index], measured.scores[index]
         crops = measured.dataset.load_clip(row)
         title = f"{'FAKE' if row.is_fake else 'REAL'}, given {score.fake_probability:.2f}: {row.video}"
-        strips.append(PictureStrip(title, "What the detector was shown.", list(crops)))
+        strips.append(ImageStrip(title, "What the detector was shown.", list(crops)))
         for method, maps in (("Grad-CAM", grad_cam(detector, crops)), ("occlusion", occlusion_maps(detector, crops))):
             found = measure_faithfulness(detector, crops, maps)
-            pictures = [overlay(picture, heat) for picture, heat in zip(crops, maps, strict=True)]
-            strips.append(PictureStrip(f"The same by {method}", found.sentence(), pictures))
+            images = [overlay(image, heat) for image, heat in zip(crops, maps, strict=True)]
+            strips.append(ImageStrip(f"The same by {method}", found.sentence(), images))
             rows.append(_faithfulness_row(row.video, method, found))
         if score.frame_probabilities is not None:
             figures.append(
@@ -48,7 +48,7 @@ def explanation_section(detector: Detector, measured: Measured, *, count: int) -
         tables=[
             Table(
                 "faithfulness",
-                "Are these pictures to be believed?",
+                "Are these images to be believed?",
                 "Blurring what a map marks should lower the score faster than blurring at random (deletion), and "
                 "giving it back should raise it sooner (insertion). A map that is no better than random says nothing.",
                 (

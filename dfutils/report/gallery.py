@@ -26,9 +26,9 @@ def error_gallery(measured: Sequence[Measured], *, threshold: float, count: int 
             some = people[mistake.video]
             # The person whose score the video's is, and not the first one.
             row, score = min(some, key=lambda pair: abs(pair[1].fake_probability - mistake.fake_probability))
-            picture = one.dataset.load_frames(row, [row.frames // 2])[0]
+            image = one.dataset.load_frames(row, [row.frames // 2])[0]
             reason = _reason(one, row, score, people=len(some), threshold=threshold)
-            mistakes.append(dataclasses.replace(mistake, picture=picture, reason=reason))
+            mistakes.append(dataclasses.replace(mistake, image=image, reason=reason))
     false_fakes = sorted((m for m in mistakes if not m.is_fake), key=lambda m: -m.fake_probability)
     false_reals = sorted((m for m in mistakes if m.is_fake), key=lambda m: m.fake_probability)
     return false_fakes[:count] + false_reals[:count]

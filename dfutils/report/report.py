@@ -14,7 +14,7 @@ from typing import Any
 
 import jinja2
 import pandas as pd
-from PIL import Image  # comes with matplotlib
+import PIL.Image  # comes with matplotlib
 
 from dfutils.errors import ReportError
 from dfutils.evaluation.metrics import compute_metrics
@@ -22,7 +22,7 @@ from dfutils.evaluation.predictions import check_predictions, write_predictions
 from dfutils.figures import plots
 from dfutils.figures.style import FAKE_COLOR, LINE_COLOR, REAL_COLOR, dark_svg, figure_png, figure_svg
 from dfutils.files import write_bytes, write_json, write_text
-from dfutils.records import Picture
+from dfutils.records import Image
 from dfutils.report import wording
 from dfutils.report.model_card import Card
 from dfutils.report.sections import FigurePlan, Section, write_table
@@ -45,7 +45,7 @@ class Mistake:
         is_fake: The truth.
         fake_probability: The score.
         dataset: Where it is from.
-        picture: A face crop to show, if there is one.
+        image: A face crop to show, if there is one.
         reason: What may have led the detector astray, if anything is known.
     """
 
@@ -53,7 +53,7 @@ class Mistake:
     is_fake: bool
     fake_probability: float
     dataset: str = ""
-    picture: Picture | None = None
+    image: Image | None = None
     reason: str = ""
 
 
@@ -150,7 +150,7 @@ def worst_mistakes(
     *,
     threshold: float,
     count: int = 4,
-    pictures: Mapping[str, Picture] | None = None,
+    images: Mapping[str, Image] | None = None,
     reasons: Mapping[str, str] | None = None,
 ) -> list[Mistake]:
     """The ``count`` videos of each class that were called wrong most confidently, false alarms first.
@@ -159,7 +159,7 @@ def worst_mistakes(
         predictions: A row a video.
         threshold: Operating point, 0..1.
         count: Most mistakes a class.
-        pictures: A face crop by the video's name, for those that have one.
+        images: A face crop by the video's name, for those that have one.
         reasons: What may have led the detector astray, by the video's name.
     """
     rows = check_predictions(predictions).dropna(subset=["fake_probability"])
@@ -173,7 +173,7 @@ def worst_mistakes(
             row.is_fake,
             row.fake_probability,
             row.dataset,
-            (pictures or {}).get(row.video),
+            (images or {}).get(row.video),
             (reasons or {}).get(row.video, ""),
         )
         for row in worst.itertuples()
@@ -288,9 +288,9 @@ def _svg_uri(svg: str) -> str:
     return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
 
 
-def _jpeg_uri(picture: Picture) -> str:
-    image = Image.fromarray(picture)
-    image.thumbnail((_THUMBNAIL_PIXELS, _THUMBNAIL_PIXELS))
+def _jpeg_uri(image: Image) -> str:
+    encoded = PIL.Image.fromarray(image)
+    encoded.thumbnail((_THUMBNAIL_PIXELS, _THUMBNAIL_PIXELS))
     buffer = io.BytesIO()
-    image.save(buffer, format="JPEG", quality=88)
+    encoded.save(buffer, format="JPEG", quality=88)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

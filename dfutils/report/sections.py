@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 from matplotlib.figure import Figure
 
 from dfutils.files import write_csv
-from dfutils.records import Picture
+from dfutils.records import Image
 from dfutils.report.wording import METRIC_HEADINGS
 from dfutils.statistics.formatting import PERCENTAGES
 
@@ -84,12 +84,12 @@ class FigurePlan:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PictureStrip:
-    """Pictures in a row with a sentence: the frames of a clip and what a detector looked at."""
+class ImageStrip:
+    """Images in a row with a sentence: the frames of a clip and what a detector looked at."""
 
     title: str
     caption: str
-    pictures: Sequence[Picture]
+    images: Sequence[Image]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,7 +102,7 @@ class Section:
         text: Sentences at the top.
         tables: To show and to write.
         figures: To draw.
-        strips: Pictures to show.
+        strips: Images to show.
         flag: Why the section is missing or not to be trusted; stands out.
         document: Plain JSON values for ``metrics.json``; None adds nothing.
     """
@@ -112,7 +112,7 @@ class Section:
     text: Sequence[str] = ()
     tables: Sequence[Table] = ()
     figures: Sequence[FigurePlan] = ()
-    strips: Sequence[PictureStrip] = ()
+    strips: Sequence[ImageStrip] = ()
     flag: str = ""
     document: Any = None
 

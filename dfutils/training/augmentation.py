@@ -1,4 +1,4 @@
-"""Changes to clips that leave REAL real and FAKE fake: framing, light, lens, sensor, video and picture coding.
+"""Changes to clips that leave REAL real and FAKE fake: framing, light, lens, sensor, video and image coding.
 
 What a camera or an encoder does alike to a whole shot (framing, colours, blur, size, quality) is drawn once a clip;
 what it does anew in every frame (sensor noise) is drawn once a frame. REAL and FAKE get the very same treatment, or
@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import AfterValidator, Field
 
-from dfutils.records import Crops, Picture
+from dfutils.records import Crops, Image
 from dfutils.settings import Settings
 
 Floats: TypeAlias = npt.NDArray[np.float32]
@@ -58,7 +58,7 @@ class AugmentationSettings(Settings):
     cutout_probability: Probability = 0.1
     """A rectangle of one colour over part of the face (after Face-Cutout, Das et al. 2021)."""
     cutout_share: ShareRange = (0.02, 0.12)
-    """Its area, of the picture's."""
+    """Its area, of the image's."""
     color_probability: Probability = 0.6
     """Another brightness, contrast, saturation and hue."""
     brightness: float = Field(0.15, ge=0, lt=1)
@@ -132,7 +132,7 @@ def augment_clip(clip: Crops, *, rng: np.random.Generator, settings: Augmentatio
 
 
 def require_crops(clip: Crops) -> None:
-    """Raise ValueError for anything but a clip of uint8 RGB pictures."""
+    """Raise ValueError for anything but a clip of uint8 RGB images."""
     if clip.dtype != np.uint8 or clip.ndim != 4 or clip.shape[-1] != 3 or not clip.size:
         raise ValueError(f"clip must be (T, height, width, 3) uint8. Received: {clip.shape} {clip.dtype}")
 
@@ -285,7 +285,7 @@ def _code_video(clip: Crops, *, crf: int) -> Crops:
     encoder.thread_count = decoder.thread_count = 1
     packets = [
         packet
-        for frame in (*(av.VideoFrame.from_ndarray(picture, format="rgb24") for picture in even), None)
+        for frame in (*(av.VideoFrame.from_ndarray(image, format="rgb24") for image in even), None)
         for packet in encoder.encode(frame)
     ]
     frames = [frame.to_ndarray(format="rgb24") for packet in (*packets, None) for frame in decoder.decode(packet)]
@@ -300,9 +300,9 @@ def _jpeg(clip: Crops, rng: np.random.Generator, settings: AugmentationSettings)
     return np.stack([_as_jpeg(frame, quality=quality) for frame in clip])
 
 
-def _as_jpeg(picture: Picture, *, quality: int) -> Picture:
+def _as_jpeg(image: Image, *, quality: int) -> Image:
     # As BGR: with red and blue exchanged, JPEG's luma and its halved colour planes would be other ones.
-    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     _, content = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return _uint8(cv2.cvtColor(cv2.imdecode(content, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB))
 

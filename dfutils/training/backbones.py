@@ -46,7 +46,7 @@ class Family:
     """What is to be known of a network of `keras.applications`.
 
     Attributes:
-        size: Side of the pictures its ImageNet weights were trained with.
+        size: Side of the images its ImageNet weights were trained with.
         scaling: One of `SCALINGS`.
         blocks: Pattern that finds a block's name in the names of its layers.
         named_by_end: Only the last layer of each block bears its name; elsewhere all do.
@@ -118,7 +118,7 @@ def build_backbone(weights: str, *, size: int, seed: int = 0, family: str = DEFA
         family: Name in `FAMILIES`.
 
     Raises:
-        RunError: There is no such family, or it does not take pictures of this size.
+        RunError: There is no such family, or it does not take images of this size.
         WeightsError: The file cannot be found or is not what it claims to be.
     """
     known = _family(family)
@@ -126,7 +126,7 @@ def build_backbone(weights: str, *, size: int, seed: int = 0, family: str = DEFA
     keras.utils.set_random_seed(seed)
     network = _build_network(family, path, size)
     if path and size != known.size:
-        logger.info("%s: was trained on pictures of %d pixels, these have %d", family, known.size, size)
+        logger.info("%s: was trained on images of %d pixels, these have %d", family, known.size, size)
     inputs = keras.Input((size, size, 3), dtype="uint8", name="crops")
     model = keras.Model(inputs, network(_scaled(inputs, known.scaling)), name="backbone")
     checksum = sha256_of(path) if path else f"seed-{seed}"
@@ -145,7 +145,7 @@ def encode(backbone: Backbone, crops: keras.KerasTensor) -> keras.KerasTensor:
 
 
 def block_starts(network: keras.Model, family: str) -> dict[str, int]:
-    """Index of the first layer of each block, by the block's name, from the picture to the features."""
+    """Index of the first layer of each block, by the block's name, from the image to the features."""
     known, starts, start = _family(family), dict[str, int](), 0
     for index, layer in enumerate(network.layers):
         found = re.search(known.blocks, layer.name)

@@ -73,7 +73,7 @@ class BatchPlan:
             name: list(_by_key(np.array(indices), [rows[index].group for index in indices]).values())
             for name, indices in datasets.items()
         }
-        # The square root lies between "as many as there are" and "all data sets alike": a data set of 400 pictures
+        # The square root lies between "as many as there are" and "all data sets alike": a data set of 400 images
         # would be learnt by heart, and one of 20,000 would leave the others no place.
         sizes = np.sqrt([len(indices) for indices in datasets.values()])
         self._shares = sizes / sizes.sum()
@@ -186,8 +186,8 @@ class PairLoader:
         if not usable or not np.isfinite(landmarks).all():
             return None
         best = min(usable, key=lambda index: float(np.abs(usable[index] - landmarks).sum()))
-        picture, points = self._stored[best].load([0])
-        return Donor(picture[0], points[0])
+        image, points = self._stored[best].load([0])
+        return Donor(image[0], points[0])
 
 
 @dataclass(frozen=True, slots=True)

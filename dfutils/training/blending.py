@@ -1,10 +1,10 @@
 """Blended clips: forgeries made from REAL faces alone, so that the habits of no particular forger are learnt.
 
 After Shiohara & Yamasaki, "Detecting Deepfakes with Self-Blended Images", CVPR 2022
-(https://arxiv.org/abs/2204.08376): a face, slightly changed and misplaced, is blended into its own picture. The change
-of colour and quality hits either the face that is blended in or the whole picture that it is blended into; in the
-second case the REAL clip of the pair is that changed picture too. REAL and FAKE then differ in the seam and in what
-lies inside of it, never in the picture around it.
+(https://arxiv.org/abs/2204.08376): a face, slightly changed and misplaced, is blended into its own image. The change
+of colour and quality hits either the face that is blended in or the whole image that it is blended into; in the
+second case the REAL clip of the pair is that changed image too. REAL and FAKE then differ in the seam and in what
+lies inside of it, never in the image around it.
 
 The face may also come from another person (after Li et al., "Face X-ray", CVPR 2020,
 https://arxiv.org/abs/1912.13458), aligned by its landmarks and matched in colour.
@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 from pydantic import Field
 
-from dfutils.records import Crops, Picture
+from dfutils.records import Crops, Image
 from dfutils.settings import Settings
 from dfutils.training.augmentation import (
     Floats,
@@ -87,7 +87,7 @@ class BlendingSettings(Settings):
     jitter: float = Field(0.5, ge=0, le=1)
     """How much of the ranges such a change may span."""
     base_probability: Probability = 0.5
-    """Share of the clips in which the picture around the face is changed, and REAL with it, instead of the face."""
+    """Share of the clips in which the image around the face is changed, and REAL with it, instead of the face."""
     brightness: Unit = 0.12
     """Most change of the brightness, as a factor: what is added to a dark face must be little."""
     color_cast: Unit = 0.05
@@ -118,11 +118,11 @@ class Donor:
     """A face of another person.
 
     Attributes:
-        picture: ``(height, width, 3)`` uint8 RGB.
+        image: ``(height, width, 3)`` uint8 RGB.
         landmarks: ``(5, 2)``, in its pixels.
     """
 
-    picture: Picture
+    image: Image
     landmarks: Floats
 
 
@@ -147,7 +147,7 @@ class BlendedPair(NamedTuple):
     """A REAL clip and the FAKE one that was made of it, both ``(T, height, width, 3)`` uint8 RGB.
 
     Attributes:
-        real: The clip, with colours and quality changed where the change hit the picture around the face.
+        real: The clip, with colours and quality changed where the change hit the image around the face.
         fake: Equal to ``real`` to the bit where the mask is 0.
         masks: Share of the blended face in each pixel, ``(T, height, width)`` float32, 0 on the outermost pixels.
     """
@@ -202,7 +202,7 @@ def blend_clip(
 def _align(donor: Donor, clip: Crops, points: Floats) -> Crops:
     """The donor's face brought onto the clip's landmarks, with the clip's mean and spread of each colour."""
     height, width = clip.shape[1:3]
-    spread = np.maximum(donor.picture.std(axis=(0, 1)), 1)
+    spread = np.maximum(donor.image.std(axis=(0, 1)), 1)
     aligned = np.empty_like(clip)
     for index, (frame, five) in enumerate(zip(clip, points, strict=True)):
         matrix, _ = cv2.estimateAffinePartial2D(donor.landmarks, five, method=cv2.LMEDS)
@@ -210,10 +210,10 @@ def _align(donor: Donor, clip: Crops, points: Floats) -> Crops:
             aligned[index] = frame
             continue
         moved = cv2.warpAffine(
-            donor.picture, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+            donor.image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
         )
         gain = frame.std(axis=(0, 1)) / spread
-        matched = (moved - donor.picture.mean(axis=(0, 1))) * gain + frame.mean(axis=(0, 1))
+        matched = (moved - donor.image.mean(axis=(0, 1))) * gain + frame.mean(axis=(0, 1))
         aligned[index] = np.clip(matched, 0, 255)
     return aligned
 
@@ -230,7 +230,7 @@ def _complete(landmarks: Floats | None, *, frames: int, size: tuple[int, int], m
 
 
 def _is_face(five: Floats, size: tuple[int, int]) -> bool:
-    """Whether five points are finite, in the picture and far enough apart to hang a mask on."""
+    """Whether five points are finite, in the image and far enough apart to hang a mask on."""
     if not np.isfinite(five).all():
         return False
     center, (_, down) = five.mean(axis=0), _axes(five)
@@ -304,8 +304,8 @@ def _sharpen(clip: Crops, *, amount: float, sigma: float) -> Crops:
     return np.stack([cv2.addWeighted(a, 1 + amount, b, -amount, 0) for a, b in zip(clip, softer, strict=True)])
 
 
-def _misplace(source: Picture, five: Floats, placement: Floats, settings: BlendingSettings) -> Picture:
-    """Shift, scale and turn a picture about the middle of its face."""
+def _misplace(source: Image, five: Floats, placement: Floats, settings: BlendingSettings) -> Image:
+    """Shift, scale and turn an image about the middle of its face."""
     x, y = (float(value) for value in five.mean(axis=0))
     matrix = cv2.getRotationMatrix2D((x, y), placement[3] * settings.turn_degrees, 1 + placement[2] * settings.scale)
     matrix[:, 2] += placement[:2] * settings.shift * _face_size(five)

@@ -27,8 +27,8 @@ logger = logging.getLogger(__name__)
 Features = npt.NDArray[np.float32]
 """``(N, T, channels)`` float32: clips, frames, channels; InceptionV3 has 2048."""
 
-PICTURES_AT_ONCE = 80
-"""Crops per call of the backbone: a call has a cost of its own, and few still pictures would be all cost."""
+IMAGES_AT_ONCE = 80
+"""Crops per call of the backbone: a call has a cost of its own, and few still images would be all cost."""
 
 
 def clip_features(
@@ -65,12 +65,12 @@ def clip_features(
     if view:
         backbone_key = f"{backbone_key} view {view} {DEFAULT_SETTINGS.model_dump_json()}"
     paths = [_cache_path(dataset, row, backbone_key) for row in rows]
-    # Clips of the same pictures share a path, and are computed once.
+    # Clips of the same images share a path, and are computed once.
     missing = [number for path, number in {path: n for n, path in enumerate(paths)}.items() if not path.is_file()]
     if missing:
         logger.info("Computing backbone features of %d clips, %d are cached", len(missing), len(rows) - len(missing))
     with tqdm(total=len(missing), desc="features", unit="clip", disable=None if progress else True) as bar:
-        at_once = max(1, PICTURES_AT_ONCE // rows[0].frames) if rows else 1
+        at_once = max(1, IMAGES_AT_ONCE // rows[0].frames) if rows else 1
         for start in range(0, len(missing), at_once):
             numbers = missing[start : start + at_once]
             clips = np.stack([_clip(dataset, rows[number], view) for number in numbers])

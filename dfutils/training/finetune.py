@@ -268,7 +268,7 @@ class _Trainer:
 def _build(
     start: Start, settings: TrainingSettings, data: FinetuneData, *, frames: int, size: int, steps: int
 ) -> tuple[ClipNetwork, keras.Model]:
-    """The network that is kept, and the one that trains its weights on pictures of ``size`` pixels."""
+    """The network that is kept, and the one that trains its weights on images of ``size`` pixels."""
     own, backbone = settings.finetune, start.backbone
     head = build_head(
         settings.model,

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dfutils.errors import SplitError
-from dfutils.records import ClipRow, Picture, SplitName
+from dfutils.records import ClipRow, Image, SplitName
 from dfutils.training.splits import deal_folds, group_videos
 
 logger = logging.getLogger(__name__)
@@ -74,8 +74,8 @@ class LeakReport:
         clips: Clips looked at.
         shared_groups: Groups with videos on two sides.
         same_files: Files of identical content on two sides.
-        near_duplicates: Clips with a near-duplicate crop on another side; None where no pictures were compared.
-        flat_clips: Clips whose picture was too even to be compared.
+        near_duplicates: Clips with a near-duplicate crop on another side; None where no images were compared.
+        flat_clips: Clips whose image was too even to be compared.
         shortcut: None where there are not enough groups to measure it.
     """
 
@@ -117,7 +117,7 @@ class LeakReport:
 def find_leaks(
     rows: Sequence[ClipRow],
     assignment: Mapping[str, SplitName],
-    load_thumbnail: Callable[[ClipRow], Picture] | None,
+    load_thumbnail: Callable[[ClipRow], Image] | None,
 ) -> LeakReport:
     """Look for what is on two sides of a split, and for features that tell the label without any content.
 
@@ -145,23 +145,23 @@ def find_leaks(
     )
 
 
-def difference_hashes(picture: Picture) -> tuple[int, int]:
+def difference_hashes(image: Image) -> tuple[int, int]:
     """Two difference hashes (dHash) of 64 bits: is each cell brighter than its left, and than its upper neighbour?
 
     Args:
-        picture: ``(height, width, 3)`` uint8 RGB of any size.
+        image: ``(height, width, 3)`` uint8 RGB of any size.
 
     Example:
         >>> ramp = np.repeat(np.arange(0, 252, 7, dtype=np.uint8)[None, :, None], 3, axis=2)
         >>> [hex(bits) for bits in difference_hashes(ramp)]
         ['0xffffffffffffffff', '0x0']
     """
-    across, down = _hash(_shrink(picture))
+    across, down = _hash(_shrink(image))
     return int(across), int(down)
 
 
-def _shrink(picture: Picture) -> Cells:
-    grey = cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2GRAY)
+def _shrink(image: Image) -> Cells:
+    grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
     return np.asarray(cv2.resize(grey.astype(np.float32), (9, 9), interpolation=cv2.INTER_AREA))
 
 
@@ -171,7 +171,7 @@ def _hash(cells: Cells) -> Hashes:
 
 
 def _near_duplicates(
-    rows: Sequence[ClipRow], assignment: Mapping[str, SplitName], load_thumbnail: Callable[[ClipRow], Picture]
+    rows: Sequence[ClipRow], assignment: Mapping[str, SplitName], load_thumbnail: Callable[[ClipRow], Image]
 ) -> tuple[Finding, int]:
     small = [_shrink(load_thumbnail(row)) for row in rows]
     usable = [index for index, cells in enumerate(small) if float(cells.std()) >= _FLAT_LEVELS]

@@ -38,9 +38,9 @@ class ClipNetwork:
         """Empty: its backbone was made of the weights, and not read from an export."""
         return ""
 
-    def features(self, pictures: Crops) -> npt.NDArray[np.float32]:
-        """Features ``(N, channels)`` of pictures ``(N, size, size, 3)``."""
-        return self.backbone.predict(pictures, batch_size=16, verbose=0)
+    def features(self, images: Crops) -> npt.NDArray[np.float32]:
+        """Features ``(N, channels)`` of images ``(N, size, size, 3)``."""
+        return self.backbone.predict(images, batch_size=16, verbose=0)
 
     def score(self, features: npt.NDArray[np.float32]) -> tuple[Probabilities, Probabilities | None]:
         """Raw probabilities of clips ``(N,)`` and, with a frame head, of their frames ``(N, T)``.

@@ -234,7 +234,7 @@ def _usual_speed(history_file: Path) -> float:
 def _check_length(model: str, row: ClipRow) -> None:
     if row.frames == 1 and not has_frame_head(model):
         raise RunError(
-            f"model {model}: needs clips, and this dataset holds still pictures. Choose a model with a frame head "
+            f"model {model}: needs clips, and this dataset holds still images. Choose a model with a frame head "
             "such as inception_mean."
         )
 

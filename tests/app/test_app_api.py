@@ -190,15 +190,15 @@ def test_hostile_content_is_undecided_with_its_reason(client, content, reason):
     assert client.site.uploads.folder.name not in json.dumps(downloaded(result))
 
 
-def test_a_picture_with_an_archive_behind_it_is_looked_at_as_a_picture(client, demo_videos):
+def test_a_image_with_an_archive_behind_it_is_looked_at_as_a_image(client, demo_videos):
     import cv2
 
     from dfutils.extraction.video import iter_frames
 
-    picture = next(iter(iter_frames(demo_videos[0]))).picture()
-    content = cv2.imencode(".png", picture[..., ::-1])[1].tobytes() + zipped()
+    image = next(iter(iter_frames(demo_videos[0]))).image()
+    content = cv2.imencode(".png", image[..., ::-1])[1].tobytes() + zipped()
     _, result = client.look(client.upload(content, "polyglot.zip"))
-    assert "One picture was looked at" in result
+    assert "One image was looked at" in result
 
 
 def test_a_job_that_takes_too_long_is_ended_and_the_next_is_served(demo_run, demo_videos):

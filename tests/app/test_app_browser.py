@@ -53,7 +53,7 @@ def test_a_clip_is_uploaded_judged_and_explained(page, demo_videos):
     assert coming.value.suggested_filename == "verdict.json"
     page.page.click("#df-heat")
     page.page.wait_for_selector("[aria-label='Heat maps'] img", timeout=60_000)
-    assert page.visible_pictures() == len(page.page.query_selector_all("img")) > 2
+    assert page.visible_images() == len(page.page.query_selector_all("img")) > 2
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     page.page.screenshot(path=SCREENSHOTS / f"page-{page.page.viewport_size['width']}.png", full_page=True)
     assert page.page.evaluate("document.documentElement.scrollWidth <= innerWidth")

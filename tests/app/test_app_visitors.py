@@ -27,7 +27,7 @@ from dfutils.extraction.video import iter_frames
 from dfutils.prediction.detector import Detector
 
 LIMITS = PageLimits(line=1, max_pixels=2_000_000, max_seconds=30)
-"""One person waits while one is served; the corpus' long clip takes hours, and its large pictures are far larger."""
+"""One person waits while one is served; the corpus' long clip takes hours, and its large images are far larger."""
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +39,10 @@ def client(demo_run):
 @pytest.fixture(scope="module")
 def corpus(client, demo_videos, tmp_path_factory):
     """The outcomes that are right for each file of the corpus, and what the page showed: ``(status, result)``."""
-    pictures = [frame.picture() for frame in itertools.islice(iter_frames(demo_videos[1]), 24)]
+    images = [frame.image() for frame in itertools.islice(iter_frames(demo_videos[1]), 24)]
     faceless = list(faceless_frames(rng=np.random.default_rng(0), settings=DemoSettings(seconds=1)))
     folder = tmp_path_factory.mktemp("corpus")
-    right = make_corpus(folder, pictures, faceless)
+    right = make_corpus(folder, images, faceless)
     files = {name: folder / name for name in right if (folder / name).is_file()}  # no pipes, no links to nowhere
     shown = {name: client.look(client.upload(path.read_bytes(), path.name)) for name, path in files.items()}
     return {name: right[name] for name in files}, shown

@@ -35,7 +35,7 @@ def runs(monkeypatch):
 def test_both_systems_are_warmed_and_the_best_of_equally_many_is_compared(
     runs, tmp_path, rounds, our_runs, reference_runs
 ):
-    figures = measure_cold(tmp_path, "run", pictures=1, rounds=rounds)
+    figures = measure_cold(tmp_path, "run", images=1, rounds=rounds)
     assert runs == {"ours": our_runs, "reference": reference_runs}
     assert figures["cold_seconds"] == 11 - our_runs
     assert (

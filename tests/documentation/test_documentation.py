@@ -59,7 +59,7 @@ def folder(demo_labels, tmp_path_factory):
     for row in listed[:2]:
         shutil.copy(videos / row["file"], folder / "folder")
     clip = shutil.copy(videos / listed[0]["file"], folder / "clip.mp4")
-    cv2.imwrite(str(folder / "photo.jpg"), next(iter_frames(clip)).picture()[:, :, ::-1])
+    cv2.imwrite(str(folder / "photo.jpg"), next(iter_frames(clip)).image()[:, :, ::-1])
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Links and pictures of the pages lead to files and headings that exist."""
+"""Links and images of the pages lead to files and headings that exist."""
 
 import re
 
@@ -13,7 +13,7 @@ FENCED = re.compile(r"^(```).*?^\1", flags=re.DOTALL | re.MULTILINE)
 
 
 def links(text):
-    """Targets of the links and pictures of a page, but not of what a code block shows."""
+    """Targets of the links and images of a page, but not of what a code block shows."""
     return re.findall(r"\]\(([^()\s]+)\)", FENCED.sub("", text))
 
 
@@ -41,7 +41,7 @@ def test_every_relative_link_leads_somewhere(page):
     assert not broken_links(page)
 
 
-def test_every_page_and_picture_of_the_docs_is_linked_to():
+def test_every_page_and_image_of_the_docs_is_linked_to():
     linked = {
         (page.parent / link.partition("#")[0]).resolve()
         for page in PAGES
@@ -50,7 +50,7 @@ def test_every_page_and_picture_of_the_docs_is_linked_to():
     assert set((PROJECT / "docs").iterdir()) <= linked
 
 
-def test_a_missing_file_heading_or_picture_is_found(tmp_path):
+def test_a_missing_file_heading_or_image_is_found(tmp_path):
     page = tmp_path / "page.md"
     (tmp_path / "other.md").write_text("# One thing: `b`\n")
     page.write_text(

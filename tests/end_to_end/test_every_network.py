@@ -2,7 +2,7 @@
 
 One process, because importing TensorFlow takes longer than any of these commands; the commands of the README run in
 processes of their own (`tests/documentation`), fine-tuning of InceptionV3 among them. The clips are videos: nothing in
-the face dataset is a picture.
+the face dataset is an image.
 """
 
 import functools
@@ -71,7 +71,7 @@ def run(request, trained):
 @pytest.fixture(scope="module")
 def photo(demo_videos, tmp_path_factory):
     path = tmp_path_factory.mktemp("photo") / "photo.png"
-    cv2.imwrite(str(path), next(iter_frames(demo_videos[0])).picture()[:, :, ::-1])
+    cv2.imwrite(str(path), next(iter_frames(demo_videos[0])).image()[:, :, ::-1])
     return path
 
 

@@ -78,7 +78,7 @@ def test_the_highest_person_counts_in_the_frame_average_too():
     assert scores == pytest.approx({"v": sigmoid(2.0)}, abs=1e-6)
 
 
-def test_there_is_no_frame_average_of_pictures_and_of_what_averages_frames_anyway():
+def test_there_is_no_frame_average_of_images_and_of_what_averages_frames_anyway():
     one = member("a", temperature=1.0)
     features = {"a": features_of([1, 2, 3])}
     assert frame_average_scores(detector_of(one, has_frame_head=True), [clip("v")], features) is None

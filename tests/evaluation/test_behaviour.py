@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dfutils.evaluation.behaviour import (
-    _PICTURES,
+    _IMAGES,
     NEAR,
     ORDER,
     SAME,
@@ -86,22 +86,22 @@ def test_last_bits_are_no_change_of_a_model_that_averages_frames():
     assert row_of(REVERSED, [0.9, 0.2], [0.9, 0.2 + SAME * 2])["held"] == "no: the order mattered"
 
 
-def changed_picture(name):
+def changed_image(name):
     """The words of a change, a clip whose pixels are all different, and what the change makes of it."""
-    (found,) = [(expectation, change) for expectation, change in _PICTURES if expectation.name == name]
+    (found,) = [(expectation, change) for expectation, change in _IMAGES if expectation.name == name]
     across, down = np.meshgrid(np.arange(40), np.arange(40))
     clip = np.stack([across * 6, down * 6, across + down], axis=-1)[None].astype(np.uint8).repeat(2, axis=0)
     return found[0].words, clip, found[1](clip)
 
 
 def test_mirrored_is_left_for_right():
-    words, clip, changed = changed_picture("mirrored")
+    words, clip, changed = changed_image("mirrored")
     assert words == "left and right exchanged"
     assert np.array_equal(changed, clip[:, :, ::-1])
 
 
 def test_black_bars_are_on_the_crop_and_cover_a_tenth_at_each_end():
-    words, clip, changed = changed_picture("black bars on the crop")
+    words, clip, changed = changed_image("black bars on the crop")
     assert words == "a tenth above and below"
     assert not changed[:, :4].any()
     assert not changed[:, -4:].any()
@@ -109,15 +109,15 @@ def test_black_bars_are_on_the_crop_and_cover_a_tenth_at_each_end():
 
 
 def test_a_smaller_box_shows_less_and_larger():
-    words, clip, changed = changed_picture("face box smaller")
+    words, clip, changed = changed_image("face box smaller")
     assert words == "cut a tenth closer on each side"
     assert changed.shape == clip.shape
     inner = cv2.resize(clip[0, 4:-4, 4:-4], (40, 40), interpolation=cv2.INTER_AREA).astype(int)
     assert np.abs(changed[0] - inner).max() <= 4  # another interpolation of the same part
 
 
-def test_no_change_of_pictures_is_without_a_test():
-    names = {expectation.name for expectation, _ in _PICTURES}
+def test_no_change_of_images_is_without_a_test():
+    names = {expectation.name for expectation, _ in _IMAGES}
     assert names == {"mirrored", "black bars on the crop", "face box smaller"}
 
 

@@ -58,7 +58,7 @@ def test_the_gallery_shows_the_person_whose_score_counts(demo_run, dataset, peop
     predictions = video_predictions(detector(demo_run), dataset, people, scores, [])
     measured = Measured(dataset, tuple(people), scores, {}, predictions)
     (mistake,) = error_gallery([measured], threshold=0.5)
-    assert (mistake.picture == dataset.load_clip(people[1])[people[1].frames // 2]).all()
+    assert (mistake.image == dataset.load_clip(people[1])[people[1].frames // 2]).all()
     assert mistake.reason.endswith("2 people, the highest score counts")
 
 

@@ -17,8 +17,8 @@ from dfutils.records import Box, FaceClip, FaceCrop
 from dfutils.report.content import stress_section
 
 
-def pictures_of(path):
-    return np.stack([frame.picture() for frame in iter_frames(path)])
+def images_of(path):
+    return np.stack([frame.image() for frame in iter_frames(path)])
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def source(demo_videos):
 
 @pytest.fixture(scope="module")
 def whole(source):
-    return pictures_of(source)
+    return images_of(source)
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "h264", "blur", "noise"])
@@ -37,7 +37,7 @@ def test_more_strength_does_more_damage(source, whole, tmp_path, kind):
     errors = []
     for strength in (mild, severe):
         write_damaged(source, tmp_path / f"{strength}.mp4", kind, strength)
-        damaged = pictures_of(tmp_path / f"{strength}.mp4")
+        damaged = images_of(tmp_path / f"{strength}.mp4")
         assert damaged.shape == whole.shape
         errors.append(np.abs(damaged.astype(int) - whole).mean())
     assert errors[0] < errors[1]
@@ -45,16 +45,16 @@ def test_more_strength_does_more_damage(source, whole, tmp_path, kind):
 
 def test_brightness_moves_levels_and_downscaling_the_size(source, whole, tmp_path):
     write_damaged(source, tmp_path / "dark.mp4", "brightness", -40)
-    assert pictures_of(tmp_path / "dark.mp4").mean() == pytest.approx(np.clip(whole - 40.0, 0, 255).mean(), abs=2)
+    assert images_of(tmp_path / "dark.mp4").mean() == pytest.approx(np.clip(whole - 40.0, 0, 255).mean(), abs=2)
     write_damaged(source, tmp_path / "small.mp4", "downscale", 0.5)
     height, width = whole.shape[1:3]
-    assert pictures_of(tmp_path / "small.mp4").shape[1:3] == (height // 2, width // 2)
+    assert images_of(tmp_path / "small.mp4").shape[1:3] == (height // 2, width // 2)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.4])
-def test_letterbox_adds_black_bars_and_leaves_the_picture_between_them(source, whole, tmp_path, share):
+def test_letterbox_adds_black_bars_and_leaves_the_image_between_them(source, whole, tmp_path, share):
     write_damaged(source, tmp_path / "barred.mp4", "letterbox", share)
-    barred, height = pictures_of(tmp_path / "barred.mp4").astype(int), whole.shape[1]
+    barred, height = images_of(tmp_path / "barred.mp4").astype(int), whole.shape[1]
     bar = round(height * share / 2)
     assert barred.shape[1:3] == (height + 2 * bar, whole.shape[2])
     # The codec softens the edge by a row or two.
@@ -84,9 +84,9 @@ def clip_of(frames):
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 10])
 def test_fewer_frames_fill_the_clip_as_short_tracks_are_filled(count):
     shown = with_fewer_frames(clip_of(10), count)
-    assert len(shown.pictures) == 10
-    assert len(np.unique(shown.pictures)) == count
-    assert np.all(np.diff(shown.pictures[:, 0, 0, 0].astype(int)) >= 0)
+    assert len(shown.images) == 10
+    assert len(np.unique(shown.images)) == count
+    assert np.all(np.diff(shown.images[:, 0, 0, 0].astype(int)) >= 0)
 
 
 def test_a_shifted_box_shows_another_part_of_the_frame(source, whole):
@@ -95,10 +95,10 @@ def test_a_shifted_box_shows_another_part_of_the_frame(source, whole):
     clip = clip_of(3)
     still = with_moved_boxes(source, clip, "jitter", 0.0, size=40)
     expected = [crop_square(whole[n], clip.crops[n].square, size=40) for n in range(3)]
-    assert np.array_equal(still.pictures, expected)
-    assert not np.array_equal(with_moved_boxes(source, clip, "jitter", 0.2, size=40).pictures, still.pictures)
-    wider = with_moved_boxes(source, clip, "wider", 0.5, size=60).pictures
-    assert np.array_equal(wider[:, 10:50, 10:50], still.pictures)  # 10 pixels more on each side
+    assert np.array_equal(still.images, expected)
+    assert not np.array_equal(with_moved_boxes(source, clip, "jitter", 0.2, size=40).images, still.images)
+    wider = with_moved_boxes(source, clip, "wider", 0.5, size=60).images
+    assert np.array_equal(wider[:, 10:50, 10:50], still.images)  # 10 pixels more on each side
 
 
 @pytest.fixture(scope="module")
@@ -146,12 +146,12 @@ def damaged(demo_run, demo_labels, tmp_path_factory):
     """A stress test of the severest strength of two kinds of damage.
 
     Returns:
-        Its folder, its rows, and the first picture of every video that was predicted, in turn.
+        Its folder, its rows, and the first image of every video that was predicted, in turn.
     """
     folder, seen, predict = tmp_path_factory.mktemp("damaged"), [], Detector.predict
 
     def seeing(detector, path):
-        seen.append(next(iter_frames(path)).picture())
+        seen.append(next(iter_frames(path)).image())
         return predict(detector, path)
 
     kinds = {name: replace(DAMAGES[name], strengths=DAMAGES[name].strengths[-1:]) for name in ("h264", "letterbox")}

@@ -40,9 +40,9 @@ def test_squares_stay_inside_the_frame_and_keep_their_shape(box, margin, expecte
 
 
 def test_resizing_never_stretches_a_face():
-    picture = np.zeros((100, 200, 3), np.uint8)
-    cv2.circle(picture, (20, 50), 15, (255, 255, 255), -1)
-    crop = crop_square(picture, square_around(Box(5, 30, 35, 70), margin=0.1, frame_size=(200, 100)), size=96)
+    image = np.zeros((100, 200, 3), np.uint8)
+    cv2.circle(image, (20, 50), 15, (255, 255, 255), -1)
+    crop = crop_square(image, square_around(Box(5, 30, 35, 70), margin=0.1, frame_size=(200, 100)), size=96)
     rows, columns = np.nonzero(crop[..., 0] > 128)
     assert np.ptp(rows) == pytest.approx(np.ptp(columns), abs=2)
 
@@ -71,8 +71,8 @@ def test_filling_loses_no_frame_and_keeps_the_order(count):
 
 def test_a_clip_has_t_square_crops_in_the_order_of_time(demo_videos, detector):
     (clip,) = extract_clips(demo_videos[0], SETTINGS, detector).clips
-    assert clip.pictures.shape == (10, 96, 96, 3)
-    assert clip.pictures.dtype == np.uint8
+    assert clip.images.shape == (10, 96, 96, 3)
+    assert clip.images.dtype == np.uint8
     times = [crop.time_seconds for crop in clip.crops]
     assert times == sorted(times)
     assert times[-1] - times[0] > 1.4  # of 2 seconds
@@ -80,16 +80,16 @@ def test_a_clip_has_t_square_crops_in_the_order_of_time(demo_videos, detector):
 
 def test_crops_are_cut_from_the_frames_they_name(demo_videos, detector):
     (clip,) = extract_clips(demo_videos[0], SETTINGS, detector).clips
-    frames = {frame.index: frame.picture() for frame in iter_frames(demo_videos[0])}
-    for crop, picture in zip(clip.crops, clip.pictures, strict=True):
-        assert np.array_equal(crop_square(frames[crop.frame_index], crop.square, size=96), picture)
+    frames = {frame.index: frame.image() for frame in iter_frames(demo_videos[0])}
+    for crop, image in zip(clip.crops, clip.images, strict=True):
+        assert np.array_equal(crop_square(frames[crop.frame_index], crop.square, size=96), image)
 
 
 def test_a_still_image_is_a_clip_of_one_frame(demo_videos, detector, tmp_path):
-    frame = next(iter_frames(demo_videos[0])).picture()
+    frame = next(iter_frames(demo_videos[0])).image()
     cv2.imwrite(str(tmp_path / "photo.png"), frame[..., ::-1])
     (clip,) = extract_clips(tmp_path / "photo.png", SETTINGS, detector).clips
-    assert clip.pictures.shape == (1, 96, 96, 3)
+    assert clip.images.shape == (1, 96, 96, 3)
 
 
 def test_a_video_without_a_face_says_so(detector, tmp_path):
@@ -100,8 +100,8 @@ def test_a_video_without_a_face_says_so(detector, tmp_path):
 
 
 def test_a_face_in_too_few_frames_says_how_many_are_needed(demo_videos, detector, tmp_path):
-    pictures = [frame.picture() for frame in iter_frames(demo_videos[0])][:2]
-    write_video(tmp_path / "short.mp4", np.stack(pictures), fps=20)
+    images = [frame.image() for frame in iter_frames(demo_videos[0])][:2]
+    write_video(tmp_path / "short.mp4", np.stack(images), fps=20)
     with pytest.raises(TooFewFacesError, match="only 2 frames, 3 are needed"):
         extract_clips(tmp_path / "short.mp4", SETTINGS, detector)
 
@@ -118,11 +118,11 @@ def test_two_people_are_two_tracks_when_all_are_asked_for(detector, tmp_path):
 
 
 def test_crops_can_be_taken_as_they_are(detector, tmp_path):
-    picture = np.random.default_rng(0).integers(0, 255, (60, 60, 3), np.uint8)
-    cv2.imwrite(str(tmp_path / "crop.png"), picture[..., ::-1])
+    image = np.random.default_rng(0).integers(0, 255, (60, 60, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "crop.png"), image[..., ::-1])
     settings = ExtractionSettings(size=60, crop="none")
     (clip,) = extract_clips(tmp_path / "crop.png", settings, detector).clips
-    assert np.array_equal(clip.pictures[0], picture)
+    assert np.array_equal(clip.images[0], image)
     assert clip.crops[0].face is None
 
 
@@ -132,10 +132,10 @@ class HeadDetector:
     def __init__(self, needed):
         self.needed, self.seen = needed, []
 
-    def detect(self, picture):
-        self.seen.append(picture.shape)
-        rows, columns = np.nonzero(picture[..., 0] == 255)
-        if picture.shape[1] < (1 + self.needed) * 60:
+    def detect(self, image):
+        self.seen.append(image.shape)
+        rows, columns = np.nonzero(image[..., 0] == 255)
+        if image.shape[1] < (1 + self.needed) * 60:
             return []
         box = Box(columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
         return [Face(box, 0.9, ((box.left, box.top),) * 5)]
@@ -143,13 +143,13 @@ class HeadDetector:
 
 @pytest.mark.parametrize(("needed", "looks"), [(0.0, 2), (0.9, 2), (1.5, 3), (5.0, 3)])
 def test_landmarks_of_ready_made_crops_are_found_with_a_border_around_them(tmp_path, needed, looks):
-    picture = np.zeros((60, 100, 3), np.uint8)
-    picture[4:58, 50:80] = 255
-    cv2.imwrite(str(tmp_path / "crop.png"), picture)
+    image = np.zeros((60, 100, 3), np.uint8)
+    image[4:58, 50:80] = 255
+    cv2.imwrite(str(tmp_path / "crop.png"), image)
     heads = HeadDetector(needed)
     (clip,) = extract_clips(tmp_path / "crop.png", ExtractionSettings(size=60, crop="none", margin=-0.2), heads).clips
     (crop,) = clip.crops
-    assert (crop.square.left, crop.square.width, clip.pictures.shape) == (20, 60, (1, 60, 60, 3))
+    assert (crop.square.left, crop.square.width, clip.images.shape) == (20, 60, (1, 60, 60, 3))
     assert len(heads.seen) == looks
     assert crop.face is None if needed == 5.0 else crop.face.box == Box(50, 4, 80, 58)
     assert crop.face is None or crop.face.landmarks == ((50, 4),) * 5
@@ -166,13 +166,13 @@ def test_a_face_fills_the_part_of_the_crop_that_it_fills_in_published_crops():
 
 
 class FaceByBrightness:
-    """Finds one face, unless the picture's corner is black; ``sides`` gives its size by the corner's brightness."""
+    """Finds one face, unless the image's corner is black; ``sides`` gives its size by the corner's brightness."""
 
     def __init__(self, sides):
         self.sides = sides
 
-    def detect(self, picture):
-        side = self.sides.get(round(picture[0, 0].mean() / 20), 0)
+    def detect(self, image):
+        side = self.sides.get(round(image[0, 0].mean() / 20), 0)
         return [Face(Box(80 - side / 2, 60 - side / 2, 80 + side / 2, 60 + side / 2), 0.9)] if side else []
 
 

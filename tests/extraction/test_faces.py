@@ -57,26 +57,26 @@ def test_a_broken_file_is_named_with_what_to_do(tmp_path, monkeypatch, breakage,
 
 
 def test_a_face_has_a_score_and_five_landmarks_inside_its_box(demo_videos):
-    picture = next(iter_frames(demo_videos[0])).picture()
-    (face,) = YunetDetector(min_score=0.6).detect(picture)
+    image = next(iter_frames(demo_videos[0])).image()
+    (face,) = YunetDetector(min_score=0.6).detect(image)
     assert 0.6 <= face.score <= 1
     assert len(face.landmarks) == 5
     assert all(face.box.left < x < face.box.right and face.box.top < y < face.box.bottom for x, y in face.landmarks)
 
 
 @pytest.mark.parametrize("room", [0.0, 0.1, 0.3])
-def test_a_crop_of_a_face_is_framed_as_the_face_was_in_the_whole_picture(demo_videos, room):
+def test_a_crop_of_a_face_is_framed_as_the_face_was_in_the_whole_image(demo_videos, room):
     detector = YunetDetector(min_score=0.6)
-    picture = next(iter_frames(demo_videos[0])).picture()
-    frame_size = (picture.shape[1], picture.shape[0])
-    whole = framed(detect_faces(detector, picture)[0].box)
+    image = next(iter_frames(demo_videos[0])).image()
+    frame_size = (image.shape[1], image.shape[0])
+    whole = framed(detect_faces(detector, image)[0].box)
     cut = square_around(whole, margin=room, frame_size=frame_size)
-    again = framed(detect_faces(detector, crop_square(picture, cut, size=224))[0].box)
+    again = framed(detect_faces(detector, crop_square(image, cut, size=224))[0].box)
     # Where YuNet's box is taken as it is, the side is 0.8 of the right one without room around the face.
     assert again.width * cut.width / 224 == pytest.approx(whole.width, rel=0.12)
 
 
-def test_a_picture_without_a_face_has_none_with_a_border_either():
+def test_a_image_without_a_face_has_none_with_a_border_either():
     noise = np.random.default_rng(0).integers(0, 255, (120, 160, 3), np.uint8)
     assert detect_faces(YunetDetector(min_score=0.6), noise) == []
 

@@ -30,10 +30,10 @@ SETTINGS = ExtractionSettings(size=64, frames=4)
 @pytest.fixture(scope="module")
 def corpus(demo_videos, tmp_path_factory):
     """The corpus, the outcomes that are right for it, and the face dataset that was made of it."""
-    pictures = [frame.picture() for frame in iter_frames(demo_videos[1])]
+    images = [frame.image() for frame in iter_frames(demo_videos[1])]
     faceless = list(faceless_frames(rng=np.random.default_rng(0), settings=DemoSettings(seconds=1)))
     source, faces = tmp_path_factory.mktemp("corpus"), tmp_path_factory.mktemp("faces")
-    outcomes = make_corpus(source, pictures, faceless)
+    outcomes = make_corpus(source, images, faceless)
     extract_dataset(read_catalogue(source), faces, settings=SETTINGS, workers=2, progress=False)
     return source, outcomes, faces
 
@@ -119,7 +119,7 @@ def limited(**limits):
 def test_a_child_gives_what_this_process_would(demo_videos):
     here = extract_clips(demo_videos[0], SETTINGS, face_detector(SETTINGS.min_detection_score))
     there = extract_clips_safely(demo_videos[0], SETTINGS)
-    assert np.array_equal(here.clips[0].pictures, there.clips[0].pictures)
+    assert np.array_equal(here.clips[0].images, there.clips[0].images)
     assert repr(here.clips[0].crops) == repr(there.clips[0].crops)  # by repr, for scores may be NaN
     assert (here.info, here.trace) == (there.info, there.trace)
 

@@ -11,15 +11,15 @@ from dfutils.settings import ExtractionSettings
 
 
 class FaceEverywhere:
-    """Finds one face in any picture but those marked by a black top-left pixel."""
+    """Finds one face in any image but those marked by a black top-left pixel."""
 
     def __init__(self, box=Box(8, 8, 24, 24)):
         self.box = box
         self.looked = 0
 
-    def detect(self, picture):
+    def detect(self, image):
         self.looked += 1
-        return [] if picture[0, 0, 0] == 0 else [Face(self.box, 0.9)]
+        return [] if image[0, 0, 0] == 0 else [Face(self.box, 0.9)]
 
 
 def make_frames(levels, *, fps=10):
@@ -126,25 +126,25 @@ def test_flicker_does_not_make_the_search_for_faces_costly():
 
 
 class BrightSquares:
-    """Finds white squares, and remembers how large the pictures were that it was shown."""
+    """Finds white squares, and remembers how large the images were that it was shown."""
 
     def __init__(self):
         self.shown = []
 
-    def detect(self, picture):
-        self.shown.append(picture.shape[:2])
-        count, _, stats, _ = cv2.connectedComponentsWithStats((picture[..., 0] == 255).astype(np.uint8))
+    def detect(self, image):
+        self.shown.append(image.shape[:2])
+        count, _, stats, _ = cv2.connectedComponentsWithStats((image[..., 0] == 255).astype(np.uint8))
         boxes = [Box(x, y, x + w, y + h) for x, y, w, h, _ in stats[1:count].tolist()]
         return [Face(box, 0.9) for box in sorted(boxes, key=lambda box: -box.area)]
 
 
 def scene(squares, *, frames=80, fps=10):
     """``squares(k)`` gives the places (left, top, side) of the faces in frame k."""
-    pictures = np.full((frames, 360, 640, 3), 245, np.uint8)  # so like a face that a leap is no cut
-    for k, picture in enumerate(pictures):
+    images = np.full((frames, 360, 640, 3), 245, np.uint8)  # so like a face that a leap is no cut
+    for k, image in enumerate(images):
         for left, top, side in squares(k):
-            picture[top : top + side, left : left + side] = 255
-    return [Frame(k, k / fps, picture) for k, picture in enumerate(pictures)]
+            image[top : top + side, left : left + side] = 255
+    return [Frame(k, k / fps, image) for k, image in enumerate(images)]
 
 
 def looks_of(frames, detector):

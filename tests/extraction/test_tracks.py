@@ -9,19 +9,19 @@ from dfutils.records import Box, Face
 
 
 def pattern(seed, size=40):
-    """A smooth random picture that stands for one person's looks."""
+    """A smooth random image that stands for one person's looks."""
     coarse = np.random.default_rng(seed).integers(0, 255, (5, 5, 3), np.uint8)
     return cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
 
 
 def scene(*people, shot=0):
     """Faces of ``(seed, x, y, size)`` people on gray, and the number of the shot."""
-    picture = np.full((200, 400, 3), 128, np.uint8)
+    image = np.full((200, 400, 3), 128, np.uint8)
     faces = []
     for seed, x, y, size in people:
-        picture[y : y + size, x : x + size] = pattern(seed, size)
+        image[y : y + size, x : x + size] = pattern(seed, size)
         faces.append(Face(Box(x, y, x + size, y + size), 0.9))
-    return sight(picture, faces, full_width=400), shot
+    return sight(image, faces, full_width=400), shot
 
 
 def link(*scenes):

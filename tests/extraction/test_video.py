@@ -38,8 +38,8 @@ def write_at_times(path, times_ms):
         stream = container.add_stream("libx264", rate=1000)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         stream.codec_context.time_base = Fraction(1, 1000)
-        for time, picture in zip(times_ms, numbered_frames(len(times_ms)), strict=True):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        for time, image in zip(times_ms, numbered_frames(len(times_ms)), strict=True):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts, frame.time_base = time, stream.codec_context.time_base
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
@@ -50,7 +50,7 @@ def test_frames_come_in_order_with_the_streams_times(clip):
     frames = list(iter_frames(clip))
     assert [frame.index for frame in frames] == list(range(30))
     assert [frame.time_seconds for frame in frames] == pytest.approx([k / 10 for k in range(30)])
-    brightness = [float(frame.picture()[-1, -1].mean()) for frame in frames]
+    brightness = [float(frame.image()[-1, -1].mean()) for frame in frames]
     assert brightness == pytest.approx([4 * k for k in range(30)], abs=4)
 
 
@@ -61,9 +61,9 @@ def test_probing_gives_the_times_that_decoding_gives(tmp_path):
     assert [frame.time_seconds for frame in iter_frames(path)] == pytest.approx(info.times_seconds)
 
 
-def test_luma_is_the_brightness_of_the_picture(clip):
+def test_luma_is_the_brightness_of_the_image(clip):
     frame = list(iter_frames(clip))[20]
-    gray = cv2.cvtColor(frame.picture(), cv2.COLOR_RGB2GRAY).astype(float)
+    gray = cv2.cvtColor(frame.image(), cv2.COLOR_RGB2GRAY).astype(float)
     # The stored plane has the video range 16..235.
     assert np.abs((frame.luma().astype(float) - 16) * 255 / 219 - gray).mean() < 2
 
@@ -73,16 +73,16 @@ def test_a_rotated_phone_video_comes_upright(tmp_path, degrees, corner):
     path = write_clip(tmp_path / "phone.mp4", count=5)
     turn(path, degrees)
     frame = next(iter_frames(path))
-    picture = frame.picture()
-    assert picture.shape == ((48, 64, 3) if degrees == 180 else (64, 48, 3))
-    bright = {place: picture[place].mean() > 128 for place in [(0, 0), (0, -1), (-1, 0), (-1, -1)]}
+    image = frame.image()
+    assert image.shape == ((48, 64, 3) if degrees == 180 else (64, 48, 3))
+    bright = {place: image[place].mean() > 128 for place in [(0, 0), (0, -1), (-1, 0), (-1, -1)]}
     assert [place for place, is_bright in bright.items() if is_bright] == [corner]
-    assert frame.luma().shape == picture.shape[:2]
+    assert frame.luma().shape == image.shape[:2]
 
 
-def test_a_smaller_picture_keeps_its_aspect(clip):
-    assert next(iter_frames(clip)).picture(longest_side=32).shape == (24, 32, 3)
-    assert next(iter_frames(clip)).picture(longest_side=999).shape == (48, 64, 3)
+def test_a_smaller_image_keeps_its_aspect(clip):
+    assert next(iter_frames(clip)).image(longest_side=32).shape == (24, 32, 3)
+    assert next(iter_frames(clip)).image(longest_side=999).shape == (48, 64, 3)
 
 
 def test_a_truncated_video_gives_the_frames_that_are_there(tmp_path):

@@ -164,16 +164,16 @@ def test_a_history_with_nothing_to_draw_is_refused(history):
         plots.plot_history(history)
 
 
-def test_contact_sheet_takes_pictures_of_any_size_and_colours_titles():
-    pictures = [np.full((height, 20, 3), 99, np.uint8) for height in (10, 20, 30)]
-    figure = plots.plot_contact_sheet(pictures, titles=["REAL 0.1", "FAKE 0.9", "$\\wrong{$.mp4"], columns=2)
+def test_contact_sheet_takes_images_of_any_size_and_colours_titles():
+    images = [np.full((height, 20, 3), 99, np.uint8) for height in (10, 20, 30)]
+    figure = plots.plot_contact_sheet(images, titles=["REAL 0.1", "FAKE 0.9", "$\\wrong{$.mp4"], columns=2)
     assert len(figure.axes) == 4
     assert [to_hex(axes.title.get_color()).upper() for axes in figure.axes[:2]] == [REAL_COLOR, FAKE_COLOR]
 
 
 @pytest.mark.parametrize(("titles", "columns"), [(["one"], 2), (None, 0)])
 def test_contact_sheet_refuses_what_does_not_fit(titles, columns):
-    with pytest.raises(ValueError, match=r"^(titles|pictures, columns):"):
+    with pytest.raises(ValueError, match=r"^(titles|images, columns):"):
         plots.plot_contact_sheet(np.zeros((2, 8, 8, 3), np.uint8), titles=titles, columns=columns)
 
 

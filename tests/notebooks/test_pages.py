@@ -20,8 +20,8 @@ def pages(tmp_path_factory, demo_run, demo_faces):
     return out / "pages"
 
 
-def pictures_in(name):
-    """How many pictures the notebook's outputs hold."""
+def images_in(name):
+    """How many images the notebook's outputs hold."""
     cells = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4).cells
     outputs = [output for cell in cells if cell.cell_type == "code" for output in cell.outputs]
     return sum(bool({"image/png", "image/jpeg"} & set(output.get("data", {}))) for output in outputs)
@@ -32,8 +32,8 @@ def test_a_page_opens_without_complaint_asks_for_nothing_and_shows_every_figure(
     page = browser_page.open(pages / f"{name}.html")
     assert (page.errors, page.failures, page.external) == ([], [], [])
     assert [request for request in page.requests if not request.startswith("data:")] == [page.page.url]
-    assert page.broken_pictures() == []
-    assert page.visible_pictures() == pictures_in(name) > 0
+    assert page.broken_images() == []
+    assert page.visible_images() == images_in(name) > 0
     assert page.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
@@ -49,11 +49,11 @@ def test_code_is_folded_until_it_is_asked_for(pages, browser_page):
 def test_the_evaluation_report_opens_without_complaint_and_shows_its_figures(pages, browser_page):
     page = browser_page.open(pages / REPORT_PAGE)
     assert (page.errors, page.failures, page.external) == ([], [], [])
-    assert page.broken_pictures() == []
+    assert page.broken_images() == []
     figures = page.page.query_selector_all("figure")
     assert len(figures) >= 5
-    for figure in figures:  # one picture for light paper and one for dark
-        assert sum(picture.is_visible() for picture in figure.query_selector_all("img")) == 1
+    for figure in figures:  # one image for light paper and one for dark
+        assert sum(image.is_visible() for image in figure.query_selector_all("img")) == 1
 
 
 def test_one_can_walk_from_the_index_through_all_pages(pages, browser_page):

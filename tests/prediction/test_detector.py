@@ -43,7 +43,7 @@ def test_prediction_crops_equal_training_crops_pixel_for_pixel(detector, demo_fa
     dataset = read_face_dataset(demo_faces)
     for row in dataset.rows[:3]:
         _, extraction = detector.examine(demo_labels.parent / row.video)
-        assert np.array_equal(extraction.clips[0].pictures, dataset.load_clip(row))
+        assert np.array_equal(extraction.clips[0].images, dataset.load_clip(row))
 
 
 def test_a_video_gets_the_probability_that_training_wrote_down(detector, demo_run, demo_faces, demo_labels):
@@ -71,7 +71,7 @@ def test_a_face_that_is_too_small_is_scored_but_decides_nothing(detector, demo_v
 
 
 def test_a_small_face_in_the_background_is_no_reason_to_call_the_large_one_fake(detector, demo_videos, tmp_path):
-    frame = next(iter_frames(demo_videos[0])).picture()
+    frame = next(iter_frames(demo_videos[0])).image()
     height, width = frame.shape[:2]
     scene = np.zeros((height, 2 * width, 3), np.uint8)
     scene[:, :width], scene[: height // 2, width : width + width // 2] = frame, frame[::2, ::2]
@@ -101,12 +101,10 @@ def test_the_order_of_time_changes_the_verdict_of_a_recurrent_model(recurrent_de
     settings = recurrent_detector.settings.extraction
     (clip,) = extract_clips(demo_videos[0], settings, face_detector(settings.min_detection_score)).clips
     rng = np.random.default_rng(0)
-    pictures = rng.integers(
-        0, 255, clip.pictures.shape, np.uint8
-    )  # untrained features hardly differ between real crops
-    pictures[: len(pictures) // 2] //= 8
-    forward = recurrent_detector.score_clips(pictures[None])[0].raw_probability
-    backward = recurrent_detector.score_clips(pictures[None, ::-1])[0].raw_probability
+    images = rng.integers(0, 255, clip.images.shape, np.uint8)  # untrained features hardly differ between real crops
+    images[: len(images) // 2] //= 8
+    forward = recurrent_detector.score_clips(images[None])[0].raw_probability
+    backward = recurrent_detector.score_clips(images[None, ::-1])[0].raw_probability
     assert forward != backward
 
 
@@ -132,7 +130,7 @@ def test_what_cannot_be_read_is_undecided_and_the_others_are_not_lost(detector, 
 
 @pytest.fixture
 def photo(demo_videos, tmp_path):
-    frame = next(iter_frames(demo_videos[0])).picture()
+    frame = next(iter_frames(demo_videos[0])).image()
     cv2.imwrite(str(tmp_path / "photo.png"), frame[..., ::-1])
     return tmp_path / "photo.png"
 

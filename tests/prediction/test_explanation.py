@@ -59,13 +59,13 @@ def planted_backbone():
     A second derivative with both signs, averaged in squares of 10 pixels; the weights of a dense layer, which has one
     input and one output for each place and sign, are 1 on the diagonal of the places that matter and 0 elsewhere.
     """
-    pictures = keras.Input((PLANTED_SIZE, PLANTED_SIZE, 3))
-    detail = keras.layers.Conv2D(2, 3, padding="same", activation="relu", use_bias=False, name="detail")(pictures)
+    images = keras.Input((PLANTED_SIZE, PLANTED_SIZE, 3))
+    detail = keras.layers.Conv2D(2, 3, padding="same", activation="relu", use_bias=False, name="detail")(images)
     places = keras.layers.AveragePooling2D(PLANTED_SIZE // PLANTED_GRID)(detail)
     shape = places.shape[1:]
     kept = keras.layers.Dense(int(np.prod(shape)), use_bias=False, name="kept")(keras.layers.Flatten()(places))
     pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Reshape(shape)(kept))
-    network = keras.Model(pictures, pooled)
+    network = keras.Model(images, pooled)
     laplacian = np.array([[0, 1, 0], [1, -4, 1], [0, 1, 0]], np.float32)[..., None] / 12 * np.ones(3, np.float32)
     network.get_layer("detail").set_weights([np.stack([laplacian, -laplacian], axis=-1)])
     matters = np.zeros(shape, np.float32)
@@ -118,7 +118,7 @@ def test_grad_cam_has_a_map_a_frame_between_0_and_1(detector, clip):
 
 
 def test_grad_cam_depends_on_what_was_learnt(detector, clip):
-    """Adebayo et al. (2018): a map that stays when the weights are drawn anew explains the picture, not the model."""
+    """Adebayo et al. (2018): a map that stays when the weights are drawn anew explains the image, not the model."""
     network = detector.members[0].network
     learnt, before = network.head.get_weights(), grad_cam(detector, clip)
     try:
@@ -130,7 +130,7 @@ def test_grad_cam_depends_on_what_was_learnt(detector, clip):
     assert np.allclose(grad_cam(detector, clip), before, atol=1e-5)
 
 
-def test_the_hot_part_of_a_picture_stands_out():
+def test_the_hot_part_of_a_image_stands_out():
     heat = np.zeros((4, 4))
     heat[0, 0] = 1
     shown = overlay(np.full((40, 40, 3), 120, np.uint8), heat)

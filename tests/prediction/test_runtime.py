@@ -73,14 +73,14 @@ def test_every_head_in_numpy_gives_the_probabilities_of_keras(backbone, tmp_path
 
 def test_the_backbone_built_from_weights_gives_the_features_of_keras(backbone, tmp_path):
     network, path = saved(tmp_path, backbone, "inception_mean")
-    pictures = np.random.default_rng(1).integers(0, 256, (2, SIZE, SIZE, 3), np.uint8)
-    expected = network.features(pictures)
+    images = np.random.default_rng(1).integers(0, 256, (2, SIZE, SIZE, 3), np.uint8)
+    expected = network.features(images)
     with h5py.File(path) as weights:
         compiled = compile_backbone(build_inception(weights, size=SIZE))
-    found = np.concatenate([compiled(picture[None])[0] for picture in pictures])
+    found = np.concatenate([compiled(image[None])[0] for image in images])
     allowed = FEATURES * float(np.abs(expected).max())
     assert found == pytest.approx(expected, abs=allowed)
-    assert np.ptp(expected, axis=0).max() > 10 * allowed  # what a picture shows makes more of a difference
+    assert np.ptp(expected, axis=0).max() > 10 * allowed  # what an image shows makes more of a difference
 
 
 def test_weights_of_another_network_are_refused(tmp_path):

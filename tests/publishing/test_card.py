@@ -45,19 +45,19 @@ def test_a_whole_dataset_passes_and_what_lies_beside_it_is_counted(faces):
 
 
 def test_a_broken_crop_is_found(faces):
-    crops(faces)[0][3].write_bytes(b"no picture")
+    crops(faces)[0][3].write_bytes(b"no image")
     with pytest.raises(DatasetError, match="is no crop of 96"):
         check_integrity(read_face_dataset(faces))
 
 
-def test_a_picture_with_both_labels_is_found(faces):
+def test_a_image_with_both_labels_is_found(faces):
     reals, fakes = crops(faces)
     shutil.copy(reals[0], fakes[0])
     with pytest.raises(PublishError, match="also there with the other label"):
         check_integrity(read_face_dataset(faces))
 
 
-def test_a_picture_that_is_there_twice_is_counted(faces):
+def test_a_image_that_is_there_twice_is_counted(faces):
     before = check_integrity(read_face_dataset(faces))
     fresh = [path for path in crops(faces)[0] if path.parent == crops(faces)[0][0].parent]
     shutil.copy(fresh[0], fresh[-1])

@@ -28,7 +28,7 @@ def small(tmp_path):
     folder = tmp_path / "small"
     (folder / "real" / "a").mkdir(parents=True)
     (folder / "manifest.csv").write_bytes(b"clip_id\r\na\r\n")
-    (folder / "real" / "a" / "00.png").write_bytes(b"\x89PNG picture")
+    (folder / "real" / "a" / "00.png").write_bytes(b"\x89PNG image")
     document = {"id": ID, "title": "Deepfake motion faces", "licenses": [{"name": "other"}], "isPrivate": True}
     (folder / DATASET_FILE).write_text(json.dumps({**document, "keywords": []}))
     check_dataset({**document, "keywords": []}, folder)

@@ -98,7 +98,7 @@ def test_the_report_is_whole_in_a_browser(report, browser_page, size, scheme):
     page.emulate_media(color_scheme=scheme)
     browser_page.open(report / "report.html")
     assert (browser_page.errors, browser_page.external, browser_page.failures) == ([], [], [])
-    assert browser_page.broken_pictures() == []
+    assert browser_page.broken_images() == []
     assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
     overflowing = """() => [...document.querySelectorAll('main *')].filter(one => {
         if (one.closest('.scroll') && !one.classList.contains('scroll')) return false;  // tables scroll in their frame

@@ -64,7 +64,7 @@ def made_up(strength=0.3, count=40):
 @pytest.fixture(scope="module")
 def content():
     predictions = made_up()
-    pictures = {name: np.full((300, 200, 3), 120, np.uint8) for name in predictions["video"][:20]}
+    images = {name: np.full((300, 200, 3), 120, np.uint8) for name in predictions["video"][:20]}
     return ReportContent(
         title="A <b>title</b>",
         predictions=predictions,
@@ -73,7 +73,7 @@ def content():
         warnings=["These clips are made up by a program."],
         history=pd.DataFrame({"epoch": [1, 2], "loss": [0.7, 0.6], "val_loss": [0.7, 0.65]}),
         leaks=["No group is on two sides."],
-        mistakes=worst_mistakes(predictions, threshold=0.45, pictures=pictures),
+        mistakes=worst_mistakes(predictions, threshold=0.45, images=images),
     )
 
 
@@ -171,9 +171,9 @@ def test_the_page_says_what_the_document_says(folder, page):
 
 
 def test_thumbnails_are_shown_for_the_mistakes_that_have_one(html, content):
-    with_picture = [mistake for mistake in content.mistakes if mistake.picture is not None]
-    assert with_picture
-    assert html.count("data:image/jpeg;base64,") == len(with_picture)
+    with_image = [mistake for mistake in content.mistakes if mistake.image is not None]
+    assert with_image
+    assert html.count("data:image/jpeg;base64,") == len(with_image)
 
 
 def test_worst_mistakes_are_the_most_confident_ones(content):

@@ -162,7 +162,7 @@ def test_blur_and_coding_keep_place_and_brightness():
         assert np.abs(coarse - expected).mean() < 3, name
 
 
-def test_video_coding_does_not_stretch_pictures_of_odd_size():
+def test_video_coding_does_not_stretch_images_of_odd_size():
     clip = np.full((1, 75, 75, 3), 80, np.uint8)
     clip[:, :, np.arange(75) % 8 < 4] = 180
     changed = augment(clip, video_probability=1, video_crf=(10, 10)).astype(int)
@@ -194,7 +194,7 @@ def test_colours_stay_within_the_settings():
         assert np.abs(change).max() <= 26
 
 
-def test_a_grey_picture_stays_grey_under_saturation_and_hue():
+def test_a_grey_image_stays_grey_under_saturation_and_hue():
     clip = np.repeat(textured()[..., :1], 3, axis=-1)
     changed = augment(clip, color_probability=1, saturation=1.0, hue_degrees=90, brightness=0, contrast=0).astype(int)
     assert np.abs(changed - clip).max() <= 1
@@ -217,7 +217,7 @@ def test_settings_survive_the_disk(tmp_path):
 @pytest.mark.parametrize(
     "clip",
     [textured()[0], textured().astype(np.float32), textured()[..., :1], textured()[:0]],
-    ids=["a picture", "floats", "grey", "no frame"],
+    ids=["an image", "floats", "grey", "no frame"],
 )
 def test_anything_but_a_clip_of_bytes_is_refused(clip):
     with pytest.raises(ValueError, match="clip must be"):

@@ -44,7 +44,7 @@ def size_of(family):
     return 75 if family.startswith(("Inception", "Xception")) else 32
 
 
-def pictures(size, count=2):
+def images(size, count=2):
     return np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8)
 
 
@@ -65,29 +65,29 @@ def test_a_backbone_is_what_its_name_says_and_is_read_back_by_it(family, tmp_pat
     whole = compose(backbone.model, head, frames=1, size=size)
     write_weights(tmp_path, whole)
     again = read_network(tmp_path / "model.weights.h5", model="inception_mean", frames=1, size=size, family=family)
-    features = keras.ops.convert_to_numpy(backbone.model(pictures(size)))
-    assert np.array_equal(keras.ops.convert_to_numpy(again.backbone(pictures(size))), features)
+    features = keras.ops.convert_to_numpy(backbone.model(images(size)))
+    assert np.array_equal(keras.ops.convert_to_numpy(again.backbone(images(size))), features)
     assert not np.array_equal(features[0], features[1])
 
 
 @pytest.mark.parametrize("family", ["InceptionV3", "VGG16"])
-def test_the_same_layers_encode_pictures_of_another_size(family):
+def test_the_same_layers_encode_images_of_another_size(family):
     size = size_of(family)
     small, large = (build_backbone("random", size=one, seed=1, family=family) for one in (size, size + 21))
     crops = keras.Input((size + 21, size + 21, 3), dtype="uint8")
     again = keras.Model(crops, encode(small, crops))
     assert {id(one) for one in again.weights} == {id(one) for one in small.model.weights}
-    features = keras.ops.convert_to_numpy(large.model(pictures(size + 21)))
-    found = keras.ops.convert_to_numpy(again(pictures(size + 21)))
+    features = keras.ops.convert_to_numpy(large.model(images(size + 21)))
+    found = keras.ops.convert_to_numpy(again(images(size + 21)))
     assert np.allclose(found, features, rtol=0, atol=FEATURES * features.max())
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_pictures_are_scaled_as_keras_does_for_the_family(family):
+def test_images_are_scaled_as_keras_does_for_the_family(family):
     inputs = keras.Input((4, 4, 3), dtype="uint8")
-    scaled = keras.Model(inputs, _scaled(inputs, FAMILIES[family].scaling))(pictures(4))
+    scaled = keras.Model(inputs, _scaled(inputs, FAMILIES[family].scaling))(images(4))
     preprocess = sys.modules[getattr(keras.applications, family).__module__].preprocess_input
-    expected = preprocess(pictures(4).astype(np.float32))
+    expected = preprocess(images(4).astype(np.float32))
     if FAMILIES[family].scaling == "own, squared":
         # What the network does first, and what Keras adds to it with its own copy of the weights.
         mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
@@ -117,7 +117,7 @@ def test_weights_of_another_backbone_are_refused(tmp_path):
     with pytest.raises(WeightsError, match="does not fit MobileNetV2"):
         build_backbone(str(path), size=32, family="MobileNetV2")
     same = build_backbone(str(path), size=32, family="MobileNet")
-    assert np.array_equal(same.model(pictures(32)), first.model(pictures(32)))
+    assert np.array_equal(same.model(images(32)), first.model(images(32)))
     assert same.weights == "mobile.weights.h5"
 
 

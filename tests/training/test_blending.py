@@ -21,7 +21,7 @@ SIZE = 96
 STEADY = BlendingSettings(jitter_probability=0, strengths=(1.0,), base_probability=0)
 JITTERING = BlendingSettings(jitter_probability=1, strengths=(1.0,), base_probability=0)
 SMALL_FACE = np.asarray(MEAN_LANDMARKS) * 40 + (20, 30)
-"""A face 40 pixels large, its crop's corner at (20, 30): room all round in a picture of 96 pixels."""
+"""A face 40 pixels large, its crop's corner at (20, 30): room all round in an image of 96 pixels."""
 
 
 def textured(frames=1, height=SIZE, width=SIZE, seed=0):
@@ -143,7 +143,7 @@ def test_the_same_stream_gives_the_same_forgery_and_another_another(seed):
     assert not np.array_equal(once[0], other[0])
 
 
-def test_half_of_the_pairs_change_the_picture_around_the_face_and_the_real_clip_with_it():
+def test_half_of_the_pairs_change_the_image_around_the_face_and_the_real_clip_with_it():
     clip = textured()
     pairs = [blend_clip(clip, landmarks=None, rng=np.random.default_rng(seed)) for seed in range(80)]
     is_base_changed = [not np.array_equal(pair.real, clip) for pair in pairs]
@@ -166,7 +166,7 @@ def test_where_the_base_is_changed_the_face_that_is_blended_in_is_the_original()
 def test_a_donor_brings_another_persons_face_onto_the_landmarks_in_the_clips_own_colours():
     donor = Donor(np.full((80, 80, 3), 40, np.uint8), np.asarray(MEAN_LANDMARKS, np.float32) * 60 + 10)
     x, y = (donor.landmarks.mean(axis=0)).round().astype(int)
-    donor.picture[y - 3 : y + 4, x - 3 : x + 4] = 250  # a bright spot in the middle of the donor's face
+    donor.image[y - 3 : y + 4, x - 3 : x + 4] = 250  # a bright spot in the middle of the donor's face
     clip = np.full((1, SIZE, SIZE, 3), 120, np.uint8)
     clip[:, ::2] = 136
     landmarks = SMALL_FACE[None].astype(np.float32)
@@ -214,7 +214,7 @@ def test_the_face_is_never_misplaced_by_more_than_the_settings_say(seed):
     [
         pytest.param(np.full((1, 5, 2), np.nan), id="no landmarks"),
         pytest.param(np.zeros((1, 5, 2)), id="all in one point"),
-        pytest.param(SMALL_FACE[None] + 500, id="outside the picture"),
+        pytest.param(SMALL_FACE[None] + 500, id="outside the image"),
     ],
 )
 def test_unusable_landmarks_count_as_none(broken):

@@ -29,13 +29,13 @@ def make_row(video, *, is_fake=False, group=None, sha256="", size_bytes=1_000_00
     )
 
 
-def make_picture(seed, *, size=48, noise=0.0):
-    """A smooth random picture; the same seed with other ``noise`` is a near-duplicate."""
+def make_image(seed, *, size=48, noise=0.0):
+    """A smooth random image; the same seed with other ``noise`` is a near-duplicate."""
     random = np.random.default_rng(seed)
     coarse = random.integers(0, 256, size=(6, 6, 3))
-    picture = np.kron(coarse, np.ones((size // 6, size // 6, 1)))
-    picture += np.random.default_rng(seed + 1).normal(0, noise or 1e-9, picture.shape)
-    return picture.clip(0, 255).astype(np.uint8)
+    image = np.kron(coarse, np.ones((size // 6, size // 6, 1)))
+    image += np.random.default_rng(seed + 1).normal(0, noise or 1e-9, image.shape)
+    return image.clip(0, 255).astype(np.uint8)
 
 
 PAIR = [make_row("a"), make_row("b", is_fake=True)]
@@ -45,7 +45,7 @@ APART = {"a": "train", "b": "test"}
 class TestBetweenSides:
     def test_a_clean_split_has_no_leaks(self):
         rows = [make_row("a", group="g1", sha256="s1"), make_row("b", group="g2", sha256="s2")]
-        report = find_leaks(rows, APART, lambda row: make_picture(ord(row.video)))
+        report = find_leaks(rows, APART, lambda row: make_image(ord(row.video)))
         assert (report.shared_groups.count, report.same_files.count, report.near_duplicates.count) == (0, 0, 0)
         assert report.lines()[:3] == [
             "No groups have videos on two sides.",
@@ -69,17 +69,17 @@ class TestBetweenSides:
         ("assignment", "count"), [(APART, 2), ({"a": "test", "b": "test"}, 0)], ids=["two sides", "one side"]
     )
     def test_near_duplicates_count_between_sides_only(self, assignment, count):
-        pictures = {"a": make_picture(1), "b": make_picture(1, size=96, noise=4)}
-        report = find_leaks(PAIR, assignment, lambda row: pictures[row.video])
+        images = {"a": make_image(1), "b": make_image(1, size=96, noise=4)}
+        report = find_leaks(PAIR, assignment, lambda row: images[row.video])
         assert report.near_duplicates.count == count
         assert all("clip_b (test) ~ clip_a (train)" in example for example in report.near_duplicates.examples)
 
-    def test_even_pictures_are_not_compared_but_counted(self):
+    def test_even_images_are_not_compared_but_counted(self):
         report = find_leaks(PAIR, APART, lambda _: np.full((32, 32, 3), 7, np.uint8))
         assert (report.near_duplicates.count, report.flat_clips) == (0, 2)
         assert "0 clips compared, 2 too even to compare" in report.lines()[2]
 
-    def test_without_pictures_nothing_is_said_of_near_duplicates(self):
+    def test_without_images_nothing_is_said_of_near_duplicates(self):
         report = find_leaks(PAIR, APART, None)
         assert report.near_duplicates is None
         assert report.lines()[2] == "Near-duplicate crops were not looked for."
@@ -89,8 +89,8 @@ class TestBetweenSides:
             find_leaks(PAIR, {"a": "train"}, None)
 
     def test_the_report_is_plain_json(self):
-        pictures = {"a": make_picture(1), "b": make_picture(1)}
-        document = find_leaks(PAIR, APART, lambda row: pictures[row.video]).as_document()
+        images = {"a": make_image(1), "b": make_image(1)}
+        document = find_leaks(PAIR, APART, lambda row: images[row.video]).as_document()
         assert json.loads(json.dumps(document, allow_nan=False)) == document
         assert document["near_duplicates"]["count"] == 2
         assert document["shortcut"] is None
@@ -98,9 +98,9 @@ class TestBetweenSides:
 
 @pytest.mark.parametrize("down", [False, True], ids=["across", "down"])
 def test_the_hash_counts_cells_brighter_than_their_neighbour(down):
-    picture = np.zeros((90, 90, 3), np.uint8)
-    picture[:, 10:20] = 200  # the second of nine columns: up once and down once in each of eight rows
-    hashes = difference_hashes(picture.transpose(1, 0, 2) if down else picture)
+    image = np.zeros((90, 90, 3), np.uint8)
+    image[:, 10:20] = 200  # the second of nine columns: up once and down once in each of eight rows
+    hashes = difference_hashes(image.transpose(1, 0, 2) if down else image)
     assert hashes[down] == int("10000000" * 8, 2) if not down else int("1" * 8 + "0" * 56, 2)
     assert hashes[not down] == 0
 

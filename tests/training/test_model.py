@@ -36,20 +36,18 @@ def features():
 def test_the_same_seed_gives_the_same_random_backbone(backbone):
     again = build_backbone("random", size=SIZE, seed=1)
     other = build_backbone("random", size=SIZE, seed=2)
-    pictures = random_clips(1)[0]
-    values = backbone.model.predict(pictures, verbose=0)
-    assert np.array_equal(values, again.model.predict(pictures, verbose=0))
-    assert not np.array_equal(values, other.model.predict(pictures, verbose=0))
+    images = random_clips(1)[0]
+    values = backbone.model.predict(images, verbose=0)
+    assert np.array_equal(values, again.model.predict(images, verbose=0))
+    assert not np.array_equal(values, other.model.predict(images, verbose=0))
     assert (backbone.weights, backbone.checksum) == ("random", "seed-1")
 
 
-def test_the_backbone_scales_pictures_as_inception_was_trained(backbone):
-    pictures = random_clips(1)[0]
+def test_the_backbone_scales_images_as_inception_was_trained(backbone):
+    images = random_clips(1)[0]
     inception = next(layer for layer in backbone.model.layers if layer.name.startswith("inception"))
-    expected = inception.predict(
-        keras.applications.inception_v3.preprocess_input(pictures.astype("float32")), verbose=0
-    )
-    found = backbone.model.predict(pictures, verbose=0)
+    expected = inception.predict(keras.applications.inception_v3.preprocess_input(images.astype("float32")), verbose=0)
+    found = backbone.model.predict(images, verbose=0)
     assert np.allclose(found, expected, rtol=0, atol=FEATURES * expected.max())
 
 

@@ -98,9 +98,9 @@ class CountingBackbone:
     def __init__(self):
         self.crops = 0
 
-    def predict(self, pictures, **_):
-        self.crops += len(pictures)
-        return pictures.mean(axis=(1, 2), dtype=np.float32)
+    def predict(self, images, **_):
+        self.crops += len(images)
+        return images.mean(axis=(1, 2), dtype=np.float32)
 
 
 def test_features_are_computed_once_and_again_when_a_pixel_changes(demo_faces, tmp_path, monkeypatch):

@@ -51,10 +51,10 @@ def plot_face_step(path: Path, clip: FaceClip, *, frames: int = 3) -> Figure:
     """
     places = np.linspace(0, len(clip.crops) - 1, min(frames, len(clip.crops))).round().astype(int)
     crops = {clip.crops[place].frame_index: clip.crops[place] for place in places}
-    shown = [(frame.picture(), crops[frame.index]) for frame in iter_frames(path) if frame.index in crops]
+    shown = [(frame.image(), crops[frame.index]) for frame in iter_frames(path) if frame.index in crops]
     figure = new_figure(2.5 * len(shown), 2.3, photographs=True)
-    for axes, (picture, crop) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
-        axes.imshow(picture)
+    for axes, (image, crop) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
+        axes.imshow(image)
         axes.set_axis_off()
         axes.set_title(f"{crop.time_seconds:.1f} s", fontsize=8.5, loc="center")
         _outline(axes, crop.square, "white", "--")
@@ -129,7 +129,7 @@ def plot_verdict(verdict: Verdict, extraction: Extraction | None) -> Figure | Ma
     """The crops that a verdict rests on, person by person in the order of time, with the score of each if known."""
     if extraction is None:
         return _nobody_to_draw(verdict)
-    pictures = [picture for clip in extraction.clips for picture in clip.pictures]
+    images = [image for clip in extraction.clips for image in clip.images]
     titles = [
         (f"person {number}, " if len(verdict.tracks) > 1 else "")
         + f"{frame.time_seconds:.1f} s"
@@ -137,7 +137,7 @@ def plot_verdict(verdict: Verdict, extraction: Extraction | None) -> Figure | Ma
         for number, track in enumerate(verdict.tracks, start=1)
         for frame in track.frames
     ]
-    return plot_contact_sheet(pictures, titles=titles)
+    return plot_contact_sheet(images, titles=titles)
 
 
 def plot_heat_maps(detector: Detector, verdict: Verdict, extraction: Extraction | None) -> Figure | Markdown:
@@ -145,9 +145,9 @@ def plot_heat_maps(detector: Detector, verdict: Verdict, extraction: Extraction 
     if extraction is None:
         return _nobody_to_draw(verdict)
     clip = extraction.clips[0]
-    maps = zip(clip.pictures, grad_cam(detector, clip.pictures), strict=True)
+    maps = zip(clip.images, grad_cam(detector, clip.images), strict=True)
     return plot_contact_sheet(
-        [overlay(picture, heat) for picture, heat in maps],
+        [overlay(image, heat) for image, heat in maps],
         titles=[f"{crop.time_seconds:.1f} s" for crop in clip.crops],
     )
 

@@ -1,6 +1,6 @@
-"""The two pictures of the web page in docs/: a made-up clip judged on a wide screen and on a phone.
+"""The two images of the web page in docs/: a made-up clip judged on a wide screen and on a phone.
 
-``python -m benchmarks.page_pictures`` needs Chromium and a page on ``--port``: ``dfutils app --port 7860``.
+``python -m benchmarks.page_images`` needs Chromium and a page on ``--port``: ``dfutils app --port 7860``.
 """
 
 from __future__ import annotations

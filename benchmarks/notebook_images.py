@@ -1,6 +1,6 @@
-"""Pictures in docs/ of two rendered notebooks and of the report, taken in headless Chromium.
+"""Images in docs/ of two rendered notebooks and of the report, taken in headless Chromium.
 
-python -m benchmarks.notebook_pictures reports
+python -m benchmarks.notebook_images reports
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from benchmarks.tables import ROOT
 from dfutils.files import write_bytes
 
 WIDTH, SCALE = 940, 2
-SHOWN = {"01-extract-motion-faces": ("One video, closely", 1400), "04-evaluate": ("The pictures", 1400)}
-"""Each notebook with the heading that its picture starts at, and how much of the page it shows, in pixels."""
+SHOWN = {"01-extract-motion-faces": ("One video, closely", 1400), "04-evaluate": ("The images", 1400)}
+"""Each notebook with the heading that its image starts at, and how much of the page it shows, in pixels."""
 
 
 REPORT_HEIGHT = 1370
@@ -36,8 +36,8 @@ def take(pages: Path, out: Path) -> None:
             page.goto((pages / f"{name}.html").resolve().as_uri())
             top = page.locator(f"h2:has-text('{heading}')").bounding_box()["y"] - 40
             clip = {"x": 0, "y": top, "width": WIDTH, "height": height}
-            picture = page.screenshot(full_page=True, clip=clip)
-            write_bytes(out / f"notebook-{name[:2]}.png", _smaller(picture))
+            image = page.screenshot(full_page=True, clip=clip)
+            write_bytes(out / f"notebook-{name[:2]}.png", _smaller(image))
         page.goto((pages / "evaluation-report.html").resolve().as_uri())
         top_of_report = {"x": 0, "y": 0, "width": WIDTH, "height": REPORT_HEIGHT}
         write_bytes(out / "report.png", _smaller(page.screenshot(full_page=True, clip=top_of_report)))
@@ -47,8 +47,8 @@ def take(pages: Path, out: Path) -> None:
 def _smaller(png: bytes) -> bytes:
     """A palette of 256 colours: a quarter of the bytes, and no difference to be seen."""
     buffer = io.BytesIO()
-    image = Image.open(io.BytesIO(png)).convert("RGB").quantize(256, dither=Image.Dither.FLOYDSTEINBERG)
-    image.save(buffer, format="PNG", optimize=True)
+    quantized = Image.open(io.BytesIO(png)).convert("RGB").quantize(256, dither=Image.Dither.FLOYDSTEINBERG)
+    quantized.save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
 
 
