@@ -1,4 +1,4 @@
-"""Why the light engine is OpenVINO: the shipped backbone on each candidate, on the same crops in one run.
+"""Why OpenVINO is OpenVINO: the shipped backbone on each candidate, on the same crops in one run.
 
     python -m benchmarks.engine_choice WORK
 
@@ -30,7 +30,7 @@ from benchmarks.train_detector import crops_of
 from dfutils.extraction.dataset import read_face_dataset
 from dfutils.files import write_json, write_text
 from dfutils.prediction.detector import load_detector
-from dfutils.prediction.runtime import EXPORT, LightNetwork, compile_backbone, keras_network, read_backbone
+from dfutils.prediction.runtime import EXPORT, OpenVinoNetwork, compile_backbone, keras_network, read_backbone
 from dfutils.pretrained import DEFAULT, run_folder
 from dfutils.records import Crops
 
@@ -68,8 +68,8 @@ def candidates(folder: Path) -> dict[str, Candidate]:
         if graph:
             ov.save_model(graph, path, compress_to_fp16=False)
         compiled, seconds = _timed(functools.partial(_compiled, path))
-        light = LightNetwork(lambda model=compiled: model, None)  # type: ignore[arg-type, misc]  # no head is asked
-        found[name] = Candidate(light.features, seconds, _megabytes(path.with_suffix(".bin")))
+        ported = OpenVinoNetwork(lambda model=compiled: model, None)  # type: ignore[arg-type, misc]  # no head is asked
+        found[name] = Candidate(ported.features, seconds, _megabytes(path.with_suffix(".bin")))
     for name, is_dynamic in (("LiteRT, float32", False), ("LiteRT, dynamic int8", True)):
         path = folder / f"{name}.tflite"
         path.write_bytes(_lite_model(keras_network(network).backbone, folder, dynamic=is_dynamic))

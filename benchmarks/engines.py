@@ -1,4 +1,4 @@
-"""The light engine against Keras: on DFDC's test crops, new to it, and on FaceForensics++ c23 clips, which it saw.
+"""OpenVINO against Keras: on DFDC's test crops, new to it, and on FaceForensics++ c23 clips, which it saw.
 
     python -m benchmarks.engines WORK --model inception-cross-1 --trained WORK/runs/averaged
 
@@ -44,10 +44,10 @@ def compare(run: Path, faces: FaceDataset, rows: Sequence[ClipRow], *, trained: 
     backbone = runtime.compile_backbone(runtime.read_backbone(run, settings))
     engines: dict[str, runtime.Network] = {
         "keras": runtime.network_loader("keras")(run, settings),
-        "float32": runtime.LightNetwork(lambda: backbone, head),
+        "float32": runtime.OpenVinoNetwork(lambda: backbone, head),
     }
     if export is not None and export.precision != "float32":
-        engines[export.precision] = runtime.network_loader("light")(run, settings)
+        engines[export.precision] = runtime.network_loader("openvino")(run, settings)
     if trained is not None:
         engines["keras, weights before packing"] = runtime.network_loader("keras")(trained, read_detector(trained))
     raw = {name: raw_scores(network, map(faces.load_clip, rows)) for name, network in engines.items()}

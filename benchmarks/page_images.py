@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 DOCS = Path(__file__).parents[1] / "docs"
-VIEWS = (("page-wide.png", 1000, 1330, "light"), ("page-phone.png", 390, 1330, "dark"))
+VIEWS = (("page-wide.png", 1000, 1330, "openvino"), ("page-phone.png", 390, 1330, "dark"))
 
 
 def main() -> None:

@@ -97,8 +97,8 @@ def command_cost(*arguments: str) -> Cost:
 
 def measure_images(_folder: Path, model: str, *, images: int, rounds: int) -> dict[str, Any]:
     """Features of random images with both engines."""
-    detectors = {engine: load_detector(model, engine=engine) for engine in ("keras", "light")}
-    size = detectors["light"].settings.extraction.size
+    detectors = {engine: load_detector(model, engine=engine) for engine in ("keras", "openvino")}
+    size = detectors["openvino"].settings.extraction.size
     crops = np.random.default_rng(0).integers(0, 256, (images, size, size, 3), np.uint8)
     walls: dict[str, list[float]] = {engine: [] for engine in detectors}
     cpus: dict[str, list[float]] = {engine: [] for engine in detectors}
@@ -113,8 +113,8 @@ def measure_images(_folder: Path, model: str, *, images: int, rounds: int) -> di
     return {
         "images_a_second": {engine: round(images / seconds, 1) for engine, seconds in wall.items()},
         "images_cpu_seconds": {engine: round(seconds / images, 4) for engine, seconds in cpu.items()},
-        "images": wall["keras"] / wall["light"],
-        "images_cpu": cpu["keras"] / cpu["light"],
+        "images": wall["keras"] / wall["openvino"],
+        "images_cpu": cpu["keras"] / cpu["openvino"],
     }
 
 
@@ -131,7 +131,7 @@ def quickest(costs: Sequence[Cost]) -> Cost:
 def measure_cold(folder: Path, model: str, *, images: int, rounds: int) -> dict[str, Any]:  # noqa: ARG001
     """From the command to the verdict, against the reference system: the best of equally many runs of each."""
     clip = make_clip(folder / "1080p.mp4", SIZES["1080p"])
-    ours_command = ("-m", "dfutils", "predict", str(clip), "--model", model, "--engine", "light")
+    ours_command = ("-m", "dfutils", "predict", str(clip), "--model", model, "--engine", "openvino")
     costs = warmed_costs(rounds, *ours_command)
     ours = quickest(costs)
     figures: dict[str, Any] = {
@@ -179,7 +179,7 @@ def measure_help(_folder: Path, _model: str, *, images: int, rounds: int) -> dic
 def measure_warm(folder: Path, model: str, *, images: int, rounds: int) -> dict[str, Any]:  # noqa: ARG001
     """Whole videos in a stream, against decoding them on as many threads."""
     clip, videos = make_clip(folder / "360p.mp4", SIZES["360p"]), CORES * 4 * rounds
-    detector = load_detector(model, engine="light")
+    detector = load_detector(model, engine="openvino")
     deque(detector.predict_many([clip] * CORES, workers=CORES), maxlen=0)
 
     def decode() -> None:
@@ -240,7 +240,7 @@ def measure_many(folder: Path, model: str, *, images: int, rounds: int) -> dict[
         inputs.mkdir()
         for number in range(videos):
             (inputs / f"{number:04d}.mp4").hardlink_to(clip)
-        command = ("-m", "dfutils", "predict", str(inputs), "--model", model, "--engine", "light", "--json-lines")
+        command = ("-m", "dfutils", "predict", str(inputs), "--model", model, "--engine", "openvino", "--json-lines")
         peaks[videos] = command_cost(*command, "--workers", str(CORES)).megabytes
     return {"many_memory": peaks[MANY] / peaks[FEW], "many_megabytes": {str(n): round(mb) for n, mb in peaks.items()}}
 
@@ -277,7 +277,7 @@ def profile(clip: Path, model: str) -> dict[str, float]:
     graph = step("build the network", lambda: runtime.read_graph(run, settings, export))
     compiled = step("compile it", lambda: runtime.compile_backbone(graph, precision=precision))
     head = step("read the head", lambda: runtime.read_numpy_head(run, settings))
-    network = runtime.LightNetwork(lambda: compiled, head)
+    network = runtime.OpenVinoNetwork(lambda: compiled, head)
     clips = step("decode and find faces", lambda: extract_clips_safely(clip, settings.extraction, threads=0)).clips
     features = step("features", lambda: network.features(clips[0].images))
     step("head", lambda: network.score(features[None]))

@@ -1,6 +1,6 @@
 """Candidate X or S as package data: weights in half precision, settings, figures, model card and its own licence.
 
-    python -m benchmarks.ship_detector WORK --int8      # with its export for the light engine
+    python -m benchmarks.ship_detector WORK --int8      # with its export for OpenVINO
 
 WORK is that of ``benchmarks.train_detector``, whose rule says which of the two it is; the figures are those that
 ``benchmarks.detector`` wrote.
@@ -201,7 +201,7 @@ def ship(work: Path, results: Path, folder: Path, *, int8: bool = False) -> str:
             point.true_positive_rate for point in detector.operating_points if point.rule == detector.operating_point
         ),
         "c40": cell(figures.get(f"{own.tested}_c40_balanced_accuracy")),
-        "light": _light(own, folder, work) if int8 else "",
+        "openvino": _light(own, folder, work) if int8 else "",
         "table": "\n".join(["| test | measured |", "|---|---|", *rows]),
     }
     write_text(folder / "MODEL_CARD.md", CARD.format(**values))
@@ -257,7 +257,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results"), help="default: %(default)s")
-    parser.add_argument("--int8", action="store_true", help="export it for the light engine too; needs nncf")
+    parser.add_argument("--int8", action="store_true", help="export it for OpenVINO too; needs nncf")
     options = parser.parse_args()
     name = ship(options.work, options.results, FOLDER / DEFAULT, int8=options.int8)
     print(f"The candidate {name} is now in {FOLDER / DEFAULT}.")

@@ -47,10 +47,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frames-dir", type=Path, metavar="DIR", help="also write the faces that were looked at")
     parser.add_argument(
         "--engine",
-        choices=["auto", "keras", "light"],
+        choices=["auto", "keras", "openvino"],
         default="auto",
-        help="light needs OpenVINO and no TensorFlow; auto (default) takes it where it is installed and knows the "
-        "network, and else keras",
+        help="openvino needs no TensorFlow; auto (default) takes it if it is installed and supports the "
+        "network, otherwise keras",
     )
     parser.add_argument(
         "--explain",
@@ -73,8 +73,8 @@ def run(options: argparse.Namespace) -> int:
     """Print a verdict for each input, in the order given."""
     from dfutils.extraction.isolation import close_children, start_child
 
-    if options.explain and options.engine == "light":
-        options.usage_error("--explain: heat maps are drawn by Keras; leave --engine light out")
+    if options.explain and options.engine == "openvino":
+        options.usage_error("--explain: heat maps are drawn by Keras; leave --engine openvino out")
     if options.json and options.json_lines:
         options.usage_error("--json prints one document of all verdicts, --json-lines one of each: leave one out")
     start_child()  # it imports its decoder while this process imports the engine

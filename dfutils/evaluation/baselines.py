@@ -12,7 +12,7 @@ import pandas as pd
 from dfutils.evaluation.comparison import compare_predictions
 from dfutils.evaluation.metrics import estimate_metrics
 from dfutils.evaluation.predictions import Scores, check_predictions
-from dfutils.evaluation.scoring import Measured, Sides
+from dfutils.evaluation.scoring import Measured, RunSplits
 from dfutils.prediction.detector import Detector
 from dfutils.prediction.members import Member, score_members
 from dfutils.records import ClipRow
@@ -30,7 +30,7 @@ def measure_baselines(
     measured: Sequence[Measured],
     prefixes: Sequence[str],
     predictions: pd.DataFrame,
-    sides: Sides,
+    sides: RunSplits,
     *,
     resamples: int = 1000,
 ) -> list[dict[str, Any]]:

@@ -56,7 +56,7 @@ class Measured:
         return table.assign(fake_probability=np.concatenate([score.frame_probabilities or () for score in self.scores]))
 
 
-class Sides:
+class RunSplits:
     """Which side of a run's split a video is on: by its name, else by its group, else test.
 
     Attributes:
@@ -96,7 +96,7 @@ def _trained_files(rows: Sequence[Mapping[str, str]]) -> dict[str, set[str]]:
 
 
 def rows_of_split(
-    run: Path, faces: Path, settings: DetectorRecord, sides: Sides, split: str
+    run: Path, faces: Path, settings: DetectorRecord, sides: RunSplits, split: str
 ) -> tuple[FaceDataset, tuple[ClipRow, ...]]:
     """The clips of a split; of an ensemble only where none of its members was trained on them.
 
@@ -116,7 +116,7 @@ def rows_of_split(
 
 
 def score_rows(
-    detector: Detector, dataset: FaceDataset, rows: tuple[ClipRow, ...], sides: Sides, split: str, *, progress: bool
+    detector: Detector, dataset: FaceDataset, rows: tuple[ClipRow, ...], sides: RunSplits, split: str, *, progress: bool
 ) -> Measured:
     """Score clips and gather them by video; videos of the split that gave no clip are there without a score."""
     features = detector.dataset_features(dataset, rows, progress=progress)
@@ -126,7 +126,7 @@ def score_rows(
     return Measured(dataset, rows, tuple(scores), features, predictions)
 
 
-def sides_of_skipped(dataset: FaceDataset, sides: Sides) -> list[tuple[dict[str, str], str]]:
+def sides_of_skipped(dataset: FaceDataset, sides: RunSplits) -> list[tuple[dict[str, str], str]]:
     """The videos that gave no clip, each with its side.
 
     A run deals only groups that gave a clip. To count all others as test would hold every failure of the whole dataset

@@ -27,7 +27,7 @@ from dfutils.evaluation.damage import (
 )
 from dfutils.evaluation.metrics import estimate_metrics
 from dfutils.evaluation.predictions import Scores
-from dfutils.evaluation.scoring import Sides
+from dfutils.evaluation.scoring import RunSplits
 from dfutils.extraction.catalogue import Catalogue
 from dfutils.extraction.images import is_image
 from dfutils.files import read_json, write_json, write_text
@@ -161,7 +161,7 @@ class ScoreStore:
 
 
 def _sample(run: Path, detector: Detector, catalogue: Catalogue, split: str, *, most: int) -> list[Video]:
-    sides = Sides(run, is_ensemble=bool(detector.settings.members))
+    sides = RunSplits(run, is_ensemble=bool(detector.settings.members))
     found = [
         video
         for video in catalogue.videos

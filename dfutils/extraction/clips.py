@@ -12,8 +12,8 @@ from dfutils.errors import NoFaceError, TooFewFacesError, UnreadableError
 from dfutils.extraction.crops import central_square, crop_square, fill_positions, framed, square_around
 from dfutils.extraction.faces import FaceDetector
 from dfutils.extraction.images import is_image, read_image
-from dfutils.extraction.motion import Candidate, Watched, find_faces, watch
-from dfutils.extraction.tracks import Look, Track, link_faces
+from dfutils.extraction.motion import Candidate, Scan, find_faces, watch
+from dfutils.extraction.tracks import FrameDetections, Track, link_faces
 from dfutils.extraction.video import Frame, iter_frames, probe_video
 from dfutils.records import Box, Extraction, Face, FaceClip, FaceCrop, Image, MotionTrace, VideoInfo
 from dfutils.settings import ExtractionSettings
@@ -70,15 +70,15 @@ def _extract_image(path: Path, settings: ExtractionSettings, detector: FaceDetec
     height, width = image.shape[:2]
     candidate = Candidate(Frame(0, 0.0, image), 0.0, 0.0)
     if settings.crop == "face":
-        candidate.sightings = find_faces(candidate.frame, settings, detector)
-    watched = Watched([candidate], [Look(0.0, 0, candidate.sightings or ())])
+        candidate.detections = find_faces(candidate.frame, settings, detector)
+    watched = Scan([candidate], [FrameDetections(0.0, 0, candidate.detections or ())])
     places = _place(path, watched, settings, detector, wanted=1)
     info = VideoInfo(width, height, 0.0, 0.0, (0.0,), path.stat().st_size)
     return Extraction(info, _cut(watched.candidates, places, settings, wanted=1), MotionTrace())
 
 
 def _place(
-    path: Path, watched: Watched, settings: ExtractionSettings, detector: FaceDetector, *, wanted: int
+    path: Path, watched: Scan, settings: ExtractionSettings, detector: FaceDetector, *, wanted: int
 ) -> list[list[_Place]]:
     """Where to cut, a list a track that is long enough, the main person's first."""
     if settings.crop == "none":
@@ -102,13 +102,13 @@ def _place(
 
 def _as_it_is(number: int, candidate: Candidate, settings: ExtractionSettings, detector: FaceDetector) -> _Place:
     """The middle of an image that is a face crop already; its landmarks are for those who blend faces."""
-    sightings = find_faces(candidate.frame, settings, detector)
-    face = sightings[0].face if sightings else None
+    detections = find_faces(candidate.frame, settings, detector)
+    face = detections[0].face if detections else None
     return _Place(number, face, central_square(*candidate.frame.size))
 
 
 def _follow(track: Track, candidates: Sequence[Candidate]) -> list[_Place]:
-    """The chosen frames that show a track's person, found there or between two near sightings."""
+    """The chosen frames that show a track's person, found there or between two near detections."""
     places = []
     for number, candidate in enumerate(candidates):
         time = candidate.frame.time_seconds
@@ -118,15 +118,15 @@ def _follow(track: Track, candidates: Sequence[Candidate]) -> list[_Place]:
     return places
 
 
-def _main_shot(watched: Watched, trace: MotionTrace, info: VideoInfo) -> VideoInfo | None:
+def _main_shot(watched: Scan, trace: MotionTrace, info: VideoInfo) -> VideoInfo | None:
     """The stream facts of the shot with the largest face × duration; None where nothing was cut."""
     if not trace.cuts:
         return None
     starts = [0, *trace.cuts, len(trace.times_seconds)]
     areas: dict[int, list[float]] = {}
     for look in watched.looks:
-        if look.sightings:
-            areas.setdefault(look.shot, []).append(look.sightings[0].face.box.area)
+        if look.detections:
+            areas.setdefault(look.shot, []).append(look.detections[0].face.box.area)
     best = max(areas, key=lambda shot: (starts[shot + 1] - starts[shot]) * sum(areas[shot]) / len(areas[shot]))
     times = tuple(trace.times_seconds[starts[best] : starts[best + 1]])
     return replace(info, times_seconds=times, duration_seconds=times[-1] - times[0])

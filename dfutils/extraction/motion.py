@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dfutils.extraction.faces import DETECTION_SIDE, FaceDetector, detect_faces
-from dfutils.extraction.tracks import Look, Sighting, sight
+from dfutils.extraction.tracks import Detection, FrameDetections, sight
 from dfutils.extraction.video import Frame
 from dfutils.records import Box, Face, Image, MotionTrace, VideoInfo
 from dfutils.settings import ExtractionSettings
@@ -41,18 +41,18 @@ search on the grid is of the whole image, so that nobody who comes in is missed 
 
 @dataclass(slots=True)
 class Candidate:
-    """A frame that may represent its segment; ``sightings`` is None until it was searched for faces."""
+    """A frame that may represent its segment; ``detections`` is None until it was searched for faces."""
 
     frame: Frame
     motion: float
     priority: float
     shot: int = 0
-    sightings: tuple[Sighting, ...] | None = None
+    detections: tuple[Detection, ...] | None = None
 
     @property
     def faces(self) -> list[Face]:
         """The faces found, largest first."""
-        return [sighting.face for sighting in self.sightings or ()]
+        return [detection.face for detection in self.detections or ()]
 
 
 class MotionMeter:
@@ -78,7 +78,7 @@ class MotionMeter:
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class Scan:
     """What one pass over a video gives.
 
     Attributes:
@@ -88,7 +88,7 @@ class Watched:
     """
 
     candidates: list[Candidate]
-    looks: list[Look]
+    looks: list[FrameDetections]
 
 
 def watch(
@@ -97,7 +97,7 @@ def watch(
     settings: ExtractionSettings,
     detector: FaceDetector | None,
     trace: MotionTrace | None = None,
-) -> Watched:
+) -> Scan:
     """Choose the frames that represent a video, and look for faces all along it.
 
     The video is cut into T segments of equal time. Of each segment the best frame by ``settings.sampling`` in which a
@@ -110,7 +110,7 @@ def watch(
         detector: None takes every frame as usable (crops are not faces to be found).
         trace: Filled with the motion of every frame if given.
     """
-    watcher = _Watcher(settings, info, detector)
+    watcher = _FrameSelector(settings, info, detector)
     end = info.times_seconds[0] + info.duration_seconds
     for number, frame in enumerate(frames):
         if (settings.sampling == "first" and number >= settings.frames) or frame.time_seconds > end + 1:
@@ -132,7 +132,7 @@ def choose_frames(
     return [candidate for candidate in candidates if detector is None or candidate.faces]
 
 
-class _Watcher:
+class _FrameSelector:
     def __init__(self, settings: ExtractionSettings, info: VideoInfo, detector: FaceDetector | None) -> None:
         self._settings, self._detector = settings, detector
         self._starts = _segment_starts(info, settings)
@@ -146,7 +146,7 @@ class _Watcher:
         self._next_search = 0.0
         self._open: list[Candidate] = []
         self._chosen: list[Candidate] = []
-        self._looks: list[Look] = []
+        self._looks: list[FrameDetections] = []
 
     def see(self, frame: Frame, trace: MotionTrace | None) -> None:
         segment = max(0, bisect.bisect_right(self._starts, frame.time_seconds + 1e-9) - 1)
@@ -168,9 +168,9 @@ class _Watcher:
             if is_cut:
                 trace.cuts.append(frame.index)
 
-    def finish(self) -> Watched:
+    def finish(self) -> Scan:
         self._close_segment()
-        return Watched(self._chosen, sorted(self._looks, key=lambda look: look.time_seconds))
+        return Scan(self._chosen, sorted(self._looks, key=lambda look: look.time_seconds))
 
     def _start_shot(self) -> None:
         self._shot += 1
@@ -184,7 +184,7 @@ class _Watcher:
         return -abs(frame.time_seconds - (bounds[segment] + bounds[segment + 1]) / 2)
 
     def _search(self, candidate: Candidate) -> None:
-        """Look for faces: motion is from here on measured on the main one."""
+        """FrameDetections for faces: motion is from here on measured on the main one."""
         self._searches += 1
         if self._searches % WHOLE_SEARCHES == 0:
             self._known = ()
@@ -206,16 +206,16 @@ class _Watcher:
         self._open = []
 
     def _faces_of(self, candidate: Candidate) -> list[Face]:
-        if candidate.sightings is None and self._detector is not None:
+        if candidate.detections is None and self._detector is not None:
             known = self._known if candidate.shot == self._shot else ()
-            candidate.sightings = find_faces(candidate.frame, self._settings, self._detector, known=known)
-            self._looks.append(Look(candidate.frame.time_seconds, candidate.shot, candidate.sightings))
+            candidate.detections = find_faces(candidate.frame, self._settings, self._detector, known=known)
+            self._looks.append(FrameDetections(candidate.frame.time_seconds, candidate.shot, candidate.detections))
         return candidate.faces
 
 
 def find_faces(
     frame: Frame, settings: ExtractionSettings, detector: FaceDetector, *, known: Sequence[Box] = ()
-) -> tuple[Sighting, ...]:
+) -> tuple[Detection, ...]:
     """Faces of one frame in its own pixels, largest first, found in a reduced image.
 
     Args:

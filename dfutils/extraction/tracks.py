@@ -25,7 +25,7 @@ and 0.53 at the third quartile, and few of them stand in one place.
 """
 
 SIZE_WINDOW_SECONDS = 1.5
-"""The size of a crop is the median over the sightings this near in time.
+"""The size of a crop is the median over the detections this near in time.
 
 YuNet's centre is good to 0.3 % of the face on the frame it looked at, ten times better than any neighbour half a second
 away (2.5 %): positions are taken as found. Sizes differ by 2.5 % over a second, mostly because heads nod: the median
@@ -33,7 +33,7 @@ keeps crops from breathing with that.
 """
 
 MAX_GAP_SECONDS = 2.0
-"""Boxes are interpolated between two sightings no further apart than this."""
+"""Boxes are interpolated between two detections no further apart than this."""
 
 MAX_FACES, MAX_TRACKS, MAX_SHOTS = 16, 64, 2
 """Largest faces of a look that count, latest tracks that are compared with them, and shots that these may lie back:
@@ -41,7 +41,7 @@ linking stays linear in a video's length, whatever is in it. A flash is two supp
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sighting:
+class Detection:
     """One face found in one frame; its signature comes from `face_signature`."""
 
     face: Face
@@ -49,18 +49,18 @@ class Sighting:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Look:
+class FrameDetections:
     """A frame that was searched for faces.
 
     Attributes:
         time_seconds: The stream's own time of the frame.
         shot: Number of the shot, counted from 0 at every supposed cut.
-        sightings: What was found, largest face first.
+        detections: What was found, largest face first.
     """
 
     time_seconds: float
     shot: int
-    sightings: tuple[Sighting, ...]
+    detections: tuple[Detection, ...]
 
 
 @dataclass(slots=True, eq=False)
@@ -74,11 +74,11 @@ class Track:
 
     @property
     def importance(self) -> float:
-        """Number of sightings × mean face area: the main person of a video has the most."""
+        """Number of detections × mean face area: the main person of a video has the most."""
         return sum(face.box.area for face in self.faces)
 
     def face_at(self, time_seconds: float) -> Face | None:
-        """The face at a time: as found, or between two near sightings with an interpolated box and no score."""
+        """The face at a time: as found, or between two near detections with an interpolated box and no score."""
         after = bisect.bisect_left(self.times_seconds, time_seconds)
         if after < len(self.times_seconds) and self.times_seconds[after] == time_seconds:
             return self.faces[after]
@@ -100,7 +100,7 @@ class Track:
         return float(np.median(near))
 
 
-def link_faces(looks: Iterable[Look]) -> list[Track]:
+def link_faces(looks: Iterable[FrameDetections]) -> list[Track]:
     """Link the faces of successive looks to tracks, the main person's first.
 
     Faces are paired greedily, most alike first, by overlap or by likeness of a small normalised image of the face:
@@ -112,24 +112,24 @@ def link_faces(looks: Iterable[Look]) -> list[Track]:
     for look in looks:
         active = [track for track in active if look.shot - track.shot <= MAX_SHOTS][-MAX_TRACKS:]
         partners = _pair(active, look)
-        for index, sighting in enumerate(look.sightings):
+        for index, detection in enumerate(look.detections):
             track = partners.get(index)
             if track is None:
                 track = Track()
                 tracks.append(track)
             else:
                 active.remove(track)
-            _append(track, look, sighting)
+            _append(track, look, detection)
             active.append(track)
     return sorted(tracks, key=lambda track: -track.importance)
 
 
-def _pair(tracks: Sequence[Track], look: Look) -> dict[int, Track]:
+def _pair(tracks: Sequence[Track], look: FrameDetections) -> dict[int, Track]:
     """The track of each face that has one, by the face's place in the look."""
     pairs = sorted(
-        (-_affinity(track, sighting, look.shot), number, index)
+        (-_affinity(track, detection, look.shot), number, index)
         for number, track in enumerate(tracks)
-        for index, sighting in enumerate(look.sightings)
+        for index, detection in enumerate(look.detections)
     )
     partners: dict[int, int] = {}
     for negative_affinity, number, index in pairs:
@@ -138,10 +138,10 @@ def _pair(tracks: Sequence[Track], look: Look) -> dict[int, Track]:
     return {index: tracks[number] for index, number in partners.items()}
 
 
-def sight(small: Image, faces: Sequence[Face], full_width: int) -> tuple[Sighting, ...]:
+def sight(small: Image, faces: Sequence[Face], full_width: int) -> tuple[Detection, ...]:
     """Join faces, in pixels of the full image, with their signatures out of the reduced one."""
     factor = small.shape[1] / full_width
-    return tuple(Sighting(face, face_signature(small, face.box.scaled(factor))) for face in faces[:MAX_FACES])
+    return tuple(Detection(face, face_signature(small, face.box.scaled(factor))) for face in faces[:MAX_FACES])
 
 
 def face_signature(image: Image, box: Box) -> npt.NDArray[np.float32]:
@@ -158,9 +158,9 @@ def face_signature(image: Image, box: Box) -> npt.NDArray[np.float32]:
     return (small / length if length > 0 else small).astype(np.float32)
 
 
-def _affinity(track: Track, sighting: Sighting, shot: int) -> float:
-    last, box = track.faces[-1].box, sighting.face.box
-    overlap, likeness = last.iou(box), float(track.signature @ sighting.signature)
+def _affinity(track: Track, detection: Detection, shot: int) -> float:
+    last, box = track.faces[-1].box, detection.face.box
+    overlap, likeness = last.iou(box), float(track.signature @ detection.signature)
     if shot != track.shot:
         return overlap if overlap >= SAME_PLACE_IOU and likeness >= SAME_LOOKS else 0.0
     sizes = sorted((last.area, box.area))
@@ -169,11 +169,11 @@ def _affinity(track: Track, sighting: Sighting, shot: int) -> float:
     return max(overlap, (likeness - 0.4) / 0.6 * size_ratio)
 
 
-def _append(track: Track, look: Look, sighting: Sighting) -> None:
+def _append(track: Track, look: FrameDetections, detection: Detection) -> None:
     track.shot = look.shot
     track.times_seconds.append(look.time_seconds)
-    track.faces.append(sighting.face)
-    track.signature = sighting.signature
+    track.faces.append(detection.face)
+    track.signature = detection.signature
 
 
 def _between(before: Box, after: Box, share: float) -> Box:

@@ -223,8 +223,8 @@ def load_detector(model: Path | str | None = None, *, engine: EngineChoice = "au
     Args:
         model: A run folder, of one detector or of an ensemble of folds, or the name of a detector that comes with the
             package (`dfutils.pretrained.pretrained_names`); by default the one that ``dfutils predict`` uses.
-        engine: ``keras`` is the reference, ``light`` starts and runs quicker on a CPU and needs no TensorFlow;
-            ``auto`` is the light one where OpenVINO is installed and it knows the network.
+        engine: ``keras`` is the reference, ``openvino`` starts and runs faster on a CPU and needs no TensorFlow;
+            ``auto`` is OpenVINO where OpenVINO is installed and it knows the network.
 
     Raises:
         RunError: There is no such detector, its folder is incomplete, or its weights are not those it was finished

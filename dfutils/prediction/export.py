@@ -1,4 +1,4 @@
-"""Writing a backbone for the light engine beside its weights, where it has proved equal to Keras, and nowhere else."""
+"""Writing a backbone for OpenVINO beside its weights, where it has proved equal to Keras, and nowhere else."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from dfutils.files import read_csv, sha256_of, writing_error
 from dfutils.prediction.runtime import (
     BACKBONE_FILES,
     EXPORT,
-    LightNetwork,
     Network,
+    OpenVinoNetwork,
     compile_backbone,
     keras_network,
     network_loader,
@@ -58,7 +58,7 @@ CLIPS_AT_ONCE = 16
 def export_detector(
     run: Path, faces: Path, *, precision: Precision = "float32", most: int | None = None
 ) -> list[ExportRecord]:
-    """Write the backbones of a detector for the light engine, each into ``export/`` of its own run folder.
+    """Write the backbones of a detector for OpenVINO, each into ``export/`` of its own run folder.
 
     It is compared with Keras on the clips of ``faces`` that are the validation split of the run; of a detector that
     came without its splits, on those that the dataset itself calls so, else on all.
@@ -108,10 +108,10 @@ def _judged(
         model = _quantised(model, dataset, _rows_of(run, dataset, "train"))
     written = _write_model(model, folder, precision)
     compiled = functools.partial(compile_backbone, written, precision=precision)
-    light = LightNetwork(functools.cache(compiled), read_numpy_head(run, settings))
+    ported = OpenVinoNetwork(functools.cache(compiled), read_numpy_head(run, settings))
     held = _rows_of(run, dataset, "validation")
     rows, split = (held, "validation") if held else (dataset.rows, "all")
-    export = _compared(settings, dataset, _thinned(rows, most), (reference, light), precision, split=split)
+    export = _compared(settings, dataset, _thinned(rows, most), (reference, ported), precision, split=split)
     _require_equal(run, export)
     return export
 
@@ -174,7 +174,7 @@ def _compared(
 ) -> ExportRecord:
     import openvino as ov
 
-    keras_raw, light_raw = (raw_scores(network, map(dataset.load_clip, rows)) for network in networks)
+    keras_raw, ported_raw = (raw_scores(network, map(dataset.load_clip, rows)) for network in networks)
     is_fake = np.array([row.is_fake for row in rows])
     return ExportRecord(
         precision=precision,
@@ -184,7 +184,7 @@ def _compared(
         clips=len(rows),
         auc_keras=_auc(is_fake, keras_raw),
         openvino=ov.__version__,
-        **differences(settings, is_fake, keras_raw, light_raw),
+        **differences(settings, is_fake, keras_raw, ported_raw),
     )
 
 

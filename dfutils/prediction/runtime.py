@@ -1,6 +1,6 @@
 """The same network on two engines: Keras, the reference, and OpenVINO, which needs no TensorFlow.
 
-The light engine builds InceptionV3 out of the very ``model.weights.h5`` that Keras reads; other backbones, and other
+OpenVINO builds InceptionV3 out of the very ``model.weights.h5`` that Keras reads; other backbones, and other
 precisions than float32, are read from what `dfutils.prediction.export` wrote beside the weights. Heads run in numpy.
 
 OpenVINO was chosen over LiteRT: of the two, it alone takes a graph that is built in Python, so that float32 needs
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Engine: TypeAlias = Literal["keras", "light"]
-EngineChoice: TypeAlias = Literal["auto", "keras", "light"]
+Engine: TypeAlias = Literal["keras", "openvino"]
+EngineChoice: TypeAlias = Literal["auto", "keras", "openvino"]
 Features: TypeAlias = npt.NDArray[np.float32]
 
 EXPORT = "export"
@@ -63,7 +63,7 @@ class Network(Protocol):
         """Raw probabilities of clips ``(N,)`` and, with a frame head, of their frames ``(N, T)``."""
 
 
-class LightNetwork:
+class OpenVinoNetwork:
     """A backbone that OpenVINO runs on all cores, and a head in numpy; ``backbone`` is waited for when first used.
 
     Attributes:
@@ -99,29 +99,29 @@ def choose_engine(choice: EngineChoice, folder: Path, settings: DetectorRecord) 
     """The engine that a detector runs on.
 
     Raises:
-        RunError: The light one was asked for and is not to be had.
+        RunError: OpenVINO was asked for and is not to be had.
     """
     if choice == "keras":
         return "keras"
-    problem = _why_not_light(folder, settings)
+    problem = _why_not_openvino(folder, settings)
     if not problem:
-        return "light"
-    if choice == "light":
-        raise RunError(f"{folder}: the light engine cannot run it ({problem}). Use the engine keras.")
-    logger.info("Engine keras, since the light one cannot run it: %s", problem)
+        return "openvino"
+    if choice == "openvino":
+        raise RunError(f"{folder}: OpenVINO cannot run it ({problem}). Use the engine keras.")
+    logger.info("Engine keras, since OpenVINO cannot run it: %s", problem)
     return "keras"
 
 
 def network_loader(engine: Engine) -> Callable[[Path, DetectorRecord], Network]:
     """What loads the network of a run folder with its settings; it shares backbones that are the same."""
-    if engine == "light":
-        return _LightLoader()
+    if engine == "openvino":
+        return _OpenVinoLoader()
     try:
         from dfutils.training.run_folder import load_network
     except ModuleNotFoundError as error:
         raise RunError(
             f"engine keras: is not installed ({error.name} is missing). pip install 'dfutils[train]', or "
-            "'dfutils[light]' for verdicts without heat maps."
+            "'dfutils[predict]' for verdicts without heat maps."
         ) from error
     backbones: dict[str, Any] = {}
 
@@ -157,13 +157,13 @@ def read_backbone(run: Path, settings: DetectorRecord) -> ov.Model:
     from dfutils.prediction.inception import build_inception
 
     if settings.backbone != DEFAULT_BACKBONE:
-        raise RunError(f"{run}: {settings.backbone} is not known to the light engine. Export it first: dfutils export.")
+        raise RunError(f"{run}: {settings.backbone} is not known to OpenVINO. Export it first: dfutils export.")
     with _opened(checked_weights(run, settings)) as weights:
         return build_inception(weights, size=settings.extraction.size)
 
 
 def read_graph(run: Path, settings: DetectorRecord, export: ExportRecord | None) -> ov.Model:
-    """The backbone that the light engine runs: what was exported, or else what the weights make."""
+    """The backbone that OpenVINO runs: what was exported, or else what the weights make."""
     if export is None:
         return read_backbone(run, settings)
     return _core().read_model(run / EXPORT / BACKBONE_FILES[0])
@@ -199,21 +199,21 @@ def read_export(run: Path, settings: DetectorRecord) -> ExportRecord | None:
     return export
 
 
-class _LightLoader:
+class _OpenVinoLoader:
     """Checks files at once, and gets backbones ready in a thread, while the first video is decoded elsewhere."""
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="light")
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="openvino")
         self._backbones: dict[str, Future[ov.CompiledModel]] = {}
 
-    def __call__(self, run: Path, settings: DetectorRecord) -> LightNetwork:
+    def __call__(self, run: Path, settings: DetectorRecord) -> OpenVinoNetwork:
         export = read_export(run, settings)
         exported = str(sorted(export.files.items())) if export else ""
         key = f"{settings.backbone_checksum} {exported}"
         head = read_numpy_head(run, settings)
         if key not in self._backbones:
             self._backbones[key] = self._pool.submit(_ready_backbone, run, settings, export)
-        return LightNetwork(self._backbones[key].result, head, exported=exported)
+        return OpenVinoNetwork(self._backbones[key].result, head, exported=exported)
 
 
 def _ready_backbone(run: Path, settings: DetectorRecord, export: ExportRecord | None) -> ov.CompiledModel:
@@ -222,14 +222,14 @@ def _ready_backbone(run: Path, settings: DetectorRecord, export: ExportRecord | 
     except (ImportError, RuntimeError) as error:  # OpenVINO's own are of the second kind
         reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
         raise RunError(
-            f"{run}: the light engine does not start ({reason[0]}). Use the engine keras, or install openvino again."
+            f"{run}: OpenVINO does not start ({reason[0]}). Use the engine keras, or install openvino again."
         ) from error
 
 
-def _why_not_light(folder: Path, settings: DetectorRecord) -> str:
+def _why_not_openvino(folder: Path, settings: DetectorRecord) -> str:
     missing = [name for name in ("openvino", "h5py") if importlib.util.find_spec(name) is None]
     if missing:
-        return f"{' and '.join(missing)} not installed: pip install 'dfutils[light]'"
+        return f"{' and '.join(missing)} not installed: pip install 'dfutils[predict]'"
     for run, own in iter_runs(folder, settings):
         if own.backbone != DEFAULT_BACKBONE and not (run / EXPORT / "export.json").is_file():
             return f"{own.backbone} has to be exported first: dfutils export {run}"

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 NEEDED = ("detector.json", "model.weights.h5")
 """What prediction loads. A run's tables stay at home: they name the videos of other people's data sets."""
 WELCOME = ("model.keras", "export/*", "LICENSE", "MODEL_CARD.md")
-"""What goes along if it is there: for those who have Keras only, for the light engine, and what the weights may be used
+"""What goes along if it is there: for those who have Keras only, for OpenVINO, and what the weights may be used
 for: the shipped detector's licence demands to be passed on."""
 
 _VERSION = re.compile(r'"version": (\d+)')
@@ -131,7 +131,9 @@ def push_model(kaggle: Kaggle, staged: StagedModel, *, notes: str, fewer_files: 
         lines.append(kaggle.send(name, arguments, success="Your model instance was created"))
     version = kaggle.wait(
         lambda: _newer(_latest_version(kaggle, name), before),
-        otherwise=lambda: f"{name}: no new version after {kaggle.wait_seconds:.0f} s. Look at its page on Kaggle.",
+        otherwise=lambda: (
+            f"{name}: no new version after {kaggle.wait_seconds:.0f} s. FrameDetections at its page on Kaggle."
+        ),
     )
     check_arrived(f"{name}/{version}", files, _files(kaggle, name, version))
     return [*lines, f"{name}/{version}: {len(files)} files of {sum(files.values())} bytes arrived"]

@@ -12,7 +12,7 @@ import pandas as pd
 from dfutils.errors import ReportError
 from dfutils.evaluation.comparison import compare_predictions
 from dfutils.evaluation.metrics import compute_metrics
-from dfutils.evaluation.scoring import Sides, rows_of_split, score_rows
+from dfutils.evaluation.scoring import RunSplits, rows_of_split, score_rows
 from dfutils.figures.curve_plots import plot_differences
 from dfutils.prediction.detector import load_detector
 from dfutils.report.evaluate import MADE_UP_WARNING
@@ -67,7 +67,7 @@ def compare_runs(
     contestants, abouts = [], [read_about(run) for run in runs]
     for name, run in zip(_names(runs), runs, strict=True):
         settings = read_detector(run)
-        sides = Sides(run, is_ensemble=bool(settings.members))
+        sides = RunSplits(run, is_ensemble=bool(settings.members))
         dataset, rows = rows_of_split(run, faces, settings, sides, "test")
         detector = load_detector(run, engine="keras")
         measured = score_rows(detector, dataset, rows, sides, "test", progress=progress)
@@ -129,7 +129,7 @@ def comparison_section(contestants: Sequence[Contestant], *, resamples: int = 10
         title="Side by side",
         text=[
             f"All detectors scored the same {len(reference.predictions)} videos, which none of them was trained or "
-            "tuned on. Look at the differences and not at whether two intervals overlap: the videos are the same, so "
+            "tuned on. FrameDetections at the differences and not at whether two intervals overlap: the videos are the same, so "
             "that much of the luck cancels out."
         ],
         flag=_many_tests(len(differences)),

@@ -16,7 +16,7 @@ from dfutils.evaluation.baselines import measure_baselines
 from dfutils.evaluation.behaviour import run_behaviour_tests
 from dfutils.evaluation.decisions import rule_in_words
 from dfutils.evaluation.metrics import compute_metrics
-from dfutils.evaluation.scoring import Measured, Sides, rows_of_split, score_rows
+from dfutils.evaluation.scoring import Measured, RunSplits, rows_of_split, score_rows
 from dfutils.evaluation.stress import read_stress
 from dfutils.extraction.dataset import FaceDataset
 from dfutils.files import read_json, sha256_of
@@ -81,7 +81,7 @@ def evaluate(
     folders = [faces] if isinstance(faces, Path) else list(faces)
     if len({folder.resolve() for folder in folders}) < len(folders) or not folders:
         raise ReportError("faces: a face dataset is named twice, or none is. Name each once.")
-    sides = Sides(run, is_ensemble=bool(settings.members))
+    sides = RunSplits(run, is_ensemble=bool(settings.members))
     parts = [rows_of_split(run, folder, settings, sides, split) for folder in folders]
     detector = load_detector(run, engine="keras")
     measured = [score_rows(detector, dataset, rows, sides, split, progress=progress) for dataset, rows in parts]
@@ -102,7 +102,7 @@ def _content(
     folders: Sequence[Path],
     *,
     about: Mapping[str, Any],
-    sides: Sides,
+    sides: RunSplits,
     split: str,
     resamples: int,
     explain: int,

@@ -116,7 +116,7 @@ class DetectorRecord(Settings):
 
 
 class ExportRecord(Settings):
-    """What was exported for the light engine, and how far it differs from Keras: ``export.json``."""
+    """What was exported for OpenVINO, and how far it differs from Keras: ``export.json``."""
 
     precision: Literal["float32", "bfloat16", "int8"]
     """What the backbone computes in."""

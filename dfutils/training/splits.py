@@ -257,7 +257,7 @@ def _deal(
 
     Args:
         groups: To be dealt.
-        fractions: Sides and the share each should get.
+        fractions: RunSplits and the share each should get.
         seed: Orders groups of about the same size.
         kept: Groups that have a side already.
 

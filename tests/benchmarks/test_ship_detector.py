@@ -31,7 +31,7 @@ def test_the_export_that_comes_with_the_package_passed_its_gate_and_scores_as_ke
     _require_equal(folder, export)
     shipped = read_json(folder / GOLDEN)
     # In 8 bits, which processors do not all compute alike; validation's largest difference is no bound for a drawing.
-    assert golden_scores(folder, engine="light") == pytest.approx(shipped, abs=0.15)
+    assert golden_scores(folder, engine="openvino") == pytest.approx(shipped, abs=0.15)
 
 
 def test_the_one_liner_uses_the_detector_that_comes_with_the_package(demo_videos):

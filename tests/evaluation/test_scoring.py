@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from dfutils.evaluation.scoring import Measured, Sides, sides_of_skipped, video_predictions
+from dfutils.evaluation.scoring import Measured, RunSplits, sides_of_skipped, video_predictions
 from dfutils.extraction.dataset import SKIPPED_COLUMNS, FaceDataset, read_face_dataset
 from dfutils.files import write_csv
 from dfutils.prediction.detector import Detector, face_pixels
@@ -79,7 +79,7 @@ def half_dealt(tmp_path):
     rows = [{**about, "video": video, "group": group} for video, group in skipped]
     write_csv(tmp_path / "skipped.csv", SKIPPED_COLUMNS, rows)
     clips = tuple(clip(n, group=f"group_{n}") for n in range(5))
-    return FaceDataset(tmp_path, clips, ExtractionSettings(), {}), Sides(tmp_path, is_ensemble=False)
+    return FaceDataset(tmp_path, clips, ExtractionSettings(), {}), RunSplits(tmp_path, is_ensemble=False)
 
 
 def test_videos_without_a_clip_go_with_their_group_or_to_every_side_by_its_share_of_the_groups(half_dealt):

@@ -153,7 +153,7 @@ def looks_of(frames, detector):
 
 
 def boxes_of(look):
-    return [sighting.face.box for sighting in look.sightings]
+    return [detection.face.box for detection in look.detections]
 
 
 def test_searches_are_near_the_known_face_and_find_what_a_whole_search_finds():
@@ -169,7 +169,7 @@ def test_searches_are_near_the_known_face_and_find_what_a_whole_search_finds():
 
 def test_a_face_that_leaves_its_place_is_looked_for_everywhere():
     looks = looks_of(scene(lambda k: [(20 if k // 10 % 2 else 500, 100, 60)]), BrightSquares())
-    assert all(len(look.sightings) == 1 for look in looks)
+    assert all(len(look.detections) == 1 for look in looks)
 
 
 def test_a_face_that_is_cut_by_the_part_searched_is_measured_whole():
@@ -180,5 +180,5 @@ def test_a_face_that_is_cut_by_the_part_searched_is_measured_whole():
 
 def test_who_comes_in_is_found_within_two_steps_of_the_grid():
     looks = looks_of(scene(lambda k: [(100, 100, 60), *([(400, 100, 50)] if k >= 25 else [])]), BrightSquares())
-    first = min(look.time_seconds for look in looks if len(look.sightings) == 2)
+    first = min(look.time_seconds for look in looks if len(look.detections) == 2)
     assert 2.5 <= first <= 2.5 + 2 * GRID_SECONDS

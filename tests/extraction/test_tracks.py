@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dfutils.extraction.tracks import MAX_GAP_SECONDS, Look, Track, link_faces, sight
+from dfutils.extraction.tracks import MAX_GAP_SECONDS, FrameDetections, Track, link_faces, sight
 from dfutils.records import Box, Face
 
 
@@ -26,7 +26,7 @@ def scene(*people, shot=0):
 
 def link(*scenes):
     """Link scenes that lie a second apart."""
-    return link_faces(Look(float(time), shot, sightings) for time, (sightings, shot) in enumerate(scenes))
+    return link_faces(FrameDetections(float(time), shot, detections) for time, (detections, shot) in enumerate(scenes))
 
 
 def times(tracks):

@@ -22,7 +22,7 @@ from dfutils.prediction.export import (
     raw_scores,
 )
 from dfutils.prediction.members import score_members
-from dfutils.prediction.runtime import LightNetwork
+from dfutils.prediction.runtime import OpenVinoNetwork
 from dfutils.runs.folder import read_detector
 from dfutils.runs.record import ExportRecord
 from dfutils.settings import TrainingSettings
@@ -60,11 +60,11 @@ def test_a_backbone_that_the_light_engine_cannot_build_runs_on_it_once_exported(
     train(demo_faces, tmp_path / "run", settings=settings, progress=False)
     assert load_detector(tmp_path / "run").engine == "keras"
     with pytest.raises(RunError, match=f"{family} has to be exported first"):
-        load_detector(tmp_path / "run", engine="light")
+        load_detector(tmp_path / "run", engine="openvino")
     export_detector(tmp_path / "run", demo_faces, precision="float32")
-    light, reference = (load_detector(tmp_path / "run", engine=engine) for engine in ("auto", "keras"))
-    assert light.engine == "light"
-    assert light.predict(demo_videos[0]).fake_probability == pytest.approx(
+    ported, reference = (load_detector(tmp_path / "run", engine=engine) for engine in ("auto", "keras"))
+    assert ported.engine == "openvino"
+    assert ported.predict(demo_videos[0]).fake_probability == pytest.approx(
         reference.predict(demo_videos[0]).fake_probability, abs=SCORE
     )
 
@@ -74,17 +74,17 @@ def test_an_altered_export_is_refused(copied, name):
     path = copied / "export" / name
     path.write_bytes(path.read_bytes() + b" ")
     with pytest.raises(RunError, match=f"{name}: is missing or was altered"):
-        load_detector(copied, engine="light")
+        load_detector(copied, engine="openvino")
     path.unlink()
     with pytest.raises(RunError, match=f"{name}: is missing or was altered"):
-        load_detector(copied, engine="light")
+        load_detector(copied, engine="openvino")
 
 
 def test_an_export_of_other_weights_is_refused(copied):
     path = copied / "export" / "export.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "weights_sha256": "0" * 64}))
     with pytest.raises(RunError, match="was exported from other weights"):
-        load_detector(copied, engine="light")
+        load_detector(copied, engine="openvino")
 
 
 def gate(**changes):
@@ -147,9 +147,9 @@ def test_what_is_written_in_half_is_what_was_judged(demo_run, demo_faces, tmp_pa
     dataset = read_face_dataset(demo_faces)
     held = {row["video"] for row in read_csv(run / "splits.csv", ("split",)) if row["split"] == "validation"}
     rows = [row for row in dataset.rows if row.video in held]
-    networks = [load_detector(run, engine=engine).members[0].network for engine in ("light", "keras")]
-    light, reference = (raw_scores(network, map(dataset.load_clip, rows)) for network in networks)
-    assert abs(light - reference).max() == pytest.approx(export.largest_difference, abs=1e-6)
+    networks = [load_detector(run, engine=engine).members[0].network for engine in ("openvino", "keras")]
+    ported, reference = (raw_scores(network, map(dataset.load_clip, rows)) for network in networks)
+    assert abs(ported - reference).max() == pytest.approx(export.largest_difference, abs=1e-6)
     assert export.largest_difference > 1e-4
 
 
@@ -179,7 +179,7 @@ def test_of_an_ensemble_all_are_exported_or_none(ensemble, demo_faces, tmp_path,
 def test_each_member_s_head_runs_on_the_export_it_was_judged_with(ensemble, demo_faces, tmp_path):
     run = shutil.copytree(ensemble, tmp_path / "run")
     export_detector(run, demo_faces)
-    members = load_detector(run, engine="light").members
+    members = load_detector(run, engine="openvino").members
     # As after a quantisation, of which each fold has its own.
     members[1].network.exported += " another"
     asked = []
@@ -200,7 +200,7 @@ def test_what_is_worse_than_keras_is_found_and_not_written(demo_run, demo_faces,
     run = shutil.copytree(demo_run, tmp_path / "run")
 
     def worse_on_the_light_engine(network, clips):
-        return raw_scores(network, clips) + (0.01 if isinstance(network, LightNetwork) else 0)
+        return raw_scores(network, clips) + (0.01 if isinstance(network, OpenVinoNetwork) else 0)
 
     monkeypatch.setattr("dfutils.prediction.export.raw_scores", worse_on_the_light_engine)
     with pytest.raises(RunError, match="not exported: probabilities differ from Keras' by up to 0.01"):
@@ -275,4 +275,4 @@ def test_int8_is_judged_before_it_is_written(demo_run, demo_faces, tmp_path):
         assert not (run / "export").exists()
     else:
         assert export.same_labels >= 0.98
-        assert load_detector(run, engine="light").members[0].network.exported
+        assert load_detector(run, engine="openvino").members[0].network.exported

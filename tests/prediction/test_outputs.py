@@ -79,7 +79,7 @@ class WatchedVerdict(Verdict):
 class WatchedDetector:
     """Gives a verdict an input and counts those of them that are alive at a time."""
 
-    settings, engine, about = SimpleNamespace(name="watched"), "light", {"name": "watched"}
+    settings, engine, about = SimpleNamespace(name="watched"), "openvino", {"name": "watched"}
 
     def __init__(self):
         self.alive, self.most_alive = weakref.WeakSet(), 0

@@ -1,4 +1,4 @@
-"""The light engine: the same verdicts as Keras, without it."""
+"""OpenVINO: the same verdicts as Keras, without it."""
 
 import json
 import os
@@ -96,22 +96,22 @@ def test_weights_of_another_network_are_refused(tmp_path):
 
 @pytest.fixture(scope="module")
 def detectors(demo_run):
-    return load_detector(demo_run, engine="keras"), load_detector(demo_run, engine="light")
+    return load_detector(demo_run, engine="keras"), load_detector(demo_run, engine="openvino")
 
 
 def test_verdicts_of_both_engines_are_the_same(detectors, demo_videos):
     for video in demo_videos[:3]:
-        reference, light = (detector.predict(video) for detector in detectors)
-        assert light.fake_probability == pytest.approx(reference.fake_probability, abs=SCORE)
-        assert (light.label, light.reason) == (reference.label, reference.reason)
-        frames = [[frame.fake_probability for frame in verdict.tracks[0].frames] for verdict in (reference, light)]
+        reference, ported = (detector.predict(video) for detector in detectors)
+        assert ported.fake_probability == pytest.approx(reference.fake_probability, abs=SCORE)
+        assert (ported.label, ported.reason) == (reference.label, reference.reason)
+        frames = [[frame.fake_probability for frame in verdict.tracks[0].frames] for verdict in (reference, ported)]
         assert frames[1] == pytest.approx(frames[0], abs=SCORE)
 
 
 def test_a_light_detector_measures_datasets_on_keras(detectors, demo_faces):
     dataset = read_face_dataset(demo_faces)
-    reference, light = (detector.score_dataset(dataset, dataset.rows[:2], progress=False) for detector in detectors)
-    assert light == reference
+    reference, ported = (detector.score_dataset(dataset, dataset.rows[:2], progress=False) for detector in detectors)
+    assert ported == reference
 
 
 def test_predict_with_the_light_engine_imports_no_tensorflow_and_leaves_decoders_to_its_child(demo_run, demo_videos):
@@ -131,18 +131,18 @@ def test_predict_with_the_light_engine_imports_no_tensorflow_and_leaves_decoders
 
 def test_auto_takes_keras_where_openvino_is_not_installed(demo_run, detectors, monkeypatch):
     settings = detectors[0].settings
-    assert choose_engine("auto", demo_run, settings) == "light"
+    assert choose_engine("auto", demo_run, settings) == "openvino"
     monkeypatch.setitem(sys.modules, "openvino", None)
     assert choose_engine("auto", demo_run, settings) == "keras"
-    with pytest.raises(RunError, match=r"openvino not installed: pip install 'dfutils\[light\]'"):
-        choose_engine("light", demo_run, settings)
+    with pytest.raises(RunError, match=r"openvino not installed: pip install 'dfutils\[predict\]'"):
+        choose_engine("openvino", demo_run, settings)
 
 
 def test_a_backbone_that_only_keras_knows_runs_on_keras(demo_run, detectors):
     settings = detectors[0].settings.model_copy(update={"backbone": "Xception"})
     assert choose_engine("auto", demo_run, settings) == "keras"
     with pytest.raises(RunError, match="Xception has to be exported first"):
-        choose_engine("light", demo_run, settings)
+        choose_engine("openvino", demo_run, settings)
 
 
 def test_without_keras_its_engine_says_what_to_install(demo_run, monkeypatch):
@@ -158,5 +158,5 @@ def test_heat_maps_are_written_with_keras_and_refused_on_the_light_engine(demo_r
     assert cli.main(arguments) == 0
     assert len(list((tmp_path / "maps").glob("0000-*/person-0/*.png"))) == 10
     with pytest.raises(SystemExit, match="2"):
-        cli.main([*arguments, "--engine", "light"])
+        cli.main([*arguments, "--engine", "openvino"])
     assert "heat maps are drawn by Keras" in capsys.readouterr().err

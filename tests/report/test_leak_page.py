@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from dfutils.evaluation.scoring import Sides
+from dfutils.evaluation.scoring import RunSplits
 from dfutils.extraction.dataset import read_face_dataset
 from dfutils.files import read_csv, write_csv
 from dfutils.records import ClipRow
@@ -66,7 +66,7 @@ def rows(demo_faces):
 
 
 def test_a_run_knows_the_files_that_it_was_trained_and_tuned_on_and_no_others(demo_run, rows):
-    sides = Sides(demo_run, is_ensemble=False)
+    sides = RunSplits(demo_run, is_ensemble=False)
     by_side = {row.video: sides.of(row.video, row.group) for row in rows}
     strangers = [replace(row, video=f"new {row.video}", group=f"new {row.group}") for row in rows]
     assert {sides.of(row.video, row.group) for row in strangers} == {"test"}
@@ -81,4 +81,4 @@ def test_a_run_of_an_earlier_version_does_not_know_its_files(demo_run, tmp_path)
     old = ("video", "group", "is_fake", "split")
     table = read_csv(demo_run / "splits.csv", old)
     write_csv(tmp_path / "splits.csv", old, ({name: row[name] for name in old} for row in table))
-    assert Sides(tmp_path, is_ensemble=False).trained_files is None
+    assert RunSplits(tmp_path, is_ensemble=False).trained_files is None

@@ -24,14 +24,14 @@ async () => {
     const stopped = new Promise((resolve) => { recorder.onstop = resolve; });
     recorder.start();
     for (let left = SECONDS; left > 0; left--) {
-      say(`Look into the camera: ${left} s`);
+      say(`FrameDetections into the camera: ${left} s`);
       await new Promise((resolve) => setTimeout(resolve, 1000));
     }
     recorder.stop();
     await stopped;
     const suffix = recorder.mimeType.includes("mp4") ? "mp4" : "webm";
     await put(new File(parts, `webcam.${suffix}`, { type: recorder.mimeType.split(";")[0] }));
-    say("Filmed. Press “Look at it”.");
+    say("Filmed. Press “FrameDetections at it”.");
   } finally {
     stream.getTracks().forEach((track) => track.stop());
     preview.remove();
