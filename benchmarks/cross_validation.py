@@ -53,7 +53,7 @@ class Task:
 
 
 def fold_sides(rows: Sequence[ClipRow], *, folds: int, seed: int, grouped: bool) -> list[npt.NDArray[np.str_]]:
-    """RunSplits of every clip in each fold; ``grouped=False`` makes every video a group of its own: the leaking split."""
+    """Splits of every clip in each fold; ``grouped=False`` makes every video a group of its own: the leaking split."""
     if not grouped:
         rows = [_alone(row) for row in rows]
     assignments: list[dict[str, SplitName]] = fold_videos(rows, folds=folds, seed=seed)

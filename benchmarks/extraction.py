@@ -50,7 +50,7 @@ from dfutils.extraction.catalogue import Catalogue, read_catalogue
 from dfutils.extraction.extract import extract_dataset
 from dfutils.extraction.faces import FaceDetector, face_detector
 from dfutils.extraction.isolation import close_children
-from dfutils.extraction.motion import watch
+from dfutils.extraction.motion import scan_frames
 from dfutils.extraction.video import iter_frames, probe_video
 from dfutils.files import write_json, write_text
 from dfutils.records import Face, Image, Video
@@ -151,7 +151,7 @@ def decode_alone(path: Path) -> None:
 
 def choose(path: Path, detector: FaceDetector) -> None:
     """Probe, decode and choose, as `extract` does."""
-    watch(iter_frames(path), probe_video(path, SETTINGS), SETTINGS, detector)
+    scan_frames(iter_frames(path), probe_video(path, SETTINGS), SETTINGS, detector)
 
 
 def catalogue_of(paths: list[Path]) -> Catalogue:

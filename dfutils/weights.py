@@ -100,7 +100,7 @@ def _search_folders() -> Iterator[Path]:
 
 
 def _files_called(filename: str, folder: Path) -> Iterator[Path]:
-    """FrameDetections in ``folder`` itself, then a few levels down: Kaggle nests owner, dataset and version."""
+    """Look in ``folder`` itself, then a few levels down: Kaggle nests owner, dataset and version."""
     for pattern in (filename, *(f"{'*/' * depth}{filename}" for depth in range(1, 7))):
         yield from sorted(folder.glob(pattern))
 

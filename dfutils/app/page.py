@@ -56,7 +56,7 @@ def build_page(service: Service, uploads: Uploads, examples: ExampleFolder, *, l
         file.data_model = Token
         webcam = gr.Button("Film 4 seconds with the webcam", size="sm", elem_id="df-film")
         gr.HTML('<div id="df-webcam" class="df-intro"><p class="df-small" role="status" aria-live="polite"></p></div>')
-        look = gr.Button("FrameDetections at it", variant="primary", elem_id="df-look")
+        look = gr.Button("Look at it", variant="primary", elem_id="df-look")
         gr.HTML('<div class="df-intro"><p class="df-small">Or try one of these, made by a program:</p></div>')
         with gr.Row():
             buttons = [gr.Button(example.title, size="sm", min_width=130) for example in EXAMPLES]

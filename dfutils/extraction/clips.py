@@ -12,7 +12,7 @@ from dfutils.errors import NoFaceError, TooFewFacesError, UnreadableError
 from dfutils.extraction.crops import central_square, crop_square, fill_positions, framed, square_around
 from dfutils.extraction.faces import FaceDetector
 from dfutils.extraction.images import is_image, read_image
-from dfutils.extraction.motion import Candidate, Scan, find_faces, watch
+from dfutils.extraction.motion import Candidate, Scan, find_faces, scan_frames
 from dfutils.extraction.tracks import FrameDetections, Track, link_faces
 from dfutils.extraction.video import Frame, iter_frames, probe_video
 from dfutils.records import Box, Extraction, Face, FaceClip, FaceCrop, Image, MotionTrace, VideoInfo
@@ -45,24 +45,24 @@ def extract_clips(path: Path, settings: ExtractionSettings, detector: FaceDetect
     trace = MotionTrace()
     info = probe_video(path, settings)
     frames = iter_frames(path, threads=threads, max_pixels=settings.max_pixels)
-    watched = watch(frames, info, settings, detector if settings.crop == "face" else None, trace)
+    scan = scan_frames(frames, info, settings, detector if settings.crop == "face" else None, trace)
     if not trace.times_seconds:
         raise UnreadableError(
             f"{path}: no frame could be decoded ({info.size_bytes} bytes). "
             "The download may be cut short, or the codec missing; re-encode or skip the file."
         )
     try:
-        places = _place(path, watched, settings, detector, wanted=settings.frames)
+        places = _place(path, scan, settings, detector, wanted=settings.frames)
     except TooFewFacesError:
-        # Cut so fast that no shot holds enough of the frames chosen: look at the longest shot alone.
-        shot = _main_shot(watched, trace, info)
+        # Cut so fast that no shot holds enough of the frames chosen: frame at the longest shot alone.
+        shot = _main_shot(scan, trace, info)
         if shot is None:
             raise
-        watched = watch(iter_frames(path, threads=threads, max_pixels=settings.max_pixels), shot, settings, detector)
-        places = _place(path, watched, settings, detector, wanted=settings.frames)
-    width, height = watched.candidates[0].frame.size  # upright, while the header's may be turned or wrong
+        scan = scan_frames(iter_frames(path, threads=threads, max_pixels=settings.max_pixels), shot, settings, detector)
+        places = _place(path, scan, settings, detector, wanted=settings.frames)
+    width, height = scan.candidates[0].frame.size  # upright, while the header's may be turned or wrong
     info = replace(info, width=width, height=height)
-    return Extraction(info, _cut(watched.candidates, places, settings, wanted=settings.frames), trace)
+    return Extraction(info, _cut(scan.candidates, places, settings, wanted=settings.frames), trace)
 
 
 def _extract_image(path: Path, settings: ExtractionSettings, detector: FaceDetector) -> Extraction:
@@ -71,25 +71,23 @@ def _extract_image(path: Path, settings: ExtractionSettings, detector: FaceDetec
     candidate = Candidate(Frame(0, 0.0, image), 0.0, 0.0)
     if settings.crop == "face":
         candidate.detections = find_faces(candidate.frame, settings, detector)
-    watched = Scan([candidate], [FrameDetections(0.0, 0, candidate.detections or ())])
-    places = _place(path, watched, settings, detector, wanted=1)
+    scan = Scan([candidate], [FrameDetections(0.0, 0, candidate.detections or ())])
+    places = _place(path, scan, settings, detector, wanted=1)
     info = VideoInfo(width, height, 0.0, 0.0, (0.0,), path.stat().st_size)
-    return Extraction(info, _cut(watched.candidates, places, settings, wanted=1), MotionTrace())
+    return Extraction(info, _cut(scan.candidates, places, settings, wanted=1), MotionTrace())
 
 
 def _place(
-    path: Path, watched: Scan, settings: ExtractionSettings, detector: FaceDetector, *, wanted: int
+    path: Path, scan: Scan, settings: ExtractionSettings, detector: FaceDetector, *, wanted: int
 ) -> list[list[_Place]]:
     """Where to cut, a list a track that is long enough, the main person's first."""
     if settings.crop == "none":
-        return [
-            [_as_it_is(number, candidate, settings, detector) for number, candidate in enumerate(watched.candidates)]
-        ]
-    tracks = link_faces(watched.looks)
+        return [[_as_it_is(number, candidate, settings, detector) for number, candidate in enumerate(scan.candidates)]]
+    tracks = link_faces(scan.searched)
     if not tracks:
         raise NoFaceError(f"{path}: no face was found in any frame looked at. Nothing can be said about this file.")
     needed = min(settings.min_face_frames, wanted)
-    places = [_follow(track, watched.candidates) for track in tracks]
+    places = [_follow(track, scan.candidates) for track in tracks]
     long_enough = [track_places for track_places in places if len(track_places) >= needed]
     if not long_enough:
         most = max(len(track_places) for track_places in places)
@@ -118,15 +116,15 @@ def _follow(track: Track, candidates: Sequence[Candidate]) -> list[_Place]:
     return places
 
 
-def _main_shot(watched: Scan, trace: MotionTrace, info: VideoInfo) -> VideoInfo | None:
+def _main_shot(scan: Scan, trace: MotionTrace, info: VideoInfo) -> VideoInfo | None:
     """The stream facts of the shot with the largest face × duration; None where nothing was cut."""
     if not trace.cuts:
         return None
     starts = [0, *trace.cuts, len(trace.times_seconds)]
     areas: dict[int, list[float]] = {}
-    for look in watched.looks:
-        if look.detections:
-            areas.setdefault(look.shot, []).append(look.detections[0].face.box.area)
+    for frame in scan.searched:
+        if frame.detections:
+            areas.setdefault(frame.shot, []).append(frame.detections[0].face.box.area)
     best = max(areas, key=lambda shot: (starts[shot + 1] - starts[shot]) * sum(areas[shot]) / len(areas[shot]))
     times = tuple(trace.times_seconds[starts[best] : starts[best + 1]])
     return replace(info, times_seconds=times, duration_seconds=times[-1] - times[0])

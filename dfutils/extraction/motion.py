@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dfutils.extraction.faces import DETECTION_SIDE, FaceDetector, detect_faces
-from dfutils.extraction.tracks import Detection, FrameDetections, sight
+from dfutils.extraction.tracks import Detection, FrameDetections, detections_of
 from dfutils.extraction.video import Frame
 from dfutils.records import Box, Face, Image, MotionTrace, VideoInfo
 from dfutils.settings import ExtractionSettings
@@ -84,14 +84,14 @@ class Scan:
     Attributes:
         candidates: The best frame of each segment, in the order of time; where none with a face was found, the most
             moving one.
-        looks: Every frame that was searched for faces, in the order of time.
+        searched: Every frame that was searched for faces, in the order of time.
     """
 
     candidates: list[Candidate]
-    looks: list[FrameDetections]
+    searched: list[FrameDetections]
 
 
-def watch(
+def scan_frames(
     frames: Iterable[Frame],
     info: VideoInfo,
     settings: ExtractionSettings,
@@ -110,14 +110,14 @@ def watch(
         detector: None takes every frame as usable (crops are not faces to be found).
         trace: Filled with the motion of every frame if given.
     """
-    watcher = _FrameSelector(settings, info, detector)
+    selector = _FrameSelector(settings, info, detector)
     end = info.times_seconds[0] + info.duration_seconds
     for number, frame in enumerate(frames):
         if (settings.sampling == "first" and number >= settings.frames) or frame.time_seconds > end + 1:
             break
         if frame.time_seconds >= info.times_seconds[0]:
-            watcher.see(frame, trace)
-    return watcher.finish()
+            selector.see(frame, trace)
+    return selector.finish()
 
 
 def choose_frames(
@@ -127,8 +127,8 @@ def choose_frames(
     detector: FaceDetector | None,
     trace: MotionTrace | None = None,
 ) -> list[Candidate]:
-    """`watch`, but only the chosen frames in which a face was found: at most T, in the order of time."""
-    candidates = watch(frames, info, settings, detector, trace).candidates
+    """`scan_frames`, but only the chosen frames in which a face was found: at most T, in the order of time."""
+    candidates = scan_frames(frames, info, settings, detector, trace).candidates
     return [candidate for candidate in candidates if detector is None or candidate.faces]
 
 
@@ -142,11 +142,11 @@ class _FrameSelector:
         self._region: Box | None = None
         self._known: tuple[Box, ...] = ()
         self._searches = 0
-        self._searched = -GRID_SECONDS
+        self._last_search = -GRID_SECONDS
         self._next_search = 0.0
         self._open: list[Candidate] = []
         self._chosen: list[Candidate] = []
-        self._looks: list[FrameDetections] = []
+        self._searched: list[FrameDetections] = []
 
     def see(self, frame: Frame, trace: MotionTrace | None) -> None:
         segment = max(0, bisect.bisect_right(self._starts, frame.time_seconds + 1e-9) - 1)
@@ -170,12 +170,12 @@ class _FrameSelector:
 
     def finish(self) -> Scan:
         self._close_segment()
-        return Scan(self._chosen, sorted(self._looks, key=lambda look: look.time_seconds))
+        return Scan(self._chosen, sorted(self._searched, key=lambda frame: frame.time_seconds))
 
     def _start_shot(self) -> None:
         self._shot += 1
         self._region, self._known = None, ()
-        self._next_search = min(self._next_search, self._searched + MIN_GRID_SECONDS)
+        self._next_search = min(self._next_search, self._last_search + MIN_GRID_SECONDS)
 
     def _priority(self, frame: Frame, motion: float, segment: int) -> float:
         if self._settings.sampling != "uniform":
@@ -184,15 +184,15 @@ class _FrameSelector:
         return -abs(frame.time_seconds - (bounds[segment] + bounds[segment + 1]) / 2)
 
     def _search(self, candidate: Candidate) -> None:
-        """FrameDetections for faces: motion is from here on measured on the main one."""
+        """Look for faces: motion is from here on measured on the main one."""
         self._searches += 1
         if self._searches % WHOLE_SEARCHES == 0:
             self._known = ()
         faces = self._faces_of(candidate)
         self._region = _grown(faces[0].box, REGION_MARGIN) if faces else None
         self._known = tuple(face.box for face in faces)
-        self._searched = candidate.frame.time_seconds
-        self._next_search = self._searched + GRID_SECONDS
+        self._last_search = candidate.frame.time_seconds
+        self._next_search = self._last_search + GRID_SECONDS
 
     def _keep_best(self, candidate: Candidate) -> None:
         first, *others = self._open
@@ -209,7 +209,7 @@ class _FrameSelector:
         if candidate.detections is None and self._detector is not None:
             known = self._known if candidate.shot == self._shot else ()
             candidate.detections = find_faces(candidate.frame, self._settings, self._detector, known=known)
-            self._looks.append(FrameDetections(candidate.frame.time_seconds, candidate.shot, candidate.detections))
+            self._searched.append(FrameDetections(candidate.frame.time_seconds, candidate.shot, candidate.detections))
         return candidate.faces
 
 
@@ -232,7 +232,7 @@ def find_faces(
     faces = [face.scaled(factor) for face in (detect_faces(detector, small) if found is None else found)]
     smallest = settings.min_face_fraction * min(width, height)
     faces = [face for face in faces if max(face.box.width, face.box.height) >= smallest]
-    return sight(small, faces, width)
+    return detections_of(small, faces, width)
 
 
 def _detect_nearby(detector: FaceDetector, image: Image, known: Sequence[Box]) -> list[Face] | None:

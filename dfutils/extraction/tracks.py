@@ -65,7 +65,7 @@ class FrameDetections:
 
 @dataclass(slots=True, eq=False)
 class Track:
-    """One person in one shot: times of the looks in which the face was found, rising, and the face in each."""
+    """One person in one shot: times of the frames in which the face was found, rising, and the face in each."""
 
     shot: int = 0
     times_seconds: list[float] = field(default_factory=list)
@@ -100,36 +100,36 @@ class Track:
         return float(np.median(near))
 
 
-def link_faces(looks: Iterable[FrameDetections]) -> list[Track]:
-    """Link the faces of successive looks to tracks, the main person's first.
+def link_faces(frames: Iterable[FrameDetections]) -> list[Track]:
+    """Link the faces of successive frames to tracks, the main person's first.
 
     Faces are paired greedily, most alike first, by overlap or by likeness of a small normalised image of the face:
-    looks may lie a second apart, so that overlap alone would lose a person who moved. A shot cut ends all tracks,
+    frames may lie a second apart, so that overlap alone would lose a person who moved. A shot cut ends all tracks,
     but for a face that looks the same in the same place.
     """
     tracks: list[Track] = []
     active: list[Track] = []
-    for look in looks:
-        active = [track for track in active if look.shot - track.shot <= MAX_SHOTS][-MAX_TRACKS:]
-        partners = _pair(active, look)
-        for index, detection in enumerate(look.detections):
+    for frame in frames:
+        active = [track for track in active if frame.shot - track.shot <= MAX_SHOTS][-MAX_TRACKS:]
+        partners = _pair(active, frame)
+        for index, detection in enumerate(frame.detections):
             track = partners.get(index)
             if track is None:
                 track = Track()
                 tracks.append(track)
             else:
                 active.remove(track)
-            _append(track, look, detection)
+            _append(track, frame, detection)
             active.append(track)
     return sorted(tracks, key=lambda track: -track.importance)
 
 
-def _pair(tracks: Sequence[Track], look: FrameDetections) -> dict[int, Track]:
+def _pair(tracks: Sequence[Track], frame: FrameDetections) -> dict[int, Track]:
     """The track of each face that has one, by the face's place in the look."""
     pairs = sorted(
-        (-_affinity(track, detection, look.shot), number, index)
+        (-_affinity(track, detection, frame.shot), number, index)
         for number, track in enumerate(tracks)
-        for index, detection in enumerate(look.detections)
+        for index, detection in enumerate(frame.detections)
     )
     partners: dict[int, int] = {}
     for negative_affinity, number, index in pairs:
@@ -138,7 +138,7 @@ def _pair(tracks: Sequence[Track], look: FrameDetections) -> dict[int, Track]:
     return {index: tracks[number] for index, number in partners.items()}
 
 
-def sight(small: Image, faces: Sequence[Face], full_width: int) -> tuple[Detection, ...]:
+def detections_of(small: Image, faces: Sequence[Face], full_width: int) -> tuple[Detection, ...]:
     """Join faces, in pixels of the full image, with their signatures out of the reduced one."""
     factor = small.shape[1] / full_width
     return tuple(Detection(face, face_signature(small, face.box.scaled(factor))) for face in faces[:MAX_FACES])
@@ -169,9 +169,9 @@ def _affinity(track: Track, detection: Detection, shot: int) -> float:
     return max(overlap, (likeness - 0.4) / 0.6 * size_ratio)
 
 
-def _append(track: Track, look: FrameDetections, detection: Detection) -> None:
-    track.shot = look.shot
-    track.times_seconds.append(look.time_seconds)
+def _append(track: Track, frame: FrameDetections, detection: Detection) -> None:
+    track.shot = frame.shot
+    track.times_seconds.append(frame.time_seconds)
     track.faces.append(detection.face)
     track.signature = detection.signature
 

@@ -85,9 +85,7 @@ def _wait_until_ready(kaggle: Kaggle, dataset: str, *, after: int | None) -> Non
         answer = kaggle.ask(dataset, "datasets", "status", dataset)
         status = answer.stdout.strip().splitlines()[0].lower() if answer and answer.stdout.strip() else "unknown"
         if status in _FAILED:
-            raise PublishError(
-                f"{dataset}: Kaggle could not process it (status {status}). FrameDetections at its page on Kaggle."
-            )
+            raise PublishError(f"{dataset}: Kaggle could not process it (status {status}). Look at its page on Kaggle.")
         risen = not after or _version_number(kaggle, dataset) > after
         return True if status == "ready" and risen else None
 

@@ -178,7 +178,7 @@ class Kaggle:
             page = ("--page-token", token)
 
     def wait(self, look: Callable[[], Result | None], *, otherwise: Callable[[], str]) -> Result:
-        """FrameDetections again and again, at growing intervals, until there is a result; a few looks may fail.
+        """Look again and again, at growing intervals, until there is a result; a few looks may fail.
 
         Raises:
             PublishError: There was none in time; ``otherwise`` gives the message.

@@ -70,7 +70,7 @@ def _told(kaggle: Kaggle, what: str, file: str, *arguments: str) -> dict[str, An
 def _untold(what: str, why: str) -> PublishError:
     return PublishError(
         f"{what}: whether it is private on Kaggle cannot be read ({why}). "
-        "Nothing was sent. FrameDetections at its page on Kaggle, then give the same command again."
+        "Nothing was sent. Look at its page on Kaggle, then give the same command again."
     )
 
 

@@ -131,9 +131,7 @@ def push_model(kaggle: Kaggle, staged: StagedModel, *, notes: str, fewer_files: 
         lines.append(kaggle.send(name, arguments, success="Your model instance was created"))
     version = kaggle.wait(
         lambda: _newer(_latest_version(kaggle, name), before),
-        otherwise=lambda: (
-            f"{name}: no new version after {kaggle.wait_seconds:.0f} s. FrameDetections at its page on Kaggle."
-        ),
+        otherwise=lambda: f"{name}: no new version after {kaggle.wait_seconds:.0f} s. Look at its page on Kaggle.",
     )
     check_arrived(f"{name}/{version}", files, _files(kaggle, name, version))
     return [*lines, f"{name}/{version}: {len(files)} files of {sum(files.values())} bytes arrived"]

@@ -169,7 +169,7 @@ def _check_kept(kaggle: Kaggle, notebook: StagedNotebook) -> str:
     if not same or differing:
         what = ", ".join(differing) or "cells"
         raise PublishError(
-            f"{name}: Kaggle kept it otherwise than sent ({what}). FrameDetections at its page, then push it again."
+            f"{name}: Kaggle kept it otherwise than sent ({what}). Look at its page, then push it again."
         )
     return f"{name}: {len(sources)} cells, flags and sources read back as sent"
 
@@ -182,7 +182,7 @@ def _pulled(kaggle: Kaggle, name: str, folder: Path) -> dict[str, Any]:
         time.sleep(pause)
     raise PublishError(
         f"{name}: was pushed, but could not be read back ({answer.reason}), so nobody knows what Kaggle holds. "
-        "FrameDetections at its page, or push it again."
+        "Look at its page, or push it again."
     )
 
 

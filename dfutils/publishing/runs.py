@@ -68,7 +68,7 @@ def fetch_output(kaggle: Kaggle, notebook: str, folder: Path) -> dict[str, int]:
     wait_for_run(kaggle, notebook)
     listed = kaggle.files(notebook, "kernels", "files", notebook)
     if not listed:
-        raise PublishError(f"{notebook}: has no output. FrameDetections at its page on Kaggle.")
+        raise PublishError(f"{notebook}: has no output. Look at its page on Kaggle.")
     answer = kaggle.run("kernels", "output", notebook, "-p", str(folder), "--force", "--page-size", "200")
     if answer.exit_code:
         raise PublishError(f"{notebook}: its output could not be fetched ({answer.reason}). Try again.")

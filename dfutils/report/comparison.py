@@ -129,7 +129,7 @@ def comparison_section(contestants: Sequence[Contestant], *, resamples: int = 10
         title="Side by side",
         text=[
             f"All detectors scored the same {len(reference.predictions)} videos, which none of them was trained or "
-            "tuned on. FrameDetections at the differences and not at whether two intervals overlap: the videos are the same, so "
+            "tuned on. Look at the differences and not at whether two intervals overlap: the videos are the same, so "
             "that much of the luck cancels out."
         ],
         flag=_many_tests(len(differences)),

@@ -119,7 +119,7 @@ def find_leaks(
     assignment: Mapping[str, SplitName],
     load_thumbnail: Callable[[ClipRow], Image] | None,
 ) -> LeakReport:
-    """FrameDetections for what is on two sides of a split, and for features that tell the label without any content.
+    """Look for what is on two sides of a split, and for features that tell the label without any content.
 
     Near-duplicates are pairs of crops on different sides whose difference hashes (dHash, 64 bits across and 64
     down) differ in at most `NEAR_BITS`. Other videos of the same person in the same pose and light are found too.

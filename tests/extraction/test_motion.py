@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dfutils.extraction.motion import CUT_DIFFERENCE, GRID_SECONDS, MotionMeter, choose_frames, watch
+from dfutils.extraction.motion import CUT_DIFFERENCE, GRID_SECONDS, MotionMeter, choose_frames, scan_frames
 from dfutils.extraction.video import Frame
 from dfutils.records import Box, Face, MotionTrace, VideoInfo
 from dfutils.settings import ExtractionSettings
@@ -149,7 +149,7 @@ def scene(squares, *, frames=80, fps=10):
 
 def looks_of(frames, detector):
     info = VideoInfo(640, 360, 10, len(frames) / 10, tuple(frame.time_seconds for frame in frames), 1000)
-    return watch(frames, info, ExtractionSettings(frames=8), detector).looks
+    return scan_frames(frames, info, ExtractionSettings(frames=8), detector).searched
 
 
 def boxes_of(look):

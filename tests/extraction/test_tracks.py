@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dfutils.extraction.tracks import MAX_GAP_SECONDS, FrameDetections, Track, link_faces, sight
+from dfutils.extraction.tracks import MAX_GAP_SECONDS, FrameDetections, Track, detections_of, link_faces
 from dfutils.records import Box, Face
 
 
@@ -21,7 +21,7 @@ def scene(*people, shot=0):
     for seed, x, y, size in people:
         image[y : y + size, x : x + size] = pattern(seed, size)
         faces.append(Face(Box(x, y, x + size, y + size), 0.9))
-    return sight(image, faces, full_width=400), shot
+    return detections_of(image, faces, full_width=400), shot
 
 
 def link(*scenes):

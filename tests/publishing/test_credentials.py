@@ -34,7 +34,7 @@ def test_all_places_that_the_client_looks_at_are_known():
         ("somebody's KGAT_0000000000", "somebody's ***"),
         ("Authorization: Basic c29tZS1vbmU6MDEyMw==", "Authorization: ***"),
         ("PUT https://upload.example/x?upload_id=abc&sig=def failed", "PUT https://upload.example/x?… failed"),
-        ("Is the key right? FrameDetections at owner/name.", "Is the key right? FrameDetections at owner/name."),
+        ("Is the key right? Look at owner/name.", "Is the key right? Look at owner/name."),
     ],
 )
 def test_what_is_shown_holds_no_credentials(said, shown):
