@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 
 from dfutils.files import read_csv, read_json, replacing, sha256_of, write_csv, write_json
-from dfutils.runs.folder import BELIEVED, PREDICTION_COLUMNS, checked_weights, checksums, read_about, read_detector
+from dfutils.runs.folder import CHECKSUMMED, PREDICTION_COLUMNS, RunFolder
 from dfutils.runs.record import DetectorRecord
 
 COPIED = ("settings.json", "leaks.json", "history.csv")
@@ -35,8 +35,8 @@ def average_runs(runs: Sequence[Path], folder: Path) -> DetectorRecord:
         RunError: One of them is not finished, is an ensemble, or was altered.
         DatasetError: One of them was interrupted before its end.
     """
-    settings, abouts = [read_detector(run) for run in runs], [read_about(run) for run in runs]
-    weights = [checked_weights(run, own) for run, own in zip(runs, settings, strict=True)]
+    settings, abouts = [RunFolder(run).detector() for run in runs], [RunFolder(run).about() for run in runs]
+    weights = [RunFolder(run).checked_weights(own) for run, own in zip(runs, settings, strict=True)]
     members = [own.weights_sha256 for own in settings]
     starts = {about["backbone"]["checksum"] for about in abouts}
     if len({(own.model, own.extraction.model_dump_json()) for own in settings}) > 1 or len(starts) > 1:
@@ -44,7 +44,7 @@ def average_runs(runs: Sequence[Path], folder: Path) -> DetectorRecord:
     if (folder / "run.json").is_file():
         if read_json(folder / "run.json").get("averaged") != members:
             raise ValueError(f"{folder}: is the mean of other runs. Delete it first.")
-        return read_detector(folder)
+        return RunFolder(folder).detector()
     folder.mkdir(parents=True, exist_ok=True)
     for name in COPIED:
         shutil.copy(runs[0] / name, folder)
@@ -65,8 +65,10 @@ def average_runs(runs: Sequence[Path], folder: Path) -> DetectorRecord:
             "undecided": None,
         }
     ).write(folder / "detector.json")
-    write_json(folder / "run.json", {**abouts[0], "averaged": members, "files": checksums(folder, BELIEVED)})
-    return read_detector(folder)
+    write_json(
+        folder / "run.json", {**abouts[0], "averaged": members, "files": RunFolder(folder).checksums(CHECKSUMMED)}
+    )
+    return RunFolder(folder).detector()
 
 
 def write_mean_weights(sources: Sequence[Path], target: Path) -> None:

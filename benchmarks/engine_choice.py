@@ -30,9 +30,10 @@ from benchmarks.train_detector import crops_of
 from dfutils.extraction.dataset import read_face_dataset
 from dfutils.files import write_json, write_text
 from dfutils.prediction.detector import load_detector
-from dfutils.prediction.runtime import EXPORT, OpenVinoNetwork, compile_backbone, keras_network, read_backbone
+from dfutils.prediction.runtime import OpenVinoNetwork, compile_backbone, keras_network, read_backbone
 from dfutils.pretrained import DEFAULT, run_folder
 from dfutils.records import Crops
+from dfutils.runs.folder import RunFolder
 
 Features = npt.NDArray[np.float32]
 
@@ -64,7 +65,7 @@ def candidates(folder: Path) -> dict[str, Candidate]:
     found = {"Keras, float32": Candidate(network.features, 0.0, _megabytes(run / "model.weights.h5"))}
     graphs = {"OpenVINO, float32": read_backbone(run, settings), "OpenVINO, int8": None}
     for name, graph in graphs.items():
-        path = folder / "float32.xml" if graph else run / EXPORT / "backbone.xml"
+        path = folder / "float32.xml" if graph else RunFolder(run).export_folder / "backbone.xml"
         if graph:
             ov.save_model(graph, path, compress_to_fp16=False)
         compiled, seconds = _timed(functools.partial(_compiled, path))

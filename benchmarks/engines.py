@@ -24,7 +24,7 @@ from dfutils.prediction import runtime
 from dfutils.prediction.export import differences, raw_scores
 from dfutils.pretrained import DEFAULT, run_folder
 from dfutils.records import ClipRow
-from dfutils.runs.folder import read_detector
+from dfutils.runs.folder import RunFolder
 
 
 def read_tests(work: Path) -> dict[str, tuple[FaceDataset, list[ClipRow]]]:
@@ -39,7 +39,7 @@ def read_tests(work: Path) -> dict[str, tuple[FaceDataset, list[ClipRow]]]:
 
 def compare(run: Path, faces: FaceDataset, rows: Sequence[ClipRow], *, trained: Path | None = None) -> dict[str, Any]:
     """AUC of every engine, and how far it is from Keras: largest difference of a probability, share of equal labels."""
-    settings, is_fake = read_detector(run), np.array([row.is_fake for row in rows])
+    settings, is_fake = RunFolder(run).detector(), np.array([row.is_fake for row in rows])
     head, export = runtime.read_numpy_head(run, settings), runtime.read_export(run, settings)
     backbone = runtime.compile_backbone(runtime.read_backbone(run, settings))
     engines: dict[str, runtime.Network] = {
@@ -49,7 +49,9 @@ def compare(run: Path, faces: FaceDataset, rows: Sequence[ClipRow], *, trained: 
     if export is not None and export.precision != "float32":
         engines[export.precision] = runtime.network_loader("openvino")(run, settings)
     if trained is not None:
-        engines["keras, weights before packing"] = runtime.network_loader("keras")(trained, read_detector(trained))
+        engines["keras, weights before packing"] = runtime.network_loader("keras")(
+            trained, RunFolder(trained).detector()
+        )
     raw = {name: raw_scores(network, map(faces.load_clip, rows)) for name, network in engines.items()}
     found = {name: differences(settings, is_fake, raw["keras"], scores) for name, scores in raw.items()}
     return {name: {"clips": len(rows), **figures} for name, figures in found.items()}

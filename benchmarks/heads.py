@@ -26,13 +26,13 @@ from benchmarks.cross_validation import Task, cross_validate
 from benchmarks.machine import describe_machine
 from dfutils.extraction.dataset import read_face_dataset
 from dfutils.files import write_json, write_text
-from dfutils.runs.folder import read_about
+from dfutils.runs.folder import RunFolder
 from dfutils.statistics.cross_validation import FoldScores, measure, measure_difference
 from dfutils.training.backbones import Backbone, build_backbone
 from dfutils.training.backend import keras
 from dfutils.training.features import backbone_key, clip_features
 from dfutils.training.model import HEADS, build_head
-from dfutils.training.run_folder import load_network
+from dfutils.training.saved_network import load_network
 
 HERE = ("inception_mean", "inception_gru", "inception_lstm_gru")
 """Heads of the package when the candidates were tried."""
@@ -149,7 +149,7 @@ def _backbone(options: Options, size: int) -> Backbone:
     if options.run is None:
         return build_backbone(options.backbone_weights, size=size)
     network, settings = load_network(options.run)
-    origin = read_about(options.run)["backbone"]["origin"]
+    origin = RunFolder(options.run).about()["backbone"]["origin"]
     return Backbone(
         network.backbone,
         weights=f"fine-tuned by a run of {settings.name}",

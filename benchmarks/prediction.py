@@ -164,7 +164,7 @@ def measure_cold(folder: Path, model: str, *, images: int, rounds: int) -> dict[
 def _reference_model(folder: Path) -> Path:
     from dfutils.training.backbones import build_backbone
     from dfutils.training.model import build_head, compose
-    from dfutils.training.run_folder import write_keras_model
+    from dfutils.training.saved_network import write_keras_model
 
     head = build_head("inception_lstm_gru", frames=10, channels=2048)
     write_keras_model(folder, compose(build_backbone("random", size=299).model, head, frames=10, size=299))
@@ -260,7 +260,7 @@ def profile(clip: Path, model: str) -> dict[str, float]:
     from dfutils.extraction.isolation import extract_clips_safely
     from dfutils.prediction import runtime
     from dfutils.pretrained import run_folder
-    from dfutils.runs.folder import read_detector
+    from dfutils.runs.folder import RunFolder
 
     run, steps = run_folder(model), dict[str, float]()
 
@@ -270,7 +270,7 @@ def profile(clip: Path, model: str) -> dict[str, float]:
         steps[name] = round(time.perf_counter() - started, 3)
         return result
 
-    settings = read_detector(run)
+    settings = RunFolder(run).detector()
     step("import OpenVINO", lambda: importlib.import_module("openvino"))
     export = step("check the export", lambda: runtime.read_export(run, settings))
     precision = export.precision if export else "float32"

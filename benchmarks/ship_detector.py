@@ -22,12 +22,13 @@ from dfutils.demo.rendering import DemoSettings
 from dfutils.files import read_json, write_json, write_text
 from dfutils.prediction.detector import load_detector
 from dfutils.prediction.export import export_detector
-from dfutils.prediction.runtime import EXPORT, Engine
+from dfutils.prediction.runtime import Engine
 from dfutils.pretrained import DEFAULT, FOLDER
 from dfutils.records import Verdict
+from dfutils.runs.folder import RunFolder
 from dfutils.runs.record import ExportRecord
 from dfutils.settings import ExtractionSettings
-from dfutils.training.packing import pack_detector
+from dfutils.training.saved_network import pack_detector
 from dfutils.weights import WEIGHT_FILES
 
 MIN_FACE_PIXELS = 64
@@ -177,7 +178,7 @@ def ship(work: Path, results: Path, folder: Path, *, int8: bool = False) -> str:
     detector = pack_detector(
         run, folder, name=folder.name, extraction=ExtractionSettings(size=size), min_face_pixels=MIN_FACE_PIXELS
     )
-    shutil.rmtree(folder / EXPORT, ignore_errors=True)  # of the weights before
+    shutil.rmtree(RunFolder(folder).export_folder, ignore_errors=True)  # of the weights before
     figures = _figures(found["recipes"], name)
     told = {key: _of_forerunner(words, name) for key, (words, _) in FIGURES.items() if key in figures}
     measured = {words: cell(figures[key]) for key, words in told.items()}

@@ -54,8 +54,7 @@ from dfutils.training.backbones import build_backbone
 from dfutils.training.batches import BatchLoader, BatchPlan, PairLoader
 from dfutils.training.features import clip_features
 from dfutils.training.fit import fit_head
-from dfutils.training.pipeline import training_batches
-from dfutils.training.workers import BatchSource
+from dfutils.training.input_pipeline import BatchSource, training_batches
 
 CLIPS, FRAMES, EPOCHS = 153, 10, 50
 VALIDATION_CLIPS, SAMPLE_CLIPS = 31, 8

@@ -1,4 +1,4 @@
-"""What a run may vary: validated, immutable, saved beside everything it made. Unknown keys are refused."""
+"""Settings: validated, immutable, and saved beside the results they produced. Unknown keys are refused."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from dfutils.files import read_json, write_json
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
-OLD_NSFWJS = "nsfwjs"
-"""What the backbone weights of nsfwjs were called in earlier versions."""
+OLD_NSFWJS = "stand-in"
+"""Name of the backbone weights of nsfwjs in earlier versions."""
 
 DEFAULT_BACKBONE = "InceptionV3"
-"""The frame encoder where none is named; detectors made when there was no other do not name it."""
+"""The default frame encoder. Detectors made when there was no other do not name it."""
 
 
 FRAME_MODELS = frozenset({"inception_mean"})
@@ -24,12 +24,12 @@ FRAME_MODELS = frozenset({"inception_mean"})
 
 
 def has_frame_head(model: str) -> bool:
-    """Whether the model scores single frames, and so still images."""
+    """Whether the model is one of `FRAME_MODELS`."""
     return model in FRAME_MODELS
 
 
 class Settings(BaseModel):
-    """Base of all settings; attributes are documented by their field descriptions."""
+    """Base of all settings; docstrings of attributes are their field descriptions."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
@@ -39,7 +39,7 @@ class Settings(BaseModel):
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Load what `write` saved.
+        """Load a file that `write` saved.
 
         Raises:
             DfutilsError: The file holds unknown keys or impossible values.
@@ -58,27 +58,27 @@ class Settings(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "settings"
-            if first["type"] == "value_error":  # of a validator below, which says itself what it received
+            if first["type"] == "value_error":  # from a validator below, whose message names the value
                 raise DfutilsError(f"{source}: {where}: {first['ctx']['error']}.") from error
             received = "" if first["type"] == "missing" else f" Received: {first['input']!r}."
             raise DfutilsError(f"{source}: {where}: {first['msg']}.{received}") from error
 
 
 class MediaLimits(Settings):
-    """What one untrusted file may cost the child process that decodes it; beyond, the file is refused."""
+    """Limits of the child process that decodes one untrusted file; a file that exceeds them is refused."""
 
     memory_megabytes: int = Field(2048, ge=256)
-    """Address space on top of what the child has before it opens the file."""
+    """Address space on top of what the child uses before it opens the file."""
     cpu_seconds: int = Field(900, ge=1)
     """Enough for half an hour of 1080p on a slow core."""
     wall_seconds: float = Field(1800.0, gt=0)
-    """The child is killed after this time, whatever it waits for."""
+    """The child is killed after this time, even if it only waits."""
     frames: int = Field(250_000, ge=1)
     """More than an hour at 60 frames per second."""
 
 
 class ExtractionSettings(Settings):
-    """How a video becomes face clips. Training and prediction use the very same values."""
+    """How a video becomes face clips. Training and prediction use the same values."""
 
     frames: int = Field(10, ge=1, le=64)
     """Crops per clip."""
@@ -111,7 +111,7 @@ class ExtractionSettings(Settings):
     @model_validator(mode="before")
     @classmethod
     def _read_older_files(cls, values: Any) -> Any:
-        """Take away ``detector``, which files name that were written when YuNet was not the only face detector."""
+        """Drop ``detector``, which dates from when YuNet was not the only face detector."""
         if not isinstance(values, dict) or values.get("detector") not in ("auto", "yunet", "haar"):
             return values
         if values["detector"] == "haar":
@@ -123,7 +123,7 @@ class ExtractionSettings(Settings):
 
 
 class SplitSettings(Settings):
-    """How groups are dealt to train, validation and test."""
+    """How groups are assigned to train, validation and test."""
 
     test_fraction: Fraction = 0.2
     """Share of the groups in the test split."""
@@ -138,55 +138,53 @@ class FinetuneSettings(Settings):
 
     unfreeze: str = "all"
     """``all``, or the first block of the backbone to be trained, such as InceptionV3's ``mixed8``; blocks before it
-    stay frozen. A name that there is not is refused with those that there are."""
+    stay frozen. Unknown names raise an error that lists the valid ones."""
     train_batch_norm: bool = False
-    """Frozen batch normalisation uses the moving averages it came with: safer on few videos."""
+    """Frozen batch normalisation keeps its pretrained moving averages, which is safer with few videos."""
     backbone_lr_multiplier: float = Field(1.0, gt=0)
     """Learning rate of the backbone, as a multiple of the head's. A linear head on thousands of standardised channels
-    moves far with every step: beside a backbone that is trained in earnest it wants a tenth of its rate or less."""
+    moves far with every step: if the backbone is really trained, the head needs a tenth of its rate or less."""
     warmup_fraction: float = Field(0.05, ge=0, lt=1)
     """Share of the steps over which the learning rate rises."""
     schedule: Literal["cosine", "plateau"] = "cosine"
-    """After that it falls to 0 along a cosine; or it halves whenever validation AUC has not risen for half as many
-    epochs as ``patience``."""
+    """After warm-up the rate falls to 0 along a cosine, or it halves whenever validation AUC has not risen for half of
+    ``patience``."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
-    """As in Keras: targets become half of this, and 1 minus half of this."""
+    """As in Keras: the targets 0 and 1 become half of this and 1 minus half of this."""
     clip_norm: float = Field(1.0, gt=0)
     """Gradients are scaled down to at most this global norm."""
     ema_decay: float = Field(0.0, ge=0, lt=1)
-    """Decay of an exponential moving average of the weights, which is then what is validated and kept. 0 keeps the
-    weights as they are."""
+    """Decay of an exponential moving average of the weights, which is then validated and kept. 0 disables it."""
     steps_per_epoch: int | None = Field(None, ge=1)
-    """Steps between two validations; by default one pass over the REAL training clips."""
+    """Steps per epoch; by default one pass over the REAL training clips."""
     frames_per_clip: int | None = Field(None, ge=1)
     """Random frames of each clip in a step; by default 1 for a model with a frame head, else all."""
     self_blended: float = Field(0.0, ge=0, le=1)
     """Share of the fakes that are blended on the fly from REAL training crops (Shiohara & Yamasaki 2022)."""
     donor_share: float = Field(0.0, ge=0, le=1)
-    """Share of the blended fakes whose face is that of another person of the same data set (Li et al. 2020)."""
+    """Share of the blended fakes whose face comes from another person of the same dataset (Li et al. 2020)."""
     paired: bool = False
-    """Choose each FAKE clip from the group of the REAL one beside it, or else from its data set."""
+    """Choose each FAKE clip from the group of the REAL clip it is paired with, or else from its dataset."""
     balance_datasets: bool = False
-    """Draw REAL clips data set by data set, each with a share that grows with the square root of its clips, and
-    within a data set group by group. A fake then always comes from the data set of the REAL one, and is
-    blended where that has none."""
+    """Draw REAL clips by dataset, each weighted by the square root of its number of clips, and within a dataset by
+    group. A fake then always comes from the dataset of the REAL clip, and is blended if that dataset has none."""
     framing_jitter: float = Field(0.0, ge=0, le=0.2)
-    """Standard deviation by which the size of training crops varies, as a fraction of their side, and their place by
-    half as much: what a face detector's box does. Needs crops cut with some face margin to spare."""
+    """Standard deviation of the size of training crops, as a fraction of their side; their position varies by half as
+    much. This imitates a face detector's box, and needs crops with some face margin to spare."""
     augment: bool = True
-    """Random camera, compression and geometry changes, REAL and FAKE alike."""
+    """Random camera, compression and geometry changes, the same for REAL and FAKE."""
     patch: int | None = Field(None, ge=1)
-    """Train on a random square of this side out of each crop, at its full resolution, instead of the whole crop; what
-    is validated and kept sees whole crops (Touvron et al. 2019 train small and test large in the same way). Half the
-    pixels are twice the steps in an hour."""
+    """Train on a random square of this side from each crop, at full resolution, instead of the whole crop; validation
+    and prediction use whole crops (as Touvron et al. 2019 train small and test large). Half the pixels allow twice
+    the steps per hour."""
     checkpoint_minutes: float = Field(5.0, gt=0)
-    """A run that is killed goes on from its last checkpoint."""
+    """Minutes between checkpoints; a killed run continues from its last one."""
     time_budget_hours: float | None = Field(None, gt=0)
-    """Stop cleanly once so many hours of training have passed, with the best epoch so far as the detector; the same
-    command goes on. What comes after the last step, validation and scoring, is not counted."""
+    """Stop cleanly after this many hours of training, with the best epoch so far as the detector; the same command
+    continues. Validation and scoring after the last step are not counted."""
     precision: Literal["auto", "float32", "mixed_float16", "cpu_bfloat16"] = "auto"
-    """``auto`` is mixed_float16 where every device is a GPU that is quick at it; cpu_bfloat16 lets oneDNN compute
-    convolutions in bfloat16, on processors that have it."""
+    """``auto`` is mixed_float16 if every device is a GPU with fast float16, else float32; cpu_bfloat16 lets oneDNN
+    compute convolutions in bfloat16, on processors that support it."""
 
     @model_validator(mode="before")
     @classmethod
@@ -205,24 +203,20 @@ RENAMED_IN_FINETUNE = {
     "gradient_norm": "clip_norm",
     "weight_average": "ema_decay",
 }
-"""Names of earlier versions and those of today."""
-
-
-ADDED_TO_FINETUNE = ("donor_share", "balance_datasets", "framing_jitter")
-"""Fields that runs of earlier versions do not name."""
+"""Current names of the settings of earlier versions."""
 
 
 class DeviceSettings(Settings):
-    """What training is shared among. It is not part of what a run is: the same run may go on elsewhere."""
+    """What training runs on. It is not part of a run's identity: the same run may continue elsewhere."""
 
     strategy: Literal["auto", "none", "mirrored"] = "auto"
-    """``mirrored`` shares every step among all GPUs of the machine. ``auto`` does so for ``mode="finetune"`` where
-    there are several; a head on cached features is too small to gain by it."""
+    """``mirrored`` shares every step among all GPUs of the machine. ``auto`` does so for ``mode="finetune"`` if there
+    are several; a head on cached features is too small to gain from it."""
     cross_device: Literal["auto", "nccl", "hierarchical", "reduce_to_one"] = "auto"
-    """How the GPUs add up their gradients; ``auto`` leaves it to TensorFlow, which takes NCCL where it can."""
+    """How the GPUs sum their gradients; ``auto`` leaves it to TensorFlow, which uses NCCL where it can."""
     input_workers: int | None = Field(None, ge=0)
-    """Processes that make the batches of ``mode="finetune"``; with less than 2, threads of the training itself do. By
-    default one a core where there is a GPU to feed, else 0: a network on the CPU is slower than its input by far."""
+    """Processes that make the batches of ``mode="finetune"``; with fewer than 2, threads of the training process do. By
+    default one per core if there is a GPU to feed, else 0: a network on the CPU is far slower than its input."""
 
 
 class TrainingSettings(Settings):
@@ -241,39 +235,39 @@ class TrainingSettings(Settings):
     """Start from the backbone of this run folder or included detector, instead of ``backbone_weights``.
     ``mode="finetune"`` starts from its head too, if the model is the same."""
     augmented_copies: int = Field(0, ge=0)
-    """For ``mode="cached"``: how often each training clip is also seen augmented, each time in another way."""
+    """For ``mode="cached"``: number of augmented copies of each training clip, each augmented differently."""
     class_weights: bool = False
-    """In ``mode="cached"``, let REAL and FAKE training clips count alike in sum, however many there are of each; in
+    """In ``mode="cached"``, give REAL and FAKE training clips the same total weight, however many there are of each; in
     ``mode="finetune"`` each batch holds as many of one as of the other."""
     epochs: int = Field(10, ge=1)
     """Largest number of epochs; early stopping on validation AUC may end sooner."""
     batch_size: int = Field(32, ge=1)
-    """Clips per step, shared by all devices. However many there are, the step stays the same."""
+    """Clips per step, shared by all devices. The step is the same for any number of devices."""
     learning_rate: float = Field(1e-3, gt=0)
     """Learning rate of AdamW for that batch. It is not scaled by the number of devices."""
     weight_decay: float = Field(1e-4, ge=0)
     """Decoupled weight decay of AdamW."""
     patience: int = Field(6, ge=1)
-    """Epochs without a better validation AUC before training stops; the learning rate halves after half as many."""
+    """Epochs without a better validation AUC before training stops; the learning rate halves after half of that."""
     seed: int = Field(0, ge=0)
     """Seed of weights, order and dropout."""
     finetune: FinetuneSettings = FinetuneSettings()
     """Used by ``mode="finetune"`` only."""
     devices: DeviceSettings = DeviceSettings()
-    """What training is shared among."""
+    """What training runs on."""
     tensorboard: bool = False
-    """Also write the curves as event files into ``tensorboard`` of the run folder."""
+    """Also write the curves as TensorBoard event files into ``tensorboard`` of the run folder."""
     size: int | None = Field(None, ge=32, le=1024)
-    """Side in pixels of what is trained on, where it is not the dataset's."""
+    """Side in pixels of the training crops, if it is not the dataset's."""
     margin: float | None = Field(None, ge=-0.3, le=2.0)
-    """Face margin of what is trained on, where the dataset's crops show more than that."""
+    """Face margin of the training crops, if the dataset's crops show more than that."""
     split: SplitSettings = SplitSettings()
-    """Used where the dataset brings no official splits and no splits file is given."""
+    """Used if the dataset has no official splits and no splits file is given."""
 
     @model_validator(mode="before")
     @classmethod
     def _read_older_files(cls, values: Any) -> Any:
-        """Read the names of earlier versions, which counted the clip as it is as the first of its ``views``."""
+        """Read the names of earlier versions; their ``views`` counted the unchanged clip too."""
         if not isinstance(values, dict):
             return values
         renamed = {name: value for name, value in values.items() if name != "views"}
@@ -282,15 +276,3 @@ class TrainingSettings(Settings):
         if values.get("backbone_weights") == OLD_NSFWJS:
             renamed["backbone_weights"] = "nsfwjs"
         return renamed
-
-    def identity(self) -> dict[str, Any]:
-        """What a run is known by: plain values of all that can change its weights."""
-        unseen = {"time_budget_hours", "checkpoint_minutes"}
-        values = self.model_dump(mode="json", exclude={"devices": True, "tensorboard": True, "finetune": unseen})
-        # Runs made before these settings existed do not name them; they are still the runs of their settings.
-        for part, added in ((values, ("size", "margin")), (values["finetune"], ADDED_TO_FINETUNE)):
-            for name in added:
-                model = type(self) if part is values else FinetuneSettings
-                if part[name] == model.model_fields[name].default:
-                    del part[name]
-        return values

@@ -7,7 +7,7 @@ import dfutils
 
 PACKAGE = Path(dfutils.__file__).parent
 ORDER = (
-    *("errors", "records", "files", "settings", "weights", "statistics", "extraction", "publishing", "runs"),
+    *("errors", "records", "files", "settings", "weights", "statistics", "extraction", "runs", "publishing"),
     *("pretrained", "training", "prediction", "evaluation", "figures", "report", "demo", "notebook", "app"),
     *("commands", "cli", "__main__"),
 )

@@ -12,7 +12,7 @@ from dfutils.errors import RunError
 from dfutils.extraction.dataset import read_face_dataset
 from dfutils.files import write_json
 from dfutils.prediction.detector import load_detector
-from dfutils.training.packing import pack_detector
+from dfutils.training.saved_network import pack_detector
 
 
 @pytest.fixture(scope="module")

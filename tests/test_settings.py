@@ -1,4 +1,5 @@
 import pytest
+from earlier_versions import OLD_SETTINGS, OLD_SETTINGS_TODAY
 
 from dfutils.errors import DfutilsError
 from dfutils.settings import ExtractionSettings, TrainingSettings
@@ -39,9 +40,6 @@ def test_settings_cannot_be_changed_after_the_fact():
         ExtractionSettings().frames = 3
 
 
-def test_a_run_made_before_a_setting_existed_is_still_the_run_of_its_settings():
-    usual = TrainingSettings().identity()
-    assert {"size", "margin"}.isdisjoint(usual)
-    assert {"donor_share", "balance_datasets", "framing_jitter"}.isdisjoint(usual["finetune"])
-    other = TrainingSettings(size=224, finetune={"framing_jitter": 0.05}).identity()
-    assert (other["size"], other["finetune"]["framing_jitter"]) == (224, 0.05)
+def test_settings_of_an_earlier_version_are_read_by_their_new_names():
+    assert TrainingSettings.parse(OLD_SETTINGS, source="old") == OLD_SETTINGS_TODAY
+    assert TrainingSettings.parse(OLD_SETTINGS_TODAY.model_dump(), source="new") == OLD_SETTINGS_TODAY

@@ -20,6 +20,7 @@ from dfutils.prediction.wording import verdict_line
 from dfutils.records import Verdict
 from dfutils.report.evaluate import evaluate
 from dfutils.report.wording import headline
+from dfutils.runs.folder import RunFolder
 from dfutils.training.run import train
 
 logger = logging.getLogger(__name__)
@@ -96,5 +97,5 @@ def run_demo(out: Path, *, people: int = 24, workers: int = 2, progress: bool = 
 
 def held_out_videos(run: Path, source: Path) -> list[Path]:
     """Videos of the run's test split, in the order of their names."""
-    rows = read_csv(run / "splits.csv", ("video", "split"))
+    rows = read_csv(RunFolder(run).splits_file, ("video", "split"))
     return sorted(source / row["video"] for row in rows if row["split"] == "test")

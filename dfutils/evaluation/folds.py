@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from dfutils.evaluation.metrics import INTERVALS
 from dfutils.files import read_csv, write_csv, write_json
+from dfutils.runs.folder import RunFolder
 from dfutils.statistics.cross_validation import MEASURES, Estimate, FoldScores, measure
 from dfutils.statistics.estimates import BoolArray
 from dfutils.statistics.formatting import with_interval
@@ -77,13 +78,14 @@ def summarise_folds(run: Path, *, resamples: int = 1000) -> list[FoldMeasures]:
     Raises:
         DatasetError: ``run`` holds no out-of-fold predictions.
     """
-    table = _read(run / "predictions.csv")
+    folder = RunFolder(run)
+    table = _read(folder.predictions_file)
     numbers = [*np.unique(table.fold).tolist(), "all"]
     measured = [_measure(table, number, resamples=resamples) for number in numbers]
-    write_csv(run / "folds.csv", COLUMNS, (_csv_row(one) for one in measured))
+    write_csv(folder.folds_table, COLUMNS, (_csv_row(one) for one in measured))
     *folds, together = (one.document() for one in measured)
     facts = {"intervals": INTERVALS, "resamples": resamples, "notes": NOTES}
-    write_json(run / "folds.json", {"all": together, "folds": folds, **facts})
+    write_json(folder.folds_file, {"all": together, "folds": folds, **facts})
     return measured
 
 

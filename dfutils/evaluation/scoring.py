@@ -18,6 +18,7 @@ from dfutils.files import read_csv
 from dfutils.prediction.detector import Detector, face_pixels
 from dfutils.prediction.members import ClipScore, score_members
 from dfutils.records import ClipRow
+from dfutils.runs.folder import RunFolder
 from dfutils.runs.record import DetectorRecord
 
 
@@ -66,9 +67,9 @@ class RunSplits:
 
     def __init__(self, run: Path, *, is_ensemble: bool) -> None:
         if is_ensemble:  # some member was trained on each
-            rows = [{**row, "split": "train"} for row in read_csv(run / "predictions.csv", ("video", "group"))]
+            rows = [{**row, "split": "train"} for row in read_csv(RunFolder(run).predictions_file, ("video", "group"))]
         else:
-            rows = read_csv(run / "splits.csv", ("video", "group", "split"))
+            rows = read_csv(RunFolder(run).splits_file, ("video", "group", "split"))
         self._by_video = {row["video"]: row["split"] for row in rows}
         self._by_group = {row["group"]: row["split"] for row in rows}
         self.trained_files = _trained_files(rows) if all("sha256" in row for row in rows) else None

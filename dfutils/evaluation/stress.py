@@ -33,7 +33,7 @@ from dfutils.extraction.images import is_image
 from dfutils.files import read_json, write_json, write_text
 from dfutils.prediction.detector import Detector, face_pixels, load_detector
 from dfutils.records import FaceClip, Video
-from dfutils.runs.folder import read_about
+from dfutils.runs.folder import RunFolder
 from dfutils.statistics.bootstrap import estimate
 
 logger = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ def stress_test(
     unknown = [kind for kind in kinds or () if kind not in DAMAGES]
     if unknown:
         raise ReportError(f"--kinds: there is no {unknown[0]!r}. Choose from: {', '.join(DAMAGES)}.")
-    read_about(run)  # before the hours of work, not after
+    RunFolder(run).about()  # before the hours of work, not after
     detector = load_detector(run, engine="keras")
     videos = _sample(run, detector, catalogue, split, most=most)
     conditions = [UNTOUCHED, *((name, value) for name in kinds or DAMAGES for value in DAMAGES[name].strengths)]

@@ -9,6 +9,7 @@ import pandas as pd
 from dfutils.figures.plots import plot_history
 from dfutils.figures.style import figure_png
 from dfutils.files import replacing
+from dfutils.runs.folder import RunFolder
 
 
 def write_history_figure(run: Path) -> Path:
@@ -17,8 +18,8 @@ def write_history_figure(run: Path) -> Path:
     Raises:
         ReportError: ``history.csv`` has no epoch.
     """
-    path = run / "history.png"
-    figure = plot_history(pd.read_csv(run / "history.csv"))
+    path = RunFolder(run).history_figure
+    figure = plot_history(pd.read_csv(RunFolder(run).history_file))
     with replacing(path) as temporary:
         temporary.write_bytes(figure_png(figure))
     return path

@@ -12,6 +12,7 @@ from dfutils.demo.rendering import DemoSettings
 from dfutils.extraction.catalogue import Catalogue, read_catalogue
 from dfutils.extraction.layouts import VIDEO_SUFFIXES
 from dfutils.files import read_csv
+from dfutils.runs.folder import RunFolder
 from dfutils.settings import ExtractionSettings, Settings
 from dfutils.weights import kaggle_input_folder
 
@@ -19,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 DEPTH = 6
 """Levels below Kaggle's input folder; the deepest are ``models/OWNER/MODEL/FRAMEWORK/VARIATION/VERSION``."""
-HOLDS = {"faces": "manifest.csv", "run": "detector.json"}
+HOLDS = {"faces": "manifest.csv", "run": RunFolder(Path()).detector_file.name}
 """A file that says what a folder is, by the name that the notebooks give the folder."""
 DFDC_SAMPLE = Path("train_sample_videos", "metadata.json")
 DFDC_TEST = Path("test_videos")
@@ -107,7 +108,9 @@ def open_videos(source: Path, *, people: int = 24) -> Catalogue:
 
 def unseen_videos(run: Path, catalogue: Catalogue) -> list[Path]:
     """Videos of the catalogue that are on the test side of a run, in the order of their names."""
-    tested = {row["video"] for row in read_csv(run / "splits.csv", ("video", "split")) if row["split"] == "test"}
+    tested = {
+        row["video"] for row in read_csv(RunFolder(run).splits_file, ("video", "split")) if row["split"] == "test"
+    }
     return [video.path for video in catalogue.videos if video.name in tested]
 
 

@@ -13,6 +13,7 @@ from dfutils.evaluation.metrics import compute_metrics
 from dfutils.files import read_csv, read_json
 from dfutils.notebook.page import TextTable, counted_table, facts_table, text_table
 from dfutils.records import SPLIT_NAMES, ClipRow, SplitName
+from dfutils.runs.folder import RunFolder
 from dfutils.runs.record import DetectorRecord
 from dfutils.settings import TrainingSettings
 from dfutils.statistics.formatting import with_interval
@@ -35,7 +36,7 @@ def devices_table(settings: TrainingSettings) -> TextTable:
 
 def network_table(run: Path) -> pd.DataFrame:
     """The layers of a run's network from the crops to the probability, the backbone as one."""
-    from dfutils.training.run_folder import load_network
+    from dfutils.training.saved_network import load_network
 
     network, settings = load_network(run)
     layers = [*network.backbone.layers[:-1], network.backbone.layers[-1], *network.head.layers]
@@ -73,7 +74,7 @@ def runs_table(runs: Mapping[str, Path]) -> TextTable:
     """
     rows = []
     for name, run in runs.items():
-        detector = DetectorRecord.read(run / "detector.json")
+        detector = RunFolder(run).detector()
         metrics = compute_metrics(read_run_predictions(run, split="validation"), threshold=detector.threshold)
         numbers = (with_interval(number, metrics[number]) for number in ("auc", "log_loss"))
         rows.append((name, detector.model, *numbers))
@@ -82,7 +83,7 @@ def runs_table(runs: Mapping[str, Path]) -> TextTable:
 
 def leaks_table(run: Path) -> TextTable:
     """The leak report of a run, a sentence a row."""
-    return TextTable({"leak report": read_json(run / "leaks.json")["lines"]})
+    return TextTable({"leak report": read_json(RunFolder(run).leaks_file)["lines"]})
 
 
 def files_table(folder: Path) -> TextTable:
@@ -98,14 +99,14 @@ def _size(count: int) -> str:
 def read_history(run: Path) -> pd.DataFrame:
     """Training and validation loss and AUC of every epoch of a run."""
     names = ("epoch", "loss", "val_loss", "auc", "val_auc")
-    rows = read_csv(run / "history.csv", names)
+    rows = read_csv(RunFolder(run).history_file, names)
     return pd.DataFrame([{name: float(row[name]) for name in names} for row in rows])
 
 
 def read_run_predictions(run: Path, *, split: SplitName) -> pd.DataFrame:
     """The scores that a run gave to the videos of one side of its split, as `dfutils.figures.plots` takes them."""
-    groups = {row["video"]: row["group"] for row in read_csv(run / "splits.csv", ("video", "group"))}
-    rows = read_csv(run / "predictions.csv", ("video", "split", "is_fake", "fake_probability"))
+    groups = {row["video"]: row["group"] for row in read_csv(RunFolder(run).splits_file, ("video", "group"))}
+    rows = read_csv(RunFolder(run).predictions_file, ("video", "split", "is_fake", "fake_probability"))
     table = [
         {
             "video": row["video"],

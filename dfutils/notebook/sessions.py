@@ -11,6 +11,7 @@ from dfutils.demo.examples import DEMO_FINETUNING, DEMO_QUICK_LOOK
 from dfutils.errors import TimeBudgetError
 from dfutils.extraction.dataset import FaceDataset
 from dfutils.notebook.folders import find_attached
+from dfutils.runs.folder import RunFolder
 from dfutils.runs.record import DetectorRecord
 from dfutils.settings import DeviceSettings, FinetuneSettings, TrainingSettings
 
@@ -85,10 +86,9 @@ def train_in_session(faces: Path, run: Path, *, settings: TrainingSettings) -> D
     Raises:
         DfutilsError: As `dfutils.training.run.train`, but for the time budget.
     """
-    from dfutils.training.checkpoint import CHECKPOINTS  # TensorFlow is slow to import
-    from dfutils.training.run import train
+    from dfutils.training.run import train  # TensorFlow is slow to import
 
-    earlier = None if run.exists() else find_attached(run, CHECKPOINTS[0])
+    earlier = None if run.exists() else find_attached(run, RunFolder(run).checkpoint_file.name)
     if earlier:
         partial = run.with_name(f".{run.name}.partial")  # a copy that was cut short must not look like a run
         shutil.rmtree(partial, ignore_errors=True)
@@ -102,4 +102,4 @@ def train_in_session(faces: Path, run: Path, *, settings: TrainingSettings) -> D
         return train(faces, run, settings=settings)
     except TimeBudgetError as stopped:
         logger.warning("%s On Kaggle, attach the output of this notebook to it and run it again.", stopped)
-        return DetectorRecord.read(run / "detector.json")
+        return RunFolder(run).detector()

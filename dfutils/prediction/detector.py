@@ -19,7 +19,7 @@ from dfutils.prediction.runtime import Engine, EngineChoice, choose_engine, kera
 from dfutils.prediction.stream import ahead
 from dfutils.pretrained import DEFAULT, run_folder
 from dfutils.records import Box, ClipRow, Extraction, FaceClip, FrameScore, Label, Reason, TrackScore, Verdict
-from dfutils.runs.folder import read_detector
+from dfutils.runs.folder import RunFolder
 from dfutils.runs.record import DetectorRecord
 from dfutils.settings import MediaLimits, has_frame_head
 
@@ -231,7 +231,7 @@ def load_detector(model: Path | str | None = None, *, engine: EngineChoice = "au
             with, or the engine is not to be had.
     """
     folder = run_folder(DEFAULT if model is None else model)
-    settings = read_detector(folder)
+    settings = RunFolder(folder).detector()
     chosen = choose_engine(engine, folder, settings)
     return Detector(settings, load_members(folder, settings, engine=chosen), folder, engine=chosen)
 

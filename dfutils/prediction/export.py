@@ -21,7 +21,6 @@ from dfutils.extraction.dataset import FaceDataset, read_face_dataset
 from dfutils.files import read_csv, sha256_of, writing_error
 from dfutils.prediction.runtime import (
     BACKBONE_FILES,
-    EXPORT,
     Network,
     OpenVinoNetwork,
     compile_backbone,
@@ -31,7 +30,7 @@ from dfutils.prediction.runtime import (
     read_numpy_head,
 )
 from dfutils.records import ClipRow, Crops
-from dfutils.runs.folder import iter_runs, read_detector
+from dfutils.runs.folder import RunFolder
 from dfutils.runs.record import DetectorRecord, ExportRecord
 from dfutils.runs.thresholds import calibrated_logits, sigmoid
 from dfutils.settings import DEFAULT_BACKBONE
@@ -73,7 +72,7 @@ def export_detector(
     Raises:
         RunError: One of them differs more than it may, and none is written; or something that is needed is not there.
     """
-    dataset, extraction = read_face_dataset(faces), read_detector(run).extraction
+    dataset, extraction = read_face_dataset(faces), RunFolder(run).detector().extraction
     if dataset.settings.margin > extraction.margin:  # the run was trained on a part of such crops
         dataset = dataset.reframed(size=extraction.size, margin=extraction.margin)
     needed = ["openvino", *(["nncf"] if precision == "int8" else [])]
@@ -83,7 +82,9 @@ def export_detector(
     load = network_loader("keras")
     judged: list[tuple[Path, Path, ExportRecord]] = []
     with ExitStack() as scratch:
-        for own_run, settings in iter_runs(run, read_detector(run)):
+        whole = RunFolder(run)
+        for own, settings in whole.members(whole.detector()):
+            own_run = own.path
             folder = scratch.enter_context(_beside(own_run))
             export = _judged(
                 own_run, settings, load(own_run, settings), dataset, folder, precision=precision, most=most
@@ -118,9 +119,10 @@ def _judged(
 
 def _rows_of(run: Path, dataset: FaceDataset, split: str) -> tuple[ClipRow, ...]:
     """The clips on a side of the run's splits, or of the dataset's own where the run came without."""
-    if not (run / "splits.csv").is_file():
+    splits = RunFolder(run).splits_file
+    if not splits.is_file():
         return tuple(row for row in dataset.rows if row.split == split)
-    videos = {row["video"] for row in read_csv(run / "splits.csv", ("video", "split")) if row["split"] == split}
+    videos = {row["video"] for row in read_csv(splits, ("video", "split")) if row["split"] == split}
     found = tuple(row for row in dataset.rows if row.video in videos)
     if not found:
         raise RunError(
@@ -258,9 +260,9 @@ def _beside(run: Path) -> Iterator[Path]:
     try:
         scratch = tempfile.TemporaryDirectory(dir=run, prefix=".export-")
     except OSError as error:
-        raise writing_error(run / EXPORT, error) from error
+        raise writing_error(RunFolder(run).export_folder, error) from error
     with scratch as name:
-        folder = Path(name, EXPORT)
+        folder = RunFolder(Path(name)).export_folder
         folder.mkdir()
         yield folder
 
@@ -278,10 +280,10 @@ def _write_model(model: ov.Model, folder: Path, precision: Precision) -> ov.Mode
 
 def _put_in_place(run: Path, folder: Path, export: ExportRecord) -> ExportRecord:
     """Add what says that the files are whole, and put all of it where it is looked for."""
-    place = run / EXPORT
+    place = RunFolder(run).export_folder
     try:
         export = export.model_copy(update={"files": {name: sha256_of(folder / name) for name in BACKBONE_FILES}})
-        export.write(folder / "export.json")
+        export.write(folder / RunFolder(run).export_file.name)
         if place.exists():
             shutil.rmtree(place)
         folder.rename(place)

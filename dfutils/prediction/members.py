@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from dfutils.errors import RunError
 from dfutils.prediction.runtime import Engine, Network, network_loader
-from dfutils.runs.folder import iter_runs
+from dfutils.runs.folder import RunFolder
 from dfutils.runs.record import DetectorRecord
 
 
@@ -52,7 +52,7 @@ def load_members(folder: Path, settings: DetectorRecord, *, engine: Engine = "ke
             there.
     """
     loader = network_loader(engine)
-    return [Member(own, loader(run, own)) for run, own in iter_runs(folder, settings)]
+    return [Member(own, loader(run.path, own)) for run, own in RunFolder(folder).members(settings)]
 
 
 def score_members(

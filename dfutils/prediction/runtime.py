@@ -28,7 +28,7 @@ from dfutils.errors import RunError
 from dfutils.files import sha256_of
 from dfutils.prediction.heads import NumpyHead, read_head
 from dfutils.records import Crops
-from dfutils.runs.folder import checked_weights, iter_runs
+from dfutils.runs.folder import RunFolder
 from dfutils.runs.record import DetectorRecord, ExportRecord
 from dfutils.runs.thresholds import Probabilities
 from dfutils.settings import DEFAULT_BACKBONE
@@ -44,8 +44,6 @@ Engine: TypeAlias = Literal["keras", "openvino"]
 EngineChoice: TypeAlias = Literal["auto", "keras", "openvino"]
 Features: TypeAlias = npt.NDArray[np.float32]
 
-EXPORT = "export"
-"""Folder of a run folder that holds what was exported."""
 BACKBONE_FILES = ("backbone.xml", "backbone.bin")
 
 
@@ -117,7 +115,7 @@ def network_loader(engine: Engine) -> Callable[[Path, DetectorRecord], Network]:
     if engine == "openvino":
         return _OpenVinoLoader()
     try:
-        from dfutils.training.run_folder import load_network
+        from dfutils.training.saved_network import load_network
     except ModuleNotFoundError as error:
         raise RunError(
             f"engine keras: is not installed ({error.name} is missing). pip install 'dfutils[train]', or "
@@ -158,7 +156,7 @@ def read_backbone(run: Path, settings: DetectorRecord) -> ov.Model:
 
     if settings.backbone != DEFAULT_BACKBONE:
         raise RunError(f"{run}: {settings.backbone} is not known to OpenVINO. Export it first: dfutils export.")
-    with _opened(checked_weights(run, settings)) as weights:
+    with _opened(RunFolder(run).checked_weights(settings)) as weights:
         return build_inception(weights, size=settings.extraction.size)
 
 
@@ -166,7 +164,7 @@ def read_graph(run: Path, settings: DetectorRecord, export: ExportRecord | None)
     """The backbone that OpenVINO runs: what was exported, or else what the weights make."""
     if export is None:
         return read_backbone(run, settings)
-    return _core().read_model(run / EXPORT / BACKBONE_FILES[0])
+    return _core().read_model(RunFolder(run).export_folder / BACKBONE_FILES[0])
 
 
 def read_numpy_head(run: Path, settings: DetectorRecord) -> NumpyHead:
@@ -175,7 +173,7 @@ def read_numpy_head(run: Path, settings: DetectorRecord) -> NumpyHead:
     Raises:
         RunError: Its weights are not those it was finished with.
     """
-    with _opened(checked_weights(run, settings)) as weights:
+    with _opened(RunFolder(run).checked_weights(settings)) as weights:
         return read_head(weights, settings.model)
 
 
@@ -185,10 +183,10 @@ def read_export(run: Path, settings: DetectorRecord) -> ExportRecord | None:
     Raises:
         RunError: It was altered, or belongs to other weights.
     """
-    folder = run / EXPORT
-    if not (folder / "export.json").is_file():
+    folder, document = RunFolder(run).export_folder, RunFolder(run).export_file
+    if not document.is_file():
         return None
-    export = ExportRecord.read(folder / "export.json")
+    export = ExportRecord.read(document)
     if export.weights_sha256 != settings.weights_sha256:
         raise RunError(f"{folder}: was exported from other weights. Export again: dfutils export.")
     for name in BACKBONE_FILES:
@@ -230,8 +228,8 @@ def _why_not_openvino(folder: Path, settings: DetectorRecord) -> str:
     missing = [name for name in ("openvino", "h5py") if importlib.util.find_spec(name) is None]
     if missing:
         return f"{' and '.join(missing)} not installed: pip install 'dfutils[predict]'"
-    for run, own in iter_runs(folder, settings):
-        if own.backbone != DEFAULT_BACKBONE and not (run / EXPORT / "export.json").is_file():
+    for run, own in RunFolder(folder).members(settings):
+        if own.backbone != DEFAULT_BACKBONE and not run.export_file.is_file():
             return f"{own.backbone} has to be exported first: dfutils export {run}"
     return ""
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dfutils.errors import RunError
+from dfutils.runs.folder import RunFolder
 
 FOLDER = Path(__file__).parent
 
@@ -15,7 +16,7 @@ DEFAULT = "inception-cross-1"
 
 def pretrained_names() -> list[str]:
     """Names of the detectors that are there, sorted."""
-    return sorted(path.parent.name for path in FOLDER.glob("*/detector.json"))
+    return sorted(path.parent.name for path in FOLDER.glob(f"*/{RunFolder(FOLDER).detector_file.name}"))
 
 
 def default_model() -> str | None:
@@ -46,10 +47,9 @@ def run_folder(model: Path | str) -> Path:
 def describe(name: str) -> dict[str, Any]:
     """What ``dfutils models`` says of a detector: its settings, size in bytes and what was measured."""
     from dfutils.files import read_json
-    from dfutils.runs.record import DetectorRecord  # pydantic would slow every start of the command line
 
     folder = run_folder(name)
-    settings = DetectorRecord.read(folder / "detector.json")
+    settings = RunFolder(folder).detector()
     return {
         "name": name,
         "version": settings.version,

@@ -8,6 +8,7 @@ from typing import Any
 
 from dfutils.errors import PublishError
 from dfutils.publishing.templates import read_document
+from dfutils.runs.folder import RunFolder
 from dfutils.settings import DEFAULT_BACKBONE
 
 HEAD_SENTENCES = {
@@ -28,14 +29,15 @@ def network_text(run: Path) -> str:
     Raises:
         PublishError: ``detector.json`` names a head or sampling that is not known.
     """
-    detector = read_document(run / "detector.json")
+    document = RunFolder(run).detector_file
+    detector = read_document(document)
     try:
         extraction = detector["extraction"]
         crops, where = extraction["frames"], SAMPLING_WORDS[extraction["sampling"]]
         head = HEAD_SENTENCES[detector["model"]]
     except (KeyError, TypeError) as error:
         raise PublishError(
-            f"{run / 'detector.json'}: says nothing that is known of {error}. "
+            f"{document}: says nothing that is known of {error}. "
             "Send it with the version of dfutils that made it, or train it again."
         ) from error
     return f"{detector.get('backbone', DEFAULT_BACKBONE)} features of {crops} face crops from {where}. {head}"

@@ -18,12 +18,14 @@ from dfutils.publishing.layout import lay_out
 from dfutils.publishing.model_text import described
 from dfutils.publishing.rules import MODEL_FILE, VARIATION_FILE, check_model, uploaded_files
 from dfutils.publishing.templates import read_document
+from dfutils.runs.folder import RunFolder
 
 logger = logging.getLogger(__name__)
 
-NEEDED = ("detector.json", "model.weights.h5")
+_RUN = RunFolder(Path())
+NEEDED = (_RUN.detector_file.name, _RUN.weights_file.name)
 """What prediction loads. A run's tables stay at home: they name the videos of other people's data sets."""
-WELCOME = ("model.keras", "export/*", "LICENSE", "MODEL_CARD.md")
+WELCOME = (_RUN.keras_file.name, f"{_RUN.export_folder.name}/*", "LICENSE", "MODEL_CARD.md")
 """What goes along if it is there: for those who have Keras only, for OpenVINO, and what the weights may be used
 for: the shipped detector's licence demands to be passed on."""
 
@@ -68,14 +70,17 @@ def stage_model(run: Path, staging: Path, *, model: Mapping[str, Any], variation
         PublishError: The run folder is incomplete, altered or an ensemble's, or the metadata breaks one of Kaggle's
             rules.
     """
-    if (run / "fold-0").is_dir():
-        raise PublishError(f"{run}: is an ensemble of folds; only one network is sent. Name one of them: {run}/fold-0.")
+    folder = RunFolder(run)
+    if folder.fold(0).path.is_dir():
+        raise PublishError(
+            f"{run}: is an ensemble of folds; only one network is sent. Name one of them: {folder.fold(0)}."
+        )
     missing = [name for name in NEEDED if not (run / name).is_file()]
     if missing:
         raise PublishError(f"{run}: is no finished run folder (no {missing[0]}). Make one with `dfutils train`.")
-    detector = read_document(run / "detector.json")
-    if sha256_of(run / "model.weights.h5") != detector.get("weights_sha256"):
-        raise PublishError(f"{run / 'model.weights.h5'}: was altered since training. Copy the run folder again, whole.")
+    detector = read_document(folder.detector_file)
+    if sha256_of(folder.weights_file) != detector.get("weights_sha256"):
+        raise PublishError(f"{folder.weights_file}: was altered since training. Copy the run folder again, whole.")
     model, variation = described(run, model, variation)
     network = str(detector.get("model", "")).replace("_", "-")
     documents = {

@@ -19,6 +19,7 @@ from dfutils.report.evaluate import MADE_UP_WARNING
 from dfutils.report.report import BACKBONE_FACT, ReportContent, write_report
 from dfutils.report.sections import Column, FigurePlan, Section, Table, metric_columns
 from dfutils.report.wording import difference_sentence
+from dfutils.runs.folder import RunFolder
 
 METRICS = ("auc", "balanced_accuracy", "accuracy", "log_loss", "brier", "ece")
 
@@ -60,13 +61,11 @@ def compare_runs(
         ReportError: No video is in the test split of all, or a run is named twice.
         DfutilsError: A run or the dataset is incomplete, or they do not fit each other.
     """
-    from dfutils.runs.folder import read_about, read_detector
-
     if len({run.resolve() for run in runs}) < len(runs) or len(runs) < 2:
         raise ReportError("compare: needs two or more different runs. Name each once.")
-    contestants, abouts = [], [read_about(run) for run in runs]
+    contestants, abouts = [], [RunFolder(run).about() for run in runs]
     for name, run in zip(_names(runs), runs, strict=True):
-        settings = read_detector(run)
+        settings = RunFolder(run).detector()
         sides = RunSplits(run, is_ensemble=bool(settings.members))
         dataset, rows = rows_of_split(run, faces, settings, sides, "test")
         detector = load_detector(run, engine="keras")

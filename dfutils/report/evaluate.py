@@ -34,6 +34,7 @@ from dfutils.report.gallery import error_gallery
 from dfutils.report.leak_page import leak_section
 from dfutils.report.model_card import model_card
 from dfutils.report.report import BACKBONE_FACT, ReportContent, write_report
+from dfutils.runs.folder import RunFolder
 from dfutils.runs.record import DetectorRecord
 
 logger = logging.getLogger(__name__)
@@ -75,9 +76,8 @@ def evaluate(
         ReportError: No clip is in the split, or an ensemble was trained on some that are.
         DfutilsError: The run or the dataset is incomplete, or they do not fit each other.
     """
-    from dfutils.runs.folder import read_about, read_detector
-
-    settings, about = read_detector(run), read_about(run)
+    run_folder = RunFolder(run)
+    settings, about = run_folder.detector(), run_folder.about()
     folders = [faces] if isinstance(faces, Path) else list(faces)
     if len({folder.resolve() for folder in folders}) < len(folders) or not folders:
         raise ReportError("faces: a face dataset is named twice, or none is. Name each once.")
@@ -110,7 +110,7 @@ def _content(
     settings, drawing = detector.settings, {"resamples": resamples}
     predictions = _joined([one.predictions for one in measured], folders)
     is_ensemble = bool(settings.members)
-    leaks = None if is_ensemble else read_json(run / "leaks.json")
+    leaks = None if is_ensemble else read_json(RunFolder(run).leaks_file)
     lines = () if leaks is None else leaks["lines"]
     rows = tuple(row for one in measured for row in one.rows)
     levels = {"video": predictions.dropna(subset=["fake_probability"])}
@@ -151,9 +151,10 @@ def _content(
 
 
 def _history(run: Path) -> pd.DataFrame:
-    if not (run / "history.csv").is_file():
-        raise RunError(f"{run / 'history.csv'}: is missing. Copy the run folder again, whole.")
-    return pd.read_csv(run / "history.csv")
+    path = RunFolder(run).history_file
+    if not path.is_file():
+        raise RunError(f"{path}: is missing. Copy the run folder again, whole.")
+    return pd.read_csv(path)
 
 
 def _joined(tables: Sequence[pd.DataFrame], folders: Sequence[Path]) -> pd.DataFrame:

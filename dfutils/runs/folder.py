@@ -1,104 +1,136 @@
-"""Reading what a finished run says of itself, without TensorFlow."""
+"""The run folder: the names of its files, and reading and checking them without TensorFlow."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dfutils.errors import RunError
 from dfutils.files import read_json, sha256_of, write_json
-from dfutils.runs.record import DetectorRecord, MemberRecord
+
+if TYPE_CHECKING:  # pydantic would slow every start of the command line
+    from dfutils.runs.record import DetectorRecord, MemberRecord
 
 PREDICTION_COLUMNS = ("clip_id", "video", "split", "is_fake", "raw_probability", "fake_probability")
 """Columns of ``predictions.csv``."""
 
-BELIEVED = ("detector.json", "splits.csv", "leaks.json", "history.csv")
-"""Files of a run whose checksums stand in ``run.json``: another threshold or a clip on another side would make a wrong
-number."""
+CHECKSUMMED = ("detector.json", "splits.csv", "leaks.json", "history.csv")
+"""Files of a run whose checksums are in ``run.json``: another threshold, or a clip in another split, would falsify
+reported results."""
 
-BELIEVED_OF_FOLDS = ("detector.json", "predictions.csv")
-"""The same of an ensemble: its predictions say what its members were trained on."""
-
-
-def read_detector(run: Path) -> DetectorRecord:
-    """Read a run's ``detector.json``.
-
-    Raises:
-        RunError: There is none.
-    """
-    if not (run / "detector.json").is_file():
-        raise RunError(
-            f"{run}: is no finished run folder (no detector.json). Make one with `dfutils train FACES --out RUN`."
-        )
-    return DetectorRecord.read(run / "detector.json")
+CHECKSUMMED_OF_FOLDS = ("detector.json", "predictions.csv")
+"""The same for an ensemble: its predictions say what its members were trained on."""
 
 
-def read_about(run: Path) -> dict[str, Any]:
-    """Read a run's ``run.json``, and check that what a report believes is what the run was finished with.
+class RunFolder:
+    """What a training leaves behind. The folder of an ensemble holds a run folder for each of its members."""
 
-    Runs of earlier versions hold fewer checksums, or none: what has none is believed as it is.
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.settings_file = path / "settings.json"  # of the training
+        self.splits_file = path / "splits.csv"
+        self.leaks_file = path / "leaks.json"
+        self.history_file = path / "history.csv"  # one row per epoch
+        self.history_figure = path / "history.png"
+        self.tensorboard_folder = path / "tensorboard"
+        self.checkpoint_file = path / "checkpoint.npz"  # while training goes on: where it is
+        self.best_file = path / "best.npz"  # and the weights of the best epoch
+        self.weights_file = path / "model.weights.h5"  # what this package loads
+        self.keras_file = path / "model.keras"  # for Keras users
+        self.predictions_file = path / "predictions.csv"
+        self.detector_file = path / "detector.json"
+        self.about_file = path / "run.json"  # written last: its presence says that the run is finished
+        self.export_folder = path / "export"  # for OpenVINO
+        self.export_file = self.export_folder / "export.json"
+        self.folds_table = path / "folds.csv"  # of an ensemble: metrics of its members
+        self.folds_file = path / "folds.json"
 
-    Raises:
-        RunError: A file is missing or was altered.
-        DatasetError: ``run.json`` is missing or no JSON.
-    """
-    about = read_json(run / "run.json")
-    if not isinstance(about, dict) or not {"identity", "backbone", "versions", "clips", "groups"} <= set(about):
-        raise RunError(f"{run / 'run.json'}: was altered since training. Copy the run folder again, whole.")
-    for name, checksum in about.get("files", {}).items():
-        if not (run / name).is_file() or sha256_of(run / name) != checksum:
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def fold(self, number: int) -> RunFolder:
+        """The run folder of one member of an ensemble."""
+        return RunFolder(self.path / f"fold-{number}")
+
+    def detector(self) -> DetectorRecord:
+        """Read ``detector.json``.
+
+        Raises:
+            RunError: There is none.
+        """
+        from dfutils.runs.record import DetectorRecord
+
+        if not self.detector_file.is_file():
             raise RunError(
-                f"{run / name}: is missing or was altered since training. Copy the run folder again, whole. "
-                "Thresholds are changed by `dfutils calibrate`."
+                f"{self}: is no finished run folder (no detector.json). Make one with `dfutils train FACES --out RUN`."
             )
-    return about
+        return DetectorRecord.read(self.detector_file)
 
+    def about(self) -> dict[str, Any]:
+        """Read ``run.json``, and check that the files that a report relies on are unchanged.
 
-def checksums(run: Path, names: Iterable[str]) -> dict[str, str]:
-    """SHA-256 of files of a run, as ``run.json`` holds them under ``files``."""
-    return {name: sha256_of(run / name) for name in names}
+        Runs of earlier versions hold fewer checksums, or none; files without one are trusted.
 
+        Raises:
+            RunError: A file is missing or was altered.
+            DatasetError: ``run.json`` is missing or no JSON.
+        """
+        about = read_json(self.about_file)
+        if not isinstance(about, dict) or not {"identity", "backbone", "versions", "clips", "groups"} <= set(about):
+            raise _altered(self.about_file)
+        for name, checksum in about.get("files", {}).items():
+            if not _is_unchanged(self.path / name, checksum):
+                raise _altered(self.path / name, " Change thresholds with `dfutils calibrate`.")
+        return about
 
-def refresh_checksums(run: Path, names: Iterable[str]) -> None:
-    """Note in ``run.json`` that these files were changed on purpose; nothing where there is none."""
-    if not (run / "run.json").is_file():
-        return
-    about = read_json(run / "run.json")
-    write_json(run / "run.json", {**about, "files": {**about.get("files", {}), **checksums(run, names)}})
+    def checksums(self, names: Iterable[str]) -> dict[str, str]:
+        """SHA-256 of files of the run, as ``run.json`` holds them under ``files``."""
+        return {name: sha256_of(self.path / name) for name in names}
 
+    def refresh_checksums(self, names: Iterable[str]) -> None:
+        """Update the checksums of these files in ``run.json``, if it exists."""
+        if self.about_file.is_file():
+            about = read_json(self.about_file)
+            write_json(self.about_file, {**about, "files": {**about.get("files", {}), **self.checksums(names)}})
 
-def checked_weights(run: Path, settings: DetectorRecord) -> Path:
-    """The weight file of a run of one detector, after a checksum.
+    def checked_weights(self, detector: DetectorRecord) -> Path:
+        """Verify the weight file of a run of one detector, and return its path.
 
-    Raises:
-        RunError: It is missing, or is not the one that the run was finished with.
-    """
-    weights = run / "model.weights.h5"
-    if not weights.is_file() or sha256_of(weights) != settings.weights_sha256:
-        raise RunError(f"{weights}: is missing or was altered since training. Copy the run folder again, whole.")
-    return weights
+        Raises:
+            RunError: It is missing, or is not the one that the run was finished with.
+        """
+        if not _is_unchanged(self.weights_file, detector.weights_sha256):
+            raise _altered(self.weights_file)
+        return self.weights_file
 
+    def members(self, detector: DetectorRecord) -> Iterator[tuple[RunFolder, DetectorRecord]]:
+        """Yield the run folder and record of each network of a detector: this one, or each member of an ensemble.
 
-def iter_runs(folder: Path, settings: DetectorRecord) -> Iterator[tuple[Path, DetectorRecord]]:
-    """The run folder of each network of a detector with its settings: its own, or those of an ensemble's members.
-
-    Raises:
-        RunError: A member is not the one that the ensemble was finished with.
-    """
-    if not settings.members:
-        yield folder, settings
-        return
-    if members_checksum(settings.members) != settings.weights_sha256:
-        raise RunError(f"{folder / 'detector.json'}: its members were altered. Copy the run folder again, whole.")
-    for known in settings.members:
-        document = folder / known.folder / "detector.json"
-        if not document.is_file() or sha256_of(document) != known.sha256:
-            raise RunError(f"{document}: is missing or was altered since training. Copy the run folder again, whole.")
-        yield document.parent, read_detector(document.parent)
+        Raises:
+            RunError: A member is not the one that the ensemble was finished with.
+        """
+        if not detector.members:
+            yield self, detector
+            return
+        if members_checksum(detector.members) != detector.weights_sha256:
+            raise _altered(self.detector_file)
+        for known in detector.members:
+            member = RunFolder(self.path / known.folder)
+            if not _is_unchanged(member.detector_file, known.sha256):
+                raise _altered(member.detector_file)
+            yield member, member.detector()
 
 
 def members_checksum(members: Sequence[MemberRecord]) -> str:
-    """Checksum of an ensemble: over those of its members, in their order."""
+    """Checksum of an ensemble, over those of its members in their order."""
     return hashlib.sha256("".join(f"{member.folder} {member.sha256}\n" for member in members).encode()).hexdigest()
+
+
+def _is_unchanged(path: Path, checksum: str) -> bool:
+    return path.is_file() and sha256_of(path) == checksum
+
+
+def _altered(path: Path, advice: str = "") -> RunError:
+    return RunError(f"{path}: is missing or was altered since training. Copy the run folder again, whole.{advice}")

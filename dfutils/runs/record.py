@@ -1,4 +1,4 @@
-"""What a finished training leaves behind, typed: the documents ``detector.json`` and ``export.json``."""
+"""The documents ``detector.json`` and ``export.json`` of a run folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class MemberRecord(Settings):
     folder: str = Field(pattern=r"^fold-\d+$")
     """Its run folder, inside the ensemble's."""
     sha256: str
-    """Of its ``detector.json``, which in turn holds the checksum of its weights."""
+    """SHA-256 of its ``detector.json``, which in turn holds the checksum of its weights."""
 
 
 RULE_PATTERN = r"^(balanced_accuracy|fpr_\d+(\.\d+)?|cost_\d+(\.\d+)?)$"
@@ -25,18 +25,18 @@ class OperatingPoint(Settings):
     """A threshold on the calibrated probability, and how it was chosen on `DetectorRecord.fitted_on`."""
 
     rule: str = Field(pattern=RULE_PATTERN)
-    """Most balanced accuracy; most FAKE found while at most so many per cent of the REAL are called FAKE; or least cost
-    where a REAL called FAKE counts so many times as much as a FAKE that is missed."""
+    """``balanced_accuracy``: its maximum. ``fpr_N``: the most FAKE clips found at a false-positive rate of at most N
+    per cent. ``cost_N``: the least cost if a false positive counts N times as much as a missed FAKE."""
     threshold: float = Field(ge=0, le=1)
-    """FAKE from there upwards."""
+    """Scores from this one upwards are FAKE."""
     false_positive_rate: float = Field(ge=0, le=1)
-    """Share of the REAL clips there that it calls FAKE."""
+    """Share of the REAL clips that it calls FAKE."""
     true_positive_rate: float = Field(ge=0, le=1)
-    """Share of the FAKE clips there that it calls FAKE."""
+    """Share of the FAKE clips that it calls FAKE."""
     reals: int = Field(ge=0)
-    """REAL clips there: a rate below one in so many cannot be told from 0."""
+    """Number of REAL clips: a rate below one in this many cannot be told from 0."""
     fakes: int = Field(ge=0)
-    """FAKE clips there."""
+    """Number of FAKE clips."""
 
     @model_validator(mode="before")
     @classmethod
@@ -49,61 +49,60 @@ class OperatingPoint(Settings):
 
 
 class DetectorRecord(Settings):
-    """What turns crops into a verdict besides the weights: ``detector.json`` of a run folder."""
+    """Everything besides the weights that turns crops into a verdict: ``detector.json`` of a run folder."""
 
     name: str
-    """Name of the detector: the model's, for a run, and the backbone's where that is not the usual one; of an ensemble,
-    with the number of its members."""
+    """Name of the detector. A run is named after its model, and its backbone if that is not the default; an ensemble's
+    name ends with the number of its members."""
     version: str
     """Version of the package that made it."""
     model: str
     """Name in the table of `dfutils.training.model`."""
     extraction: ExtractionSettings
-    """How the training crops were cut; prediction cuts the same way."""
+    """How the training crops were cut; prediction cuts them the same way."""
     backbone: str = DEFAULT_BACKBONE
     """Name in the table of `dfutils.training.backbones`."""
     backbone_weights: str
-    """Where the backbone's weights come from: a name in `dfutils.weights`, ``random`` or a file name."""
+    """Origin of the backbone's weights: a name in `dfutils.weights`, ``random`` or a file name."""
     backbone_checksum: str
-    """Checksum of those weights, or the seed they were drawn with; of an ensemble of several backbones, its own."""
+    """Checksum of those weights, ``seed-N`` if they are random; an ensemble of several backbones has `weights_sha256`."""
     weights_sha256: str
-    """SHA-256 of ``model.weights.h5``; of an ensemble, over the checksums of its members."""
+    """SHA-256 of ``model.weights.h5``; for an ensemble, over the checksums of its members."""
     temperature: float = Field(1.0, gt=0)
-    """Divides the logit (Guo et al. 2017); fitted on `fitted_on`. 1 for an ensemble, whose members are
-    calibrated before they are averaged."""
+    """Divides the logit (Guo et al. 2017). 1 for an ensemble, whose members are calibrated before they are averaged."""
     calibration: Literal["temperature", "isotonic"] = "temperature"
     """How a raw probability becomes a calibrated one."""
     fitted_on: Literal["validation", "out_of_fold"] = "validation"
-    """The clips that calibration, thresholds and band were fitted on: the run's own validation split, or all clips of
-    folds of the same recipe, each scored by the fold that was not trained on it."""
+    """Clips that calibration, thresholds and band were fitted on: the run's own validation split, or all clips of folds
+    of the same recipe, each scored by the fold that was not trained on it."""
     isotonic: tuple[tuple[float, float], ...] = ()
     """For ``calibration="isotonic"``: raw logits, rising, and their calibrated probabilities; linear in between."""
     operating_points: tuple[OperatingPoint, ...] = ()
-    """Thresholds by other rules, frozen beside the one that is used."""
+    """Thresholds by the standard rules."""
     operating_point: str = "balanced_accuracy"
-    """Rule that ``threshold`` was chosen by."""
+    """Rule by which `threshold` was chosen."""
     undecided: tuple[float, float] | None = None
-    """Calibrated probabilities between these two are UNDECIDED; by default there are none."""
+    """Calibrated probabilities between these two are UNDECIDED; None if there are none."""
     min_face_pixels: int = Field(0, ge=0)
     """A person whose face is smaller than this in the input, by the longer side of its box, is scored but does not
-    decide; where everybody is, the verdict is UNDECIDED."""
+    decide; if every face is smaller, the verdict is UNDECIDED."""
     threshold: float = Field(0.5, ge=0, le=1)
-    """Operating point on the calibrated probability, chosen on `fitted_on`; of an ensemble, the mean of its
-    members' as logits."""
+    """Operating point on the calibrated probability, chosen on `fitted_on`; for an ensemble, the mean of its members'
+    as logits."""
     members: tuple[MemberRecord, ...] = ()
-    """Detectors whose calibrated logits are averaged; empty for one that stands alone."""
+    """Detectors whose calibrated logits are averaged; empty for a single detector."""
 
     @model_validator(mode="before")
     @classmethod
     def _read_older_files(cls, values: Any) -> Any:
-        """Read the name that earlier versions had for the weights of nsfwjs."""
+        """Read the name of earlier versions for the weights of nsfwjs."""
         if isinstance(values, dict) and values.get("backbone_weights") == OLD_NSFWJS:
             return {**values, "backbone_weights": "nsfwjs"}
         return values
 
     @property
     def fitted_in_words(self) -> str:
-        """`fitted_on` for a reader."""
+        """`fitted_on` in words."""
         return "the validation split" if self.fitted_on == "validation" else "out-of-fold scores of its recipe"
 
     @model_validator(mode="after")
@@ -116,25 +115,25 @@ class DetectorRecord(Settings):
 
 
 class ExportRecord(Settings):
-    """What was exported for OpenVINO, and how far it differs from Keras: ``export.json``."""
+    """An export for OpenVINO, and how far it differs from Keras: ``export.json``."""
 
     precision: Literal["float32", "bfloat16", "int8"]
-    """What the backbone computes in."""
+    """Number format that the backbone computes in."""
     weights_sha256: str
-    """Of the ``model.weights.h5`` that it was made of."""
+    """SHA-256 of the ``model.weights.h5`` that was exported."""
     files: dict[str, str]
-    """SHA-256 of each file beside this one."""
+    """SHA-256 of each file beside this one, by name."""
     split: str
-    """The clips that both were compared on: ``validation``, or ``all`` of a dataset that says of none that it is."""
+    """Clips of the comparison: ``validation``, or ``all`` if the dataset has no validation split."""
     clips: int = Field(ge=1)
-    """How many those were."""
+    """Number of those clips."""
     largest_difference: float = Field(ge=0)
-    """Between the raw probabilities of both."""
+    """Largest difference between the raw probabilities of both engines."""
     auc_keras: float | None
-    """On those clips; None where they are not of both labels."""
+    """AUC of Keras on those clips; None if they lack a label."""
     auc: float | None
-    """The same of what was exported."""
+    """AUC of the export; None if they lack a label."""
     same_labels: float = Field(ge=0, le=1)
-    """Share of the clips that both give the same label."""
+    """Share of the clips that get the same label from both."""
     openvino: str
-    """Version that wrote the files."""
+    """Version of OpenVINO that wrote the files."""

@@ -1,8 +1,8 @@
-"""What is fitted after training, on clips not trained on: calibration, operating points, when to be undecided."""
+"""Post-hoc calibration, decision thresholds and the undecided band, fitted on clips that were not trained on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -45,11 +45,14 @@ def sigmoid(logits: Floats) -> Probabilities:
 def fit_temperature(is_fake: Flags, raw_probability: Floats) -> float:
     """The temperature with the smallest log loss on these clips; a grid search, so it cannot fail to converge.
 
-    The targets are Platt's (1999, "Probabilistic Outputs for Support Vector Machines"): a class of n clips counts as
-    (n + 1) / (n + 2) sure. A handful of clips that happen to be separable would else ask for boundless confidence.
+    The targets are Platt's (1999, "Probabilistic Outputs for Support Vector Machines"): for a class of n clips,
+    (n + 1) / (n + 2). Otherwise a handful of separable clips would ask for boundless confidence.
     """
     targets = _soft_targets(is_fake)
-    losses = [_cross_entropy(targets, calibrated(raw_probability, temperature)) for temperature in TEMPERATURES]
+    losses = []
+    for temperature in TEMPERATURES:
+        probability = np.clip(calibrated(raw_probability, temperature), EPSILON, 1 - EPSILON)
+        losses.append(-np.mean(targets * np.log(probability) + (1 - targets) * np.log(1 - probability)))
     return float(TEMPERATURES[int(np.argmin(losses))])
 
 
@@ -57,18 +60,23 @@ def fit_isotonic(is_fake: Flags, raw_probability: Floats) -> tuple[tuple[float, 
     """Raw logits and calibrated probabilities of the rising steps with the smallest squared error on these clips.
 
     Zadrozny and Elkan, "Transforming Classifier Scores into Accurate Multiclass Probability Estimates" (2002). The
-    targets are those of `fit_temperature`, so that no probability is 0 or 1. It follows any rising shape, which takes
+    targets are those of `fit_temperature`, so that no probability is 0 or 1. It fits any rising shape, but needs
     hundreds of clips; clips on one step can no longer be told apart.
     """
-    from sklearn.isotonic import IsotonicRegression  # heavy, and prediction needs none of it
+    from sklearn.isotonic import IsotonicRegression  # heavy, and prediction does not need it
 
     model = IsotonicRegression(out_of_bounds="clip").fit(logit(raw_probability), _soft_targets(is_fake))
     steps = list(zip(model.X_thresholds_.tolist(), model.y_thresholds_.tolist(), strict=True))
     return tuple(steps if len(steps) > 1 else [*steps, (steps[0][0] + 1.0, steps[0][1])])
 
 
+def _soft_targets(is_fake: Flags) -> Floats:
+    fakes, reals = int(np.sum(is_fake)), int(np.sum(~is_fake))
+    return np.where(is_fake, (fakes + 1) / (fakes + 2), 1 / (reals + 2))
+
+
 def calibrated_logits(settings: DetectorRecord, raw_probability: Floats) -> Floats:
-    """Logits of the calibrated probabilities, by whichever way ``settings`` name."""
+    """Logits of the calibrated probabilities, by the detector's method of calibration."""
     logits = logit(raw_probability)
     if settings.calibration == "temperature":
         return logits / settings.temperature
@@ -77,23 +85,27 @@ def calibrated_logits(settings: DetectorRecord, raw_probability: Floats) -> Floa
 
 
 STANDARD_RULES = ("balanced_accuracy", "fpr_1", "fpr_5", "cost_10")
-"""Operating points that are frozen with every detector; see `dfutils.runs.record.OperatingPoint`."""
+"""Rules of the operating points that every detector comes with; see `dfutils.runs.record.OperatingPoint`."""
 
 
 def choose_threshold(is_fake: Flags, fake_probability: Floats, rule: str = "balanced_accuracy") -> float:
-    """The operating point that is best by a rule, in the middle of the gap between the scores beside it.
+    """The best threshold by a rule, in the middle of the gap between the neighbouring scores.
 
     Args:
         is_fake: ``(N,)``, both classes.
         fake_probability: ``(N,)``, calibrated.
-        rule: As `dfutils.runs.record.OperatingPoint.rule`. Costs are of rates, so that the mix of the clips does
-            not matter.
+        rule: As `dfutils.runs.record.OperatingPoint.rule`. Costs weigh rates, so that the mix of the clips does not
+            matter.
     """
     from sklearn.metrics import roc_curve
 
     false_rate, true_rate, thresholds = roc_curve(is_fake, fake_probability, drop_intermediate=False)
-    best = int(np.argmax(_gain(rule)(false_rate, true_rate)))
-    above = min(float(thresholds[best]), 1.0)
+    kind, _, number = rule.partition("_")
+    if kind == "fpr":
+        gain = np.where(false_rate <= float(number) / 100, true_rate, -1.0)
+    else:
+        gain = true_rate - (float(number) if kind == "cost" else 1.0) * false_rate
+    above = min(float(thresholds[int(np.argmax(gain))]), 1.0)
     below = fake_probability[fake_probability < above]
     return (above + float(below.max())) / 2 if below.size else above
 
@@ -101,7 +113,7 @@ def choose_threshold(is_fake: Flags, fake_probability: Floats, rule: str = "bala
 def operating_points(
     is_fake: Flags, fake_probability: Floats, rules: Sequence[str] = STANDARD_RULES
 ) -> tuple[OperatingPoint, ...]:
-    """Thresholds by each rule, and what they do on the clips that they were chosen on."""
+    """Thresholds by each rule, with their rates on the clips that they were chosen on."""
     points = []
     for rule in rules:
         threshold = choose_threshold(is_fake, fake_probability, rule)
@@ -122,15 +134,15 @@ def operating_points(
 def choose_band(
     is_fake: Flags, fake_probability: Floats, threshold: float, *, max_error: float
 ) -> tuple[float, float] | None:
-    """The narrowest band around the threshold outside of which at most ``max_error`` of these clips are called wrong.
+    """The narrowest band around the threshold that leaves at most ``max_error`` of the clips outside misclassified.
 
-    It reaches equally far on both sides, as logits (Chow, "On Optimum Recognition Error and Reject Tradeoff", 1970).
+    It is symmetric in logits (Chow, "On Optimum Recognition Error and Reject Tradeoff", 1970).
 
     Returns:
-        Its ends as probabilities; None where none is needed.
+        Its ends as probabilities; None if no band is needed.
 
     Raises:
-        RunError: Not even the surest clips are right often enough.
+        RunError: Even the most confident clips are wrong too often.
     """
     distance = np.abs(logit(fake_probability) - logit(np.array(threshold)))
     wrong = (fake_probability >= threshold) != is_fake
@@ -140,20 +152,20 @@ def choose_band(
         decided = distance > width
         if decided.any() and wrong[decided].mean() <= max_error:
             middle = float(logit(np.array(threshold)))
-            # A hair beyond the last clip inside, so that it is inside whatever the last bits say.
+            # Slightly wider, so that rounding cannot put the last clip outside.
             low, high = sigmoid(np.array([middle - width - 1e-9, middle + width + 1e-9]))
             return float(low), float(high)
     raise RunError(
         f"undecided: no band leaves an error of at most {max_error:g} on {len(is_fake)} validation clips. "
-        "Allow a larger error, or name the band."
+        "Allow a larger error, or give the band."
     )
 
 
 def mean_decision(members: Sequence[DetectorRecord]) -> dict[str, Any]:
-    """What an ensemble decides by: the means, as logits, of its members' thresholds and bands.
+    """The decision fields of an ensemble: the means, as logits, of its members' thresholds and bands.
 
-    Its scores are calibrated by the members before they are averaged; nothing more can be fitted, since no clip is left
-    that none of them was trained on.
+    Scores are calibrated by the members before they are averaged. Nothing more can be fitted: every clip was used to
+    train some member.
     """
 
     def mean(values: Sequence[float]) -> float:
@@ -185,23 +197,3 @@ def mean_decision(members: Sequence[DetectorRecord]) -> dict[str, Any]:
             if len(points) == len(members)
         ),
     }
-
-
-def _gain(rule: str) -> Callable[[Floats, Floats], Floats]:
-    """What is to be greatest, of the shares of REAL and of FAKE that are called FAKE."""
-    kind, _, number = rule.partition("_")
-    if kind == "fpr":
-        limit = float(number) / 100
-        return lambda false_rate, true_rate: np.where(false_rate <= limit, true_rate, -1.0)
-    ratio = float(number) if kind == "cost" else 1.0
-    return lambda false_rate, true_rate: true_rate - ratio * false_rate
-
-
-def _soft_targets(is_fake: Flags) -> Floats:
-    fakes, reals = int(np.sum(is_fake)), int(np.sum(~is_fake))
-    return np.where(is_fake, (fakes + 1) / (fakes + 2), 1 / (reals + 2))
-
-
-def _cross_entropy(targets: Floats, probability: Floats) -> float:
-    clipped = np.clip(probability, EPSILON, 1 - EPSILON)
-    return float(-np.mean(targets * np.log(clipped) + (1 - targets) * np.log(1 - clipped)))

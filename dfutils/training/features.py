@@ -1,4 +1,4 @@
-"""Backbone features, computed once per clip and kept: keyed by everything they depend on, so never stale."""
+"""Backbone features, computed once per clip and cached under everything that they depend on, so never stale."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +27,7 @@ Features = npt.NDArray[np.float32]
 """``(N, T, channels)`` float32: clips, frames, channels; InceptionV3 has 2048."""
 
 IMAGES_AT_ONCE = 80
-"""Crops per call of the backbone: a call has a cost of its own, and few still images would be all cost."""
+"""Crops per call of the backbone: each call has a fixed cost, which would dominate for a few still images."""
 
 
 def clip_features(
@@ -40,14 +39,14 @@ def clip_features(
     view: int = 0,
     progress: bool = True,
 ) -> Features:
-    """Features of clips, from the cache where they are known.
+    """Features of clips, from the cache if possible.
 
     Args:
-        dataset: Where the crops are.
-        rows: Clips of one length T.
+        dataset: Holds the crops.
+        rows: Clips of the same length T.
         backbone: uint8 ``(N, size, size, 3)`` to ``(N, channels)``.
-        backbone_key: Names architecture, weights and preprocessing; with the clip's own checksum it is the cache key.
-        view: 0 is the crops as they are; every other number is an augmentation of its own, the same whenever asked.
+        backbone_key: Names architecture, weights and preprocessing; with the clip's checksum it is the cache key.
+        view: 0 for the unchanged crops; every other number is a different, reproducible augmentation.
         progress: Show a bar on a terminal.
 
     Returns:
@@ -64,7 +63,8 @@ def clip_features(
         )
     if view:
         backbone_key = f"{backbone_key} view {view} {DEFAULT_SETTINGS.model_dump_json()}"
-    paths = [_cache_path(dataset, row, backbone_key) for row in rows]
+    folder = cache_folder() / "features" / hashlib.sha256(backbone_key.encode()).hexdigest()[:16]
+    paths = [folder / f"{dataset.checksum(row)}.npy" for row in rows]
     # Clips of the same images share a path, and are computed once.
     missing = [number for path, number in {path: n for n, path in enumerate(paths)}.items() if not path.is_file()]
     if missing:
@@ -74,14 +74,16 @@ def clip_features(
         for start in range(0, len(missing), at_once):
             numbers = missing[start : start + at_once]
             clips = np.stack([_clip(dataset, rows[number], view) for number in numbers])
-            for number, features in zip(numbers, _compute(clips, backbone), strict=True):
-                _store(paths[number], features)
+            features = backbone.predict(clips.reshape(-1, *clips.shape[2:]), batch_size=16, verbose=0)
+            for number, own in zip(numbers, features.reshape(*clips.shape[:2], -1), strict=True):
+                with replacing(paths[number]) as temporary, temporary.open("wb") as file:
+                    np.save(file, own.astype(np.float32))
             bar.update(len(numbers))
     return np.stack([np.load(path) for path in paths])
 
 
 def backbone_key(weights_checksum: str, *, size: int, family: str = DEFAULT_BACKBONE) -> str:
-    """Name what features depend on besides the crops."""
+    """The cache key of everything that features depend on besides the crops."""
     parts = {"architecture": family, "layer": "avg_pool", "scaling": FAMILIES[family].scaling, "size": size}
     return json.dumps({**parts, "weights": weights_checksum}, sort_keys=True)
 
@@ -90,21 +92,6 @@ def _clip(dataset: FaceDataset, row: ClipRow, view: int) -> Crops:
     clip = dataset.load_clip(row)
     if not view:
         return clip
-    # Drawn by the crops themselves, so that a clip's views do not depend on what else is in the dataset.
+    # Seeded by the crops themselves, so that a clip's views do not depend on the rest of the dataset.
     rng = np.random.default_rng([view, int(hashlib.sha256(dataset.checksum(row).encode()).hexdigest()[:16], 16)])
     return augment_clip(clip, rng=rng)
-
-
-def _compute(clips: Crops, backbone: keras.Model) -> Features:
-    features = backbone.predict(clips.reshape(-1, *clips.shape[2:]), batch_size=16, verbose=0)
-    return features.reshape(*clips.shape[:2], -1).astype(np.float32)
-
-
-def _cache_path(dataset: FaceDataset, row: ClipRow, key: str) -> Path:
-    folder = hashlib.sha256(key.encode()).hexdigest()[:16]
-    return cache_folder() / "features" / folder / f"{dataset.checksum(row)}.npy"
-
-
-def _store(path: Path, features: Features) -> None:
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.save(file, features)

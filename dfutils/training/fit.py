@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,13 +14,14 @@ from dfutils.settings import TrainingSettings
 from dfutils.training.backend import keras, tf
 from dfutils.training.features import Features
 from dfutils.training.model import build_head, standardise
+from dfutils.training.optimizer import ReplicaModel
 from dfutils.training.progress import TrainingProgress
-from dfutils.training.replicas import ReplicaModel
 
 Flags = npt.NDArray[np.bool_]
 
 LEAST_VARIANCE = 1e-4
-"""As a share of the median channel's: the rounding of a channel that never moves, and no weak signal."""
+"""Smallest variance of a channel, as a share of the median one: above the rounding of a constant channel, below any
+weak signal."""
 
 _METRICS = {"precision": keras.metrics.Precision, "recall": keras.metrics.Recall, "auc": keras.metrics.AUC}
 
@@ -32,7 +33,7 @@ def fit_head(
     validation: tuple[Features, Flags],
     settings: TrainingSettings,
     history_file: Path | None = None,
-    events: keras.callbacks.Callback | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
     progress: bool = True,
 ) -> keras.Model:
     """Train a head on cached features; deterministic given the seed.
@@ -40,10 +41,10 @@ def fit_head(
     Args:
         features: ``(N, T, channels)`` of the training clips.
         is_fake: ``(N,)``.
-        validation: The same of the validation clips: decides learning rate, stopping and which epoch is kept.
+        validation: The same for the validation clips, which decide learning rate, stopping and the epoch that is kept.
         settings: Model name, optimiser, patience and seed.
-        history_file: Gets a row an epoch, flushed.
-        events: Is told of every epoch.
+        history_file: Gets one row per epoch, flushed.
+        callbacks: Further Keras callbacks.
         progress: Show a bar on a terminal.
 
     Returns:
@@ -59,15 +60,16 @@ def fit_head(
         metrics=["accuracy", *(metric(name=name) for name, metric in _METRICS.items())],
     )
     best = BestEpoch(patience=settings.patience)
-    callbacks: list[keras.callbacks.Callback] = [
-        keras.callbacks.ReduceLROnPlateau("val_accuracy", factor=0.5, patience=max(1, settings.patience // 2)),
-        best,
-        *([events] if events else []),
-    ]
-    if history_file is not None:
-        callbacks.append(keras.callbacks.CSVLogger(str(history_file)))
+    halving = keras.callbacks.ReduceLROnPlateau("val_accuracy", factor=0.5, patience=max(1, settings.patience // 2))
+    csv_log = [keras.callbacks.CSVLogger(str(history_file))] if history_file else []
     images = features.shape[0] * features.shape[1]
     with _deterministic(), TrainingProgress(epochs=settings.epochs, images=images, shown=progress) as bar:
+
+        def on_epoch_end(epoch: int, logs: Mapping[str, float] | None = None) -> None:
+            bar.advance(images, logs or {})
+            bar.end_epoch(epoch, logs or {})
+
+        counter = keras.callbacks.LambdaCallback(on_epoch_end=on_epoch_end)
         model.fit(
             features,
             is_fake.astype(np.float32),
@@ -76,7 +78,7 @@ def fit_head(
             batch_size=settings.batch_size,
             epochs=settings.epochs,
             shuffle=True,
-            callbacks=[*callbacks, _AfterEpoch(bar, images)],
+            callbacks=[halving, best, *callbacks, *csv_log, counter],
             verbose=0,
         )
     model.set_weights(best.weights)
@@ -84,14 +86,14 @@ def fit_head(
 
 
 def balancing_weights(is_fake: Flags) -> npt.NDArray[np.float32]:
-    """Weights ``(N,)`` of mean 1 with which REAL and FAKE clips count alike in sum; both are needed."""
+    """Weights ``(N,)`` of mean 1 that give REAL and FAKE clips the same total; both are needed."""
     fakes = np.count_nonzero(is_fake)
     return np.where(is_fake, len(is_fake) / (2 * fakes), len(is_fake) / (2 * (len(is_fake) - fakes))).astype(np.float32)
 
 
 @contextmanager
 def _deterministic() -> Iterator[None]:
-    """Make operations deterministic for a while: a fine-tuning later in the process should not pay for it."""
+    """Make operations deterministic for a while: later fine-tuning in this process should not pay for it."""
     # The public API can only switch it on.
     config = importlib.import_module("tensorflow.python.framework.config")
     before = config.is_op_determinism_enabled()
@@ -104,12 +106,12 @@ def _deterministic() -> Iterator[None]:
 
 
 class BestEpoch(keras.callbacks.Callback):
-    """Early stopping on validation AUC; of epochs with equal AUC the one with the lower validation loss counts.
+    """Early stopping on validation AUC; among epochs with equal AUC the lower validation loss is better.
 
     A small validation split often has its best AUC at once, when the head has hardly begun to learn.
 
     Attributes:
-        weights: Of the best epoch.
+        weights: Weights of the best epoch.
     """
 
     def __init__(self, *, patience: int) -> None:
@@ -126,13 +128,3 @@ class BestEpoch(keras.callbacks.Callback):
             self._best, self._waited, self.weights = reached, 0, self.model.get_weights()
         if self._waited >= self._patience:
             self.model.stop_training = True
-
-
-class _AfterEpoch(keras.callbacks.Callback):
-    def __init__(self, bar: TrainingProgress, images: int) -> None:
-        super().__init__()
-        self._bar, self._images = bar, images
-
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        self._bar.advance(self._images, logs or {})
-        self._bar.end_epoch(epoch, logs or {})

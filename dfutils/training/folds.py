@@ -1,4 +1,4 @@
-"""Grouped cross-validation: a run folder a fold, and their ensemble as a detector."""
+"""Grouped cross-validation: one run folder per fold, and their ensemble as a detector."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import dfutils
 from dfutils.extraction.dataset import read_face_dataset
 from dfutils.files import read_csv, read_json, sha256_of, write_csv, write_json
 from dfutils.records import ClipRow, Label
-from dfutils.runs.folder import BELIEVED_OF_FOLDS, PREDICTION_COLUMNS, checksums, members_checksum
+from dfutils.runs.folder import CHECKSUMMED_OF_FOLDS, PREDICTION_COLUMNS, RunFolder, members_checksum
+from dfutils.runs.identity import RunIdentity, is_finished
 from dfutils.runs.record import DetectorRecord, MemberRecord
 from dfutils.runs.thresholds import mean_decision
 from dfutils.settings import TrainingSettings
 from dfutils.training.run import train, training_rows
-from dfutils.training.run_folder import is_finished
 from dfutils.training.splits import fold_videos, group_videos
 
 logger = logging.getLogger(__name__)
@@ -25,7 +24,8 @@ logger = logging.getLogger(__name__)
 OUT_OF_FOLD_COLUMNS = (
     *("clip_id", "video", "group", "fold", "is_fake", "raw_probability", "fake_probability", "label", "sha256"),
 )
-"""Of an ensemble's ``predictions.csv``: a row a clip, scored by the one member that was not trained on its group."""
+"""Columns of an ensemble's ``predictions.csv``: one row per clip, scored by the member that was not trained on its
+group."""
 
 
 def train_folds(
@@ -36,17 +36,17 @@ def train_folds(
     folds: int,
     progress: bool = True,
 ) -> DetectorRecord:
-    """Train a detector a fold and write their ensemble: `dfutils.prediction.detector.load_detector` takes ``run``.
+    """Train one detector per fold and write their ensemble, which `dfutils.prediction.detector.load_detector` loads.
 
     Every group is in the test split of exactly one fold; `dfutils.evaluation.folds.summarise_folds` measures that.
-    What is finished is left alone, so that the same call goes on where it was interrupted.
+    Finished folds are left alone, so that the same call continues after an interruption.
 
     Args:
         faces: A face dataset folder; official splits are ignored.
         run: Gets ``fold-0`` and so on, each an ordinary run folder, ``predictions.csv`` with `OUT_OF_FOLD_COLUMNS`,
-            ``detector.json`` and ``settings.json``; ``run.json``, last, says that all is there.
-        settings: Of every fold. ``settings.split`` deals the folds, but for its test fraction, which is 1 / k. A time
-            budget is that of all folds together.
+            ``detector.json``, ``settings.json`` and, last, ``run.json``.
+        settings: Settings of every fold. ``settings.split`` assigns the folds, but the test fraction is 1 / k. A time
+            budget is for all folds together.
         folds: k, at least 2.
         progress: Show bars on a terminal.
 
@@ -62,48 +62,39 @@ def train_folds(
     rows = training_rows(read_face_dataset(faces))
     split = settings.split
     plan = fold_videos(rows, folds=folds, seed=split.seed, validation_fraction=split.validation_fraction)
-    identity = {
-        "settings": settings.identity(),
-        "dataset": sha256_of(faces / "manifest.csv"),
-        "folds": folds,
-    }
-    if is_finished(run, identity):
+    folder = RunFolder(run)
+    identity = RunIdentity(settings, dataset=sha256_of(faces / "manifest.csv"), folds=folds)
+    if is_finished(folder, identity):
         logger.info("%s: is finished already", run)
-        return DetectorRecord.read(run / "detector.json")
+        return folder.detector()
     if any(row.split for row in rows):
         logger.warning("official splits are not used: every video is tested in one fold and trained on in others")
     members = []
     for fold, assignment in enumerate(plan):
         logger.info("Fold %d of %d", fold + 1, folds)
-        folder = run / _name(fold)
-        members.append(
-            train(
-                faces,
-                folder,
-                settings=settings,
-                assignment=assignment,
-                since=started,
-                progress=progress,
-            )
-        )
-    settings.write(run / "settings.json")
-    write_csv(run / "predictions.csv", OUT_OF_FOLD_COLUMNS, _out_of_fold(run, rows, members))
-    detector = _ensemble(run, members)
-    detector.write(run / "detector.json")
-    write_json(run / "run.json", _about(run, identity, folds))
+        own = folder.fold(fold).path
+        members.append(train(faces, own, settings=settings, assignment=assignment, since=started, progress=progress))
+    settings.write(folder.settings_file)
+    write_csv(folder.predictions_file, OUT_OF_FOLD_COLUMNS, _out_of_fold(folder, rows, members))
+    detector = _ensemble(folder, members)
+    detector.write(folder.detector_file)
+    # What is the same for all members, and what adds up.
+    abouts = [read_json(folder.fold(fold).about_file) for fold in range(folds)]
+    shared = {name: abouts[0][name] for name in ("clips", "groups", "backbone", "versions", "commit")}
+    seconds = round(sum(about["seconds"] for about in abouts), 1)
+    checksums = {"seconds": seconds, "files": folder.checksums(CHECKSUMMED_OF_FOLDS)}
+    write_json(folder.about_file, {"identity": identity.document(), **shared, **checksums})
     return detector
 
 
-def _name(fold: int) -> str:
-    return f"fold-{fold}"
-
-
-def _out_of_fold(run: Path, rows: Sequence[ClipRow], members: Sequence[DetectorRecord]) -> Iterator[dict[str, str]]:
-    """Test clips of every fold, called at the operating point of that fold's member."""
+def _out_of_fold(
+    run: RunFolder, rows: Sequence[ClipRow], members: Sequence[DetectorRecord]
+) -> Iterator[dict[str, str]]:
+    """The test clips of every fold, labelled at the threshold of that fold's member."""
     groups = {video: group.name for group in group_videos(rows) for video in group.videos}
     files = {row.video: row.sha256 for row in rows}
     for fold, member in enumerate(members):
-        for row in read_csv(run / _name(fold) / "predictions.csv", PREDICTION_COLUMNS):
+        for row in read_csv(run.fold(fold).predictions_file, PREDICTION_COLUMNS):
             if row.pop("split") == "test":
                 called_fake = float(row["fake_probability"]) >= member.threshold
                 label = Label.FAKE if called_fake else Label.REAL
@@ -111,16 +102,17 @@ def _out_of_fold(run: Path, rows: Sequence[ClipRow], members: Sequence[DetectorR
                 yield {**row, **found, "sha256": files[row["video"]]}
 
 
-def _ensemble(run: Path, members: Sequence[DetectorRecord]) -> DetectorRecord:
-    """Settings of the mean of the members' calibrated logits.
+def _ensemble(run: RunFolder, members: Sequence[DetectorRecord]) -> DetectorRecord:
+    """The record of the mean of the members' calibrated logits.
 
-    No video is left that none of them was trained on, so nothing can be fitted to the mean itself. Each member has its
-    temperature and threshold from its own validation part. The mean of the thresholds, as logits, is the point where
-    the members' distances to their own thresholds cancel out. The out-of-fold predictions would be no better: they are
-    of single members, which spread wider than their mean, and one threshold for all would compare different models.
+    Every video was used to train some member, so nothing can be fitted to the mean itself. Each member has its
+    temperature and threshold from its own validation split. The mean of the thresholds, as logits, is the point where
+    the members' distances to their own thresholds cancel out. The out-of-fold predictions would be no better: they
+    come from single members, which spread wider than their mean, and one threshold for all would compare different
+    models.
     """
-    names = [_name(fold) for fold in range(len(members))]
-    known = tuple(MemberRecord(folder=name, sha256=sha256_of(run / name / "detector.json")) for name in names)
+    folders = [run.fold(fold) for fold in range(len(members))]
+    known = tuple(MemberRecord(folder=one.path.name, sha256=sha256_of(one.detector_file)) for one in folders)
     checksum = members_checksum(known)
     backbones = {member.backbone_checksum for member in members}
     return members[0].model_copy(
@@ -133,11 +125,3 @@ def _ensemble(run: Path, members: Sequence[DetectorRecord]) -> DetectorRecord:
             "members": known,
         }
     )
-
-
-def _about(run: Path, identity: dict[str, Any], folds: int) -> dict[str, Any]:
-    """What ``run.json`` says: as the members', without what is of one fold only."""
-    members = [read_json(run / _name(fold) / "run.json") for fold in range(folds)]
-    shared = {name: members[0][name] for name in ("clips", "groups", "backbone", "versions", "commit")}
-    seconds = round(sum(member["seconds"] for member in members), 1)
-    return {"identity": identity, **shared, "seconds": seconds, "files": checksums(run, BELIEVED_OF_FOLDS)}

@@ -1,4 +1,4 @@
-"""The optimiser of fine-tuning: AdamW whose result does not depend on how many devices share a batch."""
+"""Optimiser and training step whose results do not depend on how many devices share a batch."""
 
 from __future__ import annotations
 
@@ -13,12 +13,54 @@ from dfutils.settings import FinetuneSettings
 from dfutils.training.backend import keras, tf
 
 
+class ReplicaModel(keras.Model):
+    """A functional model whose replicas are weighted by the number of clips that they received.
+
+    Keras gives each replica the mean loss of its own part of the batch and averages those means. Where the parts
+    differ in size, as in the last batch of an epoch, clips of the smaller part would count for more.
+    """
+
+    def train_step(self, data: tuple[Any, ...]) -> dict[str, Any]:
+        """See Keras; on one device it is Keras' own."""
+        replicas = self.distribute_strategy.num_replicas_in_sync
+        if replicas == 1:
+            return dict(super().train_step(data))
+        clips, targets, weights = keras.utils.unpack_x_y_sample_weight(data)
+        own = tf.cast(tf.shape(clips)[0], tf.float32)
+        context = tf.distribute.get_replica_context()
+        all_clips = context.all_reduce(tf.distribute.ReduceOp.SUM, own)
+        with tf.GradientTape() as tape:
+            predicted = self(clips, training=True)
+            # Keras divides the loss by the number of replicas, whose gradients it then adds up.
+            loss = replicas * self.compute_loss(clips, targets, predicted, weights, training=True)
+            share = self.optimizer.scale_loss(loss * tf.cast(own / all_clips, loss.dtype))
+        self._loss_tracker.update_state(loss, sample_weight=own)
+        gradients = tape.gradient(share, self.trainable_weights)
+        # With a scaled loss an overflow is usual, and the step is then left out. Keras asks the first replica alone
+        # whether there was one, before it adds up the gradients of all: one overflow makes those of all replicas NaN.
+        is_finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients])
+        finite = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.cast(is_finite, tf.float32))
+        nan = float("nan")
+        gradients = [tf.where(finite >= replicas, one, tf.constant(nan, one.dtype)) for one in gradients]
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
+        return dict(self.compute_metrics(clips, targets, predicted, weights))
+
+    def _maybe_symbolic_build(self, iterator: object = None, data_batch: object = None) -> None:  # noqa: ARG002
+        """Build metrics and loss from the model's inputs and outputs.
+
+        Keras would take the shapes from a first batch, whose parts it adds up: that fails if they differ in size.
+        """
+        if self._distribute_strategy is not None:
+            with self._distribute_strategy.scope():
+                self._symbolic_build(data_batch=(self.input, self.output))
+
+
 class ScaledAdamW(keras.optimizers.AdamW):
-    """AdamW with a smaller learning rate for the backbone, a global gradient norm, and averaged weights on request.
+    """AdamW with another learning rate for the backbone, a global gradient norm, and averaged weights on request.
 
     Keras clips the gradients of each replica before it sums them, so that two replicas would train another model than
-    one: here the sum is clipped. Keras also puts averaged weights (``use_ema``) in place whenever ``fit`` returns:
-    here training goes on from its own weights, and `averaged` lends the average.
+    one; here the sum is clipped. Keras also puts averaged weights (``use_ema``) in place whenever ``fit`` returns;
+    here training continues from its own weights, and `averaged` puts the average in place for a while.
 
     Args:
         backbone_paths: `keras.Variable.path` of each of the backbone's variables.
@@ -40,18 +82,18 @@ class ScaledAdamW(keras.optimizers.AdamW):
         self._slow: frozenset[int] = frozenset()
 
     def build(self, variables: list[keras.Variable]) -> None:
-        """See Keras; remembers which variables are the backbone's."""
+        """See Keras; remember which variables are the backbone's."""
         paths = set(self.backbone_paths)
         self._slow = frozenset(index for index, variable in enumerate(variables) if variable.path in paths)
         super().build(variables)
 
     @property
     def schedule(self) -> Any:
-        """What decides the learning rate of a step."""
+        """The schedule of the learning rate."""
         return self._learning_rate
 
     def update_step(self, gradient: Any, variable: keras.Variable, learning_rate: Any) -> None:
-        """See Keras: one variable's update, here with its own learning rate."""
+        """See Keras: update one variable, here with its own learning rate."""
         factor = self.backbone_lr_multiplier if self._get_variable_index(variable) in self._slow else 1.0
         super().update_step(gradient, variable, learning_rate * factor)
 
@@ -63,14 +105,14 @@ class ScaledAdamW(keras.optimizers.AdamW):
         return [(gradient, variable) for gradient, (_, variable) in zip(clipped, summed, strict=True)]
 
     def finalize_variable_values(self, var_list: Sequence[keras.Variable]) -> None:
-        """See Keras, which would put the averages in place here; `averaged` does it when they are wanted."""
+        """See Keras, which would put the averages in place here; `averaged` does so on request."""
 
     @contextmanager
     def averaged(self, variables: Sequence[keras.Variable]) -> Iterator[None]:
         """Put the averaged weights in place for a while; without ``use_ema`` nothing changes.
 
         Args:
-            variables: Those that the optimiser was built with.
+            variables: The variables that the optimiser was built with.
         """
         if not self.use_ema or not int(np.asarray(self.iterations)):
             yield
@@ -94,7 +136,7 @@ class ScaledAdamW(keras.optimizers.AdamW):
 
 
 class PlateauRate(keras.optimizers.schedules.LearningRateSchedule):
-    """A learning rate that rises over the first steps and then stays where it is, but for a factor.
+    """A learning rate that rises over the first steps and then stays constant, times a factor.
 
     Attributes:
         factor: A variable, 1 at first; see `plateau_factor`.
@@ -115,9 +157,9 @@ class PlateauRate(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def plateau_factor(aucs: Sequence[float], *, patience: int) -> float:
-    """What is left of a learning rate that halves after every ``patience`` epochs in a row without a better AUC.
+    """Factor of a learning rate that halves after every ``patience`` epochs in a row without a better AUC.
 
-    It follows from the history alone, so that training that was interrupted goes on with the same.
+    It follows from the history alone, so that an interrupted training continues with the same factor.
 
     Example:
         >>> plateau_factor([0.6, 0.7, 0.7, 0.65], patience=2)
@@ -134,29 +176,28 @@ def plateau_factor(aucs: Sequence[float], *, patience: int) -> float:
 
 
 def build_loss(own: FinetuneSettings) -> keras.losses.Loss:
-    """Cross-entropy against targets that `FinetuneSettings.label_smoothing` keeps away from 0 and 1."""
+    """Cross-entropy with `FinetuneSettings.label_smoothing`."""
     return keras.losses.BinaryCrossentropy(label_smoothing=own.label_smoothing)
 
 
 def build_optimizer(
     rate: float, own: FinetuneSettings, *, weight_decay: float, steps: int, backbone: keras.Model
 ) -> ScaledAdamW:
-    """AdamW with the learning rates that ``own`` asks for, over ``steps``."""
+    """AdamW with the learning rates of ``own``, over ``steps``."""
+    warmup = math.ceil(own.warmup_fraction * steps)
+    if own.schedule == "plateau":
+        schedule = PlateauRate(rate, warmup=warmup)
+    else:
+        start, target = (0.0, rate) if warmup else (rate, None)
+        schedule = keras.optimizers.schedules.CosineDecay(
+            start, max(1, steps - warmup), warmup_target=target, warmup_steps=warmup
+        )
     return ScaledAdamW(
-        _schedule(rate, own, steps),
+        schedule,
         weight_decay=weight_decay,
         use_ema=own.ema_decay > 0,
         ema_momentum=own.ema_decay,
         clip_norm=own.clip_norm,
         backbone_paths=[variable.path for variable in backbone.variables],
         backbone_lr_multiplier=own.backbone_lr_multiplier,
-    )
-
-
-def _schedule(rate: float, own: FinetuneSettings, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
-    warmup = math.ceil(own.warmup_fraction * steps)
-    if own.schedule == "plateau":
-        return PlateauRate(rate, warmup=warmup)
-    return keras.optimizers.schedules.CosineDecay(
-        0.0 if warmup else rate, max(1, steps - warmup), warmup_target=rate if warmup else None, warmup_steps=warmup
     )

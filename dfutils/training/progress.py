@@ -1,4 +1,4 @@
-"""How far a training is: a bar on a terminal, and everywhere a line for each epoch that takes long.
+"""Progress of a training: a bar on a terminal, a log line for each long epoch, and event files for TensorBoard.
 
 A notebook gets the lines and no bar, which would be left on its page in a hundred pieces.
 """
@@ -9,27 +9,34 @@ import logging
 import time
 from collections.abc import Mapping
 from datetime import timedelta
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from tqdm import tqdm
+
+from dfutils.training.backend import keras, tf
 
 logger = logging.getLogger(__name__)
 
 LONG_SECONDS = 20.0
 """Epochs that take this long get a line."""
 
+_METADATA = tf.compat.v1.SummaryMetadata
+# As tf.summary.scalar, which needs the package tensorboard, marks the values that TensorBoard draws.
+_SCALAR = _METADATA(plugin_data=_METADATA.PluginData(plugin_name="scalars"), data_class="DATA_CLASS_SCALAR")
+
 ON_BAR = ("loss", "auc", "val_auc")
 IN_LINE = ("loss", "auc", "val_loss", "val_auc")
 
 
 class TrainingProgress:
-    """Counts images, over all epochs, so that the time left is that of the training; early stopping may end it before.
+    """Counts images over all epochs, so that the time left is that of the training; early stopping may end it sooner.
 
     Args:
-        epochs: Most epochs.
-        images: Crops of an epoch.
-        done: Crops that an earlier part of this training has seen.
+        epochs: Largest number of epochs.
+        images: Crops per epoch.
+        done: Crops that were trained on before an interruption.
         shown: Show a bar on a terminal.
     """
 
@@ -48,18 +55,22 @@ class TrainingProgress:
         self._bar.close()
 
     def advance(self, images: int, logs: Mapping[str, float]) -> None:
-        """So many more crops were trained on."""
+        """Count crops that were trained on."""
         self._trained = time.monotonic()
         self._show(logs)
         self._bar.update(images)
 
     def end_epoch(self, epoch: int, logs: Mapping[str, float]) -> None:
-        """An epoch, counted from 0, was trained and validated."""
+        """Log an epoch, counted from 0, that was trained and validated."""
         self._show(logs)
         seconds = time.monotonic() - self._began
         if seconds >= LONG_SECONDS:
             with tqdm.external_write_mode():  # the bar makes room
-                logger.info("%s", self._line(epoch, logs, seconds))
+                values = ", ".join(f"{name} {logs[name]:.3f}" for name in IN_LINE if name in logs)
+                speed = self._images / max(self._trained - self._began, 1e-9)
+                left = timedelta(seconds=round((self._epochs - epoch - 1) * seconds))
+                line = "epoch %d of %d: %s; %.0f images/s, at most %s left"
+                logger.info(line, epoch + 1, self._epochs, values, speed, left)
         self._begin(epoch + 1)
 
     def _begin(self, epoch: int) -> None:
@@ -70,8 +81,17 @@ class TrainingProgress:
         self._shown |= {name: f"{logs[name]:.3f}" for name in ON_BAR if name in logs}
         self._bar.set_postfix(self._shown, refresh=False)
 
-    def _line(self, epoch: int, logs: Mapping[str, float], seconds: float) -> str:
-        values = ", ".join(f"{name} {logs[name]:.3f}" for name in IN_LINE if name in logs)
-        speed = self._images / max(self._trained - self._began, 1e-9)
-        left = timedelta(seconds=round((self._epochs - epoch - 1) * seconds))
-        return f"epoch {epoch + 1} of {self._epochs}: {values}; {speed:.0f} images/s, at most {left} left"
+
+class EventWriter(keras.callbacks.Callback):
+    """Appends the metrics of each epoch to an event file at once, so that TensorBoard can follow the training."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._writer = tf.summary.create_file_writer(str(folder))
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """See Keras; ``epoch`` counts from 0."""
+        with self._writer.as_default(step=epoch):
+            for name, value in (logs or {}).items():
+                tf.summary.write(name, tf.constant(value, tf.float32), metadata=_SCALAR)
+        self._writer.flush()

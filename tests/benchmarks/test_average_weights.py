@@ -11,7 +11,7 @@ from dfutils.errors import RunError
 from dfutils.files import read_csv
 from dfutils.prediction.detector import load_detector
 from dfutils.runs.calibration import recalibrate
-from dfutils.runs.folder import read_about, read_detector
+from dfutils.runs.folder import RunFolder
 from dfutils.settings import TrainingSettings
 from dfutils.training.folds import train_folds
 from dfutils.training.run import train
@@ -50,8 +50,8 @@ def test_every_variable_is_the_mean_of_those_of_the_runs(runs, mean):
 
 
 def test_the_mean_is_a_run_that_knows_of_no_clip_that_is_new_to_it(runs, mean):
-    about = read_about(mean)
-    assert about["averaged"] == [read_detector(run).weights_sha256 for run in runs]
+    about = RunFolder(mean).about()
+    assert about["averaged"] == [RunFolder(run).detector().weights_sha256 for run in runs]
     assert load_detector(mean, engine="keras").settings.operating_points == ()
     splits = read_csv(mean / "splits.csv", ("video", "split"))
     assert {row["video"] for row in splits} == {row["video"] for row in read_csv(runs[0] / "splits.csv", ())}

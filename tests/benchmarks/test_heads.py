@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks import heads
-from dfutils.runs.folder import read_detector
+from dfutils.runs.folder import RunFolder
 
 
 @pytest.mark.parametrize("name", heads.CANDIDATES)
@@ -44,6 +44,6 @@ def test_a_head_without_an_interval_earns_nothing():
 
 def test_the_backbone_of_a_run_is_known_by_its_own_checksum(demo_run, tmp_path):
     found = heads._backbone(heads.Options(tmp_path, run=demo_run), 96)
-    settings = read_detector(demo_run)
+    settings = RunFolder(demo_run).detector()
     assert (found.checksum, found.family) == (settings.backbone_checksum, settings.backbone)
     assert settings.name in found.weights

@@ -10,7 +10,7 @@ from dfutils.files import read_json
 from dfutils.prediction.export import _require_equal
 from dfutils.prediction.runtime import read_export
 from dfutils.pretrained import DEFAULT, FOLDER
-from dfutils.runs.folder import read_detector
+from dfutils.runs.folder import RunFolder
 
 
 def test_the_shipped_detector_scores_as_on_the_day_it_was_shipped():
@@ -27,7 +27,7 @@ def test_a_candidate_that_forgot_the_people_it_was_chosen_on_is_not_shipped(diff
 def test_the_export_that_comes_with_the_package_passed_its_gate_and_scores_as_keras():
     pytest.importorskip("openvino")
     folder = FOLDER / DEFAULT
-    export = read_export(folder, read_detector(folder))
+    export = read_export(folder, RunFolder(folder).detector())
     _require_equal(folder, export)
     shipped = read_json(folder / GOLDEN)
     # In 8 bits, which processors do not all compute alike; validation's largest difference is no bound for a drawing.

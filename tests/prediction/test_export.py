@@ -23,7 +23,7 @@ from dfutils.prediction.export import (
 )
 from dfutils.prediction.members import score_members
 from dfutils.prediction.runtime import OpenVinoNetwork
-from dfutils.runs.folder import read_detector
+from dfutils.runs.folder import RunFolder
 from dfutils.runs.record import ExportRecord
 from dfutils.settings import TrainingSettings
 from dfutils.training.folds import train_folds
@@ -209,8 +209,10 @@ def test_what_is_worse_than_keras_is_found_and_not_written(demo_run, demo_faces,
 
 
 def test_what_a_verdict_shows_is_compared_and_not_the_raw_score_alone(demo_run):
-    settings = read_detector(demo_run).model_copy(
-        update={"temperature": 0.05, "threshold": 0.5, "undecided": (0.4, 0.6)}
+    settings = (
+        RunFolder(demo_run)
+        .detector()
+        .model_copy(update={"temperature": 0.05, "threshold": 0.5, "undecided": (0.4, 0.6)})
     )
     reference, scores = np.array([0.5, 0.9], np.float32), np.array([0.50009, 0.9], np.float32)
     found = differences(settings, np.array([True, False]), reference, scores)
@@ -224,7 +226,7 @@ def test_what_a_verdict_shows_is_compared_and_not_the_raw_score_alone(demo_run):
 def test_scores_that_are_no_numbers_are_refused(demo_run):
     scores = np.array([0.5, np.nan], np.float32)
     with pytest.raises(RunError, match="no number"):
-        differences(read_detector(demo_run), np.array([True, False]), scores, scores)
+        differences(RunFolder(demo_run).detector(), np.array([True, False]), scores, scores)
 
 
 def test_int8_is_calibrated_on_training_clips(demo_run, demo_faces, tmp_path, monkeypatch):

@@ -21,7 +21,7 @@ from dfutils.prediction.runtime import choose_engine, compile_backbone
 from dfutils.runs.thresholds import logit
 from dfutils.training.backbones import build_backbone
 from dfutils.training.model import HEADS, build_head, compose
-from dfutils.training.run_folder import write_weights
+from dfutils.training.saved_network import write_weights
 
 pytest.importorskip("openvino")
 

@@ -15,7 +15,7 @@ from dfutils.files import read_csv, read_json, write_csv, write_json
 from dfutils.prediction.detector import Detector, load_detector
 from dfutils.records import Label, Reason
 from dfutils.runs.calibration import recalibrate
-from dfutils.runs.folder import BELIEVED, read_about
+from dfutils.runs.folder import CHECKSUMMED, RunFolder
 from dfutils.runs.record import DetectorRecord
 from dfutils.runs.thresholds import (
     STANDARD_RULES,
@@ -139,9 +139,9 @@ def alter_threshold(run):
 
 def test_recalibration_signs_its_own_changes_and_no_others(run):
     recalibrate(run, rule="fpr_5")
-    assert set(read_about(run)["files"]) == set(BELIEVED)
+    assert set(RunFolder(run).about()["files"]) == set(CHECKSUMMED)
     alter_threshold(run)
-    for reading in (read_about, recalibrate):
+    for reading in (lambda run: RunFolder(run).about(), recalibrate):
         with pytest.raises(RunError, match=r"detector\.json: .*altered since training.*`dfutils calibrate`"):
             reading(run)
 
@@ -154,11 +154,11 @@ def test_a_run_of_an_earlier_version_is_believed_and_signed_when_it_is_recalibra
         about["files"] = {name: files[name] for name in known_files}
     write_json(run / "run.json", about)
     alter_threshold(run)
-    assert read_about(run) == about
+    assert RunFolder(run).about() == about
     recalibrate(run)
     alter_threshold(run)
     with pytest.raises(RunError, match="altered since training"):
-        read_about(run)
+        RunFolder(run).about()
 
 
 def test_a_detector_without_a_run_document_is_recalibrated_and_gets_none(run):

@@ -15,10 +15,10 @@ from dfutils.files import read_json
 from dfutils.settings import FinetuneSettings, TrainingSettings
 from dfutils.training.backbones import FAMILIES, _scaled, block_starts, build_backbone, encode, network_of
 from dfutils.training.features import backbone_key
-from dfutils.training.finetune import _unfreeze
+from dfutils.training.finetune import unfreeze
 from dfutils.training.model import build_head, compose
 from dfutils.training.run import train
-from dfutils.training.run_folder import load_network, read_network, write_weights
+from dfutils.training.saved_network import load_network, read_network, write_weights
 
 # One of each kind: its channels, its last block, and the layer with which that block begins.
 KINDS = {
@@ -187,6 +187,6 @@ def test_a_detector_that_names_no_backbone_has_the_first_there_was(demo_run, tmp
 
 def test_blocks_of_any_backbone_can_be_unfrozen():
     backbone = build_backbone("random", size=32, family="MobileNetV2")
-    _unfreeze(backbone, FinetuneSettings(unfreeze="block_16"))
+    unfreeze(backbone, FinetuneSettings(unfreeze="block_16"))
     trained = [layer.name for layer in network_of(backbone.model).layers if layer.trainable and layer.weights]
     assert trained == ["block_16_expand", "block_16_depthwise", "block_16_project", "Conv_1"]

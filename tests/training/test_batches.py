@@ -12,8 +12,7 @@ from dfutils.extraction.extract import extract_dataset
 from dfutils.records import ClipRow
 from dfutils.settings import ExtractionSettings, FinetuneSettings
 from dfutils.training.batches import BatchLoader, BatchPlan, Pair, PairLoader
-from dfutils.training.pipeline import training_batches
-from dfutils.training.workers import BatchSource
+from dfutils.training.input_pipeline import BatchSource, training_batches
 
 
 def make_rows(real, fake):

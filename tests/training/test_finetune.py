@@ -1,5 +1,6 @@
 """End-to-end training: resumable to the same weights, the same on two replicas, and only where it is allowed."""
 
+import dataclasses
 import json
 import shutil
 import signal
@@ -11,17 +12,19 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from earlier_versions import OLD_SETTINGS, OLD_SETTINGS_TODAY
 from rounding import SCORE, TRAINED
 from sklearn.metrics import log_loss
 
 from dfutils.errors import RunError
 from dfutils.extraction.dataset import read_face_dataset
 from dfutils.files import read_csv
+from dfutils.runs.identity import RunIdentity
 from dfutils.settings import FinetuneSettings, TrainingSettings
 from dfutils.training import finetune
 from dfutils.training.backbones import build_backbone, network_of
-from dfutils.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from dfutils.training.finetune import _unfreeze
+from dfutils.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
+from dfutils.training.finetune import unfreeze
 from dfutils.training.model import standardise
 from dfutils.training.optimizer import ScaledAdamW
 from dfutils.training.run import train
@@ -118,14 +121,25 @@ def test_a_killed_training_goes_on_to_the_same_weights(finetuned, demo_faces, tm
 
 
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
-    variable = keras.Variable([1.0, 2.0])
-    save_checkpoint(tmp_path / "c.npz", Progress(step=3, identity={"seed": 0}), [variable])
+    variable, identity = keras.Variable([1.0, 2.0]), RunIdentity(SETTINGS, dataset="d", precision="float32")
+    save_checkpoint(tmp_path / "c.npz", TrainingState(step=3), [variable], identity=identity)
     variable.assign([0.0, 0.0])
-    with pytest.raises(RunError, match="other settings"):
-        load_checkpoint(tmp_path / "c.npz", [variable], identity={"seed": 1})
-    known = load_checkpoint(tmp_path / "c.npz", [variable], identity={"seed": 0})
+    for other in ({"settings": TrainingSettings()}, {"dataset": "e"}, {"precision": "mixed_float16"}):
+        with pytest.raises(RunError, match="other settings"):
+            load_checkpoint(tmp_path / "c.npz", [variable], identity=dataclasses.replace(identity, **other))
+    known = load_checkpoint(tmp_path / "c.npz", [variable], identity=identity)
     assert known.step == 3
     assert keras.ops.convert_to_numpy(variable).tolist() == [1.0, 2.0]
+
+
+def test_a_checkpoint_of_an_earlier_version_is_continued(tmp_path):
+    variable = keras.Variable([0.0])
+    document = {"step": 7, "best_auc": 0.5, "best_epoch": 0, "history": [], "identity": None}
+    document["identity"] = {"settings": OLD_SETTINGS, "dataset": "d", "splits_file": None, "precision": "float32"}
+    np.savez(tmp_path / "c.npz", progress=np.array(json.dumps(document)), v0=np.array([4.0]))
+    identity = RunIdentity(OLD_SETTINGS_TODAY, dataset="d", precision="float32")
+    assert load_checkpoint(tmp_path / "c.npz", [variable], identity=identity).step == 7
+    assert float(variable[0]) == 4.0
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +148,7 @@ def budgeted(demo_faces, tmp_path_factory):
     run = tmp_path_factory.mktemp("budgeted")
     budget = SETTINGS.finetune.model_copy(update={"time_budget_hours": 1})
     settings, since = SETTINGS.model_copy(update={"finetune": budget}), time.monotonic() - 7200
-    with pytest.raises(RunError, match="Give the same command to go on"):
+    with pytest.raises(RunError, match="Give the same command to continue"):
         train(demo_faces, run, settings=settings, since=since, progress=False)
     assert (run / "checkpoint.npz").is_file()
     return run
@@ -175,7 +189,7 @@ def test_training_does_not_go_on_in_another_precision(stopped, demo_faces, monke
 @pytest.mark.parametrize(("unfreeze", "train_batch_norm"), [("all", False), ("mixed10", False), ("mixed10", True)])
 def test_only_the_blocks_asked_for_are_trained(unfreeze, train_batch_norm):
     backbone = build_backbone("random", size=75)
-    _unfreeze(backbone, FinetuneSettings(unfreeze=unfreeze, train_batch_norm=train_batch_norm))
+    unfreeze(backbone, FinetuneSettings(unfreeze=unfreeze, train_batch_norm=train_batch_norm))
     layers = network_of(backbone.model).layers
     # A block of InceptionV3 is named by its end, where its branches are joined.
     first = 0 if unfreeze == "all" else [layer.name for layer in layers].index("mixed9") + 1
@@ -190,7 +204,7 @@ def test_only_the_blocks_asked_for_are_trained(unfreeze, train_batch_norm):
 def test_an_unknown_block_is_named_with_the_known_ones():
     backbone = build_backbone("random", size=75)
     with pytest.raises(RunError, match=r"InceptionV3 has no block 'mixed11'.* mixed0, .*mixed10"):
-        _unfreeze(backbone, FinetuneSettings(unfreeze="mixed11"))
+        unfreeze(backbone, FinetuneSettings(unfreeze="mixed11"))
 
 
 def test_the_backbone_learns_at_its_own_rate():
@@ -302,8 +316,7 @@ import numpy as np
 import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from dfutils.training.optimizer import ScaledAdamW
-from dfutils.training.replicas import ReplicaModel
+from dfutils.training.optimizer import ReplicaModel, ScaledAdamW
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 with strategy.scope():
     inputs = keras.Input((1,))

@@ -19,14 +19,14 @@ from dfutils.prediction.detector import load_detector
 from dfutils.prediction.members import Member, score_members
 from dfutils.report import evaluate as evaluation
 from dfutils.runs.calibration import recalibrate
-from dfutils.runs.folder import read_about
+from dfutils.runs.folder import RunFolder
 from dfutils.runs.record import DetectorRecord
 from dfutils.runs.thresholds import calibrated, fit_temperature, operating_points
 from dfutils.settings import SplitSettings, TrainingSettings
 from dfutils.training import folds
 from dfutils.training.folds import OUT_OF_FOLD_COLUMNS, train_folds
 from dfutils.training.run import train
-from dfutils.training.run_folder import load_network
+from dfutils.training.saved_network import load_network
 
 FOLDS = 2
 OPTIONS = ["--folds", FOLDS, "--model", "inception_mean", "--backbone-weights", "random", "--epochs", 2]
@@ -273,7 +273,7 @@ def test_a_recalibrated_ensemble_is_believed_with_all_its_members(copied_run, ru
     before = DetectorRecord.read(run / "detector.json")
     assert recalibrate(copied_run, method="isotonic").members != before.members
     for folder in (copied_run, *(copied_run / member.folder for member in before.members)):
-        assert read_about(folder)["files"]["detector.json"] == sha256_of(folder / "detector.json")
+        assert RunFolder(folder).about()["files"]["detector.json"] == sha256_of(folder / "detector.json")
     assert (copied_run / "predictions.csv").read_text() != (run / "predictions.csv").read_text()
 
 
@@ -314,7 +314,7 @@ def test_a_detector_is_calibrated_on_the_out_of_fold_scores_of_all_clips(single,
     for row in read_csv(single / "predictions.csv", ()):
         own = calibrated(np.array([float(row["raw_probability"])]), found.temperature)[0]
         assert float(row["fake_probability"]) == pytest.approx(own, abs=1e-8)
-    assert read_about(single)["files"]["detector.json"] == sha256_of(single / "detector.json")
+    assert RunFolder(single).about()["files"]["detector.json"] == sha256_of(single / "detector.json")
 
 
 def other_epochs(folds_run):

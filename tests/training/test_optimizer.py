@@ -4,8 +4,11 @@ import keras
 import numpy as np
 import pytest
 
+from dfutils.runs.folder import RunFolder
+from dfutils.runs.identity import RunIdentity
 from dfutils.settings import FinetuneSettings, TrainingSettings
 from dfutils.training.finetune import _Trainer
+from dfutils.training.job import TrainingJob
 from dfutils.training.optimizer import build_loss, build_optimizer, plateau_factor
 
 
@@ -64,7 +67,8 @@ def trainer_after(run, *, aucs, epochs=10, patience=2, schedule="cosine"):
     settings = TrainingSettings(epochs=epochs, patience=patience, finetune={"schedule": schedule})
     optimizer = optimizer_of(schedule=schedule, warmup_fraction=0)
     model = type("Model", (), {"optimizer": optimizer})()
-    trainer = _Trainer(model, None, None, settings=settings, run=run, identity={}, since=None, steps_per_epoch=3)
+    job = TrainingJob(None, settings, RunFolder(run), RunIdentity(settings, dataset=""), began=0.0)
+    trainer = _Trainer(model, None, job, steps_per_epoch=3)
     trainer.state.step = 3 * len(aucs)
     trainer.state.history = [{"val_auc": auc} for auc in aucs]
     trainer.state.best_epoch = int(np.argmax(aucs)) if aucs else -1
@@ -86,5 +90,5 @@ def test_training_stops_when_validation_auc_no_longer_rises(tmp_path, aucs, epoc
 
 def test_a_training_that_goes_on_takes_its_rate_from_its_history(tmp_path):
     trainer = trainer_after(tmp_path, aucs=[0.8, 0.7, 0.7], patience=4, schedule="plateau")
-    trainer._lower_rate()
-    assert float(trainer._optimizer.learning_rate) == pytest.approx(0.05)
+    trainer.lower_rate()
+    assert float(trainer.optimizer.learning_rate) == pytest.approx(0.05)

@@ -8,8 +8,7 @@ import pytest
 import tensorflow as tf
 
 from dfutils.training import progress
-from dfutils.training.events import EventWriter
-from dfutils.training.progress import TrainingProgress
+from dfutils.training.progress import EventWriter, TrainingProgress
 
 
 class Terminal(io.StringIO):

@@ -16,8 +16,7 @@ from dfutils.errors import DatasetError, RunError
 from dfutils.extraction.dataset import read_face_dataset
 from dfutils.settings import FinetuneSettings
 from dfutils.training.batches import BatchLoader, BatchPlan, PairLoader
-from dfutils.training.pipeline import training_batches
-from dfutils.training.workers import BatchSource
+from dfutils.training.input_pipeline import BatchSource, training_batches
 
 
 def loader_of(faces: Path) -> BatchLoader:
@@ -119,7 +118,7 @@ sys.path.insert(0, sys.argv[2])
 from dfutils.extraction.dataset import read_face_dataset
 from dfutils.settings import FinetuneSettings
 from dfutils.training.batches import BatchLoader, BatchPlan, PairLoader
-from dfutils.training.workers import BatchSource
+from dfutils.training.input_pipeline import BatchSource
 dataset = read_face_dataset(Path(sys.argv[1]))
 settings = FinetuneSettings(self_blended=0.5)
 plan = BatchPlan(dataset.rows, batch_size=4, settings=settings, seed=3)

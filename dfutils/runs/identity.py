@@ -1,0 +1,89 @@
+"""What a run is known by: the settings and data that decide its weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+from dfutils.errors import RunError
+from dfutils.files import read_json
+from dfutils.records import SplitName
+from dfutils.runs.folder import RunFolder
+from dfutils.settings import DeviceSettings, FinetuneSettings, TrainingSettings
+
+_CHECKPOINTING = ("time_budget_hours", "checkpoint_minutes")
+
+
+@dataclass(frozen=True, slots=True)
+class RunIdentity:
+    """Two trainings with equal identities train the same detector, so that one may continue or replace the other.
+
+    Attributes:
+        settings: Only what can change the weights; where and how long training runs, and how it is reported, is reset
+            to the defaults.
+        dataset: SHA-256 of the dataset's ``manifest.csv``.
+        splits_file: SHA-256 of the splits file that was given; None without one.
+        assignment: `assignment_checksum` of the splits that were given; None without any.
+        folds: Number of folds of an ensemble; None for one detector.
+        precision: Of a checkpoint only: the Keras policy, since other precisions have other variables.
+    """
+
+    settings: TrainingSettings
+    dataset: str
+    splits_file: str | None = None
+    assignment: str | None = None
+    folds: int | None = None
+    precision: str | None = None
+
+    def __post_init__(self) -> None:
+        usual = FinetuneSettings()
+        finetune = self.settings.finetune.model_copy(update={name: getattr(usual, name) for name in _CHECKPOINTING})
+        update = {"devices": DeviceSettings(), "tensorboard": False, "finetune": finetune}
+        object.__setattr__(self, "settings", self.settings.model_copy(update=update))
+
+    def document(self) -> dict[str, Any]:
+        """Plain JSON values, as ``run.json`` and checkpoints hold them."""
+        settings = self.settings.model_dump(mode="json", exclude={"devices", "tensorboard"})
+        finetune = {name: value for name, value in settings["finetune"].items() if name not in _CHECKPOINTING}
+        others = {field.name: getattr(self, field.name) for field in fields(self)[1:]}
+        return {
+            "settings": {**settings, "finetune": finetune},
+            **{name: value for name, value in others.items() if value is not None},
+        }
+
+    @classmethod
+    def parse(cls, document: Mapping[str, Any], *, source: str) -> Self:
+        """Read what `document` or an earlier version wrote; ``source`` names it in errors.
+
+        Earlier versions lack settings that were added since, which then have their defaults, and use older names.
+
+        Raises:
+            DfutilsError: A setting is unknown or impossible.
+        """
+        settings = TrainingSettings.parse(document["settings"], source=source)
+        others: dict[str, Any] = {field.name: document.get(field.name) for field in fields(cls)[1:]}
+        return cls(settings, **others)
+
+
+def assignment_checksum(assignment: Mapping[str, SplitName]) -> str:
+    """SHA-256 over every video and its split."""
+    return hashlib.sha256(json.dumps(sorted(assignment.items())).encode()).hexdigest()
+
+
+def is_finished(run: RunFolder, identity: RunIdentity) -> bool:
+    """Whether ``run`` holds a finished run of these very settings and data, not one that its time budget ended.
+
+    Raises:
+        RunError: It holds a finished run of other settings or data.
+    """
+    if not run.about_file.is_file():
+        return False
+    about = read_json(run.about_file)
+    before = RunIdentity.parse(about["identity"], source=str(run.about_file))
+    if before == identity:
+        return bool(about.get("is_complete", True))
+    what = "settings" if before.settings != identity.settings else "data or splits"
+    raise RunError(f"{run}: holds a finished run with other {what}. Choose another --out, or delete the folder.")
