@@ -65,7 +65,7 @@ class DetectorRecord(Settings):
     backbone_weights: str
     """Origin of the backbone's weights: a name in `dfutils.weights`, ``random`` or a file name."""
     backbone_checksum: str
-    """Checksum of those weights, ``seed-N`` if they are random; an ensemble of several backbones has `weights_sha256`."""
+    """Checksum of those weights; ``seed-N`` for random ones, `weights_sha256` for an ensemble of several backbones."""
     weights_sha256: str
     """SHA-256 of ``model.weights.h5``; for an ensemble, over the checksums of its members."""
     temperature: float = Field(1.0, gt=0)
