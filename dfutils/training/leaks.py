@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any, TypeAlias
 
@@ -14,7 +14,9 @@ import numpy.typing as npt
 
 from dfutils.errors import SplitError
 from dfutils.records import ClipRow, Image, SplitName
-from dfutils.training.splits import deal_folds, group_videos
+from dfutils.statistics.bootstrap import bootstrap_over_groups, percentile_interval
+from dfutils.statistics.estimates import class_weights_by_score, weighted_auc
+from dfutils.training.splits import assign_folds, group_videos
 
 logger = logging.getLogger(__name__)
 
@@ -23,17 +25,16 @@ Hashes: TypeAlias = npt.NDArray[np.uint64]
 Cells: TypeAlias = npt.NDArray[np.float32]
 
 NEAR_BITS = (4, 8)
-"""Two crops are near-duplicates when at most so many of the 64 bits differ, across and down.
+"""Two crops are near-duplicates if at most this many of the 64 bits differ in the hash across and the hash down.
 
-Across alone is not enough for face crops, which are all alike: of the pairs it found between groups of the DFDC,
-about half showed two different people. Of those that the hash down confirms, nearly all show the same one.
+The hash across alone is not enough for face crops, which are all alike: of the pairs it found between groups of the
+DFDC, about half showed two different people. Of those that the hash down confirms, nearly all show the same person.
 """
 
 _EXAMPLES = 20
-_FLAT_LEVELS = 3.0  # below this spread of grey levels, a hash is made of noise
+_FLAT_LEVELS = 3.0  # below this standard deviation of grey levels, a hash is noise
 _BLOCK = 256  # rows compared at once: some 30 MB for 24,000 clips
 _FOLDS = 5
-_RESAMPLES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Finding:
     """One kind of leak.
 
     Attributes:
-        count: How many there are.
+        count: Number of cases.
         examples: The first of them, for a person to look up.
     """
 
@@ -51,7 +52,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Shortcut:
-    """How well the files' outward features alone tell FAKE from REAL.
+    """How well file metadata alone tells FAKE from REAL.
 
     Attributes:
         auc: Area under the ROC curve, cross-validated by groups; 0.5 is chance.
@@ -68,15 +69,15 @@ class Shortcut:
 
 @dataclass(frozen=True, slots=True)
 class LeakReport:
-    """What `find_leaks` found.
+    """The result of `find_leaks`.
 
     Attributes:
-        clips: Clips looked at.
-        shared_groups: Groups with videos on two sides.
-        same_files: Files of identical content on two sides.
-        near_duplicates: Clips with a near-duplicate crop on another side; None where no images were compared.
-        flat_clips: Clips whose image was too even to be compared.
-        shortcut: None where there are not enough groups to measure it.
+        clips: Number of clips examined.
+        shared_groups: Groups with videos in several splits.
+        same_files: Files of identical content in several splits.
+        near_duplicates: Clips with a near-duplicate crop in another split; None if no images were compared.
+        flat_clips: Number of clips whose image was too uniform to compare.
+        shortcut: None if there are too few groups to measure it.
     """
 
     clips: int
@@ -88,29 +89,29 @@ class LeakReport:
 
     def as_document(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {
-            "clips": self.clips,
-            "shared_groups": _finding_document(self.shared_groups),
-            "same_files": _finding_document(self.same_files),
-            "near_duplicates": _finding_document(self.near_duplicates),
-            "flat_clips": self.flat_clips,
-            "shortcut": None
-            if self.shortcut is None
-            else {
-                "auc": self.shortcut.auc,
-                "low": self.shortcut.low,
-                "high": self.shortcut.high,
-                "groups": self.shortcut.groups,
-            },
-        }
+        return asdict(self)
 
     def lines(self) -> list[str]:
-        """The same in plain sentences."""
+        """Describe the findings in one sentence each."""
+        near = "Near-duplicate crops were not searched."
+        if self.near_duplicates is not None:
+            compared = f"{self.clips - self.flat_clips:,} clips compared"
+            compared += f", {self.flat_clips:,} too uniform to compare" if self.flat_clips else ""
+            near = _sentence(self.near_duplicates, "clips have a near-duplicate in another split").removesuffix(".")
+            near += f"; {compared}."
+        facts = "size, frame rate, duration and bit rate alone"
+        if self.shortcut is None:
+            shortcut = f"Not enough groups to tell whether {facts} give the label away."
+        else:
+            interval = f"AUC {self.shortcut.auc:.2f}, 95 % interval {self.shortcut.low:.2f} to {self.shortcut.high:.2f}"
+            shortcut = f"No sign that {facts} tell FAKE from REAL ({interval})."
+            if self.shortcut.low > 0.5:
+                shortcut = f"{facts.capitalize()} tell FAKE from REAL ({interval}): a score may rest on them."
         return [
-            _sentence(self.shared_groups, "groups have videos on two sides"),
-            _sentence(self.same_files, "files are on two sides with identical content"),
-            _near_sentence(self.near_duplicates, self.clips, self.flat_clips),
-            _shortcut_sentence(self.shortcut),
+            _sentence(self.shared_groups, "groups have videos in several splits"),
+            _sentence(self.same_files, "files have identical content in several splits"),
+            near,
+            shortcut,
         ]
 
 
@@ -119,15 +120,15 @@ def find_leaks(
     assignment: Mapping[str, SplitName],
     load_thumbnail: Callable[[ClipRow], Image] | None,
 ) -> LeakReport:
-    """Look for what is on two sides of a split, and for features that tell the label without any content.
+    """Find content that several splits share, and metadata that tells the label without any content.
 
-    Near-duplicates are pairs of crops on different sides whose difference hashes (dHash, 64 bits across and 64
-    down) differ in at most `NEAR_BITS`. Other videos of the same person in the same pose and light are found too.
+    Near-duplicates are pairs of crops in different splits whose difference hashes (dHash, 64 bits across and 64
+    down) differ in at most `NEAR_BITS`. That includes other videos of the same person in the same pose and light.
 
     Args:
         rows: Clips of the dataset.
         assignment: Video and its split.
-        load_thumbnail: Gives one crop of a clip, of any size; None leaves near-duplicates out.
+        load_thumbnail: Loads one crop of a clip, of any size; None skips the search for near-duplicates.
 
     Raises:
         ValueError: A video of ``rows`` has no split.
@@ -137,8 +138,8 @@ def find_leaks(
     near, flat = (None, 0) if load_thumbnail is None else _near_duplicates(rows, assignment, load_thumbnail)
     return LeakReport(
         clips=len(rows),
-        shared_groups=_on_two_sides((row.group, row.group, assignment[row.video]) for row in rows),
-        same_files=_on_two_sides((row.sha256, row.video, assignment[row.video]) for row in rows if row.sha256),
+        shared_groups=_in_several_splits((row.group, row.group, assignment[row.video]) for row in rows),
+        same_files=_in_several_splits((row.sha256, row.video, assignment[row.video]) for row in rows if row.sha256),
         near_duplicates=near,
         flat_clips=flat,
         shortcut=_measure_shortcut(rows),
@@ -146,7 +147,7 @@ def find_leaks(
 
 
 def difference_hashes(image: Image) -> tuple[int, int]:
-    """Two difference hashes (dHash) of 64 bits: is each cell brighter than its left, and than its upper neighbour?
+    """Two difference hashes (dHash) of 64 bits: whether each cell is brighter than its left or upper neighbour.
 
     Args:
         image: ``(height, width, 3)`` uint8 RGB of any size.
@@ -176,17 +177,17 @@ def _near_duplicates(
     small = [_shrink(load_thumbnail(row)) for row in rows]
     usable = [index for index, cells in enumerate(small) if float(cells.std()) >= _FLAT_LEVELS]
     hashes = np.array([_hash(small[index]) for index in usable], dtype=np.uint64).reshape(-1, 2)
-    sides = np.array([assignment[rows[index].video] for index in usable])
+    splits = np.array([assignment[rows[index].video] for index in usable])
     involved = np.zeros(len(usable), dtype=bool)
     closest: list[tuple[int, int, int]] = []
-    for left, right, distances in _near_pairs(hashes, sides):
+    for left, right, distances in _near_pairs(hashes, splits):
         involved[left] = involved[right] = True
         best = np.argsort(distances, kind="stable")[:_EXAMPLES]
         closest += zip(distances[best].tolist(), left[best].tolist(), right[best].tolist(), strict=True)
         closest = sorted(closest)[:_EXAMPLES]
 
     def describe(index: int) -> str:
-        return f"{rows[usable[index]].clip_id} ({sides[index]})"
+        return f"{rows[usable[index]].clip_id} ({splits[index]})"
 
     examples = tuple(
         f"{describe(left)} ~ {describe(right)}, {bits} of 128 bits differ" for bits, left, right in closest
@@ -195,11 +196,11 @@ def _near_duplicates(
 
 
 def _near_pairs(
-    hashes: Hashes, sides: npt.NDArray[np.str_]
+    hashes: Hashes, splits: npt.NDArray[np.str_]
 ) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.uint8]]]:
-    """Blocks of positions of near-duplicates on different sides, and the bits of 128 that differ."""
-    for first, second in combinations(sorted(set(sides.tolist())), 2):
-        left, right = np.flatnonzero(sides == first), np.flatnonzero(sides == second)
+    """Blocks of positions of near-duplicates in different splits, and how many of their 128 bits differ."""
+    for first, second in combinations(sorted(set(splits.tolist())), 2):
+        left, right = np.flatnonzero(splits == first), np.flatnonzero(splits == second)
         for start in range(0, len(left), _BLOCK):
             block = left[start : start + _BLOCK]
             i, j = np.nonzero(np.bitwise_count(hashes[block, None, 0] ^ hashes[None, right, 0]) <= NEAR_BITS[0])
@@ -208,31 +209,43 @@ def _near_pairs(
             yield block[i[near]], right[j[near]], (across + down)[near]
 
 
-def _on_two_sides(placed: Iterable[tuple[str, str, SplitName]]) -> Finding:
-    """Count the keys on more than one side; each item is a key, the name to show for it, and its side."""
+def _in_several_splits(placed: Iterable[tuple[str, str, SplitName]]) -> Finding:
+    """Count the keys in more than one split; each item is a key, the name to show for it, and its split."""
     places: dict[str, set[tuple[str, str]]] = {}
-    for key, name, side in placed:
-        places.setdefault(key, set()).add((side, name))
-    torn = sorted(sorted(found) for found in places.values() if len({side for side, _ in found}) > 1)
-    shown = (", ".join(f"{name} ({side})" for side, name in found) for found in torn[:_EXAMPLES])
+    for key, name, split in placed:
+        places.setdefault(key, set()).add((split, name))
+    torn = sorted(sorted(found) for found in places.values() if len({split for split, _ in found}) > 1)
+    shown = (", ".join(f"{name} ({split})" for split, name in found) for found in torn[:_EXAMPLES])
     return Finding(len(torn), tuple(shown))
 
 
 def _measure_shortcut(rows: Sequence[ClipRow]) -> Shortcut | None:
+    """Cross-validate a logistic regression on file metadata, with an interval over groups."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import PredefinedSplit, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     groups = group_videos(rows)
     try:
-        folds = deal_folds(groups, folds=_FOLDS, seed=0)
+        folds = assign_folds(groups, folds=_FOLDS, seed=0)
     except SplitError as error:
         logger.info("shortcut features are not measured: %s", error)
         return None
     videos = {row.video: row for row in rows}
-    placed = [(videos[video], position) for position, group in enumerate(groups) for video in group.videos]
-    group_index = np.array([position for _, position in placed])
+    placed = [(videos[video], group.name) for group in groups for video in group.videos]
+    names = np.array([name for _, name in placed])
     is_fake = np.array([row.is_fake for row, _ in placed])
-    fold_of_group = np.array([folds[group.name] for group in groups])
-    scores = _cross_validated_scores(file_features(row for row, _ in placed), is_fake, fold_of_group[group_index])
-    low, high = _bootstrap_interval(scores, is_fake, group_index)
-    return Shortcut(_weighted_auc(scores, is_fake, np.ones(len(scores))), low, high, len(groups))
+    model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000))
+    split = PredefinedSplit([folds[name] for name in names])
+    features = file_features(row for row, _ in placed)
+    scores = cross_val_predict(model, features, is_fake, cv=split, method="decision_function")
+
+    def auc(weights: Floats) -> Floats:
+        return weighted_auc(*class_weights_by_score(is_fake, scores, weights))
+
+    low, high = percentile_interval(bootstrap_over_groups(names, auc)) or (float("nan"), float("nan"))
+    return Shortcut(float(auc(np.ones((1, len(scores))))[0]), low, high, len(groups))
 
 
 def file_features(rows: Iterable[ClipRow]) -> Floats:
@@ -244,61 +257,5 @@ def file_features(rows: Iterable[ClipRow]) -> Floats:
     return np.asarray(np.log(np.maximum(table, 1e-3)))
 
 
-def _cross_validated_scores(features: Floats, is_fake: npt.NDArray[np.bool_], folds: npt.NDArray[np.int_]) -> Floats:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    scores = np.zeros(len(features))
-    for fold in np.unique(folds):
-        held_out = folds == fold
-        model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000))
-        model.fit(features[~held_out], is_fake[~held_out])
-        scores[held_out] = model.decision_function(features[held_out])
-    return scores
-
-
-def _bootstrap_interval(
-    scores: Floats, is_fake: npt.NDArray[np.bool_], group_index: npt.NDArray[np.int_]
-) -> tuple[float, float]:
-    groups = int(group_index.max()) + 1
-    random = np.random.default_rng(0)
-    drawn = (np.bincount(random.integers(groups, size=groups), minlength=groups) for _ in range(_RESAMPLES))
-    values = [_weighted_auc(scores, is_fake, counts[group_index].astype(np.float64)) for counts in drawn]
-    low, high = np.nanquantile(values, [0.025, 0.975])
-    return float(low), float(high)
-
-
-def _weighted_auc(scores: Floats, is_fake: npt.NDArray[np.bool_], weights: Floats) -> float:
-    """Area under the ROC curve, ties counted half; NaN where one label has no weight."""
-    _, ranks = np.unique(scores, return_inverse=True)
-    fakes = np.bincount(ranks, weights * is_fake)
-    reals = np.bincount(ranks, weights * ~is_fake)
-    pairs = fakes.sum() * reals.sum()
-    return float((fakes * (np.cumsum(reals) - reals / 2)).sum() / pairs) if pairs else float("nan")
-
-
-def _finding_document(finding: Finding | None) -> dict[str, Any] | None:
-    return None if finding is None else {"count": finding.count, "examples": list(finding.examples)}
-
-
 def _sentence(finding: Finding, what: str) -> str:
     return f"{finding.count:,} {what} (first: {finding.examples[0]})." if finding.count else f"No {what}."
-
-
-def _near_sentence(finding: Finding | None, clips: int, flat: int) -> str:
-    if finding is None:
-        return "Near-duplicate crops were not looked for."
-    compared = f"{clips - flat:,} clips compared" + (f", {flat:,} too even to compare" if flat else "")
-    return f"{_sentence(finding, 'clips have a near-duplicate on another side')[:-1]}; {compared}."
-
-
-def _shortcut_sentence(shortcut: Shortcut | None) -> str:
-    if shortcut is None:
-        return "Not enough groups to tell whether size, frame rate, duration and bit rate alone give the label away."
-    interval = f"AUC {shortcut.auc:.2f}, 95 % interval {shortcut.low:.2f} to {shortcut.high:.2f}"
-    if shortcut.low > 0.5:
-        return (
-            f"Size, frame rate, duration and bit rate alone tell FAKE from REAL ({interval}): a score may rest on them."
-        )
-    return f"No sign that size, frame rate, duration and bit rate alone tell FAKE from REAL ({interval})."

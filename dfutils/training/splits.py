@@ -1,4 +1,4 @@
-"""Grouped, stratified splits: no group is ever on two sides, and the same data and seed give the same split."""
+"""Grouped, stratified splits: no group is ever in two splits, and the same data and seed give the same split."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from dfutils.settings import SplitSettings
 logger = logging.getLogger(__name__)
 
 COLUMNS = ("video", "group", "is_fake", "split", "sha256")
-"""Of ``splits.csv``."""
+"""Columns of ``splits.csv``."""
 
 
 @dataclass(frozen=True, slots=True)
 class VideoGroup:
-    """Videos that must stay on one side.
+    """Videos that must stay in one split.
 
     Attributes:
-        name: The smallest of the joined groups' names.
-        videos: Their names, sorted.
-        reals: How many of them are REAL.
-        fakes: How many of them are FAKE.
+        name: The smallest name of the joined groups.
+        videos: Names, sorted.
+        reals: Number of REAL videos.
+        fakes: Number of FAKE videos.
     """
 
     name: str
@@ -38,15 +38,15 @@ class VideoGroup:
 
 
 def split_videos(rows: Sequence[ClipRow], settings: SplitSettings) -> dict[str, SplitName]:
-    """Deal the videos to train, validation and test by groups.
+    """Assign the videos to train, validation and test by groups.
 
-    Official splits are used where every row has one; a validation part they lack is cut from train by groups.
+    Official splits are used if every row has one; if they lack validation, it is cut from train by groups.
 
     Returns:
         Video and its split, for every video of ``rows``.
 
     Raises:
-        SplitError: A group is on two official sides, or there are too few groups of each label.
+        SplitError: A group is in two official splits, or there are too few groups of each label.
     """
     groups = group_videos(rows)
     official = _official_splits(rows)
@@ -55,7 +55,7 @@ def split_videos(rows: Sequence[ClipRow], settings: SplitSettings) -> dict[str, 
         return _follow_official(groups, official, settings)
     if official:
         logger.warning("official splits are not used: only %d of %d videos have one", len(official), videos)
-    return _by_video(groups, _deal(groups, _fractions(settings), settings.seed))
+    return _by_video(groups, _assign_groups(groups, _fractions(settings), settings.seed))
 
 
 def fold_videos(
@@ -78,33 +78,37 @@ def fold_videos(
     if not 0 < validation_fraction < 1:
         raise ValueError(f"validation_fraction must be between 0 and 1. Received: {validation_fraction}")
     groups = group_videos(rows)
-    tested = deal_folds(groups, folds=folds, seed=seed)
-    return [_one_fold(groups, tested, fold, seed, validation_fraction) for fold in range(folds)]
+    tested, plan = assign_folds(groups, folds=folds, seed=seed), []
+    for fold in range(folds):
+        rest = [group for group in groups if tested[group.name] != fold]
+        splits = _assign_groups(rest, {"train": 1 - validation_fraction, "validation": validation_fraction}, seed)
+        plan.append(_by_video(groups, {group.name: splits.get(group.name, "test") for group in groups}))
+    return plan
 
 
 def extend_split(
     old: Mapping[str, SplitName], rows: Sequence[ClipRow], settings: SplitSettings
 ) -> dict[str, SplitName]:
-    """Keep the groups of an old split where they were and deal only new ones.
+    """Keep the groups of an old split in their splits and assign only new ones.
 
-    What decides is the videos: a group that holds an old video goes where that video was. Old videos without a
-    row are dropped. Official splits are not looked at.
+    Videos decide, not names of groups: a group that holds an old video goes where that video was. Old videos without a
+    row are dropped. Official splits are ignored.
 
     Args:
         old: Video and its split, from `read_splits`.
         rows: Clips of the dataset as it is now.
-        settings: Fractions aimed at, old groups included.
+        settings: Target fractions, old groups included.
 
     Raises:
-        SplitError: A video joins groups of two sides, or a split lacks a label.
+        SplitError: A video joins groups of two splits, or a split lacks a label.
     """
     groups = group_videos(rows)
-    kept: dict[str, str] = dict(_sides_of(groups, old, "the old split"))
-    return _by_video(groups, _deal(groups, _fractions(settings), settings.seed, kept))
+    kept = _splits_of_groups(groups, old, "the old split")
+    return _by_video(groups, _assign_groups(groups, _fractions(settings), settings.seed, kept))
 
 
 def write_splits(path: Path, rows: Sequence[ClipRow], assignment: Mapping[str, SplitName]) -> None:
-    """Write ``splits.csv``: a row a video, sorted, with the joined group and what its file is known by.
+    """Write ``splits.csv``: one row per video, sorted, with the joined group and the checksum of the file.
 
     Raises:
         ValueError: A video of ``rows`` has no split.
@@ -151,7 +155,7 @@ def read_splits(path: Path) -> dict[str, SplitName]:
 def group_videos(rows: Iterable[ClipRow]) -> list[VideoGroup]:
     """Groups of the videos, sorted by name.
 
-    Groups are joined where they hold the same video, or a file of the same content under two names.
+    Groups are joined if they share a video, or a file of the same content under two names.
 
     Raises:
         SplitError: A video is REAL in one row and FAKE in another.
@@ -168,11 +172,15 @@ def group_videos(rows: Iterable[ClipRow]) -> list[VideoGroup]:
     members: dict[str, list[str]] = {}
     for video in sorted(labels):
         members.setdefault(roots[f"video:{video}"].removeprefix("group:"), []).append(video)
-    return [_video_group(name, members[name], labels) for name in sorted(members)]
+    fakes = {name: sum(labels[video] for video in videos) for name, videos in members.items()}
+    return [
+        VideoGroup(name, tuple(members[name]), len(members[name]) - fakes[name], fakes[name])
+        for name in sorted(members)
+    ]
 
 
-def deal_folds(groups: Sequence[VideoGroup], *, folds: int, seed: int) -> dict[str, int]:
-    """Deal groups to ``folds`` parts of about the same size and share of FAKE.
+def assign_folds(groups: Sequence[VideoGroup], *, folds: int, seed: int) -> dict[str, int]:
+    """Assign groups to ``folds`` parts of about the same size and share of FAKE.
 
     Returns:
         Name of each group and its fold, from 0.
@@ -180,8 +188,8 @@ def deal_folds(groups: Sequence[VideoGroup], *, folds: int, seed: int) -> dict[s
     Raises:
         SplitError: There are too few groups of each label.
     """
-    sides = _deal(groups, {str(fold): 1 / folds for fold in range(folds)}, seed)
-    return {name: int(side) for name, side in sides.items()}
+    parts = _assign_groups(groups, {str(fold): 1 / folds for fold in range(folds)}, seed)
+    return {name: int(part) for name, part in parts.items()}
 
 
 def _official_splits(rows: Iterable[ClipRow]) -> dict[str, SplitName]:
@@ -194,111 +202,96 @@ def _official_splits(rows: Iterable[ClipRow]) -> dict[str, SplitName]:
     return official
 
 
-def _video_group(name: str, videos: Sequence[str], labels: Mapping[str, bool]) -> VideoGroup:
-    fakes = sum(labels[video] for video in videos)
-    return VideoGroup(name, tuple(videos), len(videos) - fakes, fakes)
-
-
 def _fractions(settings: SplitSettings) -> dict[str, float]:
     rest = 1 - settings.test_fraction
     validation = settings.validation_fraction * rest
     return {"train": rest - validation, "validation": validation, "test": settings.test_fraction}
 
 
-def _one_fold(
-    groups: Sequence[VideoGroup], tested: Mapping[str, int], fold: int, seed: int, validation_fraction: float
-) -> dict[str, SplitName]:
-    rest = [group for group in groups if tested[group.name] != fold]
-    dealt = _deal(rest, {"train": 1 - validation_fraction, "validation": validation_fraction}, seed)
-    return _by_video(groups, {group.name: dealt.get(group.name, "test") for group in groups})
-
-
 def _follow_official(
     groups: Sequence[VideoGroup], official: Mapping[str, SplitName], settings: SplitSettings
 ) -> dict[str, SplitName]:
-    sides: dict[str, str] = dict(_sides_of(groups, official, "the official splits"))
-    if missing := {"train", "test"}.difference(sides.values()):
+    splits: dict[str, str] = dict(_splits_of_groups(groups, official, "the official splits"))
+    if missing := {"train", "test"}.difference(splits.values()):
         raise SplitError(
-            f"official splits: no video is in {' or '.join(sorted(missing))}. Empty the split column to have one dealt."
+            f"official splits: no video is in {' or '.join(sorted(missing))}. Empty the split column to have one made."
         )
-    if "validation" not in sides.values():
+    if "validation" not in splits.values():
         validation = settings.validation_fraction
-        training = [group for group in groups if sides[group.name] == "train"]
-        sides |= _deal(training, {"train": 1 - validation, "validation": validation}, settings.seed)
-    _require_both_labels(groups, sides, SPLIT_NAMES)
-    return _by_video(groups, sides)
+        training = [group for group in groups if splits[group.name] == "train"]
+        splits |= _assign_groups(training, {"train": 1 - validation, "validation": validation}, settings.seed)
+    _require_both_labels(groups, splits, SPLIT_NAMES)
+    return _by_video(groups, splits)
 
 
-def _sides_of(groups: Sequence[VideoGroup], known: Mapping[str, SplitName], whose: str) -> dict[str, SplitName]:
-    """Side of each group that has a known video."""
+def _splits_of_groups(groups: Sequence[VideoGroup], known: Mapping[str, SplitName], whose: str) -> dict[str, SplitName]:
+    """Split of each group that has a known video."""
     found = {group: {known[video] for video in group.videos if video in known} for group in groups}
-    torn = [group for group, sides in found.items() if len(sides) > 1]
+    torn = [group for group, splits in found.items() if len(splits) > 1]
     if torn:
         raise SplitError(
-            f"group {torn[0].name!r}: its {len(torn[0].videos):,} videos are on two sides of {whose} "
+            f"group {torn[0].name!r}: its {len(torn[0].videos):,} videos have different splits in {whose} "
             f"({', '.join(sorted(found[torn[0]]))}), as in {len(torn):,} of {len(groups):,} groups. "
-            "Correct the groups or leave that split out: what shares a source must be on one side."
+            "Correct the groups or leave that split out: videos that share a source must be in one split."
         )
-    return {group.name: sides.pop() for group, sides in found.items() if sides}
+    return {group.name: splits.pop() for group, splits in found.items() if splits}
 
 
-def _by_video(groups: Sequence[VideoGroup], sides: Mapping[str, str]) -> dict[str, SplitName]:
+def _by_video(groups: Sequence[VideoGroup], splits: Mapping[str, str]) -> dict[str, SplitName]:
     names: dict[str, SplitName] = {name: name for name in SPLIT_NAMES}
-    return {video: names[sides[group.name]] for group in groups for video in group.videos}
+    return {video: names[splits[group.name]] for group in groups for video in group.videos}
 
 
-def _deal(
+def _assign_groups(
     groups: Sequence[VideoGroup], fractions: Mapping[str, float], seed: int, kept: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Deal groups to sides so that REAL videos, FAKE videos and groups are all near the fractions.
+    """Assign groups greedily to parts so that REAL videos, FAKE videos and groups are all near the fractions.
 
-    Own code, since scikit-learn's StratifiedGroupKFold knows no unequal parts, can leave a fold without a label,
-    and deals differently since version 1.8 (its issues 32478 and 34828).
+    Own code, since scikit-learn's StratifiedGroupKFold supports no unequal parts, can leave a fold without a label,
+    and assigns differently since version 1.8 (its issues 32478 and 34828).
 
     Args:
-        groups: To be dealt.
-        fractions: RunSplits and the share each should get.
+        groups: To be assigned.
+        fractions: Parts (splits or folds) and the share that each should get.
         seed: Orders groups of about the same size.
-        kept: Groups that have a side already.
+        kept: Groups that have a part already.
 
     Returns:
-        Group and its side.
+        Group and its part.
     """
-    sides = dict(kept or {})
-    order = sorted(groups, key=lambda group: (len(group.videos).bit_length(), _shuffled(group.name, seed)))
-    free = [group for group in order if group.name not in sides]
-    if not sides:
-        sides = _seat(free, fractions)
-    hands = {side: _Hand(fraction, groups) for side, fraction in fractions.items()}
+
+    def order_of(group: VideoGroup) -> tuple[int, str]:
+        # A hash instead of a random generator: neither a library's version nor the other groups change it.
+        return len(group.videos).bit_length(), hashlib.sha256(f"{seed} {group.name}".encode()).hexdigest()
+
+    parts, order = dict(kept or {}), sorted(groups, key=order_of)
+    if not parts:
+        parts = _assign_minimum(order, fractions)
+    loads = {part: _SplitLoad(fraction, groups) for part, fraction in fractions.items()}
     for group in order:
-        if group.name in sides:
-            hands[sides[group.name]].take(group)
+        if group.name in parts:
+            loads[parts[group.name]].add(group)
     for group in reversed(order):  # the largest first, while there is still room to balance it
-        if group.name not in sides:
-            sides[group.name] = min(hands, key=lambda side: hands[side].cost_of(group))
-            hands[sides[group.name]].take(group)
-    _require_both_labels(groups, sides, fractions)
-    return sides
+        if group.name not in parts:
+            parts[group.name] = min(loads, key=lambda part: loads[part].cost_of(group))
+            loads[parts[group.name]].add(group)
+    _require_both_labels(groups, parts, fractions)
+    return parts
 
 
-def _shuffled(name: str, seed: int) -> str:
-    """Sort key in place of a random generator: no library's version changes it, nor do the other groups."""
-    return hashlib.sha256(f"{seed} {name}".encode()).hexdigest()
-
-
-def _seat(groups: Sequence[VideoGroup], fractions: Mapping[str, float]) -> dict[str, str]:
-    """Give each side one group of both labels, or one of each: the least it needs, so nothing greedy can miss it."""
+def _assign_minimum(groups: Sequence[VideoGroup], fractions: Mapping[str, float]) -> dict[str, str]:
+    """Seed every part with both labels, by one group of both or one of each, so that the greedy pass starves none."""
     both = [(group,) for group in groups if group.reals and group.fakes]
     pairs = zip(
         [group for group in groups if not group.fakes], [group for group in groups if not group.reals], strict=False
     )
     bundles = sorted([*both, *pairs], key=lambda bundle: sum(len(group.videos) for group in bundle))
-    smallest_first = sorted(fractions, key=lambda side: fractions[side])
-    return {group.name: side for side, bundle in zip(smallest_first, bundles, strict=False) for group in bundle}
+    smallest_first = sorted(fractions, key=lambda part: fractions[part])
+    return {group.name: part for part, bundle in zip(smallest_first, bundles, strict=False) for group in bundle}
 
 
-class _Hand:
-    """What one side holds, as shares of all REAL videos, all FAKE videos and all groups."""
+class _SplitLoad:
+    """What one part holds, as shares of all REAL videos, all FAKE videos and all groups."""
 
     def __init__(self, fraction: float, groups: Sequence[VideoGroup]) -> None:
         self.fraction = fraction
@@ -309,7 +302,7 @@ class _Hand:
         counts = (group.reals, group.fakes, 1)
         return [count / total if total else 0.0 for count, total in zip(counts, self.totals, strict=True)]
 
-    def take(self, group: VideoGroup) -> None:
+    def add(self, group: VideoGroup) -> None:
         self.held = [held + share for held, share in zip(self.held, self.shares_of(group), strict=True)]
 
     def cost_of(self, group: VideoGroup) -> float:
@@ -318,24 +311,18 @@ class _Hand:
         return sum(share * (2 * (held - self.fraction) + share) for held, share in shares) / self.fraction
 
 
-def _require_both_labels(groups: Sequence[VideoGroup], sides: Mapping[str, str], wanted: Iterable[str]) -> None:
+def _require_both_labels(groups: Sequence[VideoGroup], parts: Mapping[str, str], wanted: Iterable[str]) -> None:
     wanted = list(wanted)
-    for side in wanted:
-        held = [group for group in groups if sides.get(group.name) == side]
+    for part in wanted:
+        held = [group for group in groups if parts.get(group.name) == part]
         for label, count in (("REAL", sum(g.reals for g in held)), ("FAKE", sum(g.fakes for g in held))):
             if not count:
-                raise SplitError(f"{_name(side)}: would have no {label} video. {_advice(groups, len(wanted))}")
-
-
-def _name(side: str) -> str:
-    return f"fold {side}" if side.isdigit() else f"{side} split"
-
-
-def _advice(groups: Sequence[VideoGroup], parts: int) -> str:
-    both = sum(1 for group in groups if group.reals and group.fakes)
-    reals = sum(1 for group in groups if not group.fakes)
-    fakes = sum(1 for group in groups if not group.reals)
-    return (
-        f"There are {reals:,} groups with REAL videos only, {fakes:,} with FAKE only and {both:,} with both, and each "
-        f"of the {parts} parts needs both labels. Add videos, ask for fewer parts, or check that groups are right."
-    )
+                name = f"fold {part}" if part.isdigit() else f"{part} split"
+                both = sum(1 for group in groups if group.reals and group.fakes)
+                reals = sum(1 for group in groups if not group.fakes)
+                fakes = sum(1 for group in groups if not group.reals)
+                raise SplitError(
+                    f"{name}: would have no {label} video. There are {reals:,} groups with REAL videos only, "
+                    f"{fakes:,} with FAKE only and {both:,} with both, and each of the {len(wanted)} parts needs both "
+                    "labels. Add videos, ask for fewer parts, or check that groups are right."
+                )

@@ -24,7 +24,6 @@ from dfutils.settings import FinetuneSettings, TrainingSettings
 from dfutils.training import finetune
 from dfutils.training.backbones import build_backbone, network_of
 from dfutils.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
-from dfutils.training.finetune import unfreeze
 from dfutils.training.model import standardise
 from dfutils.training.optimizer import ScaledAdamW
 from dfutils.training.run import train
@@ -189,7 +188,7 @@ def test_training_does_not_go_on_in_another_precision(stopped, demo_faces, monke
 @pytest.mark.parametrize(("unfreeze", "train_batch_norm"), [("all", False), ("mixed10", False), ("mixed10", True)])
 def test_only_the_blocks_asked_for_are_trained(unfreeze, train_batch_norm):
     backbone = build_backbone("random", size=75)
-    unfreeze(backbone, FinetuneSettings(unfreeze=unfreeze, train_batch_norm=train_batch_norm))
+    finetune.unfreeze(backbone, FinetuneSettings(unfreeze=unfreeze, train_batch_norm=train_batch_norm))
     layers = network_of(backbone.model).layers
     # A block of InceptionV3 is named by its end, where its branches are joined.
     first = 0 if unfreeze == "all" else [layer.name for layer in layers].index("mixed9") + 1
@@ -204,7 +203,7 @@ def test_only_the_blocks_asked_for_are_trained(unfreeze, train_batch_norm):
 def test_an_unknown_block_is_named_with_the_known_ones():
     backbone = build_backbone("random", size=75)
     with pytest.raises(RunError, match=r"InceptionV3 has no block 'mixed11'.* mixed0, .*mixed10"):
-        unfreeze(backbone, FinetuneSettings(unfreeze="mixed11"))
+        finetune.unfreeze(backbone, FinetuneSettings(unfreeze="mixed11"))
 
 
 def test_the_backbone_learns_at_its_own_rate():

@@ -1,4 +1,4 @@
-"""No group is on two sides, the same seed gives the same split, and old groups stay where they were."""
+"""No group is in two splits, the same seed gives the same split, and old groups stay where they were."""
 
 import logging
 from collections import Counter
@@ -44,11 +44,11 @@ def make_pairs(count, *, fakes=1, start=0):
     ]
 
 
-def sides_of_groups(rows, assignment):
-    sides = {}
+def splits_of_groups(rows, assignment):
+    splits = {}
     for group in group_videos(rows):
-        sides[group.name] = {assignment[video] for video in group.videos}
-    return sides
+        splits[group.name] = {assignment[video] for video in group.videos}
+    return splits
 
 
 def shares(rows, assignment):
@@ -73,14 +73,14 @@ def some_rows(draw):
 
 @settings(deadline=None)
 @given(some_rows(), st.integers(0, 3))
-def test_no_group_is_on_two_sides(rows, seed):
+def test_no_group_is_in_two_splits(rows, seed):
     assignment = split_videos(rows, SplitSettings(seed=seed))
     assert assignment.keys() == {row.video for row in rows}
     for key in ("group", "video", "sha256"):
-        sides = {}
+        found = {}
         for row in rows:
-            sides.setdefault(getattr(row, key), set()).add(assignment[row.video])
-        assert all(len(found) == 1 for value, found in sides.items() if value)
+            found.setdefault(getattr(row, key), set()).add(assignment[row.video])
+        assert all(len(splits) == 1 for value, splits in found.items() if value)
     for name in SPLIT_NAMES:
         assert {row.is_fake for row in rows if assignment[row.video] == name} == {False, True}
 
@@ -154,9 +154,9 @@ def test_a_video_of_two_labels_is_an_error():
 class TestTooFewGroups:
     def test_three_groups_of_both_labels_are_just_enough(self):
         rows = make_pairs(3, fakes=7)
-        assert {frozenset(sides) for sides in sides_of_groups(rows, split_videos(rows, SplitSettings())).values()} == {
-            frozenset({name}) for name in SPLIT_NAMES
-        }
+        assert {
+            frozenset(splits) for splits in splits_of_groups(rows, split_videos(rows, SplitSettings())).values()
+        } == {frozenset({name}) for name in SPLIT_NAMES}
 
     def test_single_labels_are_paired(self):
         rows = make_pairs(1) + [make_row(name, is_fake=name.startswith("f")) for name in ("r1", "r2", "f1", "f2")]
@@ -185,7 +185,7 @@ class TestTooFewGroups:
 
 
 class TestOfficialSplits:
-    def test_they_are_respected_where_every_row_has_one(self):
+    def test_they_are_followed_if_every_row_has_one(self):
         rows = [replace(row, split=SPLIT_NAMES[int(row.group[1:]) % 3]) for row in make_pairs(9) for _ in range(2)]
         assert split_videos(rows, SplitSettings()) == {row.video: row.split for row in rows}
 
@@ -194,14 +194,16 @@ class TestOfficialSplits:
         assignment = split_videos(rows, SplitSettings(validation_fraction=0.25))
         assert all((assignment[row.video] == "test") == (row.split == "test") for row in rows)
         assert Counter(assignment.values()) == {"test": 20, "train": 30, "validation": 10}
-        assert all(len(sides) == 1 for sides in sides_of_groups(rows, assignment).values())
+        assert all(len(splits) == 1 for splits in splits_of_groups(rows, assignment).values())
 
-    def test_a_group_on_two_official_sides_is_an_error(self):
+    def test_a_group_in_two_official_splits_is_an_error(self):
         rows = [replace(row, split="test" if row.is_fake else "train") for row in make_pairs(5)]
-        with pytest.raises(SplitError, match=r"'g000': its 2 videos are on two sides .*\(test, train\), as in 5 of 5"):
+        with pytest.raises(
+            SplitError, match=r"'g000': its 2 videos have different splits .*\(test, train\), as in 5 of 5"
+        ):
             split_videos(rows, SplitSettings())
 
-    def test_a_video_on_two_official_sides_is_an_error(self):
+    def test_a_video_in_two_official_splits_is_an_error(self):
         rows = [replace(row, split="train") for row in make_pairs(5)]
         with pytest.raises(SplitError, match="000_0: is in the official test and train"):
             split_videos([*rows, replace(rows[0], clip_id="x", split="test")], SplitSettings())
@@ -215,7 +217,7 @@ class TestOfficialSplits:
         with pytest.raises(SplitError, match="test split: would have no FAKE video"):
             split_videos([row for row in rows if row.split != "test" or not row.is_fake], SplitSettings())
 
-    def test_they_are_left_aside_aloud_where_some_rows_have_none(self, caplog):
+    def test_they_are_ignored_with_a_warning_if_some_rows_have_none(self, caplog):
         rows = make_pairs(20)
         some = [replace(row, split="test") if row.group < "g005" else row for row in rows]
         with caplog.at_level(logging.WARNING):
@@ -235,7 +237,7 @@ class TestFolds:
         rows = make_pairs(20, fakes=2)
         for fold in fold_videos(rows, folds=4, seed=0):
             assert fold.keys() == {row.video for row in rows}
-            assert all(len(sides) == 1 for sides in sides_of_groups(rows, fold).values())
+            assert all(len(splits) == 1 for splits in splits_of_groups(rows, fold).values())
             assert Counter(fold.values()) == {"train": 36, "validation": 9, "test": 15}
 
     @pytest.mark.parametrize(
@@ -253,14 +255,14 @@ class TestFolds:
 
 
 class TestExtending:
-    def test_old_groups_stay_and_new_ones_are_dealt(self):
+    def test_old_groups_stay_and_new_ones_are_assigned(self):
         old_rows = make_pairs(20)
         old = split_videos(old_rows, SplitSettings(seed=1))
         late = [make_row(f"{number:03d}_late", is_fake=True, group=f"g{number:03d}") for number in range(20)]
         rows = make_pairs(40) + late
         extended = extend_split(old, rows, SplitSettings(seed=2))
         assert {video: extended[video] for video in old} == old
-        assert all(len(sides) == 1 for sides in sides_of_groups(rows, extended).values())
+        assert all(len(splits) == 1 for splits in splits_of_groups(rows, extended).values())
         assert shares(rows, extended)["test"][0] == pytest.approx(0.2, abs=0.05)
 
     def test_nothing_new_is_the_old_split(self):
@@ -272,7 +274,7 @@ class TestExtending:
         rows = make_pairs(3)
         assert extend_split({"gone": "test"}, rows, SplitSettings()) == split_videos(rows, SplitSettings())
 
-    def test_a_video_that_joins_two_sides_is_an_error(self):
+    def test_a_video_that_joins_two_splits_is_an_error(self):
         rows = make_pairs(20)
         old = split_videos(rows, SplitSettings())
         first = {split: next(row for row in rows if old[row.video] == split) for split in ("train", "test")}
@@ -281,7 +283,7 @@ class TestExtending:
             make_row("new", group=first["test"].group, clip_id="new_1"),
         ]
         with pytest.raises(
-            SplitError, match=r"5 videos are on two sides of the old split \(test, train\), as in 1 of 19"
+            SplitError, match=r"5 videos have different splits in the old split \(test, train\), as in 1 of 19"
         ):
             extend_split(old, rows + bridge, SplitSettings())
 
