@@ -1,8 +1,7 @@
-"""Changes to clips that leave REAL real and FAKE fake: framing, light, lens, sensor, video and image coding.
+"""Augmentations that do not change the label: framing, light, lens, sensor, video and image coding.
 
-What a camera or an encoder does alike to a whole shot (framing, colours, blur, size, quality) is drawn once a clip;
-what it does anew in every frame (sensor noise) is drawn once a frame. REAL and FAKE get the very same treatment, or
-the treatment itself would become the cue.
+Changes that a camera or an encoder applies to a whole shot (framing, colours, blur, size, quality) are drawn once per
+clip; sensor noise is drawn once per frame. REAL and FAKE are treated alike, or the treatment would become the cue.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import AfterValidator, Field
 
-from dfutils.records import Crops, Image
+from dfutils.records import Crops
 from dfutils.settings import Settings
 
 Floats: TypeAlias = npt.NDArray[np.float32]
@@ -47,57 +46,57 @@ CrfRange: TypeAlias = Annotated[
 
 
 class AugmentationSettings(Settings):
-    """How often, and how much at the most, training clips are changed. Lengths are fractions of the crop's width."""
+    """How often and how much training clips are changed. Lengths are fractions of the crop's width."""
 
     flip_probability: Probability = 0.5
-    """Mirrored, left for right."""
+    """Mirror left and right."""
     crop_probability: Probability = 0.7
-    """A square part, brought back to the full size."""
+    """Crop a square part and enlarge it to the full size."""
     crop_share: ShareRange = (0.86, 1.0)
-    """Side of that part; below 0.86 eyes or mouth of a tightly cut face would be lost."""
+    """Side of that part; below 0.86, eyes or mouth of a tightly cut face would be lost."""
     cutout_probability: Probability = 0.1
-    """A rectangle of one colour over part of the face (after Face-Cutout, Das et al. 2021)."""
+    """Cover part of the face with a rectangle of one colour (after Face-Cutout, Das et al. 2021)."""
     cutout_share: ShareRange = (0.02, 0.12)
-    """Its area, of the image's."""
+    """Area of the rectangle, as a share of the image's."""
     color_probability: Probability = 0.6
-    """Another brightness, contrast, saturation and hue."""
+    """Change brightness, contrast, saturation and hue."""
     brightness: float = Field(0.15, ge=0, lt=1)
-    """Most that is added or taken, of full scale."""
+    """Largest change of brightness, as a fraction of full scale."""
     contrast: float = Field(0.2, ge=0, lt=1)
-    """Most change of the distance from the clip's mean colour."""
+    """Largest relative change of the distance from the clip's mean colour."""
     saturation: float = Field(0.25, ge=0, le=1)
-    """Most change of the distance from grey."""
+    """Largest relative change of the distance from grey."""
     hue_degrees: float = Field(6.0, ge=0, le=180)
-    """Most turn round the grey axis, either way."""
+    """Largest rotation about the grey axis, either way."""
     gaussian_blur_probability: Probability = 0.15
-    """Out of focus."""
+    """Blur as if out of focus."""
     gaussian_blur_sigma: ShareRange = (0.002, 0.008)
     """Standard deviation of the blur."""
     motion_blur_probability: Probability = 0.1
-    """Camera or head moved while the shutter was open."""
+    """Blur as if camera or head moved while the shutter was open."""
     motion_blur_length: ShareRange = (0.015, 0.05)
-    """Length of the line that each point becomes."""
+    """Length of the line to which each point is smeared."""
     noise_probability: Probability = 0.2
-    """Sensor noise, other in each frame."""
+    """Add sensor noise, different in each frame."""
     noise_levels: LevelRange = (1.0, 6.0)
-    """Its standard deviation, in levels of 0..255."""
+    """Standard deviation of the noise, in levels of 0..255."""
     rescale_probability: Probability = 0.35
-    """Small in the video, brought up to the full size by the extraction."""
+    """Shrink and enlarge, like a small face that the extraction enlarges."""
     rescale_factor: ShareRange = (0.35, 0.9)
-    """How small, as a fraction."""
+    """Size of the shrunken clip, as a fraction."""
     video_probability: Probability = 0.25
-    """Coded by x264, at the small size where the clip is rescaled too."""
+    """Encode with x264, at the small size if the clip is rescaled too."""
     video_crf: CrfRange = (20, 38)
-    """Its rate factor, here every frame's quantiser: 18 nearly lossless, 23 usual, 38 bad. FaceForensics++' c23 and c40
+    """Rate factor, here every frame's quantiser: 18 is nearly lossless, 23 usual, 38 bad. FaceForensics++' c23 and c40
     have key frames of about 3 below their names."""
     jpeg_probability: Probability = 0.4
-    """Coded as JPEG."""
+    """Encode as JPEG."""
     jpeg_quality: JpegRange = (35, 95)
-    """Its quality as OpenCV counts it."""
+    """JPEG quality as OpenCV defines it."""
 
     @classmethod
     def only(cls, **changes: object) -> Self:
-        """Settings whose probabilities are all 0 but those given.
+        """Settings with all probabilities 0 except those given.
 
         Example:
             >>> AugmentationSettings.only(jpeg_probability=1).flip_probability
@@ -114,25 +113,25 @@ def augment_clip(clip: Crops, *, rng: np.random.Generator, settings: Augmentatio
     """Change a clip, REAL or FAKE, as cameras, encoders and web sites do.
 
     Args:
-        clip: ``(T, height, width, 3)`` uint8 RGB; it is not written to.
+        clip: ``(T, height, width, 3)`` uint8 RGB; not modified.
         rng: Random stream; the same state gives the same clip.
-        settings: What may happen.
+        settings: Probabilities and ranges of the changes.
 
     Returns:
-        Of the same shape and dtype; ``clip`` itself where nothing happened.
+        A clip of the same shape and dtype; ``clip`` itself if nothing was changed.
 
     Raises:
         ValueError: ``clip`` has another shape or dtype.
     """
     require_crops(clip)
-    # In the order of the world: the scene, its light, the lens, the sensor, the video, the web site.
-    for step in (_flip, _crop, _cut_out, _recolor, _defocus, _move, _add_noise, _transmit, _jpeg):
+    # In physical order: the scene, its light, the lens, the sensor, the video, the web site.
+    for step in (_reframe, _cut_out, _recolor, _blur, _add_noise, _transmit, _jpeg):
         clip = step(clip, rng, settings)
     return clip
 
 
 def require_crops(clip: Crops) -> None:
-    """Raise ValueError for anything but a clip of uint8 RGB images."""
+    """Raise ValueError unless this is a clip of uint8 RGB images."""
     if clip.dtype != np.uint8 or clip.ndim != 4 or clip.shape[-1] != 3 or not clip.size:
         raise ValueError(f"clip must be (T, height, width, 3) uint8. Received: {clip.shape} {clip.dtype}")
 
@@ -140,14 +139,14 @@ def require_crops(clip: Crops) -> None:
 def color_matrix(
     *, brightness: float, contrast: float, saturation: float, hue_degrees: float, middle: Floats
 ) -> Floats:
-    """Change of colours as one ``(3, 4)`` matrix for `recolor`.
+    """Combine changes of colour into one ``(3, 4)`` matrix for `recolor`.
 
     Args:
-        brightness: What is added, of full scale.
+        brightness: Added to each channel, as a fraction of full scale.
         contrast: Factor of the distance from ``middle``.
         saturation: Factor of the distance from grey.
-        hue_degrees: Turn round the grey axis.
-        middle: The colour that contrast leaves alone, ``(3,)``.
+        hue_degrees: Rotation about the grey axis.
+        middle: Colour that contrast does not change, ``(3,)``.
     """
     angle = math.radians(hue_degrees)
     grey = np.full((3, 3), 1 / 3)
@@ -160,12 +159,12 @@ def color_matrix(
 
 
 def recolor(clip: Crops, matrix: Floats) -> Crops:
-    """Apply a `color_matrix` to every pixel, rounded and kept within 0..255."""
+    """Apply a `color_matrix` to every pixel, rounded and clipped to 0..255."""
     return _uint8(cv2.transform(clip.reshape(-1, *clip.shape[2:]), matrix)).reshape(clip.shape)
 
 
 def resize_clip(clip: Crops, *, width: int, height: int, smooth: bool = False) -> Crops:
-    """Resize every frame: by area where it shrinks, else cubic, or linear if ``smooth``."""
+    """Resize every frame: by area if it shrinks, else cubic, or linear if ``smooth``."""
     larger = cv2.INTER_LINEAR if smooth else cv2.INTER_CUBIC
     interpolation = cv2.INTER_AREA if width < clip.shape[2] else larger
     return np.stack([_uint8(cv2.resize(frame, (width, height), interpolation=interpolation)) for frame in clip])
@@ -176,13 +175,9 @@ def blur_clip(clip: Crops, *, sigma: float) -> Crops:
     return np.stack([_uint8(cv2.GaussianBlur(frame, (0, 0), sigma)) for frame in clip])
 
 
-def _flip(clip: Crops, rng: np.random.Generator, settings: AugmentationSettings) -> Crops:
-    if rng.random() >= settings.flip_probability:
-        return clip
-    return np.ascontiguousarray(clip[:, :, ::-1])
-
-
-def _crop(clip: Crops, rng: np.random.Generator, settings: AugmentationSettings) -> Crops:
+def _reframe(clip: Crops, rng: np.random.Generator, settings: AugmentationSettings) -> Crops:
+    if rng.random() < settings.flip_probability:
+        clip = np.ascontiguousarray(clip[:, :, ::-1])
     if rng.random() >= settings.crop_probability:
         return clip
     height, width = clip.shape[1:3]
@@ -225,27 +220,19 @@ def mean_color(clip: Crops) -> Floats:
     return np.asarray(cv2.mean(clip.reshape(-1, *clip.shape[2:]))[:3], np.float32)
 
 
-def _defocus(clip: Crops, rng: np.random.Generator, settings: AugmentationSettings) -> Crops:
-    if rng.random() >= settings.gaussian_blur_probability:
-        return clip
-    return blur_clip(clip, sigma=rng.uniform(*settings.gaussian_blur_sigma) * clip.shape[2])
-
-
-def _move(clip: Crops, rng: np.random.Generator, settings: AugmentationSettings) -> Crops:
+def _blur(clip: Crops, rng: np.random.Generator, settings: AugmentationSettings) -> Crops:
+    if rng.random() < settings.gaussian_blur_probability:
+        clip = blur_clip(clip, sigma=rng.uniform(*settings.gaussian_blur_sigma) * clip.shape[2])
     if rng.random() >= settings.motion_blur_probability:
         return clip
-    kernel = _motion_kernel(rng.uniform(*settings.motion_blur_length) * clip.shape[2], angle=rng.uniform(0, math.pi))
-    return np.stack([_uint8(cv2.filter2D(frame, -1, kernel)) for frame in clip])
-
-
-def _motion_kernel(length: float, *, angle: float) -> Floats:
-    """A line of ``length`` pixels that sums to 1."""
+    length, angle = rng.uniform(*settings.motion_blur_length) * clip.shape[2], rng.uniform(0, math.pi)
     radius = max(1, math.ceil(length / 2))
-    kernel = np.zeros((2 * radius + 1, 2 * radius + 1), np.uint8)
+    line = np.zeros((2 * radius + 1, 2 * radius + 1), np.uint8)
     reach = 256 * length / 2 * np.asarray([math.cos(angle), math.sin(angle)])
-    ends = [np.rint(256 * radius + side * reach).astype(int).tolist() for side in (-1, 1)]
-    cv2.line(kernel, ends[0], ends[1], 255, 1, cv2.LINE_AA, shift=8)
-    return (kernel / kernel.sum()).astype(np.float32)
+    ends = [np.rint(256 * radius + sign * reach).astype(int).tolist() for sign in (-1, 1)]
+    cv2.line(line, ends[0], ends[1], 255, 1, cv2.LINE_AA, shift=8)
+    kernel = (line / line.sum()).astype(np.float32)
+    return np.stack([_uint8(cv2.filter2D(frame, -1, kernel)) for frame in clip])
 
 
 def _add_noise(clip: Crops, rng: np.random.Generator, settings: AugmentationSettings) -> Crops:
@@ -258,7 +245,7 @@ def _add_noise(clip: Crops, rng: np.random.Generator, settings: AugmentationSett
 
 
 def _transmit(clip: Crops, rng: np.random.Generator, settings: AugmentationSettings) -> Crops:
-    """Shrink, code and enlarge: faces are mostly smaller in their video than in their crop."""
+    """Shrink, encode and enlarge: faces are mostly smaller in their video than in their crop."""
     height, width = clip.shape[1:3]
     small = clip
     if rng.random() < settings.rescale_probability:
@@ -273,13 +260,13 @@ def _transmit(clip: Crops, rng: np.random.Generator, settings: AugmentationSetti
 
 
 def _code_video(clip: Crops, *, crf: int) -> Crops:
-    """Code and decode every frame by itself: a clip's frames lie too far apart to predict one from another."""
+    """Encode and decode every frame by itself: a clip's frames are too far apart to predict one from another."""
     height, width = clip.shape[1:3]
     even = np.pad(clip, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")  # 4:2:0 has no odd sizes
     encoder = av.CodecContext.create("libx264", "w")
     encoder.width, encoder.height, encoder.pix_fmt = even.shape[2], even.shape[1], "yuv420p"
     encoder.time_base = Fraction(1, 25)
-    # qcomp=1 keeps the quantiser at crf: a frame's quality would else depend on the frames before it.
+    # qcomp=1 keeps the quantiser at crf; otherwise a frame's quality would depend on the frames before it.
     encoder.options = {"crf": str(crf), "preset": "superfast", "tune": "zerolatency", "g": "1", "qcomp": "1"}
     decoder = av.CodecContext.create("h264", "r")
     encoder.thread_count = decoder.thread_count = 1
@@ -297,14 +284,13 @@ def _jpeg(clip: Crops, rng: np.random.Generator, settings: AugmentationSettings)
         return clip
     low, high = settings.jpeg_quality
     quality = int(rng.integers(low, high + 1))
-    return np.stack([_as_jpeg(frame, quality=quality) for frame in clip])
-
-
-def _as_jpeg(image: Image, *, quality: int) -> Image:
-    # As BGR: with red and blue exchanged, JPEG's luma and its halved colour planes would be other ones.
-    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    _, content = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return _uint8(cv2.cvtColor(cv2.imdecode(content, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB))
+    frames = []
+    for frame in clip:
+        # As BGR: with red and blue exchanged, JPEG's luma and its halved colour planes would differ.
+        bgr = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
+        _, content = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        frames.append(_uint8(cv2.cvtColor(cv2.imdecode(content, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)))
+    return np.stack(frames)
 
 
 def _uint8(array: object) -> Crops:

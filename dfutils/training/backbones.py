@@ -1,4 +1,4 @@
-"""Frame encoders by name: families of `keras.applications`, each with the scaling and the blocks that it has."""
+"""Frame encoders by name: families of `keras.applications`, with their scaling and their blocks."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ logger = logging.getLogger(__name__)
 Scaling: TypeAlias = Literal["-1..1", "own", "own, squared", "torch", "caffe"]
 
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet's red, green and blue, as fractions of full scale."""
+"""Mean and standard deviation of ImageNet's red, green and blue, as fractions of full scale."""
 
 SCALINGS: Mapping[Scaling, tuple[float | list[float], float | list[float]]] = {
     "-1..1": (1 / 127.5, -1.0),
     "own": (1.0, 0.0),
-    # EfficientNet's ImageNet weights want colours divided by the deviation, the network divides by its root. Keras puts
-    # the other root behind that, but only where it has fetched the weights itself; in front of it, it looks like this.
+    # EfficientNet's ImageNet weights expect colours divided by the deviation; the network divides by its root. Keras
+    # appends the other root, but only if it has fetched the weights itself; placed in front, it looks like this.
     "own, squared": (
         [deviation**-0.5 for deviation in _DEVIATION],
         [255 * mean * (1 - deviation**-0.5) for mean, deviation in zip(_MEAN, _DEVIATION, strict=True)],
@@ -37,19 +37,19 @@ SCALINGS: Mapping[Scaling, tuple[float | list[float], float | list[float]]] = {
     ),
     "caffe": (1.0, [-103.939, -116.779, -123.68]),  # of blue, green, red
 }
-"""Factors and offsets that bring 0..255 to what a family was trained on: Keras' ``preprocess_input``. ``own`` families
-scale by themselves."""
+"""Factors and offsets from 0..255 to the range that a family was trained on: Keras' ``preprocess_input``. ``own``
+families scale by themselves."""
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """What is to be known of a network of `keras.applications`.
+    """A network of `keras.applications`.
 
     Attributes:
         size: Side of the images its ImageNet weights were trained with.
         scaling: One of `SCALINGS`.
-        blocks: Pattern that finds a block's name in the names of its layers.
-        named_by_end: Only the last layer of each block bears its name; elsewhere all do.
+        blocks: Pattern of a block's name in the names of its layers.
+        named_by_end: Only the last layer of each block has its name; otherwise all layers do.
         weights: Names in `dfutils.weights`, best first.
     """
 
@@ -84,7 +84,7 @@ FAMILIES: Mapping[str, Family] = {
     **{f"ConvNeXt{kind}": Family(224, "own", r"stage_\d_block_\d+") for kind in ("Tiny", "Small", "Base", "Large")},
     **{f"VGG{layers}": Family(224, "caffe", r"^block\d") for layers in (16, 19)},
 }
-"""Names for the setting ``backbone``."""
+"""Valid names of the setting ``backbone``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +92,9 @@ class Backbone:
     """A frame encoder: uint8 RGB ``(N, size, size, 3)`` to float32 ``(N, channels)``.
 
     Attributes:
-        model: Scales as its family was trained and pools globally; that is inside the model so that nobody can forget
-            it.
+        model: Includes the scaling of its family and global pooling, so that nobody can forget them.
         weights: ``imagenet``, ``nsfwjs``, ``random`` or a file name.
-        checksum: Of the weight file, or ``seed-<n>``.
+        checksum: SHA-256 of the weight file, or ``seed-<n>``.
         origin: One sentence for reports.
         family: Name in `FAMILIES`.
     """
@@ -108,29 +107,43 @@ class Backbone:
 
 
 def build_backbone(weights: str, *, size: int, seed: int = 0, family: str = DEFAULT_BACKBONE) -> Backbone:
-    """Build a frame encoder with the weights that were asked for.
+    """Build a frame encoder with the given weights.
 
     Args:
-        weights: ``auto`` (ImageNet's file, else a nsfwjs, else an error), a name that `Family.weights` has,
+        weights: ``auto`` (ImageNet's file, else nsfwjs', else an error), a name from `Family.weights`,
             ``random``, or the path of a weight file without the top, as Keras publishes them.
         size: Side of a crop in pixels.
         seed: For ``random``.
         family: Name in `FAMILIES`.
 
     Raises:
-        RunError: There is no such family, or it does not take images of this size.
+        RunError: There is no such family, or it does not accept images of this size.
         WeightsError: The file cannot be found or is not what it claims to be.
     """
     known = _family(family)
     name, path = _resolve_weights(weights, family)
     keras.utils.set_random_seed(seed)
-    network = _build_network(family, path, size)
+    build = getattr(keras.applications, family)
+    try:
+        network = build(
+            weights=str(path) if path else None, include_top=False, input_shape=(size, size, 3), pooling="avg"
+        )
+    except ValueError as error:
+        if path:
+            raise WeightsError(
+                f"{path}: does not fit {family} without its top ({_first_line(error)}). "
+                "Take the file that Keras publishes for it."
+            ) from error
+        raise RunError(f"backbone {family}: cannot be built for {size} pixels ({_first_line(error)}).") from error
     if path and size != known.size:
         logger.info("%s: was trained on images of %d pixels, these have %d", family, known.size, size)
     inputs = keras.Input((size, size, 3), dtype="uint8", name="crops")
     model = keras.Model(inputs, network(_scaled(inputs, known.scaling)), name="backbone")
     checksum = sha256_of(path) if path else f"seed-{seed}"
-    return Backbone(model, name, checksum, _origin(name), family)
+    origin = "random, never trained: for tests and the demo only"
+    if path:
+        origin = WEIGHT_FILES[name].origin if name in WEIGHT_FILES else f"the file {name}"
+    return Backbone(model, name, checksum, origin, family)
 
 
 def network_of(backbone: keras.Model) -> keras.Model:
@@ -162,20 +175,6 @@ def _family(name: str) -> Family:
     return FAMILIES[name]
 
 
-def _build_network(family: str, path: Path | None, size: int) -> keras.Model:
-    build = getattr(keras.applications, family)
-    weights = str(path) if path else None
-    try:
-        return build(weights=weights, include_top=False, input_shape=(size, size, 3), pooling="avg")
-    except ValueError as error:
-        if path:
-            raise WeightsError(
-                f"{path}: does not fit {family} without its top ({_first_line(error)}). "
-                "Take the file that Keras publishes for it."
-            ) from error
-        raise RunError(f"backbone {family}: cannot be built for {size} pixels ({_first_line(error)}).") from error
-
-
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0]
 
@@ -191,22 +190,18 @@ def _resolve_weights(weights: str, family: str) -> tuple[str, Path | None]:
     known = FAMILIES[family].weights
     if weights == "random":
         return "random", None
-    if weights == "auto":
-        return _first_available(known, family)
     if weights in known:
         return weights, find_weights(weights)
-    path = Path(weights)
-    if not path.is_file():
-        raise WeightsError(
-            f"backbone weights {weights!r}: neither a file nor one of {', '.join(('auto', *known, 'random'))}. "
-            "Check the path."
-        )
-    return path.name, path
-
-
-def _first_available(names: tuple[str, ...], family: str) -> tuple[str, Path]:
-    problems = [] if names else [f"This package knows no file for {family}: give the path of Keras' own."]
-    for name in names:
+    if weights != "auto":
+        path = Path(weights)
+        if not path.is_file():
+            raise WeightsError(
+                f"backbone weights {weights!r}: neither a file nor one of {', '.join(('auto', *known, 'random'))}. "
+                "Check the path."
+            )
+        return path.name, path
+    problems = [] if known else [f"This package knows no file for {family}: give the path of Keras' own."]
+    for name in known:
         try:
             return name, find_weights(name)
         except WeightsError as error:
@@ -215,9 +210,3 @@ def _first_available(names: tuple[str, ...], family: str) -> tuple[str, Path]:
         "backbone weights: none could be found. " + " ".join(problems) + " To train without any (much worse), "
         "ask for it with --backbone-weights random."
     )
-
-
-def _origin(name: str) -> str:
-    if name == "random":
-        return "random, never trained: for tests and the demo only"
-    return WEIGHT_FILES[name].origin if name in WEIGHT_FILES else f"the file {name}"

@@ -1,7 +1,7 @@
 """Training batches for fine-tuning: pairs of a REAL clip and a fake, decided by the step's number and the seed alone.
 
-Because a step needs nothing of the steps before it, training can go on at any step after an interruption and see
-exactly what it would have seen, and several processes can make the batches of several steps. They must start quickly
+Because a step does not depend on the steps before it, an interrupted training can continue at any step with exactly
+the batches it would have seen, and several processes can make the batches of several steps. They must start quickly
 and stay small: TensorFlow is not imported here.
 """
 
@@ -24,21 +24,21 @@ from dfutils.training.blending import BlendingSettings, Donor, blend_clip
 Batch: TypeAlias = tuple[Crops, npt.NDArray[np.float32]]
 
 Fake: TypeAlias = Literal["forged", "self_blended", "donor_blended"]
-"""Made by a forger's program; or blended from the pair's REAL clip, with its own face or with another person's."""
+"""Made by a forger's program, or blended from the pair's REAL clip with its own face or another person's."""
 
 DONORS_COMPARED = 64
-"""Random REAL clips; the one whose landmarks are most alike becomes the donor."""
+"""Number of random REAL clips, of which the one with the most similar landmarks becomes the donor."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A REAL clip and a fake that differ in as little else as possible: they share framing and augmentation.
+    """A REAL clip and a fake with the same framing and augmentation, so that they differ in little else.
 
     Attributes:
         real: Row of the REAL clip.
-        kind: How the fake came about.
-        forged: Row of the FAKE clip where it is forged; else the REAL one's.
-        seed: Of everything random about this pair.
+        kind: How the fake is made.
+        forged: Row of the FAKE clip if it is forged, else that of the REAL clip.
+        seed: Seed of everything random about this pair.
     """
 
     real: int
@@ -50,10 +50,9 @@ class Pair:
 class BatchPlan:
     """Which clips every step sees.
 
-    REAL clips are gone through in random order, epoch after epoch; with ``settings.balance_datasets`` they are drawn
-    data set by data set instead, person by person. A blended fake is made from the REAL clip of its pair. With
-    ``settings.paired``, a forged one comes from the group of that clip, or else from its data set, so that neither the
-    person nor the data set tells the label.
+    REAL clips come in random order, epoch after epoch; with ``settings.balance_datasets`` they are drawn by dataset and
+    person instead. A blended fake is made from the REAL clip of its pair. With ``settings.paired``, a forged one comes
+    from the group of that clip, or else from its dataset, so that neither the person nor the dataset tells the label.
     """
 
     def __init__(self, rows: Sequence[ClipRow], *, batch_size: int, settings: FinetuneSettings, seed: int) -> None:
@@ -73,8 +72,8 @@ class BatchPlan:
             name: list(_by_key(np.array(indices), [rows[index].group for index in indices]).values())
             for name, indices in datasets.items()
         }
-        # The square root lies between "as many as there are" and "all data sets alike": a data set of 400 images
-        # would be learnt by heart, and one of 20,000 would leave the others no place.
+        # The square root lies between proportional and equal shares: with equal shares a dataset of 400 images would be
+        # memorised, with proportional ones a dataset of 20,000 would crowd out the others.
         sizes = np.sqrt([len(indices) for indices in datasets.values()])
         self._shares = sizes / sizes.sum()
 
@@ -87,7 +86,11 @@ class BatchPlan:
         """The pairs of one step."""
         rng = np.random.default_rng([self._seed, step])
         if self._settings.balance_datasets:
-            real = [self._draw_real(rng) for _ in range(self._pairs)]
+            real = []
+            for _ in range(self._pairs):
+                people = list(self._people.values())[rng.choice(len(self._shares), p=self._shares)]
+                clips = people[rng.integers(len(people))]
+                real.append(int(clips[rng.integers(len(clips))]))
         else:
             real = self._take(self._real, step, stream=0).tolist()
         forged = self._take(self._fake, step, stream=1).tolist() if len(self._fake) else real
@@ -105,13 +108,8 @@ class BatchPlan:
             other = int(candidates[rng.integers(len(candidates))])
         return Pair(real, "forged", other, seed)
 
-    def _draw_real(self, rng: np.random.Generator) -> int:
-        people = list(self._people.values())[rng.choice(len(self._shares), p=self._shares)]
-        clips = people[rng.integers(len(people))]
-        return int(clips[rng.integers(len(clips))])
-
     def _take(self, indices: npt.NDArray[np.int_], step: int, *, stream: int) -> npt.NDArray[np.int_]:
-        """The clips of a step in an endless sequence of permutations, found from the step alone."""
+        """The clips of a step in an endless sequence of permutations, computed from the step alone."""
         positions = np.arange(step * self._pairs, (step + 1) * self._pairs)
         rounds, places = np.divmod(positions, len(indices))
         orders = {
@@ -122,10 +120,10 @@ class BatchPlan:
 
 
 class PairLoader:
-    """Reads, frames, blends and augments the crops of a pair, and cuts the patch that is trained on.
+    """Reads, frames, blends and augments the crops of a pair, and cuts the training patch.
 
     Attributes:
-        size: Side of what it loads, in pixels.
+        size: Side of the loaded crops in pixels.
     """
 
     def __init__(
@@ -134,7 +132,7 @@ class PairLoader:
         self._crop_size = dataset.settings.size
         if settings.patch is not None and settings.patch > self._crop_size:
             raise RunError(f"patch: {settings.patch} pixels cannot be cut out of crops of {self._crop_size}.")
-        # No more of the dataset than is needed: it is sent to every worker process.
+        # Only the necessary part of the dataset: it is sent to every worker process.
         self._stored = [dataset.stored_crops(row) for row in rows]
         self._groups = [row.group for row in rows]
         self._real_of_dataset = _by_key(
@@ -144,7 +142,7 @@ class PairLoader:
         self._datasets = [row.dataset for row in rows]
         self.size = settings.patch or self._crop_size
         self._frames, self._settings = frames, settings
-        # Framing that varies does what random cropping does, without favouring close-ups.
+        # Framing jitter replaces random cropping, without favouring close-ups.
         off = {"crop_probability": 0.0} if settings.framing_jitter else {}
         self._augmentation = DEFAULT_SETTINGS.model_copy(update=off)
         self._blending = BlendingSettings(face_margin=dataset.settings.margin)
@@ -162,7 +160,7 @@ class PairLoader:
         seed = rng.integers(2**31)
         top, left = rng.integers(self._crop_size - self.size + 1, size=2)
         if self._settings.augment:
-            # The same seed for both: an augmentation that only one of them got would tell them apart.
+            # The same seed for both: an augmentation of only one would tell them apart.
             real, fake = (
                 augment_clip(clip, rng=np.random.default_rng(seed), settings=self._augmentation)
                 for clip in (real, fake)
@@ -170,13 +168,13 @@ class PairLoader:
         return np.stack([real, fake])[:, :, top : top + self.size, left : left + self.size]
 
     def _read(self, row: int, jitter: npt.NDArray[np.float64], seed: int) -> tuple[Crops, npt.NDArray[np.float32]]:
-        """Random frames of a clip; of two clips of one length the same ones."""
+        """Random frames of a clip, the same for two clips of one length."""
         stored = self._stored[row]
         order = np.random.default_rng([seed, 1]).permutation(len(stored.files))
         return stored.load(sorted(order[: self._frames].tolist()), jitter=jitter)
 
     def _donor(self, row: int, landmarks: npt.NDArray[np.float32], rng: np.random.Generator) -> Donor | None:
-        """The most alike, by its landmarks, of some clips of other groups of the data set; None if there is none."""
+        """The clip with the most similar landmarks, among some of other groups of the dataset; None without any."""
         others = self._real_of_dataset[self._datasets[row]]
         drawn = rng.choice(others, min(DONORS_COMPARED, len(others)), replace=False)
         known = {
@@ -192,7 +190,7 @@ class PairLoader:
 
 @dataclass(frozen=True, slots=True)
 class BatchLoader:
-    """Makes the batch of a step."""
+    """Makes the batch of a step from its pairs."""
 
     plan: BatchPlan
     pairs: PairLoader

@@ -1,23 +1,22 @@
-"""Blended clips: forgeries made from REAL faces alone, so that the habits of no particular forger are learnt.
+"""Blended clips: forgeries made from REAL faces alone, so that no particular forger's artefacts are learnt.
 
 After Shiohara & Yamasaki, "Detecting Deepfakes with Self-Blended Images", CVPR 2022
 (https://arxiv.org/abs/2204.08376): a face, slightly changed and misplaced, is blended into its own image. The change
-of colour and quality hits either the face that is blended in or the whole image that it is blended into; in the
-second case the REAL clip of the pair is that changed image too. REAL and FAKE then differ in the seam and in what
-lies inside of it, never in the image around it.
+of colour and quality applies either to the blended face or to the whole image around it; in the second case the REAL
+clip of the pair is that changed image too. REAL and FAKE then differ at the seam and inside it, never outside.
 
 The face may also come from another person (after Li et al., "Face X-ray", CVPR 2020,
 https://arxiv.org/abs/1912.13458), aligned by its landmarks and matched in colour.
 
-For clips, what a forger's program does the same way throughout (shape of the mask, colours, sharpness) is drawn once
-per clip; the misfit may vary from frame to frame.
+What a forger's program keeps constant (shape of the mask, colours, sharpness) is drawn once per clip; the misfit may
+vary from frame to frame.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, NamedTuple, TypeAlias
 
 import cv2
@@ -42,14 +41,14 @@ from dfutils.training.augmentation import (
 Unit: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 
 MEAN_LANDMARKS = ((0.31, 0.29), (0.7, 0.28), (0.5, 0.515), (0.36, 0.72), (0.66, 0.72))
-"""Where a face crop of margin 0 has its five landmarks, as fractions of its side.
+"""Positions of the five landmarks in a face crop of margin 0, as fractions of its side.
 
 YuNet's mean over 299 REAL crops of the Deepfake Detection Challenge's training set (seen with a border of 25 and 50 %
 added, so that the detector sees a whole head); standard deviation 0.05, and 0.08 for the nose's x.
 """
 
 EYE_GAP, EYE_TO_MOUTH = 0.387, 0.435
-"""Lengths between the mean landmarks; they tie the size of a face to the side of a crop of margin 0."""
+"""Distances between the mean landmarks; they relate the size of a face to the side of a crop of margin 0."""
 
 # Half outlines from the forehead to the chin as (across, down) in face units: 1 across is the gap between the eyes,
 # seen from the front; down runs from 0 at the eyes to 1 at the mouth, which puts the brows near -0.35, the chin at 1.6.
@@ -59,10 +58,10 @@ OUTLINES: Mapping[str, tuple[tuple[float, float], ...]] = {
     "ellipse": tuple((0.93 * math.sin(a), 0.52 - 0.98 * math.cos(a)) for a in np.linspace(0, math.pi, 12).tolist()),
     "mouth": ((0, 0.45), (0.35, 0.5), (0.68, 0.75), (0.76, 1.05), (0.5, 1.4), (0, 1.56)),
 }
-"""Brows to chin, as in most face swaps; eyes, nose and mouth; rounder; the mouth, as in lip synchronisation."""
+"""Brows to chin, as in most face swaps; eyes, nose and mouth; an ellipse; the mouth, as in lip synchronisation."""
 
 MASK_SIDE = 128
-"""Masks are made at most this large and enlarged: they are smooth, and small ones are quick to deform."""
+"""Masks are made at most this large and then enlarged: they are smooth, and small ones are quick to deform."""
 MARGIN = 0.04
 """Masks stay this fraction of the crop's sides away from its edges."""
 
@@ -71,43 +70,43 @@ class BlendingSettings(Settings):
     """How self-blended clips are made. Lengths are fractions of the face's size, the side of its crop at margin 0."""
 
     shift: Unit = 0.03
-    """Most misplacement, across and down."""
+    """Largest misplacement, across and down."""
     scale: Unit = 0.05
-    """Most misjudged size."""
+    """Largest relative error of the size."""
     turn_degrees: float = Field(2.0, ge=0, le=45)
-    """Most misjudged tilt."""
+    """Largest error of the tilt."""
     deformation: Unit = 0.05
-    """Most that a point of the mask's outline is moved."""
+    """Largest displacement of a point of the mask's outline."""
     softness: ShareRange = (0.015, 0.06)
     """Standard deviation of the blur that softens the mask's edge."""
     strengths: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field((0.25, 0.5, 0.75, 1.0, 1.0, 1.0), min_length=1)
-    """Share of the changed face in the middle of the mask; one is drawn per clip."""
+    """Opacity of the changed face in the middle of the mask; one is drawn per clip."""
     jitter_probability: Probability = 0.5
-    """Clips whose misfit changes from frame to frame; the others keep theirs."""
+    """Share of the clips whose misfit changes from frame to frame."""
     jitter: float = Field(0.5, ge=0, le=1)
-    """How much of the ranges such a change may span."""
+    """Largest such change, as a fraction of the ranges."""
     base_probability: Probability = 0.5
-    """Share of the clips in which the image around the face is changed, and REAL with it, instead of the face."""
+    """Share of the clips in which the image around the face, and REAL with it, is changed instead of the face."""
     brightness: Unit = 0.12
-    """Most change of the brightness, as a factor: what is added to a dark face must be little."""
+    """Largest change of brightness, as a factor: little must be added to a dark face."""
     color_cast: Unit = 0.05
-    """Most change of red, green and blue, each by itself, as a factor."""
+    """Largest change of red, green and blue separately, as a factor."""
     contrast: Unit = 0.12
-    """Most change of the distance from the clip's mean colour."""
+    """Largest relative change of the distance from the clip's mean colour."""
     saturation: Unit = 0.2
-    """Most change of the distance from grey."""
+    """Largest relative change of the distance from grey."""
     hue_degrees: float = Field(4.0, ge=0, le=180)
-    """Most turn round the grey axis."""
+    """Largest rotation about the grey axis."""
     quality_probability: Probability = 0.75
-    """What is blended in is softer, sharper or of a lower resolution, each as often."""
+    """Share of the clips with a softer, sharper or lower-resolution face, each equally often."""
     blur_sigma: ShareRange = (0.002, 0.008)
     """Standard deviation of the softening blur."""
     sharpening: LevelRange = (0.3, 1.2)
-    """Share of the fine detail that is added again."""
+    """Share of the fine detail that is added once more."""
     resolution: ShareRange = (0.3, 0.8)
-    """Of what is blended in, as a fraction of the clip's."""
+    """Resolution of the blended face, as a fraction of the clip's."""
     face_margin: float = Field(0.0, ge=-0.3, le=2.0)
-    """The extraction's face margin, which places the mask where there are no landmarks."""
+    """The extraction's face margin, which places the mask if there are no landmarks."""
 
 
 DEFAULT_SETTINGS = BlendingSettings()
@@ -119,7 +118,7 @@ class Donor:
 
     Attributes:
         image: ``(height, width, 3)`` uint8 RGB.
-        landmarks: ``(5, 2)``, in its pixels.
+        landmarks: ``(5, 2)``, in pixels.
     """
 
     image: Image
@@ -128,13 +127,14 @@ class Donor:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Misfit:
-    """Where and how badly the changed face sits; all in -1..1 of what the settings allow.
+    """How the changed face is misplaced and its mask is bent.
 
     Attributes:
         outline: The mask's shape in face units, see `OUTLINES`; ``(points, 2)``.
-        softness: Of the mask's edge.
-        placement: Shift across, shift down, scale, turn; ``(4,)``.
-        waves: How the outline is bent, across and down, on a coarse grid over the face; ``(5, 5, 2)``.
+        softness: Softness of the mask's edge.
+        placement: Shift across, shift down, scale and turn, in -1..1 of the allowed ranges; ``(4,)``.
+        waves: Displacement of the outline, across and down, on a coarse grid over the face, in -1..1 of the allowed
+            range; ``(5, 5, 2)``.
     """
 
     outline: Floats
@@ -144,10 +144,10 @@ class _Misfit:
 
 
 class BlendedPair(NamedTuple):
-    """A REAL clip and the FAKE one that was made of it, both ``(T, height, width, 3)`` uint8 RGB.
+    """A REAL clip and the FAKE clip made from it, both ``(T, height, width, 3)`` uint8 RGB.
 
     Attributes:
-        real: The clip, with colours and quality changed where the change hit the image around the face.
+        real: The clip, with changed colours and quality if the change applied to the image around the face.
         fake: Equal to ``real`` to the bit where the mask is 0.
         masks: Share of the blended face in each pixel, ``(T, height, width)`` float32, 0 on the outermost pixels.
     """
@@ -165,16 +165,15 @@ def blend_clip(
     donor: Donor | None = None,
     settings: BlendingSettings = DEFAULT_SETTINGS,
 ) -> BlendedPair:
-    """Forge a REAL clip with its own face, or with that of another person.
+    """Forge a REAL clip with its own face or another person's.
 
     Args:
-        clip: ``(T, height, width, 3)`` uint8 RGB, T from 1; it is not written to.
+        clip: ``(T, height, width, 3)`` uint8 RGB, T from 1; not modified.
         landmarks: ``(T, 5, 2)``, x and y in the crops' pixels, as from `dfutils.extraction.dataset.StoredCrops`.
-            Where they are None, NaN or no face, the face is taken to sit as it mostly does in a crop
-            (`MEAN_LANDMARKS`).
+            Where they are None, NaN or no face, the face is assumed at its usual place in a crop (`MEAN_LANDMARKS`).
         rng: Random stream; the same state gives the same forgery.
         donor: The other person; None for the clip's own face.
-        settings: How bad a forgery it may be.
+        settings: Ranges of the forgery's flaws.
 
     Raises:
         ValueError: ``clip`` or ``landmarks`` has another shape or dtype.
@@ -192,7 +191,11 @@ def blend_clip(
         faces = _change_quality(_change_colors(faces, rng, settings), _face_size(points[0]), rng, settings)
     fakes, masks = np.empty_like(clip), np.empty(clip.shape[:3], np.float32)
     for index, (frame, face, five) in enumerate(zip(clip, faces, points, strict=True)):
-        own = _vary(misfit, jitter, rng)
+        own = misfit
+        if jitter:
+            placement = np.clip(misfit.placement + jitter * rng.uniform(-1, 1, 4), -1, 1).astype(np.float32)
+            waves = np.clip(misfit.waves + jitter * rng.uniform(-1, 1, (5, 5, 2)), -1, 1).astype(np.float32)
+            own = replace(misfit, placement=placement, waves=waves)
         moved = _misplace(face, five, own.placement, settings)
         masks[index] = strength * _mask(five, own, size=(width, height), deformation=settings.deformation)
         fakes[index] = cv2.blendLinear(moved, frame, masks[index], 1 - masks[index])
@@ -200,7 +203,7 @@ def blend_clip(
 
 
 def _align(donor: Donor, clip: Crops, points: Floats) -> Crops:
-    """The donor's face brought onto the clip's landmarks, with the clip's mean and spread of each colour."""
+    """Align the donor's face to the clip's landmarks, with the clip's mean and spread of each colour."""
     height, width = clip.shape[1:3]
     spread = np.maximum(donor.image.std(axis=(0, 1)), 1)
     aligned = np.empty_like(clip)
@@ -219,22 +222,20 @@ def _align(donor: Donor, clip: Crops, points: Floats) -> Crops:
 
 
 def _complete(landmarks: Floats | None, *, frames: int, size: tuple[int, int], margin: float) -> Floats:
+    """Landmarks of every frame, `MEAN_LANDMARKS` where they are missing or no face."""
     mean = ((np.asarray(MEAN_LANDMARKS) - 0.5) / (1 + 2 * margin) + 0.5) * size
     means = np.tile(mean.astype(np.float32), (frames, 1, 1))
     if landmarks is None:
         return means
     if landmarks.shape != means.shape:
         raise ValueError(f"landmarks must be {means.shape} for this clip. Received: {landmarks.shape}")
-    usable = np.asarray([_is_face(five, size) for five in landmarks])
-    return np.where(usable[:, None, None], landmarks, means).astype(np.float32)
-
-
-def _is_face(five: Floats, size: tuple[int, int]) -> bool:
-    """Whether five points are finite, in the image and far enough apart to hang a mask on."""
-    if not np.isfinite(five).all():
-        return False
-    center, (_, down) = five.mean(axis=0), _axes(five)
-    return bool((center > 0).all() and (center < size).all() and np.hypot(*down) > 0.05 * max(size))
+    points = means.copy()
+    for index, five in enumerate(landmarks):
+        if np.isfinite(five).all():
+            center, (_, down) = five.mean(axis=0), _axes(five)
+            if (center > 0).all() and (center < size).all() and np.hypot(*down) > 0.05 * max(size):
+                points[index] = five  # inside the image, and far enough apart to place a mask
+    return points
 
 
 def _axes(five: Floats) -> tuple[Floats, Floats]:
@@ -253,7 +254,11 @@ def _face_size(five: Floats) -> float:
 def _draw_misfit(rng: np.random.Generator, settings: BlendingSettings) -> _Misfit:
     half = np.asarray(OUTLINES[list(OUTLINES)[rng.integers(len(OUTLINES))]])
     middle = np.asarray([0, half[:, 1].mean()])
-    outline = (_whole_outline(half) - middle) * rng.uniform(0.85, 1.05, 2) + middle
+    # The mirrored outline, with points between its corners so that it can be bent there too.
+    corners = np.concatenate([half, half[::-1] * (-1, 1), half[:1]])
+    places = np.arange(0, len(corners) - 1, 1 / 4)
+    whole = np.column_stack([np.interp(places, np.arange(len(corners)), axis) for axis in corners.T])
+    outline = (whole - middle) * rng.uniform(0.85, 1.05, 2) + middle
     return _Misfit(
         outline=outline.astype(np.float32),
         softness=rng.uniform(*settings.softness),
@@ -262,16 +267,8 @@ def _draw_misfit(rng: np.random.Generator, settings: BlendingSettings) -> _Misfi
     )
 
 
-def _vary(misfit: _Misfit, jitter: float, rng: np.random.Generator) -> _Misfit:
-    if not jitter:
-        return misfit
-    placement = np.clip(misfit.placement + jitter * rng.uniform(-1, 1, 4), -1, 1)
-    waves = np.clip(misfit.waves + jitter * rng.uniform(-1, 1, (5, 5, 2)), -1, 1)
-    return _Misfit(misfit.outline, misfit.softness, placement.astype(np.float32), waves.astype(np.float32))
-
-
 def _change_colors(clip: Crops, rng: np.random.Generator, settings: BlendingSettings) -> Crops:
-    # A forger's program matches colours too: small mismatches must be far more frequent than large ones.
+    # Forgers match colours too, so that small mismatches must be far more frequent than large ones.
     brightness, contrast, saturation, hue, *channels = rng.uniform(0, 1) * rng.uniform(-1, 1, 7)
     matrix = color_matrix(
         brightness=0.0,
@@ -292,20 +289,16 @@ def _change_quality(clip: Crops, face_size: float, rng: np.random.Generator, set
     if change == 0:
         return blur_clip(clip, sigma=rng.uniform(*settings.blur_sigma) * face_size)
     if change == 1:
-        return _sharpen(clip, amount=rng.uniform(*settings.sharpening), sigma=0.005 * face_size)
+        amount, softer = rng.uniform(*settings.sharpening), blur_clip(clip, sigma=0.005 * face_size)
+        return np.stack([cv2.addWeighted(a, 1 + amount, b, -amount, 0) for a, b in zip(clip, softer, strict=True)])
     height, width = clip.shape[1:3]
     factor = rng.uniform(*settings.resolution)
     small = resize_clip(clip, width=max(8, round(factor * width)), height=max(8, round(factor * height)))
     return resize_clip(small, width=width, height=height, smooth=bool(rng.random() < 0.5))
 
 
-def _sharpen(clip: Crops, *, amount: float, sigma: float) -> Crops:
-    softer = blur_clip(clip, sigma=sigma)
-    return np.stack([cv2.addWeighted(a, 1 + amount, b, -amount, 0) for a, b in zip(clip, softer, strict=True)])
-
-
 def _misplace(source: Image, five: Floats, placement: Floats, settings: BlendingSettings) -> Image:
-    """Shift, scale and turn an image about the middle of its face."""
+    """Shift, scale and rotate an image about the middle of its face."""
     x, y = (float(value) for value in five.mean(axis=0))
     matrix = cv2.getRotationMatrix2D((x, y), placement[3] * settings.turn_degrees, 1 + placement[2] * settings.scale)
     matrix[:, 2] += placement[:2] * settings.shift * _face_size(five)
@@ -314,18 +307,16 @@ def _misplace(source: Image, five: Floats, placement: Floats, settings: Blending
     return np.asarray(moved, np.uint8)
 
 
-def _whole_outline(half: Floats, between: int = 4) -> Floats:
-    """Mirror half an outline, with points added between its corners so that it can be bent there too."""
-    corners = np.concatenate([half, half[::-1] * (-1, 1), half[:1]])
-    places = np.arange(0, len(corners) - 1, 1 / between)
-    return np.column_stack([np.interp(places, np.arange(len(corners)), axis) for axis in corners.T])
-
-
 def _mask(five: Floats, misfit: _Misfit, *, size: tuple[int, int], deformation: float) -> Floats:
     """A soft mask, 0..1, ``(height, width)``; its edge is softened inwards, so that it stays within the outline."""
     small = (min(size[0], MASK_SIDE), min(size[1], MASK_SIDE))
     factor = np.asarray(small) / size
-    corners = _place_outline(five, misfit, deformation) * factor
+    # The outline is bent in the face's own frame, and so moves with the face; the grid of the waves spans -1..1 across
+    # and -0.5..1.6 down.
+    across, down = 2 * (misfit.outline[:, 0] + 1), 4 * (misfit.outline[:, 1] + 0.5) / 2.1
+    bends = cv2.remap(misfit.waves, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0]
+    bent = misfit.outline + deformation * bends / (EYE_GAP, EYE_TO_MOUTH)
+    corners = (five[:2].mean(axis=0) + bent @ np.stack(_axes(five))) * factor
     kept = np.clip(corners, np.multiply(small, MARGIN), np.multiply(small, 1 - MARGIN))
     hard = np.zeros(small[::-1], np.float32)
     cv2.fillPoly(hard, [np.rint((kept - 0.5) * 16).astype(np.int32)], 1.0, cv2.LINE_8, shift=4)
@@ -335,13 +326,3 @@ def _mask(five: Floats, misfit: _Misfit, *, size: tuple[int, int], deformation: 
     inner /= max(float(inner.max()), 1e-6)
     smooth = inner * inner * (3 - 2 * inner)
     return cv2.resize(smooth, size, interpolation=cv2.INTER_LINEAR)
-
-
-def _place_outline(five: Floats, misfit: _Misfit, deformation: float) -> Floats:
-    """The bent outline in pixels, ``(points, 2)``; it is bent in the face's own frame, and so moves with the face."""
-    outline = misfit.outline
-    # The grid spans -1..1 across and -0.5..1.6 down.
-    across, down = 2 * (outline[:, 0] + 1), 4 * (outline[:, 1] + 0.5) / 2.1
-    bends = cv2.remap(misfit.waves, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0]
-    bent = outline + deformation * bends / (EYE_GAP, EYE_TO_MOUTH)
-    return five[:2].mean(axis=0) + bent @ np.stack(_axes(five))

@@ -1,4 +1,4 @@
-"""What training runs on: none, one or many GPUs of one machine, and the precision that suits them."""
+"""What training runs on: the CPU or the GPUs of one machine, and the precision that suits them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ QUICK_FLOAT16 = (7, 0)
 """Compute capability from which NVIDIA GPUs have tensor cores for float16; a T4 has 7.5."""
 
 SEVERAL_WORKERS = "https://github.com/keras-team/keras/issues/20585"
-"""Where the Keras team says that Keras 3 does not work with `tf.distribute.MultiWorkerMirroredStrategy`."""
+"""The Keras team's statement that Keras 3 does not work with `tf.distribute.MultiWorkerMirroredStrategy`."""
 
 CROSS_DEVICE: Mapping[str, Callable[[], Any]] = {
     "auto": lambda: None,
@@ -30,7 +30,7 @@ CROSS_DEVICE: Mapping[str, Callable[[], Any]] = {
     "hierarchical": tf.distribute.HierarchicalCopyAllReduce,
     "reduce_to_one": tf.distribute.ReductionToOneDevice,
 }
-"""How replicas add up their gradients, by the names that the settings have for it."""
+"""How replicas sum their gradients, by the names in the settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +38,11 @@ class Devices:
     """What a training runs on.
 
     Attributes:
-        names: ``CPU``, or how many GPUs of which kind.
+        names: ``CPU``, or number and kind of the GPUs.
         strategy: ``none`` or ``mirrored``.
-        replicas: Copies of the network that share the batch of a step.
-        cross_device: How replicas add up their gradients.
-        precision: Keras' name for it.
+        replicas: Copies of the network that share each batch.
+        cross_device: How replicas sum their gradients.
+        precision: Keras' name of the precision.
     """
 
     names: str
@@ -54,13 +54,24 @@ class Devices:
 
 @contextmanager
 def training_devices(settings: TrainingSettings) -> Iterator[Devices]:
-    """Build and train models inside: their variables are mirrored and their precision chosen as ``settings`` say.
+    """Build and train models inside this context: it mirrors their variables and sets their precision.
 
     Raises:
-        RunError: NCCL is asked for where there is no GPU.
+        RunError: The settings ask for NCCL, and there is no GPU.
     """
-    precision = _precision(settings.finetune.precision if settings.mode == "finetune" else "float32")
-    strategy = _strategy(settings)
+    own, gpus = settings.devices, tf.config.list_logical_devices("GPU")
+    precision = choose_precision(settings.finetune.precision if settings.mode == "finetune" else "float32")
+    strategy = None
+    is_worth_it = settings.mode == "finetune" and len(gpus) > 1
+    if own.strategy == "mirrored" or (own.strategy == "auto" and is_worth_it):
+        if own.cross_device == "nccl" and not gpus:
+            raise RunError("cross-device nccl: works between GPUs, and there is none. Choose auto or reduce_to_one.")
+        devices = gpus or tf.config.list_logical_devices("CPU")
+        strategy = mirrored_strategy(tuple(device.name for device in devices), own.cross_device)
+    names = "CPU"
+    if gpus:
+        kinds = {tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in physical_gpus()}
+        names = f"{len(gpus)} × {', '.join(sorted(kinds))}"
     before = keras.config.dtype_policy()
     # Keras' own mixed_bfloat16 casts around every layer and is slower than float32 on a CPU; oneDNN's rewrite of the
     # whole graph is not.
@@ -69,10 +80,10 @@ def training_devices(settings: TrainingSettings) -> Iterator[Devices]:
     try:
         with strategy.scope() if strategy else nullcontext():
             yield Devices(
-                names=_names(),
+                names=names,
                 strategy="mirrored" if strategy else "none",
                 replicas=strategy.num_replicas_in_sync if strategy else 1,
-                cross_device=settings.devices.cross_device,
+                cross_device=own.cross_device,
                 precision=precision,
             )
     finally:
@@ -80,8 +91,23 @@ def training_devices(settings: TrainingSettings) -> Iterator[Devices]:
         tf.config.optimizer.set_experimental_options({_CPU_BFLOAT16: False})
 
 
+@functools.cache
+def mirrored_strategy(devices: tuple[str, ...], cross_device: str) -> tf.distribute.Strategy:
+    """The one strategy of the process: a second would number its reductions like the first, with other shapes."""
+    return tf.distribute.MirroredStrategy(list(devices), cross_device_ops=CROSS_DEVICE[cross_device]())
+
+
+def choose_precision(wanted: Literal["auto", "float32", "mixed_float16", "cpu_bfloat16"]) -> str:
+    """The precision of a setting: for ``auto``, mixed_float16 if every GPU is fast at it, else float32."""
+    if wanted != "auto":
+        return wanted
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in physical_gpus()]
+    quick = [tuple(detail.get("compute_capability", (0, 0))) >= QUICK_FLOAT16 for detail in details]
+    return "mixed_float16" if quick and all(quick) else "float32"
+
+
 def require_one_worker() -> None:
-    """Refuse to be one of several machines.
+    """Raise an error if this is one of several machines.
 
     Raises:
         RunError: ``TF_CONFIG`` names several workers, or is no JSON.
@@ -99,45 +125,11 @@ def require_one_worker() -> None:
 
 
 def input_workers(settings: TrainingSettings) -> int:
-    """Processes that make batches: as set, else one a core where there is a GPU to feed."""
+    """Number of processes that make batches: as set, else one per core if there is a GPU to feed."""
     wanted = settings.devices.input_workers
     if wanted is not None:
         return wanted
     return int(joblib.cpu_count()) if physical_gpus() else 0
-
-
-def _strategy(settings: TrainingSettings) -> tf.distribute.Strategy | None:
-    own, gpus = settings.devices, tf.config.list_logical_devices("GPU")
-    worth_it = settings.mode == "finetune" and len(gpus) > 1
-    if own.strategy == "none" or (own.strategy == "auto" and not worth_it):
-        return None
-    if own.cross_device == "nccl" and not gpus:
-        raise RunError("cross-device nccl: works between GPUs, and there is none. Choose auto or reduce_to_one.")
-    devices = gpus or tf.config.list_logical_devices("CPU")
-    return _mirrored(tuple(device.name for device in devices), own.cross_device)
-
-
-@functools.cache
-def _mirrored(devices: tuple[str, ...], cross_device: str) -> tf.distribute.Strategy:
-    """One strategy a process: a second would number its reductions like the first, whose tensors had other shapes."""
-    return tf.distribute.MirroredStrategy(list(devices), cross_device_ops=CROSS_DEVICE[cross_device]())
-
-
-def _names() -> str:
-    gpus = tf.config.list_logical_devices("GPU")
-    if not gpus:
-        return "CPU"
-    names = {tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in physical_gpus()}
-    return f"{len(gpus)} × {', '.join(sorted(names))}"
-
-
-def _precision(wanted: Literal["auto", "float32", "mixed_float16", "cpu_bfloat16"]) -> str:
-    if wanted != "auto":
-        return wanted
-    gpus = physical_gpus()
-    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
-    quick = [tuple(detail.get("compute_capability", (0, 0))) >= QUICK_FLOAT16 for detail in details]
-    return "mixed_float16" if quick and all(quick) else "float32"
 
 
 def physical_gpus() -> list[tf.config.PhysicalDevice]:

@@ -73,7 +73,7 @@ def clip_features(
         at_once = max(1, IMAGES_AT_ONCE // rows[0].frames) if rows else 1
         for start in range(0, len(missing), at_once):
             numbers = missing[start : start + at_once]
-            clips = np.stack([_clip(dataset, rows[number], view) for number in numbers])
+            clips = np.stack([_load_view(dataset, rows[number], view) for number in numbers])
             features = backbone.predict(clips.reshape(-1, *clips.shape[2:]), batch_size=16, verbose=0)
             for number, own in zip(numbers, features.reshape(*clips.shape[:2], -1), strict=True):
                 with replacing(paths[number]) as temporary, temporary.open("wb") as file:
@@ -88,7 +88,7 @@ def backbone_key(weights_checksum: str, *, size: int, family: str = DEFAULT_BACK
     return json.dumps({**parts, "weights": weights_checksum}, sort_keys=True)
 
 
-def _clip(dataset: FaceDataset, row: ClipRow, view: int) -> Crops:
+def _load_view(dataset: FaceDataset, row: ClipRow, view: int) -> Crops:
     clip = dataset.load_clip(row)
     if not view:
         return clip

@@ -160,7 +160,7 @@ class _Trainer:
 
         def on_train_batch_end(_batch: int, logs: Mapping[str, float] | None = None) -> None:
             after_step(logs or {})
-            self._count_step()
+            self.count_step()
 
         started = time.monotonic()
         done = self._model.fit(
@@ -173,7 +173,7 @@ class _Trainer:
         )
         seconds = time.monotonic() - started
         with self.optimizer.averaged(self._model.trainable_variables):
-            scores = self._validate()
+            scores = self.validate()
             if scores["val_auc"] > self.state.best_auc:
                 self.state.best_auc, self.state.best_epoch = scores["val_auc"], len(self.state.history)
                 save_checkpoint(self._job.run.best_file, self.state, self._model.variables, identity=self._identity)
@@ -199,7 +199,7 @@ class _Trainer:
             aucs = [record["val_auc"] for record in self.state.history]
             schedule.factor.assign(plateau_factor(aucs, patience=max(1, self._job.settings.patience // 2)))
 
-    def _count_step(self) -> None:
+    def count_step(self) -> None:
         self.state.step += 1
         if self.state.step % self._steps == 0:
             return  # an epoch that is over is validated first, and then saved
@@ -213,7 +213,7 @@ class _Trainer:
         save_checkpoint(self._job.run.checkpoint_file, self.state, self._variables, identity=self._identity)
         self._saved = time.monotonic()
 
-    def _validate(self) -> dict[str, float]:
+    def validate(self) -> dict[str, float]:
         rows = self._job.data.in_splits("validation")
         probability, _ = self._network.score(_features(self._network.backbone, self._job.data.dataset, rows))
         is_fake = np.array([row.is_fake for row in rows])

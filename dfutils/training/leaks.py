@@ -135,14 +135,14 @@ def find_leaks(
     """
     if unassigned := {row.video for row in rows}.difference(assignment):
         raise ValueError(f"{min(unassigned)}: has no split (nor have {len(unassigned) - 1:,} other videos)")
-    near, flat = (None, 0) if load_thumbnail is None else _near_duplicates(rows, assignment, load_thumbnail)
+    near, flat = (None, 0) if load_thumbnail is None else find_near_duplicates(rows, assignment, load_thumbnail)
     return LeakReport(
         clips=len(rows),
         shared_groups=_in_several_splits((row.group, row.group, assignment[row.video]) for row in rows),
         same_files=_in_several_splits((row.sha256, row.video, assignment[row.video]) for row in rows if row.sha256),
         near_duplicates=near,
         flat_clips=flat,
-        shortcut=_measure_shortcut(rows),
+        shortcut=measure_shortcut(rows),
     )
 
 
@@ -171,16 +171,17 @@ def _hash(cells: Cells) -> Hashes:
     return np.packbits(bits.reshape(2, 64), axis=1).view(">u8").astype(np.uint64)[:, 0]
 
 
-def _near_duplicates(
+def find_near_duplicates(
     rows: Sequence[ClipRow], assignment: Mapping[str, SplitName], load_thumbnail: Callable[[ClipRow], Image]
 ) -> tuple[Finding, int]:
+    """Clips with a near-duplicate in another split, and the number of clips too uniform to compare."""
     small = [_shrink(load_thumbnail(row)) for row in rows]
     usable = [index for index, cells in enumerate(small) if float(cells.std()) >= _FLAT_LEVELS]
     hashes = np.array([_hash(small[index]) for index in usable], dtype=np.uint64).reshape(-1, 2)
     splits = np.array([assignment[rows[index].video] for index in usable])
     involved = np.zeros(len(usable), dtype=bool)
     closest: list[tuple[int, int, int]] = []
-    for left, right, distances in _near_pairs(hashes, splits):
+    for left, right, distances in near_pairs(hashes, splits):
         involved[left] = involved[right] = True
         best = np.argsort(distances, kind="stable")[:_EXAMPLES]
         closest += zip(distances[best].tolist(), left[best].tolist(), right[best].tolist(), strict=True)
@@ -195,7 +196,7 @@ def _near_duplicates(
     return Finding(int(involved.sum()), examples), len(rows) - len(usable)
 
 
-def _near_pairs(
+def near_pairs(
     hashes: Hashes, splits: npt.NDArray[np.str_]
 ) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.uint8]]]:
     """Blocks of positions of near-duplicates in different splits, and how many of their 128 bits differ."""
@@ -219,8 +220,8 @@ def _in_several_splits(placed: Iterable[tuple[str, str, SplitName]]) -> Finding:
     return Finding(len(torn), tuple(shown))
 
 
-def _measure_shortcut(rows: Sequence[ClipRow]) -> Shortcut | None:
-    """Cross-validate a logistic regression on file metadata, with an interval over groups."""
+def measure_shortcut(rows: Sequence[ClipRow]) -> Shortcut | None:
+    """Cross-validate a logistic regression on file metadata; None if there are too few groups."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import PredefinedSplit, cross_val_predict
     from sklearn.pipeline import make_pipeline

@@ -1,4 +1,4 @@
-"""The models by name, as functional Keras 3: a head over time, composed with a frame backbone."""
+"""The models by name, as functional Keras 3: a head over time, on top of a frame backbone."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from dfutils.training.backend import keras
 
 @dataclass(frozen=True, slots=True)
 class ClipNetwork:
-    """A clip model and the parts it is composed of; the parts share their weights with the whole.
+    """A clip model and its parts, which share their weights with the whole.
 
     Attributes:
         clip_model: uint8 ``(N, T, size, size, 3)`` to probability ``(N, 1)``.
         backbone: uint8 ``(N, size, size, 3)`` to features ``(N, channels)``.
         head: Features ``(N, T, channels)`` to probability ``(N, 1)``.
-        logits: Features ``(N, T, channels)`` to logits ``(N, 1)``: the head before its sigmoid.
-        frame_logits: The same to logits of frames ``(N, T, 1)``; None for recurrent models.
+        logits: Features ``(N, T, channels)`` to logits ``(N, 1)``, the head without its sigmoid.
+        frame_logits: The same features to logits of frames ``(N, T, 1)``; None for recurrent models.
     """
 
     clip_model: keras.Model
@@ -35,7 +35,7 @@ class ClipNetwork:
 
     @property
     def exported(self) -> str:
-        """Empty: its backbone was made of the weights, and not read from an export."""
+        """Empty: the backbone was built from the weights, not read from an export."""
         return ""
 
     def features(self, images: Crops) -> npt.NDArray[np.float32]:
@@ -45,8 +45,8 @@ class ClipNetwork:
     def score(self, features: npt.NDArray[np.float32]) -> tuple[Probabilities, Probabilities | None]:
         """Raw probabilities of clips ``(N,)`` and, with a frame head, of their frames ``(N, T)``.
 
-        They are made of the logits in double precision: calibration goes back to logits, which single precision near 1
-        would blur.
+        They are computed from the logits in double precision: calibration goes back to logits, which single precision
+        would blur near 1.
         """
         clips = sigmoid(self.logits.predict(features, batch_size=256, verbose=0)[:, 0])
         if self.frame_logits is None:
@@ -67,14 +67,14 @@ def build_head(name: str, *, frames: int, channels: int) -> keras.Model:
 
 
 def standardise(layer: keras.layers.Normalization, features: npt.NDArray[np.floating], *, least: float) -> None:
-    """Set a head's mean and variance by features ``(N, T, channels)``, no variance below a share of the median one.
+    """Set a head's mean and variance from features ``(N, T, channels)``, no variance below a share of the median.
 
-    A channel that is all but dead in these clips may wake up in others: divided by what little it varied, it would
-    drown all the rest there.
+    A channel that is almost constant in these clips may vary in others: divided by its tiny deviation, it would drown
+    all other channels there.
 
     Args:
         layer: The head's ``standardise``.
-        features: Of the clips that are trained on.
+        features: Features of the training clips.
         least: The share.
     """
     layer.adapt(features.reshape(1, -1, features.shape[-1]))
@@ -84,16 +84,19 @@ def standardise(layer: keras.layers.Normalization, features: npt.NDArray[np.floa
 
 
 def compose(backbone: keras.Model, head: keras.Model, *, frames: int, size: int) -> ClipNetwork:
-    """Join a backbone and a head to one clip model that shares their weights."""
+    """Join a backbone and a head into one clip model that shares their weights."""
     clips = keras.Input((frames, size, size, 3), dtype="uint8", name="clips")
     features = keras.layers.TimeDistributed(backbone, name="each_frame")(clips)
     clip_model = keras.Model(clips, head(features), name=head.name)
     logits = keras.Model(head.input, head.get_layer("fake_probability").input)
-    return ClipNetwork(clip_model, backbone, head, logits, _frame_logits(head))
+    frame_logits = None
+    if has_frame_head(head.name):
+        frame_logits = keras.Model(head.input, head.get_layer("frame_logits").output)
+    return ClipNetwork(clip_model, backbone, head, logits, frame_logits)
 
 
 def detector_name(model: str, family: str) -> str:
-    """What a detector is called: its head, and its backbone where that is not the usual one.
+    """Name of a detector: its head, with its backbone if that is not the default.
 
     Example:
         >>> detector_name("inception_gru", "InceptionV3"), detector_name("inception_gru", "Xception")
@@ -102,22 +105,24 @@ def detector_name(model: str, family: str) -> str:
     return model if family == DEFAULT_BACKBONE else model.replace("inception", family.lower())
 
 
-def _mean_head(_frames: int, channels: int) -> keras.Model:
-    """The frame average that any recurrent model has to beat: mean logit of a linear frame classifier."""
+def mean_head(_frames: int, channels: int) -> keras.Model:
+    """The mean logit of a linear frame classifier, which any recurrent model has to beat; for any number of frames."""
     features = keras.Input((None, channels), name="features")
     frame_logits = keras.layers.Dense(1, name="frame_logits")(_standardised(features))
     mean_logit = keras.layers.GlobalAveragePooling1D(name="mean_logit")(frame_logits)
     return keras.Model(features, _probability(mean_logit), name="inception_mean")
 
 
-def _gru_head(frames: int, channels: int) -> keras.Model:
+def gru_head(frames: int, channels: int) -> keras.Model:
+    """A GRU over the frames."""
     features = keras.Input((frames, channels), name="features")
     state = keras.layers.GRU(128, name="gru")(_standardised(features))
     logit = keras.layers.Dense(1, name="logit")(keras.layers.Dropout(0.5, name="dropout")(state))
     return keras.Model(features, _probability(logit), name="inception_gru")
 
 
-def _lstm_gru_head(frames: int, channels: int) -> keras.Model:
+def lstm_gru_head(frames: int, channels: int) -> keras.Model:
+    """An LSTM and a GRU over the frames, then a dense layer."""
     features = keras.Input((frames, channels), name="features")
     states = keras.layers.LSTM(128, return_sequences=True, name="lstm")(_standardised(features))
     state = keras.layers.GRU(128, name="gru")(states)
@@ -127,20 +132,16 @@ def _lstm_gru_head(frames: int, channels: int) -> keras.Model:
 
 
 HEADS: dict[str, Callable[[int, int], keras.Model]] = {
-    "inception_lstm_gru": _lstm_gru_head,
-    "inception_gru": _gru_head,
-    "inception_mean": _mean_head,
+    "inception_lstm_gru": lstm_gru_head,
+    "inception_gru": gru_head,
+    "inception_mean": mean_head,
 }
 
 
 def _standardised(features: keras.KerasTensor) -> keras.KerasTensor:
-    """Zero mean and unit variance by the training split, so that any backbone's scale suits the optimiser."""
+    """Scale to zero mean and unit variance of the training split, so that any backbone suits the optimiser."""
     return keras.layers.Normalization(name="standardise")(features)
 
 
 def _probability(logit: keras.KerasTensor) -> keras.KerasTensor:
     return keras.layers.Activation("sigmoid", dtype="float32", name="fake_probability")(logit)
-
-
-def _frame_logits(head: keras.Model) -> keras.Model | None:
-    return keras.Model(head.input, head.get_layer("frame_logits").output) if has_frame_head(head.name) else None

@@ -7,6 +7,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -228,6 +229,11 @@ def _write_detector(job: TrainingJob, trained: Trained, backbone: Backbone, devi
 
 def _about(job: TrainingJob, trained: Trained, backbone: Backbone, devices: Devices) -> dict[str, Any]:
     """The content of ``run.json``: what was trained, on what, and by which versions."""
+    commit = None
+    with suppress(OSError, subprocess.TimeoutExpired):  # no git, or no checkout: there is no commit
+        command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+        commit = done.stdout.strip() or None
     return {
         "identity": job.identity.document(),
         "clips": len(job.data.rows),
@@ -244,16 +250,6 @@ def _about(job: TrainingJob, trained: Trained, backbone: Backbone, devices: Devi
             "keras": keras.__version__,
             "numpy": np.__version__,
         },
-        "commit": _git_commit(),
+        "commit": commit,
         "files": job.run.checksums(CHECKSUMMED),
     }
-
-
-def _git_commit() -> str | None:
-    """The commit of the source the package runs from, if it runs from a checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None

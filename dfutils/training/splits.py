@@ -49,13 +49,28 @@ def split_videos(rows: Sequence[ClipRow], settings: SplitSettings) -> dict[str, 
         SplitError: A group is in two official splits, or there are too few groups of each label.
     """
     groups = group_videos(rows)
-    official = _official_splits(rows)
+    official: dict[str, SplitName] = {}
+    for row in rows:
+        if row.split is not None and official.setdefault(row.video, row.split) != row.split:
+            raise SplitError(
+                f"{row.video}: is in the official {row.split} and {official[row.video]}. Correct the split."
+            )
     videos = sum(len(group.videos) for group in groups)
-    if official and len(official) == videos:
-        return _follow_official(groups, official, settings)
-    if official:
-        logger.warning("official splits are not used: only %d of %d videos have one", len(official), videos)
-    return _by_video(groups, _assign_groups(groups, _fractions(settings), settings.seed))
+    if not official or len(official) < videos:
+        if official:
+            logger.warning("official splits are not used: only %d of %d videos have one", len(official), videos)
+        return _by_video(groups, _assign_groups(groups, _fractions(settings), settings.seed))
+    splits: dict[str, str] = dict(_splits_of_groups(groups, official, "the official splits"))
+    if missing := {"train", "test"}.difference(splits.values()):
+        raise SplitError(
+            f"official splits: no video is in {' or '.join(sorted(missing))}. Empty the split column to have one made."
+        )
+    if "validation" not in splits.values():
+        validation = settings.validation_fraction
+        training = [group for group in groups if splits[group.name] == "train"]
+        splits |= _assign_groups(training, {"train": 1 - validation, "validation": validation}, settings.seed)
+    _require_both_labels(groups, splits, SPLIT_NAMES)
+    return _by_video(groups, splits)
 
 
 def fold_videos(
@@ -192,36 +207,10 @@ def assign_folds(groups: Sequence[VideoGroup], *, folds: int, seed: int) -> dict
     return {name: int(part) for name, part in parts.items()}
 
 
-def _official_splits(rows: Iterable[ClipRow]) -> dict[str, SplitName]:
-    official: dict[str, SplitName] = {}
-    for row in rows:
-        if row.split is not None and official.setdefault(row.video, row.split) != row.split:
-            raise SplitError(
-                f"{row.video}: is in the official {row.split} and {official[row.video]}. Correct the split."
-            )
-    return official
-
-
 def _fractions(settings: SplitSettings) -> dict[str, float]:
     rest = 1 - settings.test_fraction
     validation = settings.validation_fraction * rest
     return {"train": rest - validation, "validation": validation, "test": settings.test_fraction}
-
-
-def _follow_official(
-    groups: Sequence[VideoGroup], official: Mapping[str, SplitName], settings: SplitSettings
-) -> dict[str, SplitName]:
-    splits: dict[str, str] = dict(_splits_of_groups(groups, official, "the official splits"))
-    if missing := {"train", "test"}.difference(splits.values()):
-        raise SplitError(
-            f"official splits: no video is in {' or '.join(sorted(missing))}. Empty the split column to have one made."
-        )
-    if "validation" not in splits.values():
-        validation = settings.validation_fraction
-        training = [group for group in groups if splits[group.name] == "train"]
-        splits |= _assign_groups(training, {"train": 1 - validation, "validation": validation}, settings.seed)
-    _require_both_labels(groups, splits, SPLIT_NAMES)
-    return _by_video(groups, splits)
 
 
 def _splits_of_groups(groups: Sequence[VideoGroup], known: Mapping[str, SplitName], whose: str) -> dict[str, SplitName]:

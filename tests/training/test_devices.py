@@ -15,7 +15,7 @@ from rounding import TRAINED
 from dfutils.errors import RunError
 from dfutils.files import read_csv, read_json
 from dfutils.settings import TrainingSettings
-from dfutils.training.devices import SEVERAL_WORKERS, _mirrored, require_one_worker, training_devices
+from dfutils.training.devices import SEVERAL_WORKERS, mirrored_strategy, require_one_worker, training_devices
 from dfutils.training.run import train
 
 TWO_WORKERS = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}
@@ -65,9 +65,9 @@ def two_gpus(monkeypatch):
     gpus = [types.SimpleNamespace(name=f"/device:GPU:{number}") for number in range(2)]
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: gpus if kind == "GPU" else [])
     monkeypatch.setattr(tf.distribute, "MirroredStrategy", mirrored)
-    _mirrored.cache_clear()
+    mirrored_strategy.cache_clear()
     yield made
-    _mirrored.cache_clear()
+    mirrored_strategy.cache_clear()
 
 
 def devices_of(mode, **devices):
@@ -209,7 +209,7 @@ def probabilities(run):
     return {row["clip_id"]: float(row["raw_probability"]) for row in rows}
 
 
-def test_a_mirrored_run_of_a_head_is_that_of_one_device_and_says_what_it_ran_on(demo_run, demo_faces, tmp_path):
+def test_amirrored_strategy_run_of_a_head_is_that_of_one_device_and_says_what_it_ran_on(demo_run, demo_faces, tmp_path):
     alone, run = TrainingSettings.read(demo_run / "settings.json"), tmp_path / "run"
     settings = TrainingSettings.model_validate({**alone.model_dump(), "devices": {"strategy": "mirrored"}})
     # With a cache of its own: the features are computed on two devices too.

@@ -180,7 +180,7 @@ def test_a_training_goes_on_after_its_budget_and_keeps_the_history_that_was_not_
 
 def test_training_does_not_go_on_in_another_precision(stopped, demo_faces, monkeypatch):
     # Another machine, on which precision="auto" chooses otherwise.
-    monkeypatch.setattr("dfutils.training.devices._precision", lambda _wanted: "mixed_float16")
+    monkeypatch.setattr("dfutils.training.devices.choose_precision", lambda _wanted: "mixed_float16")
     with pytest.raises(RunError, match="in another precision"):
         train(demo_faces, stopped, settings=SETTINGS, progress=False)
 

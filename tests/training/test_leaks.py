@@ -120,7 +120,7 @@ def test_blockwise_pairs_are_those_of_two_plain_loops(clips):
         patch.setattr(leaks, "_BLOCK", 4)
         found = [
             (min(i, j), max(i, j), bits)
-            for block in leaks._near_pairs(hashes, splits)
+            for block in leaks.near_pairs(hashes, splits)
             for i, j, bits in zip(*(part.tolist() for part in block), strict=True)
         ]
     assert len(found) == len(set(found))
