@@ -1,4 +1,4 @@
-"""Calibration, operating points and the undecided band: fitted on validation only, frozen, honoured."""
+"""Calibration, operating points and the undecided band: fitted on validation only, saved and applied."""
 
 import shutil
 
@@ -109,7 +109,7 @@ def test_the_band_is_the_narrowest_that_keeps_the_promise():
     assert choose_band(is_fake, scores, 0.5, max_error=0.5) is None
 
 
-def test_no_band_is_invented_where_the_surest_are_wrong():
+def test_no_band_is_chosen_if_the_most_confident_clips_are_wrong():
     with pytest.raises(RunError, match="no band leaves an error"):
         choose_band(np.array([True, False, False]), np.array([0.01, 0.4, 0.99]), 0.5, max_error=0.1)
 
@@ -126,7 +126,7 @@ def test_only_the_validation_split_counts(run):
     assert recalibrate(run) == before
 
 
-def test_recalibrating_with_the_defaults_gives_what_training_froze(run, known):
+def test_recalibrating_with_the_defaults_equals_training(run, known):
     again = recalibrate(run)
     assert again.temperature == known.temperature
     assert again.threshold == pytest.approx(known.threshold, abs=1e-6)
@@ -147,7 +147,7 @@ def test_recalibration_signs_its_own_changes_and_no_others(run):
 
 
 @pytest.mark.parametrize("known_files", [None, ["splits.csv", "leaks.json", "history.csv"]])
-def test_a_run_of_an_earlier_version_is_believed_and_signed_when_it_is_recalibrated(run, known_files):
+def test_a_run_of_an_earlier_version_is_trusted_and_signed_by_recalibration(run, known_files):
     about = read_json(run / "run.json")
     files = about.pop("files")
     if known_files:
@@ -192,7 +192,7 @@ def test_inside_the_band_the_verdict_is_undecided_and_says_why(run, demo_videos)
     assert "does not decide" in verdict.detail
 
 
-def test_the_smallest_face_that_decides_is_saved_kept_and_honoured(run, demo_videos, capsys):
+def test_the_smallest_face_that_decides_is_saved_kept_and_applied(run, demo_videos, capsys):
     assert main(["calibrate", str(run), "--min-face-pixels", "5000"]) == 0
     assert "faces from 5000 pixels" in capsys.readouterr().out
     assert recalibrate(run, rule="fpr_5").min_face_pixels == 5000
@@ -240,7 +240,7 @@ def test_the_label_is_undecided_inside_the_band_only(known, demo_run):
     assert labels == [Label.REAL, Label.UNDECIDED, Label.UNDECIDED, Label.FAKE]
 
 
-def test_a_network_that_gives_no_number_is_an_error_and_no_verdict(run, demo_faces):
+def test_a_network_that_gives_nan_is_an_error_and_no_verdict(run, demo_faces):
     from dfutils.extraction.dataset import read_face_dataset
 
     detector, dataset = load_detector(run, engine="keras"), read_face_dataset(demo_faces)

@@ -1,10 +1,11 @@
-"""Augmentations on made-up texture: each does what its name says, alike for all frames where a camera would."""
+"""Augmentations on made-up texture: each does what its name says, the same for all frames if a camera would."""
 
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from training_helpers import textured
 
 from dfutils.errors import DfutilsError
 from dfutils.training.augmentation import AugmentationSettings, augment_clip
@@ -12,15 +13,6 @@ from dfutils.training.augmentation import AugmentationSettings, augment_clip
 PROBABILITIES = sorted(name for name in AugmentationSettings.model_fields if name.endswith("_probability"))
 SHAPES = [(1, 96, 96), (3, 96, 96), (2, 75, 75), (1, 40, 64), (1, 9, 9)]
 NOISE = "noise_probability"
-
-
-def textured(frames=1, height=96, width=96, seed=0):
-    """Smooth coloured blotches with fine grain, other in each frame."""
-    rng = np.random.default_rng(seed)
-    blotches = np.stack(
-        [cv2.GaussianBlur(rng.normal(0, 900, (height, width, 3)), (0, 0), 5) + 128 for _ in range(frames)]
-    )
-    return np.clip(blotches + rng.normal(0, 12, blotches.shape), 0, 255).astype(np.uint8)
 
 
 def augment(clip, seed=0, **changes):
@@ -67,14 +59,14 @@ def test_the_same_stream_gives_the_same_clip(seed):
 
 @pytest.mark.parametrize("name", [name for name in PROBABILITIES if name != NOISE])
 @pytest.mark.parametrize("seed", range(4))
-def test_what_a_camera_does_alike_is_alike_in_all_frames(name, seed):
+def test_changes_of_a_whole_shot_are_the_same_in_all_frames(name, seed):
     # Three equal frames must stay equal; and a frame must not depend on those beside it.
     clip = np.repeat(textured(seed=seed), 3, axis=0)
     changed = augment(clip, seed, **{name: 1})
     assert (changed == changed[0]).all()
 
 
-def test_geometry_is_the_same_for_all_frames_whatever_they_show():
+def test_geometry_is_the_same_for_all_frames_whatever_their_content():
     # x and y of every pixel as colours: equal colours show that equal pixels were taken.
     clip = textured(3)
     clip[..., 0], clip[..., 1] = 2 * np.arange(96), 2 * np.arange(96)[:, None]
@@ -84,14 +76,14 @@ def test_geometry_is_the_same_for_all_frames_whatever_they_show():
         assert (changed[0, ..., 2] != changed[1, ..., 2]).any()
 
 
-def test_noise_is_another_in_each_frame():
+def test_noise_differs_in_each_frame():
     clip = np.full((2, 64, 64, 3), 128, np.uint8)
     changed = augment(clip, noise_probability=1, noise_levels=(4, 4)).astype(float)
     assert np.corrcoef(changed[0].ravel(), changed[1].ravel())[0, 1] == pytest.approx(0, abs=0.05)
     assert changed.std() == pytest.approx(4, rel=0.05) and changed.mean() == pytest.approx(128, abs=0.2)
 
 
-def test_noise_does_not_wrap_round_at_black_and_white():
+def test_noise_does_not_wrap_around_at_black_and_white():
     clip = np.zeros((1, 64, 64, 3), np.uint8)
     clip[:, 32:] = 255
     changed = augment(clip, noise_probability=1)
@@ -178,7 +170,7 @@ def test_coding_keeps_red_red_and_blue_blue(name, channel):
     assert changed.mean(axis=(0, 1, 2)) == pytest.approx(clip[0, 0, 0].astype(float), abs=8)
 
 
-def test_jpeg_halves_colours_and_not_brightness():
+def test_jpeg_subsamples_colours_and_not_brightness():
     # A fine pattern of equal luma: JPEG's 4:2:0 blurs it, unless red and blue were exchanged before.
     clip = np.full((1, 64, 64, 3), 100, np.uint8)
     clip[:, ::2, :, 2] = 220
@@ -200,7 +192,7 @@ def test_a_grey_image_stays_grey_under_saturation_and_hue():
     assert np.abs(changed - clip).max() <= 1
 
 
-def test_settings_that_cannot_be_are_refused():
+def test_impossible_settings_are_refused():
     for wrong in ({"jpeg_quality": [90, 40]}, {"flip_probability": 1.2}, {"crop_share": [0.0, 1.0]}, {"flips": 1}):
         with pytest.raises(DfutilsError, match=next(iter(wrong))):
             AugmentationSettings.parse(wrong, source="test")
@@ -208,7 +200,7 @@ def test_settings_that_cannot_be_are_refused():
         AugmentationSettings().flip_probability = 0
 
 
-def test_settings_survive_the_disk(tmp_path):
+def test_settings_are_read_as_they_were_saved(tmp_path):
     changed = AugmentationSettings(jpeg_quality=(40, 50))
     changed.write(tmp_path / "augmentation.json")
     assert AugmentationSettings.read(tmp_path / "augmentation.json") == changed
@@ -219,6 +211,6 @@ def test_settings_survive_the_disk(tmp_path):
     [textured()[0], textured().astype(np.float32), textured()[..., :1], textured()[:0]],
     ids=["an image", "floats", "grey", "no frame"],
 )
-def test_anything_but_a_clip_of_bytes_is_refused(clip):
+def test_anything_but_a_uint8_clip_is_refused(clip):
     with pytest.raises(ValueError, match="clip must be"):
         augment_clip(clip, rng=np.random.default_rng(0))

@@ -1,4 +1,4 @@
-"""Every backbone is built by name, scaled as it was trained, and found again by its run folder."""
+"""Every backbone is built by name, scaled as in its training, and restored from its run folder."""
 
 import json
 import shutil
@@ -49,7 +49,7 @@ def images(size, count=2):
 
 
 @pytest.mark.parametrize("family", KINDS)
-def test_a_backbone_is_what_its_name_says_and_is_read_back_by_it(family, tmp_path):
+def test_a_backbone_is_built_and_read_back_by_its_name(family, tmp_path):
     channels, last_block, first_layer = KINDS[family]
     size = size_of(family)
     backbone = build_backbone("random", size=size, seed=1, family=family)
@@ -96,7 +96,7 @@ def test_images_are_scaled_as_keras_does_for_the_family(family):
     assert np.allclose(scaled, expected, atol=1e-4)
 
 
-def test_families_are_there_under_the_names_of_keras():
+def test_families_have_the_names_of_keras():
     assert all(callable(getattr(keras.applications, family)) for family in FAMILIES)
 
 
@@ -122,12 +122,12 @@ def test_weights_of_another_backbone_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("weights", ["auto", "imagenet", "nsfwjs"])
-def test_weights_of_inception_are_not_taken_for_another_backbone(weights):
+def test_weights_of_inception_are_not_used_for_another_backbone(weights):
     with pytest.raises(WeightsError, match="random"):
         build_backbone(weights, size=32, family="MobileNetV2")
 
 
-def test_features_are_kept_under_the_name_of_their_backbone():
+def test_features_are_cached_under_the_name_of_their_backbone():
     # Spelled out: a change would make all features that people have cached stale.
     assert backbone_key("c", size=299) == (
         '{"architecture": "InceptionV3", "layer": "avg_pool", "scaling": "-1..1", "size": 299, "weights": "c"}'
@@ -175,7 +175,7 @@ def test_the_backbone_of_another_run_must_be_of_the_same_family(other_run, demo_
         train(demo_faces, tmp_path / "run", settings=settings, progress=False)
 
 
-def test_a_detector_that_names_no_backbone_has_the_first_there_was(demo_run, tmp_path):
+def test_a_detector_that_names_no_backbone_has_inception(demo_run, tmp_path):
     run = shutil.copytree(demo_run, tmp_path / "run")
     document = read_json(run / "detector.json")
     assert document.pop("backbone") == "InceptionV3"

@@ -1,4 +1,4 @@
-"""TensorFlow is imported in one place, and what it writes to the terminal meanwhile reaches no user."""
+"""TensorFlow is imported in one place, and its output during the import reaches no user."""
 
 import logging
 import os
@@ -17,7 +17,7 @@ OWN_LINES = re.compile(r"Leak report: |Clips: |Backbone |Computing backbone feat
 
 
 def python(*arguments, **environment):
-    """Run Python in a terminal that has heard nothing of TensorFlow's variables."""
+    """Run Python without TensorFlow's environment variables."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
     return subprocess.run(
         [sys.executable, *map(str, arguments)], capture_output=True, text=True, check=False, env=clean | environment
@@ -31,7 +31,7 @@ def test_tensorflow_and_keras_are_imported_in_one_module():
     assert [path.relative_to(package).as_posix() for path in modules] == ["training/backend.py"]
 
 
-def test_commands_write_nothing_but_their_own_lines(demo_faces, demo_videos, tmp_path):
+def test_commands_write_only_their_own_lines(demo_faces, demo_videos, tmp_path):
     run, faces = tmp_path / "run", demo_faces
     network = ("--model", "inception_mean", "--backbone-weights", "random", "--epochs", 1)
     commands = (
@@ -49,7 +49,7 @@ def test_commands_write_nothing_but_their_own_lines(demo_faces, demo_videos, tmp
 
 @pytest.fixture
 def noisy_library(tmp_path):
-    """Packages named tensorflow and keras: the first writes as C++ does, and fails where $BROKEN is set."""
+    """Packages named tensorflow and keras: the first writes as C++ does, and fails if $BROKEN is set."""
     for name, code in {
         "keras": "import tensorflow",
         "tensorflow": (
@@ -66,24 +66,24 @@ IMPORT = "import os; import dfutils.training.backend; os.write(2, b'afterwards')
 
 
 @pytest.mark.parametrize(("level", "said"), [(None, ""), ("2", ""), ("0", f"{NOISE}\n")])
-def test_what_the_import_writes_is_shown_only_to_who_asks_for_everything(noisy_library, level, said):
+def test_output_of_the_import_is_shown_only_at_log_level_0(noisy_library, level, said):
     chosen = {} if level is None else {"TF_CPP_MIN_LOG_LEVEL": level}
     done = python("-c", IMPORT, **noisy_library, **chosen)
     assert (done.returncode, done.stderr) == (0, f"{said}afterwards")
 
 
-def test_what_the_import_wrote_is_shown_where_it_fails(noisy_library):
+def test_output_of_a_failed_import_is_shown(noisy_library):
     done = python("-c", IMPORT, **noisy_library, BROKEN="1")
     assert done.stderr.startswith(f"{NOISE}\nTraceback")
     assert done.stderr.endswith("ImportError: undefined symbol: cudaGetDevice\n")
 
 
-def test_it_is_imported_where_stderr_is_closed(noisy_library):
+def test_the_import_works_with_stderr_closed(noisy_library):
     done = python("-c", "import os; os.close(2); import dfutils.training.backend; print('imported')", **noisy_library)
     assert (done.returncode, done.stdout) == (0, "imported\n")
 
 
-def test_what_is_held_back_is_logged_for_those_who_want_details(capfd, caplog):
+def test_held_output_is_logged_at_debug_level(capfd, caplog):
     with caplog.at_level(logging.DEBUG, "dfutils"), held_stderr():
         os.write(2, b"from C++\n")
     os.write(2, b"afterwards\n")
@@ -91,7 +91,7 @@ def test_what_is_held_back_is_logged_for_those_who_want_details(capfd, caplog):
     assert capfd.readouterr().err == "afterwards\n"
 
 
-def test_a_failure_gives_the_descriptor_back_and_shows_what_was_held(capfd):
+def test_a_failure_restores_the_descriptor_and_shows_the_held_output(capfd):
     with pytest.raises(KeyboardInterrupt), held_stderr():
         os.write(2, b"from C++\n")
         raise KeyboardInterrupt

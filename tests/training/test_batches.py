@@ -39,25 +39,25 @@ def test_every_pair_is_a_real_clip_and_a_fake():
         assert pair.kind == "forged"
 
 
-def test_every_clip_is_seen_once_a_pass():
+def test_every_clip_is_seen_once_per_pass():
     assert sorted(pair.real for pair in pairs_of(plan(), 3)) == list(range(6))
     assert sorted(pair.forged for pair in pairs_of(plan(), 5)) == list(range(6, 16))
 
 
-def test_a_step_is_the_same_however_training_came_to_it():
+def test_a_step_depends_on_its_number_and_the_seed_alone():
     assert plan().pairs(17) == plan().pairs(17)
     assert plan().pairs(17) != plan().pairs(18)
     assert plan().pairs(17) != plan(seed=1).pairs(17)
 
 
-def test_blended_fakes_are_made_from_the_real_clip_of_their_pair_in_the_shares_that_are_asked_for():
+def test_blended_fakes_come_from_the_real_clip_of_their_pair_in_the_requested_shares():
     pairs = pairs_of(plan(self_blended=0.5, donor_share=0.4, batch_size=8), 100)
     assert all(pair.forged == pair.real for pair in pairs if pair.kind != "forged")
     assert np.mean([pair.kind == "forged" for pair in pairs]) == pytest.approx(0.5, abs=0.1)
     assert np.mean([pair.kind == "donor_blended" for pair in pairs]) == pytest.approx(0.2, abs=0.08)
 
 
-def test_pairs_share_their_group_or_else_their_data_set():
+def test_pairs_share_their_group_or_else_their_dataset():
     rows = [dataclasses.replace(row, group=f"g{index % 3}") for index, row in enumerate(make_rows(6, 10))]
     rows[5] = dataclasses.replace(rows[5], group="without fakes")
     rows.append(dataclasses.replace(rows[6], group="elsewhere", dataset="another"))
@@ -67,7 +67,7 @@ def test_pairs_share_their_group_or_else_their_data_set():
     assert {real.group for real, _ in pairs} == {"g0", "g1", "g2", "without fakes"}
 
 
-def test_balanced_data_sets_count_by_the_square_root_of_their_clips_and_people_alike():
+def test_balanced_datasets_are_weighted_by_the_square_root_of_their_clips_and_people_equally():
     small = [dataclasses.replace(row, dataset="small") for row in make_rows(4, 0)]
     large = [dataclasses.replace(row, dataset="large", group=f"p{min(n, 1)}") for n, row in enumerate(make_rows(64, 4))]
     rows = [*small, *large]
@@ -104,7 +104,7 @@ def test_batches_have_the_promised_shapes(dataset):
         assert targets.tolist() == [[0.0], [1.0], [0.0], [1.0]]
 
 
-def test_batches_in_the_pipeline_equal_the_same_step_run_alone(dataset):
+def test_batches_of_the_pipeline_equal_the_same_step_run_alone(dataset):
     together = batches(dataset, start=0, stop=4)
     alone = [batches(dataset, start=step, stop=step + 1)[0] for step in range(4)]
     for (crops, _), (again, _) in zip(together, alone, strict=True):
@@ -149,7 +149,7 @@ def test_both_of_a_pair_get_the_same_augmentation(dataset):
         assert np.array_equal(first, second)
 
 
-def test_a_smaller_margin_is_cut_out_of_the_stored_crops_as_extraction_would_cut_it(demo_labels, tmp_path):
+def test_a_smaller_margin_is_cut_from_the_stored_crops_as_extraction_would_cut_it(demo_labels, tmp_path):
     for name, how in (("wide", {"size": 160, "margin": 0.3}), ("tight", {"size": 100, "margin": 0.0})):
         settings = ExtractionSettings(**how)
         extract_dataset(read_catalogue(demo_labels.parent, demo_labels), tmp_path / name, settings=settings)

@@ -1,10 +1,10 @@
 """Self-blended clips on made-up texture: where a forgery may be, and that it is nowhere else."""
 
-import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from training_helpers import textured
 
 from dfutils.errors import DfutilsError
 from dfutils.training.blending import (
@@ -22,15 +22,6 @@ STEADY = BlendingSettings(jitter_probability=0, strengths=(1.0,), base_probabili
 JITTERING = BlendingSettings(jitter_probability=1, strengths=(1.0,), base_probability=0)
 SMALL_FACE = np.asarray(MEAN_LANDMARKS) * 40 + (20, 30)
 """A face 40 pixels large, its crop's corner at (20, 30): room all round in an image of 96 pixels."""
-
-
-def textured(frames=1, height=SIZE, width=SIZE, seed=0):
-    """Smooth coloured blotches with fine grain, other in each frame: any change of place, colour or sharpness shows."""
-    rng = np.random.default_rng(seed)
-    blotches = np.stack(
-        [cv2.GaussianBlur(rng.normal(0, 900, (height, width, 3)), (0, 0), 5) + 128 for _ in range(frames)]
-    )
-    return np.clip(blotches + rng.normal(0, 12, blotches.shape), 0, 255).astype(np.uint8)
 
 
 def blend(clip, seed, *, landmarks=None, how=STEADY):
@@ -111,13 +102,13 @@ def test_masks_turn_with_a_tilted_face():
     assert np.mean(tall, axis=0) == pytest.approx(np.mean(upright, axis=0)[::-1], abs=2)
 
 
-def test_a_steady_clip_is_forged_alike_in_all_frames():
+def test_a_steady_clip_has_the_same_forgery_in_all_frames():
     clip = np.repeat(textured(), 4, axis=0)
     fakes, masks = blend(clip, 6)
     assert (masks == masks[0]).all() and (fakes == fakes[0]).all()
 
 
-def test_a_jittering_clip_is_forged_anew_in_each_frame():
+def test_a_jittering_clip_has_another_forgery_in_each_frame():
     clip = np.repeat(textured(), 4, axis=0)
     fakes, masks = blend(clip, 6, how=JITTERING)
     assert all((masks[i] != masks[i + 1]).any() and (fakes[i] != fakes[i + 1]).any() for i in range(3))
@@ -136,7 +127,7 @@ def test_about_half_of_the_clips_jitter_by_default():
 
 @given(seed=st.integers(0, 1000))
 @settings(max_examples=10, deadline=None)
-def test_the_same_stream_gives_the_same_forgery_and_another_another(seed):
+def test_the_random_stream_decides_the_forgery(seed):
     clip = textured(2)
     once, twice, other = (blend(clip, n, how=BlendingSettings()) for n in (seed, seed, seed + 1))
     assert np.array_equal(once[0], twice[0]) and np.array_equal(once[1], twice[1])
@@ -153,7 +144,7 @@ def test_half_of_the_pairs_change_the_image_around_the_face_and_the_real_clip_wi
         assert (pair.fake != pair.real).any()
 
 
-def test_where_the_base_is_changed_the_face_that_is_blended_in_is_the_original():
+def test_if_the_base_is_changed_the_blended_face_is_the_original():
     still = {"shift": 0, "scale": 0, "turn_degrees": 0, "quality_probability": 0}
     how = BlendingSettings(base_probability=1, jitter_probability=0, strengths=(1.0,), brightness=0.4, **still)
     clip = textured()
@@ -163,7 +154,7 @@ def test_where_the_base_is_changed_the_face_that_is_blended_in_is_the_original()
     assert np.abs(pair.real[inside].astype(int) - clip[inside]).mean() > 2
 
 
-def test_a_donor_brings_another_persons_face_onto_the_landmarks_in_the_clips_own_colours():
+def test_a_donors_face_is_aligned_to_the_landmarks_in_the_clips_own_colours():
     donor = Donor(np.full((80, 80, 3), 40, np.uint8), np.asarray(MEAN_LANDMARKS, np.float32) * 60 + 10)
     x, y = (donor.landmarks.mean(axis=0)).round().astype(int)
     donor.image[y - 3 : y + 4, x - 3 : x + 4] = 250  # a bright spot in the middle of the donor's face
@@ -229,7 +220,7 @@ def test_a_profile_keeps_a_mask_of_some_width():
     assert np.ptp(np.nonzero(masks[0])[1]) > 8
 
 
-def test_a_face_margin_makes_the_mask_smaller_where_landmarks_are_missing():
+def test_a_face_margin_makes_the_mask_smaller_if_landmarks_are_missing():
     areas = [(blend(textured(), 3, how=STEADY.model_copy(update={"face_margin": m}))[1] > 0).mean() for m in (0.0, 0.5)]
     assert areas[1] == pytest.approx(areas[0] / 4, rel=0.2)
 
@@ -245,7 +236,7 @@ def test_wrong_arguments_are_refused():
         BlendingSettings.parse({"sharpening": [2.0, 1.0]}, source="test")
 
 
-def test_settings_survive_the_disk(tmp_path):
+def test_settings_are_read_as_they_were_saved(tmp_path):
     changed = BlendingSettings(strengths=(0.5,), softness=(0.02, 0.03))
     changed.write(tmp_path / "blending.json")
     assert BlendingSettings.read(tmp_path / "blending.json") == changed

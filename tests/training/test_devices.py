@@ -1,4 +1,4 @@
-"""Where a training runs changes nothing about its result, and what cannot be shared is refused."""
+"""The devices of a training do not change its result, and impossible devices are refused."""
 
 import contextlib
 import json
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from rounding import TRAINED
+from training_helpers import TRAIN, TWO_DEVICES, probabilities
 
 from dfutils.errors import RunError
 from dfutils.files import read_csv, read_json
@@ -86,7 +87,7 @@ def devices_of(mode, **devices):
         ("finetune", "none", 1),
     ],
 )
-def test_several_gpus_are_used_where_they_are_worth_it_or_asked_for(two_gpus, mode, strategy, replicas):
+def test_several_gpus_are_used_for_finetuning_or_on_request(two_gpus, mode, strategy, replicas):
     chosen = devices_of(mode, strategy=strategy)
     assert (chosen.replicas, chosen.strategy) == (replicas, "mirrored" if replicas == 2 else "none")
     assert len(two_gpus) == replicas - 1
@@ -101,14 +102,14 @@ def test_several_gpus_are_used_where_they_are_worth_it_or_asked_for(two_gpus, mo
         ("reduce_to_one", tf.distribute.ReductionToOneDevice),
     ],
 )
-def test_gradients_are_added_up_as_asked_for(two_gpus, name, kind):
+def test_gradients_are_summed_as_the_settings_say(two_gpus, name, kind):
     assert devices_of("finetune", cross_device=name).cross_device == name
     [(devices, operation)] = two_gpus
     assert devices == ["/device:GPU:0", "/device:GPU:1"]
     assert type(operation) is kind
 
 
-def test_nccl_is_refused_where_there_is_no_gpu():
+def test_nccl_is_refused_without_a_gpu():
     with pytest.raises(RunError, match="between GPUs"):
         devices_of("cached", strategy="mirrored", cross_device="nccl")
 
@@ -118,9 +119,6 @@ import sys
 from pathlib import Path
 import keras
 import numpy as np
-import tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from dfutils.settings import TrainingSettings
 from dfutils.training.devices import training_devices
 from dfutils.training.fit import fit_head
@@ -157,7 +155,7 @@ for model, clips, batch_size, weighted, names in heads:
 @pytest.fixture(scope="module")
 def heads(tmp_path_factory):
     folder = tmp_path_factory.mktemp("heads")
-    subprocess.run([sys.executable, "-c", HEADS, str(folder)], check=True)
+    subprocess.run([sys.executable, "-c", TWO_DEVICES + HEADS, str(folder)], check=True)
     return folder
 
 
@@ -185,39 +183,21 @@ def test_two_replicas_train_the_head_that_one_trains(heads, model, way):
             np.testing.assert_allclose(shared[name], alone[name], atol=0.01 * TrainingSettings().learning_rate)
 
 
-RUN = """
-import sys
-import tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from pathlib import Path
-from dfutils.settings import TrainingSettings
-from dfutils.training.run import train
-settings = TrainingSettings.model_validate_json(sys.argv[3])
-train(Path(sys.argv[1]), Path(sys.argv[2]), settings=settings, progress=False)
-"""
-
-
 def about(run):
     found = read_json(run / "run.json")
     assert found["images_per_second"] > 0
     return tuple(found[name] for name in ("names", "strategy", "replicas", "cross_device", "precision"))
 
 
-def probabilities(run):
-    rows = read_csv(run / "predictions.csv", ("clip_id", "raw_probability"))
-    return {row["clip_id"]: float(row["raw_probability"]) for row in rows}
-
-
-def test_amirrored_strategy_run_of_a_head_is_that_of_one_device_and_says_what_it_ran_on(demo_run, demo_faces, tmp_path):
+def test_a_mirrored_run_equals_that_of_one_device_and_records_its_devices(demo_run, demo_faces, tmp_path):
     alone, run = TrainingSettings.read(demo_run / "settings.json"), tmp_path / "run"
     settings = TrainingSettings.model_validate({**alone.model_dump(), "devices": {"strategy": "mirrored"}})
     # With a cache of its own: the features are computed on two devices too.
     environment = {**os.environ, "DFUTILS_CACHE": str(tmp_path / "cache")}
-    command = [sys.executable, "-c", RUN, str(demo_faces), str(run), settings.model_dump_json()]
+    command = [sys.executable, "-c", TWO_DEVICES + TRAIN, str(demo_faces), str(run), settings.model_dump_json()]
     subprocess.run(command, check=True, capture_output=True, env=environment)
     assert probabilities(run) == pytest.approx(probabilities(demo_run), abs=TRAINED)
     assert about(demo_run) == ("CPU", "none", 1, "auto", "float32")
     assert about(run) == ("CPU", "mirrored", 2, "auto", "float32")
-    # The same run, wherever it was computed: given again on one device, it is found finished.
+    # On one device it is the same run, and so finished.
     train(demo_faces, run, settings=alone, progress=False)

@@ -1,4 +1,4 @@
-"""End-to-end training: resumable to the same weights, the same on two replicas, and only where it is allowed."""
+"""End-to-end training: resumable to the same weights, the same on two replicas, and only of the chosen blocks."""
 
 import dataclasses
 import json
@@ -15,6 +15,7 @@ import pytest
 from earlier_versions import OLD_SETTINGS, OLD_SETTINGS_TODAY
 from rounding import SCORE, TRAINED
 from sklearn.metrics import log_loss
+from training_helpers import TRAIN, TWO_DEVICES, probabilities
 
 from dfutils.errors import RunError
 from dfutils.extraction.dataset import read_face_dataset
@@ -50,18 +51,14 @@ def finetuned(demo_faces, tmp_path_factory):
     return run
 
 
-def probabilities(run):
-    return {row["clip_id"]: float(row["raw_probability"]) for row in read_csv(run / "predictions.csv", ("clip_id",))}
-
-
 def validation_loss(run):
-    """Of the network that was kept, with the same clipping as training's."""
+    """Loss of the network that was kept, with the same clipping as in training."""
     rows = [row for row in read_csv(run / "predictions.csv", ("clip_id",)) if row["split"] == "validation"]
     probability = np.clip([float(row["raw_probability"]) for row in rows], 1e-6, 1 - 1e-6)
     return log_loss([row["is_fake"] == "true" for row in rows], probability)
 
 
-def test_what_is_kept_is_what_was_validated_best(finetuned):
+def test_the_epoch_with_the_best_validation_is_kept(finetuned):
     history = read_csv(finetuned / "history.csv", ("val_loss", "val_auc"))
     best = max(history, key=lambda row: float(row["val_auc"]))  # the first of several, as training has it
     assert float(best["val_loss"]) == pytest.approx(validation_loss(finetuned), rel=2e-3)
@@ -79,7 +76,7 @@ def test_scores_written_by_training_are_those_of_the_saved_weights(finetuned, de
     )
 
 
-def test_training_goes_on_from_the_head_of_another_run_and_on_patches(finetuned, demo_faces, tmp_path):
+def test_training_starts_from_the_head_of_another_run_and_on_patches(finetuned, demo_faces, tmp_path):
     still = {**FINETUNE, "steps_per_epoch": 1, "patch": 80, "augment": False, "backbone_lr_multiplier": 2.0}
     values = SETTINGS.model_dump() | {
         "init_from": str(finetuned),
@@ -94,18 +91,12 @@ def test_training_goes_on_from_the_head_of_another_run_and_on_patches(finetuned,
     assert float(validated["val_loss"]) == pytest.approx(validation_loss(tmp_path / "run"), rel=2e-3)
 
 
-def test_a_killed_training_goes_on_to_the_same_weights(finetuned, demo_faces, tmp_path):
+def test_a_killed_training_continues_to_the_same_weights(finetuned, demo_faces, tmp_path):
     run = tmp_path / "run"
     settings = SETTINGS.model_copy(
         update={"finetune": SETTINGS.finetune.model_copy(update={"checkpoint_minutes": 1e-6})}
     )
-    code = (
-        "import sys; from pathlib import Path; from dfutils.settings import TrainingSettings;"
-        "from dfutils.training.run import train;"
-        "settings = TrainingSettings.model_validate_json(sys.argv[3]);"
-        "train(Path(sys.argv[1]), Path(sys.argv[2]), settings=settings, progress=False)"
-    )
-    command = [sys.executable, "-c", code, str(demo_faces), str(run), settings.model_dump_json()]
+    command = [sys.executable, "-c", TRAIN, str(demo_faces), str(run), settings.model_dump_json()]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 240
         while not (run / "checkpoint.npz").exists():
@@ -158,7 +149,7 @@ def stopped(budgeted, tmp_path):
     return shutil.copytree(budgeted, tmp_path / "run")
 
 
-def test_a_training_goes_on_after_its_budget_and_keeps_the_history_that_was_not_yet_written(
+def test_a_training_continues_after_its_budget_and_keeps_history_that_was_not_yet_written(
     finetuned, stopped, demo_faces, monkeypatch
 ):
     run, write = stopped, finetune._write_history
@@ -178,7 +169,7 @@ def test_a_training_goes_on_after_its_budget_and_keeps_the_history_that_was_not_
     assert probabilities(run) == pytest.approx(probabilities(finetuned), abs=TRAINED)
 
 
-def test_training_does_not_go_on_in_another_precision(stopped, demo_faces, monkeypatch):
+def test_training_does_not_continue_in_another_precision(stopped, demo_faces, monkeypatch):
     # Another machine, on which precision="auto" chooses otherwise.
     monkeypatch.setattr("dfutils.training.devices.choose_precision", lambda _wanted: "mixed_float16")
     with pytest.raises(RunError, match="in another precision"):
@@ -219,7 +210,7 @@ def test_the_backbone_learns_at_its_own_rate():
     assert moved == pytest.approx([0.025, 0.1], rel=1e-3)
 
 
-def test_channels_that_are_all_but_dead_at_the_start_do_not_drown_the_others():
+def test_channels_that_are_almost_constant_at_the_start_do_not_drown_the_others():
     features = np.random.default_rng(0).normal(size=(4, 16, 9)).astype(np.float32) * ([1e-6] + [1.0] * 7 + [100.0])
     layer = keras.layers.Normalization()
     layer.build((None, None, 9))
@@ -249,7 +240,7 @@ def test_gradients_above_the_norm_are_scaled_down():
     assert float(large[0]) != pytest.approx(float(same[0]), abs=1e-3)
 
 
-def test_averaged_weights_are_lent_and_given_back():
+def test_averaged_weights_are_put_in_place_for_a_while():
     variable, optimizer = one_weight(1.0, 1.0, 1.0, use_ema=True, ema_momentum=0.5)
     now = float(variable[0])
     with optimizer.averaged([variable]):
@@ -260,23 +251,10 @@ def test_averaged_weights_are_lent_and_given_back():
     assert float(variable[0]) == now
 
 
-def test_without_averaging_nothing_is_lent():
+def test_without_averaging_the_weights_stay():
     variable, optimizer = one_weight(1.0)
     with optimizer.averaged([variable]):
         assert float(variable[0]) == pytest.approx(0.9, abs=1e-4)
-
-
-TWO_REPLICAS = """
-import sys
-import tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from pathlib import Path
-from dfutils.settings import TrainingSettings
-from dfutils.training.run import train
-settings = TrainingSettings.model_validate_json(sys.argv[3])
-train(Path(sys.argv[1]), Path(sys.argv[2]), settings=settings, progress=False)
-"""
 
 
 def test_two_replicas_train_what_one_trains(demo_faces, tmp_path):
@@ -288,7 +266,7 @@ def test_two_replicas_train_what_one_trains(demo_faces, tmp_path):
         changes = {"finetune": own, "batch_size": 3, "devices": {"strategy": strategy}}
         settings = TrainingSettings.model_validate({**SETTINGS.model_dump(), **changes})
         run = tmp_path / strategy
-        command = [sys.executable, "-c", TWO_REPLICAS, str(demo_faces), str(run), settings.model_dump_json()]
+        command = [sys.executable, "-c", TWO_DEVICES + TRAIN, str(demo_faces), str(run), settings.model_dump_json()]
         subprocess.run(command, check=True, capture_output=True)
         history = [{**row, "images_per_second": 0} for row in read_csv(run / "history.csv", ("loss", "val_auc"))]
         results.append((weights(run), [{name: float(value) for name, value in row.items()} for row in history]))
@@ -312,9 +290,6 @@ def weights(run):
 OVERFLOW = """
 import keras
 import numpy as np
-import tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from dfutils.training.optimizer import ReplicaModel, ScaledAdamW
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 with strategy.scope():
@@ -331,8 +306,8 @@ for second in (1e36, 1.0):
 """
 
 
-def test_a_step_is_left_out_where_the_second_replica_overflows():
-    done = subprocess.run([sys.executable, "-c", OVERFLOW], check=True, capture_output=True, text=True)
+def test_a_step_is_skipped_if_the_second_replica_overflows():
+    done = subprocess.run([sys.executable, "-c", TWO_DEVICES + OVERFLOW], check=True, capture_output=True, text=True)
     (left_out, halved), (taken, scale) = ([float(word) for word in line.split()] for line in done.stdout.splitlines())
     assert (left_out, halved) == (1.0, 2.0**14)
     assert (taken, scale) == (pytest.approx(0.9, abs=1e-3), 2.0**14)

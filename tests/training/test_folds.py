@@ -1,4 +1,4 @@
-"""Training in folds tests every clip once, goes on where it stopped, and ends in an ensemble that does not flatter."""
+"""Training in folds tests every clip once, resumes, and ends in an ensemble that is not evaluated on its own clips."""
 
 import csv
 import json
@@ -58,7 +58,7 @@ def members(run):
 
 @pytest.fixture
 def copied_run(run, tmp_path):
-    """A copy to be damaged: its files are replaced, never written into, since they are links."""
+    """A copy to be damaged. Its files are links: replace them, never write into them."""
     return shutil.copytree(run, tmp_path / "run", copy_function=os.link)
 
 
@@ -90,7 +90,7 @@ def test_a_clip_is_tested_by_a_member_that_saw_nothing_of_its_group(run):
         assert row["group"] in {other["group"] for other in splits if other["video"] == row["video"]}
 
 
-def test_out_of_fold_scores_and_calls_are_those_of_the_clips_own_member(run):
+def test_out_of_fold_scores_and_labels_are_those_of_the_clips_own_member(run):
     for row in predictions_of(run):
         folder = run / f"fold-{row['fold']}"
         (own,) = (one for one in read_csv(folder / "predictions.csv", ()) if one["clip_id"] == row["clip_id"])
@@ -99,7 +99,7 @@ def test_out_of_fold_scores_and_calls_are_those_of_the_clips_own_member(run):
         assert row["label"] == ("FAKE" if float(row["fake_probability"]) >= threshold else "REAL")
 
 
-def test_an_interrupted_training_goes_on_and_leaves_finished_folds_alone(copied_run, run, demo_faces):
+def test_an_interrupted_training_continues_and_leaves_finished_folds_alone(copied_run, run, demo_faces):
     for name in ("run.json", "detector.json", "predictions.csv", "fold-1/run.json", "fold-1/model.weights.h5"):
         (copied_run / name).unlink()
     kept = (copied_run / "fold-0" / "model.weights.h5").stat().st_mtime_ns
@@ -122,7 +122,7 @@ def test_a_finished_training_is_left_alone_and_measured_again(run, demo_faces, c
 
 
 @pytest.mark.parametrize("finished", [True, False])
-def test_folds_dealt_otherwise_are_not_mixed(copied_run, demo_faces, finished):
+def test_folds_of_another_number_are_not_mixed(copied_run, demo_faces, finished):
     if not finished:
         (copied_run / "run.json").unlink()
     settings = TrainingSettings.read(copied_run / "settings.json")
@@ -130,7 +130,7 @@ def test_folds_dealt_otherwise_are_not_mixed(copied_run, demo_faces, finished):
         train_folds(demo_faces, copied_run, settings=settings, folds=3, progress=False)
 
 
-def test_the_time_budget_is_that_of_all_folds_together(demo_faces, tmp_path, monkeypatch):
+def test_the_time_budget_is_for_all_folds_together(demo_faces, tmp_path, monkeypatch):
     begun = []
 
     def train(*_, since, **__):
@@ -177,7 +177,7 @@ def test_the_ensemble_answers_with_the_mean_calibrated_logit_of_its_members(ense
     assert verdict.fake_probability == pytest.approx(scores[0].fake_probability, abs=SCORE)
 
 
-def test_frames_and_clips_are_averaged_alike_and_features_are_computed_once_a_backbone(ensemble):
+def test_frames_and_clips_are_averaged_alike_and_features_are_computed_once_per_backbone(ensemble):
     asked = []
     features = np.random.default_rng(0).normal(0, 1, (2, 10, 2048)).astype(np.float32)
 
@@ -269,7 +269,7 @@ def test_an_altered_ensemble_gives_no_report_and_is_not_recalibrated(copied_run,
         recalibrate(copied_run)
 
 
-def test_a_recalibrated_ensemble_is_believed_with_all_its_members(copied_run, run):
+def test_a_recalibrated_ensemble_passes_its_checks_with_all_its_members(copied_run, run):
     before = DetectorRecord.read(run / "detector.json")
     assert recalibrate(copied_run, method="isotonic").members != before.members
     for folder in (copied_run, *(copied_run / member.folder for member in before.members)):
@@ -284,7 +284,7 @@ def test_one_network_cannot_be_loaded_of_an_ensemble(run):
 
 @pytest.fixture(scope="module")
 def same_recipe(demo_faces, tmp_path_factory):
-    """One network, trained with the settings of the folds but for the way in which clips were dealt."""
+    """One network, trained with the settings of the folds except for the split."""
     folder = tmp_path_factory.mktemp("same")
     known = TrainingSettings(model="inception_mean", backbone_weights="random", epochs=2, split=SplitSettings(seed=3))
     train(demo_faces, folder, settings=known, progress=False)

@@ -151,7 +151,7 @@ class TestShortcut:
             "Size, frame rate, duration and bit rate alone tell FAKE from REAL (AUC 1.00"
         )
 
-    def test_files_that_are_alike_tell_nothing(self):
+    def test_similar_files_tell_nothing(self):
         report = self.measure(self.rows(fake_bytes=1_000_000))
         assert report.shortcut.low < 0.5 < report.shortcut.high
         assert report.lines()[3].startswith("No sign that size")
@@ -169,7 +169,7 @@ class TestShortcut:
         ]
         assert self.measure(rows).shortcut.auc == 1.0
 
-    def test_groups_are_not_learned_by_heart(self):
+    def test_groups_are_not_memorised(self):
         # Each of 12 groups has a label and a shape of its own, at random; a plain cross-validation says AUC 0.89.
         random = np.random.default_rng(2)
         rows = []

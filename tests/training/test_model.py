@@ -73,7 +73,7 @@ def test_time_does_not_matter_to_the_frame_average(features):
     assert np.allclose(head.predict(features, verbose=0), head.predict(features[:, ::-1], verbose=0), atol=HEAD)
 
 
-def test_the_twins_architecture_is_built_as_named():
+def test_the_lstm_gru_head_has_the_layers_of_the_reference_system():
     head = build_head("inception_lstm_gru", frames=FRAMES, channels=8)
     layers = [
         (type(layer).__name__, getattr(layer, "units", getattr(layer, "rate", None))) for layer in head.layers[2:]
@@ -90,7 +90,7 @@ def test_frame_scores_average_to_the_clip_score_in_logits(backbone, features):
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_sure_scores_keep_their_logits(backbone, features, name):
+def test_confident_scores_keep_their_logits(backbone, features, name):
     head = head_for(name, features)
     last = head.get_layer("frame_logits" if name == "inception_mean" else "logit")
     kernel, bias = last.get_weights()
@@ -116,7 +116,7 @@ def test_unknown_backbone_weights_are_an_error_before_anything_is_built():
         build_backbone("imagenett", size=SIZE)
 
 
-def test_without_any_weights_random_ones_must_be_asked_for(monkeypatch, tmp_path):
+def test_without_any_weights_random_ones_need_a_request(monkeypatch, tmp_path):
     monkeypatch.setenv("DFUTILS_WEIGHTS", str(tmp_path))
     monkeypatch.setenv("DFUTILS_CACHE", str(tmp_path))
     monkeypatch.setenv("DFUTILS_KAGGLE_INPUT", str(tmp_path))

@@ -1,4 +1,4 @@
-"""Learning rates, smoothed targets and early stopping of fine-tuning, worked out by hand."""
+"""Learning rates, smoothed targets and early stopping of fine-tuning, computed by hand."""
 
 import keras
 import numpy as np
@@ -56,7 +56,7 @@ def test_the_rate_halves_after_two_epochs_without_a_better_auc(aucs, factor):
     assert plateau_factor(aucs, patience=2) == factor
 
 
-def test_smoothed_targets_are_as_far_from_0_and_1_as_is_asked_for():
+def test_targets_are_smoothed_as_in_keras():
     targets, predicted = np.array([[0.0], [1.0]]), np.array([[0.3], [0.6]])
     smoothed = np.array([[0.1], [0.9]])
     expected = -np.mean(smoothed * np.log(predicted) + (1 - smoothed) * np.log(1 - predicted))
@@ -88,7 +88,7 @@ def test_training_stops_when_validation_auc_no_longer_rises(tmp_path, aucs, epoc
     assert trainer_after(tmp_path, aucs=aucs, epochs=epochs).goes_on == goes_on
 
 
-def test_a_training_that_goes_on_takes_its_rate_from_its_history(tmp_path):
+def test_a_resumed_training_takes_its_rate_from_its_history(tmp_path):
     trainer = trainer_after(tmp_path, aucs=[0.8, 0.7, 0.7], patience=4, schedule="plateau")
     trainer.lower_rate()
     assert float(trainer.optimizer.learning_rate) == pytest.approx(0.05)

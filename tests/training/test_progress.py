@@ -1,4 +1,4 @@
-"""A person who waits sees how well training goes, how fast, and how long it will take."""
+"""Progress of a training: metrics, speed and time left."""
 
 import io
 import logging
@@ -49,7 +49,7 @@ def test_the_bar_shows_loss_auc_speed_and_time_left(monkeypatch, clock):
 
 
 @pytest.mark.parametrize("shown", [True, False])
-def test_long_epochs_get_a_line_where_there_is_no_bar(clock, caplog, capsys, shown):
+def test_long_epochs_get_a_log_line(clock, caplog, capsys, shown):
     caplog.set_level(logging.INFO)
     train_two_epochs(clock, seconds=40, shown=shown)
     assert caplog.messages == [
@@ -81,7 +81,7 @@ def test_a_notebook_shows_the_lines(clock, capsys):
     assert shown.err == ""
 
 
-def test_training_that_goes_on_counts_what_was_done_before(monkeypatch):
+def test_a_resumed_training_counts_earlier_images(monkeypatch):
     stderr = Terminal()
     monkeypatch.setattr("sys.stderr", stderr)
     with TrainingProgress(epochs=3, images=200, done=250) as bar:

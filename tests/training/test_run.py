@@ -1,23 +1,19 @@
-"""A face dataset becomes a run folder that says everything and can be moved."""
+"""From a face dataset to a complete run folder."""
 
-import csv
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from dfutils.errors import DatasetError, RunError, SplitError
 from dfutils.extraction.dataset import read_face_dataset
+from dfutils.files import read_csv, write_csv
 from dfutils.settings import TrainingSettings
 from dfutils.training.features import clip_features
-from dfutils.training.fit import fit_head
+from dfutils.training.fit import BestEpoch, fit_head
 from dfutils.training.run import train
-
-
-def read_rows(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def settings_of(run):
@@ -30,20 +26,22 @@ def test_the_run_folder_has_every_file_of_its_contract(demo_run):
         "settings.json", "splits.csv", "history.csv", "leaks.json", "model.keras", "model.weights.h5",
         "predictions.csv", "detector.json", "run.json",
     }  # fmt: skip
-    assert len(read_rows(demo_run / "history.csv")) == 3
-    assert {"loss", "accuracy", "precision", "recall", "auc", "val_auc"} <= set(read_rows(demo_run / "history.csv")[0])
+    assert len(read_csv(demo_run / "history.csv", ())) == 3
+    assert {"loss", "accuracy", "precision", "recall", "auc", "val_auc"} <= set(
+        read_csv(demo_run / "history.csv", ())[0]
+    )
 
 
-def test_no_group_is_on_two_sides_of_a_run(demo_run):
-    sides = {}
-    for row in read_rows(demo_run / "splits.csv"):
-        sides.setdefault(row["group"], set()).add(row["split"])
-    assert all(len(side) == 1 for side in sides.values())
-    assert set.union(*sides.values()) == {"train", "validation", "test"}
+def test_no_group_of_a_run_is_in_two_splits(demo_run):
+    splits = {}
+    for row in read_csv(demo_run / "splits.csv", ()):
+        splits.setdefault(row["group"], set()).add(row["split"])
+    assert all(len(found) == 1 for found in splits.values())
+    assert set.union(*splits.values()) == {"train", "validation", "test"}
 
 
 def test_every_clip_has_a_raw_and_a_calibrated_probability(demo_run, demo_faces):
-    rows = read_rows(demo_run / "predictions.csv")
+    rows = read_csv(demo_run / "predictions.csv", ())
     assert {row["clip_id"] for row in rows} == {row.clip_id for row in read_face_dataset(demo_faces).rows}
     temperature = json.loads((demo_run / "detector.json").read_text())["temperature"]
     for row in rows:
@@ -82,11 +80,8 @@ def test_a_splits_file_keeps_groups_where_they_were(demo_faces, demo_run, tmp_pa
 
 def test_too_few_groups_are_refused_with_advice(demo_faces, tmp_path):
     faces = shutil.copytree(demo_faces, tmp_path / "faces")
-    rows = read_rows(faces / "manifest.csv")[:4]
-    with (faces / "manifest.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    rows = read_csv(faces / "manifest.csv", ())[:4]
+    write_csv(faces / "manifest.csv", tuple(rows[0]), rows)
     with pytest.raises(SplitError):
         train(faces, tmp_path / "run", settings=TrainingSettings(backbone_weights="random"), progress=False)
     assert not (tmp_path / "run" / "run.json").exists()
@@ -121,7 +116,7 @@ def test_features_are_computed_once_and_again_when_a_pixel_changes(demo_faces, t
     assert np.array_equal(changed[0, 0], changed[0, 1])
 
 
-def test_augmented_views_are_kept_too_and_the_same_whatever_else_is_asked_for(demo_faces, tmp_path, monkeypatch):
+def test_augmented_views_are_cached_and_depend_on_their_clip_alone(demo_faces, tmp_path, monkeypatch):
     monkeypatch.setenv("DFUTILS_CACHE", str(tmp_path / "cache"))
     dataset, backbone = read_face_dataset(demo_faces), CountingBackbone()
 
@@ -138,7 +133,7 @@ def test_augmented_views_are_kept_too_and_the_same_whatever_else_is_asked_for(de
     assert np.array_equal(view(1, dataset.rows[3:5]), first[3:5])
 
 
-VIEWS = TrainingSettings(
+COPIES = TrainingSettings(
     model="inception_mean",
     backbone_weights="random",
     epochs=1,
@@ -147,7 +142,7 @@ VIEWS = TrainingSettings(
 )
 
 
-def test_views_are_of_training_clips_only(demo_faces, tmp_path, monkeypatch):
+def test_only_training_clips_are_augmented(demo_faces, tmp_path, monkeypatch):
     asked = []
 
     def features(dataset, rows, *_, view=0, **__):
@@ -155,19 +150,15 @@ def test_views_are_of_training_clips_only(demo_faces, tmp_path, monkeypatch):
         return np.random.default_rng(view).normal(size=(len(rows), 10, 2048)).astype(np.float32)
 
     monkeypatch.setattr("dfutils.training.run.clip_features", features)
-    train(demo_faces, tmp_path / "run", settings=VIEWS, progress=False)
+    train(demo_faces, tmp_path / "run", settings=COPIES, progress=False)
     assert asked == [(0, 6), (1, 6), (2, 6), (0, 2), (0, 12)]
 
 
 def test_clips_of_different_lengths_are_refused(demo_faces):
     dataset = read_face_dataset(demo_faces)
-    rows = [dataset.rows[0], dataset.rows[1].__class__(**{**as_dict(dataset.rows[1]), "frames": 1})]
+    rows = [dataset.rows[0], replace(dataset.rows[1], frames=1)]
     with pytest.raises(DatasetError, match=r"clips of \[1, 10\] frames"):
         clip_features(dataset, rows, CountingBackbone(), backbone_key="a", progress=False)
-
-
-def as_dict(row):
-    return {name: getattr(row, name) for name in row.__slots__}
 
 
 class Epochs:
@@ -191,8 +182,6 @@ class Epochs:
     ],
 )
 def test_the_best_epoch_is_kept(aucs, losses, kept, epochs):
-    from dfutils.training.fit import BestEpoch
-
     best, model = BestEpoch(patience=2), Epochs()
     best.set_model(model)
     for auc, loss in zip(aucs, losses, strict=True):
@@ -215,12 +204,12 @@ def test_a_few_steps_on_separable_clips_lower_the_loss(model, tmp_path):
         features[:48], is_fake[:48], validation=(features[48:], is_fake[48:]), settings=settings,
         history_file=tmp_path / "history.csv", progress=False,
     )  # fmt: skip
-    history = read_rows(tmp_path / "history.csv")
+    history = read_csv(tmp_path / "history.csv", ())
     assert float(history[-1]["loss"]) < 0.5 * float(history[0]["loss"])
     assert float(history[-1]["val_auc"]) > 0.9
 
 
-def test_a_channel_that_never_moved_in_training_does_not_decide_where_it_does():
+def test_a_channel_that_was_constant_in_training_does_not_decide():
     features = np.random.default_rng(0).normal(0, 1, (24, 2, 16)).astype(np.float32)
     features[:, :, 0] = 0.0
     is_fake = np.arange(24) % 2 == 1
@@ -233,7 +222,7 @@ def test_a_channel_that_never_moved_in_training_does_not_decide_where_it_does():
 
 
 @pytest.mark.parametrize(("weighted", "expected"), [(False, 0.75), (True, 0.5)])
-def test_with_class_weights_the_rarer_label_counts_as_much(weighted, expected):
+def test_class_weights_give_the_rarer_label_the_same_weight(weighted, expected):
     is_fake = np.arange(64) % 4 != 0
     features = np.ones((64, 2, 16), np.float32)  # nothing to tell them by: what is learnt is how often they come
     settings = TrainingSettings(

@@ -116,7 +116,7 @@ def test_the_split_of_a_seed_does_not_change_between_releases():
     ],
 )
 @pytest.mark.parametrize(("test", "validation"), [(0.2, 0.2), (0.1, 0.3)])
-def test_sizes_and_shares_of_fake_are_near_what_was_asked(rows, test, validation):
+def test_sizes_and_shares_of_fake_are_near_the_request(rows, test, validation):
     found = shares(rows, split_videos(rows, SplitSettings(test_fraction=test, validation_fraction=validation)))
     of_all = sum(row.is_fake for row in rows) / len(rows)
     wanted = {"test": test, "validation": validation * (1 - test), "train": (1 - validation) * (1 - test)}
@@ -189,7 +189,7 @@ class TestOfficialSplits:
         rows = [replace(row, split=SPLIT_NAMES[int(row.group[1:]) % 3]) for row in make_pairs(9) for _ in range(2)]
         assert split_videos(rows, SplitSettings()) == {row.video: row.split for row in rows}
 
-    def test_a_missing_validation_part_is_cut_from_train_by_groups(self):
+    def test_a_missing_validation_split_is_cut_from_train_by_groups(self):
         rows = [replace(row, split="test" if row.group < "g010" else "train") for row in make_pairs(30)]
         assignment = split_videos(rows, SplitSettings(validation_fraction=0.25))
         assert all((assignment[row.video] == "test") == (row.split == "test") for row in rows)
@@ -208,11 +208,11 @@ class TestOfficialSplits:
         with pytest.raises(SplitError, match="000_0: is in the official test and train"):
             split_videos([*rows, replace(rows[0], clip_id="x", split="test")], SplitSettings())
 
-    def test_no_official_test_part_is_an_error(self):
+    def test_a_missing_official_test_split_is_an_error(self):
         with pytest.raises(SplitError, match=r"no video is in test\. Empty the split column"):
             split_videos([replace(row, split="train") for row in make_pairs(5)], SplitSettings())
 
-    def test_an_official_part_of_one_label_is_an_error(self):
+    def test_an_official_split_of_one_label_is_an_error(self):
         rows = [replace(row, split=SPLIT_NAMES[int(row.group[1:]) % 3]) for row in make_pairs(9)]
         with pytest.raises(SplitError, match="test split: would have no FAKE video"):
             split_videos([row for row in rows if row.split != "test" or not row.is_fake], SplitSettings())

@@ -1,4 +1,4 @@
-"""Batches are the same whoever makes them, and whoever makes them ends with the training."""
+"""Batches do not depend on the number of workers, and workers end with the training."""
 
 import os
 import pickle
@@ -72,7 +72,7 @@ def test_one_worker_needs_no_process(loader):
 
 @pytest.fixture
 def two(loader):
-    """Two workers that are at work, and their process ids."""
+    """Two busy workers, and their process ids."""
     with BatchSource(loader, workers=2) as source:
         source.load(0)
         yield source, list(source._pool._processes)
@@ -85,7 +85,7 @@ def test_workers_do_without_tensorflow(two):
     assert not {"tensorflow", "keras", "sklearn", "pandas"} & set(loaded)
 
 
-def test_workers_are_not_sent_what_they_do_not_need(loader):
+def test_workers_receive_only_what_they_need(loader):
     assert len(pickle.dumps(loader)) < 20_000
 
 
@@ -140,7 +140,7 @@ def test_workers_end_when_the_training_is_killed(demo_faces):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_what_goes_wrong_in_a_worker_is_said_as_it_is(demo_faces, tmp_path, workers):
+def test_an_error_in_a_worker_is_raised_unchanged(demo_faces, tmp_path, workers):
     faces = shutil.copytree(demo_faces, tmp_path / "faces")
     loader = loader_of(faces)
     for path in faces.glob("real/*/*.png"):
@@ -149,7 +149,7 @@ def test_what_goes_wrong_in_a_worker_is_said_as_it_is(demo_faces, tmp_path, work
         batches(source)
 
 
-def test_a_killed_worker_is_said_with_what_to_do(two, loader):
+def test_a_killed_worker_is_reported_with_a_remedy(two, loader):
     with pytest.raises(RunError, match="a worker process was killed"), BatchSource(loader, workers=2) as source:
         source.load(0)
         for process in list(source._pool._processes):
