@@ -5,27 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from dfutils.errors import DfutilsError
 from dfutils.files import read_json, write_json
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
-OLD_NSFWJS = "stand-in"
-"""Name of the backbone weights of nsfwjs in earlier versions."""
+BackboneWeights = Annotated[str, BeforeValidator(lambda name: "nsfwjs" if name == "stand-in" else name)]
+"""A name of backbone weights; earlier versions called those of nsfwjs stand-in."""
 
 DEFAULT_BACKBONE = "InceptionV3"
 """The default frame encoder. Detectors made when there was no other do not name it."""
 
 
-FRAME_MODELS = frozenset({"inception_mean"})
-"""Models that score single frames, and so still images."""
-
-
 def has_frame_head(model: str) -> bool:
-    """Whether the model is one of `FRAME_MODELS`."""
-    return model in FRAME_MODELS
+    """Whether the model scores single frames, and so still images."""
+    return model == "inception_mean"
 
 
 class Settings(BaseModel):
@@ -229,7 +225,7 @@ class TrainingSettings(Settings):
     """``cached`` trains the head on stored backbone features; ``finetune`` trains backbone and head end to end."""
     backbone: str = DEFAULT_BACKBONE
     """Name in the table of `dfutils.training.backbones`."""
-    backbone_weights: str = "auto"
+    backbone_weights: BackboneWeights = "auto"
     """``auto``, ``imagenet``, ``nsfwjs``, ``random``, or a path."""
     init_from: str | None = None
     """Start from the backbone of this run folder or included detector, instead of ``backbone_weights``.
@@ -268,11 +264,7 @@ class TrainingSettings(Settings):
     @classmethod
     def _read_older_files(cls, values: Any) -> Any:
         """Read the names of earlier versions; their ``views`` counted the unchanged clip too."""
-        if not isinstance(values, dict):
+        if not isinstance(values, dict) or "views" not in values:
             return values
-        renamed = {name: value for name, value in values.items() if name != "views"}
-        if "views" in values:
-            renamed["augmented_copies"] = values["views"] - 1
-        if values.get("backbone_weights") == OLD_NSFWJS:
-            renamed["backbone_weights"] = "nsfwjs"
-        return renamed
+        others = {name: value for name, value in values.items() if name != "views"}
+        return {**others, "augmented_copies": values["views"] - 1}

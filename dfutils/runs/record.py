@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from dfutils.settings import DEFAULT_BACKBONE, OLD_NSFWJS, ExtractionSettings, Settings
+from dfutils.settings import DEFAULT_BACKBONE, BackboneWeights, ExtractionSettings, Settings
 
 
 class MemberRecord(Settings):
@@ -62,7 +62,7 @@ class DetectorRecord(Settings):
     """How the training crops were cut; prediction cuts them the same way."""
     backbone: str = DEFAULT_BACKBONE
     """Name in the table of `dfutils.training.backbones`."""
-    backbone_weights: str
+    backbone_weights: BackboneWeights
     """Origin of the backbone's weights: a name in `dfutils.weights`, ``random`` or a file name."""
     backbone_checksum: str
     """Checksum of those weights; ``seed-N`` for random ones, `weights_sha256` for an ensemble of several backbones."""
@@ -91,14 +91,6 @@ class DetectorRecord(Settings):
     as logits."""
     members: tuple[MemberRecord, ...] = ()
     """Detectors whose calibrated logits are averaged; empty for a single detector."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read_older_files(cls, values: Any) -> Any:
-        """Read the name of earlier versions for the weights of nsfwjs."""
-        if isinstance(values, dict) and values.get("backbone_weights") == OLD_NSFWJS:
-            return {**values, "backbone_weights": "nsfwjs"}
-        return values
 
     @property
     def fitted_in_words(self) -> str:

@@ -234,9 +234,3 @@ def test_wrong_arguments_are_refused():
         BlendingSettings.parse({"strengths": [0.5, 1.5]}, source="test")
     with pytest.raises(DfutilsError, match="sharpening"):
         BlendingSettings.parse({"sharpening": [2.0, 1.0]}, source="test")
-
-
-def test_settings_are_read_as_they_were_saved(tmp_path):
-    changed = BlendingSettings(strengths=(0.5,), softness=(0.02, 0.03))
-    changed.write(tmp_path / "blending.json")
-    assert BlendingSettings.read(tmp_path / "blending.json") == changed

@@ -352,6 +352,16 @@ def test_folds_of_another_recipe_calibrate_nothing(single, copied_run, change, w
     assert (single / "detector.json").read_bytes() == before
 
 
+def test_folds_of_an_earlier_version_calibrate_too(single, copied_run):
+    old = dict(read_json(copied_run / "run.json")["identity"]["settings"])
+    old["views"] = old.pop("augmented_copies") + 1
+    finetune = {name: value for name, value in old["finetune"].items() if name != "donor_share"}
+    finetune["gradient_norm"] = finetune.pop("clip_norm")
+    old["finetune"] = finetune
+    replace_identity(copied_run, settings=old)
+    assert recalibrate(single, out_of_fold=copied_run).fitted_on == "out_of_fold"
+
+
 def test_only_folds_calibrate_and_only_one_network_is_calibrated_on_them(single, run, copied_run):
     with pytest.raises(RunError, match="is no run of folds"):
         recalibrate(single, out_of_fold=single)
