@@ -36,12 +36,11 @@ class ReplicaModel(keras.Model):
             share = self.optimizer.scale_loss(loss * tf.cast(own / all_clips, loss.dtype))
         self._loss_tracker.update_state(loss, sample_weight=own)
         gradients = tape.gradient(share, self.trainable_weights)
-        # With a scaled loss an overflow is usual, and the step is then left out. Keras asks the first replica alone
-        # whether there was one, before it adds up the gradients of all: one overflow makes those of all replicas NaN.
+        # With a scaled loss an overflow is usual, and the step is then skipped. Keras checks the first replica alone,
+        # before it sums the gradients of all; so an overflow in any replica makes the gradients of all of them NaN.
         is_finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients])
         finite = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.cast(is_finite, tf.float32))
-        nan = float("nan")
-        gradients = [tf.where(finite >= replicas, one, tf.constant(nan, one.dtype)) for one in gradients]
+        gradients = [tf.where(finite >= replicas, one, tf.constant(math.nan, one.dtype)) for one in gradients]
         self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
         return dict(self.compute_metrics(clips, targets, predicted, weights))
 

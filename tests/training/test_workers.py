@@ -114,15 +114,10 @@ def test_workers_end_with_the_training(loader, error):
 ORPHANS = """
 import sys, time
 from pathlib import Path
-sys.path.insert(0, sys.argv[2])
-from dfutils.extraction.dataset import read_face_dataset
-from dfutils.settings import FinetuneSettings
-from dfutils.training.batches import BatchLoader, BatchPlan, PairLoader
+sys.path[:0] = sys.argv[2:]
+from test_workers import loader_of
 from dfutils.training.input_pipeline import BatchSource
-dataset = read_face_dataset(Path(sys.argv[1]))
-settings = FinetuneSettings(self_blended=0.5)
-plan = BatchPlan(dataset.rows, batch_size=4, settings=settings, seed=3)
-source = BatchSource(BatchLoader(plan, PairLoader(dataset, dataset.rows, frames=2, settings=settings)), workers=2)
+source = BatchSource(loader_of(Path(sys.argv[1])), workers=2)
 source.load(0)
 print(*source._pool._processes, flush=True)
 time.sleep(600)
@@ -130,7 +125,8 @@ time.sleep(600)
 
 
 def test_workers_end_when_the_training_is_killed(demo_faces):
-    command = [sys.executable, "-c", ORPHANS, str(demo_faces), str(Path(__file__).parents[2])]
+    folders = (demo_faces, Path(__file__).parents[2], Path(__file__).parent)
+    command = [sys.executable, "-c", ORPHANS, *map(str, folders)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
         processes = [int(number) for number in parent.stdout.readline().split()]
         assert len(processes) == 2
