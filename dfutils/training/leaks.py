@@ -22,7 +22,6 @@ logger = logging.getLogger(__name__)
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Hashes: TypeAlias = npt.NDArray[np.uint64]
-Cells: TypeAlias = npt.NDArray[np.float32]
 
 NEAR_BITS = (4, 8)
 """Two crops are near-duplicates if at most this many of the 64 bits differ in the hash across and the hash down.
@@ -146,38 +145,33 @@ def find_leaks(
     )
 
 
-def difference_hashes(image: Image) -> tuple[int, int]:
-    """Two difference hashes (dHash) of 64 bits: whether each cell is brighter than its left or upper neighbour.
+def difference_hashes(image: Image) -> tuple[Hashes, float]:
+    """Two difference hashes (dHash): whether each of 64 cells is brighter than its left, and its upper, neighbour.
 
     Args:
         image: ``(height, width, 3)`` uint8 RGB of any size.
 
+    Returns:
+        The hashes across and down, ``(2,)``, and the standard deviation of the cells in grey levels.
+
     Example:
         >>> ramp = np.repeat(np.arange(0, 252, 7, dtype=np.uint8)[None, :, None], 3, axis=2)
-        >>> [hex(bits) for bits in difference_hashes(ramp)]
+        >>> [hex(bits) for bits in difference_hashes(ramp)[0].tolist()]
         ['0xffffffffffffffff', '0x0']
     """
-    across, down = _hash(_shrink(image))
-    return int(across), int(down)
-
-
-def _shrink(image: Image) -> Cells:
     grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
-    return np.asarray(cv2.resize(grey.astype(np.float32), (9, 9), interpolation=cv2.INTER_AREA))
-
-
-def _hash(cells: Cells) -> Hashes:
+    cells = np.asarray(cv2.resize(grey.astype(np.float32), (9, 9), interpolation=cv2.INTER_AREA))
     bits = np.stack([cells[:8, 1:] > cells[:8, :-1], cells[1:, :8] > cells[:-1, :8]])
-    return np.packbits(bits.reshape(2, 64), axis=1).view(">u8").astype(np.uint64)[:, 0]
+    return np.packbits(bits.reshape(2, 64), axis=1).view(">u8").astype(np.uint64)[:, 0], float(cells.std())
 
 
 def find_near_duplicates(
     rows: Sequence[ClipRow], assignment: Mapping[str, SplitName], load_thumbnail: Callable[[ClipRow], Image]
 ) -> tuple[Finding, int]:
     """Clips with a near-duplicate in another split, and the number of clips too uniform to compare."""
-    small = [_shrink(load_thumbnail(row)) for row in rows]
-    usable = [index for index, cells in enumerate(small) if float(cells.std()) >= _FLAT_LEVELS]
-    hashes = np.array([_hash(small[index]) for index in usable], dtype=np.uint64).reshape(-1, 2)
+    hashed = [difference_hashes(load_thumbnail(row)) for row in rows]
+    usable = [index for index, (_, spread) in enumerate(hashed) if spread >= _FLAT_LEVELS]
+    hashes = np.array([hashed[index][0] for index in usable], dtype=np.uint64).reshape(-1, 2)
     splits = np.array([assignment[rows[index].video] for index in usable])
     involved = np.zeros(len(usable), dtype=bool)
     closest: list[tuple[int, int, int]] = []

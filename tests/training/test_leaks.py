@@ -100,7 +100,7 @@ class TestBetweenSplits:
 def test_the_hash_counts_cells_brighter_than_their_neighbour(down):
     image = np.zeros((90, 90, 3), np.uint8)
     image[:, 10:20] = 200  # the second of nine columns: up once and down once in each of eight rows
-    hashes = difference_hashes(image.transpose(1, 0, 2) if down else image)
+    hashes, _ = difference_hashes(image.transpose(1, 0, 2) if down else image)
     assert hashes[down] == int("10000000" * 8, 2) if not down else int("1" * 8 + "0" * 56, 2)
     assert hashes[not down] == 0
 
