@@ -264,7 +264,13 @@ class TrainingSettings(Settings):
     @classmethod
     def _read_older_files(cls, values: Any) -> Any:
         """Read the names of earlier versions; their ``views`` counted the unchanged clip too."""
-        if not isinstance(values, dict) or "views" not in values:
+        if not isinstance(values, dict):
             return values
-        others = {name: value for name, value in values.items() if name != "views"}
-        return {**others, "augmented_copies": values["views"] - 1}
+        values = dict(values)
+        if "views" in values:
+            values["augmented_copies"] = values.pop("views") - 1
+        finetune = values.get("finetune")
+        if isinstance(finetune, dict) and "strategy" in finetune:  # of the devices
+            values["finetune"] = {name: value for name, value in finetune.items() if name != "strategy"}
+            values.setdefault("devices", {"strategy": finetune["strategy"]})
+        return values

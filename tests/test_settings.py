@@ -43,3 +43,5 @@ def test_settings_cannot_be_changed_after_the_fact():
 def test_settings_of_an_earlier_version_are_read_by_their_new_names():
     assert TrainingSettings.parse(OLD_SETTINGS, source="old") == OLD_SETTINGS_TODAY
     assert TrainingSettings.parse(OLD_SETTINGS_TODAY.model_dump(), source="new") == OLD_SETTINGS_TODAY
+    first = TrainingSettings.parse({"finetune": {"strategy": "mirrored"}}, source="old")
+    assert first == TrainingSettings(devices={"strategy": "mirrored"})
