@@ -63,16 +63,16 @@ def test_weights_beyond_half_precision_are_refused(demo_run, tmp_path):
 
 def test_detectors_are_found_by_name_and_a_folder_of_that_name_wins(on_shelf, tmp_path, monkeypatch):
     assert pretrained.pretrained_names() == ["made-up"]
-    assert pretrained.run_folder("made-up") == on_shelf / "made-up"
+    assert pretrained.resolve_detector("made-up") == on_shelf / "made-up"
     assert load_detector("made-up").settings.name == "made-up"
     monkeypatch.chdir(tmp_path)
     (tmp_path / "made-up").mkdir()
-    assert pretrained.run_folder("made-up").resolve() == (tmp_path / "made-up").resolve()
+    assert pretrained.resolve_detector("made-up").resolve() == (tmp_path / "made-up").resolve()
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones(on_shelf):
     with pytest.raises(RunError, match=r"made-down: is neither a run folder.*\(made-up\)"):
-        pretrained.run_folder("made-down")
+        pretrained.resolve_detector("made-down")
 
 
 def test_models_lists_what_is_there(on_shelf, capsys):

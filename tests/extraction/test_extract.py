@@ -1,4 +1,4 @@
-"""A catalogue becomes a face dataset: complete, resumable, and untouched by trouble on the way."""
+"""Extraction of a catalogue is complete and resumable."""
 
 import csv
 import functools
@@ -93,7 +93,7 @@ def test_a_dataset_reads_back_what_was_cut(demo_faces):
     assert dataset.settings == SETTINGS
 
 
-def test_a_second_call_does_nothing_anew(demo_labels, demo_faces, tmp_path, monkeypatch):
+def test_a_second_call_extracts_nothing_again(demo_labels, demo_faces, tmp_path, monkeypatch):
     faces = shutil.copytree(demo_faces, tmp_path / "faces")
     monkeypatch.setattr(work, "extract_clips_safely", lambda *_args, **_kwargs: pytest.fail("extracted again"))
     extract_dataset(read_catalogue(demo_labels.parent, demo_labels), faces, settings=SETTINGS, progress=False)
@@ -114,7 +114,7 @@ def command(source, labels, faces):
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_an_interrupted_extraction_goes_on_to_the_same_dataset(demo_labels, demo_faces, tmp_path, how):
+def test_an_interrupted_extraction_continues_to_the_same_dataset(demo_labels, demo_faces, tmp_path, how):
     faces = tmp_path / "faces"
     started = command(demo_labels.parent, demo_labels, faces)
     # Tests that run in the background of a shell ignore SIGINT, and so would their children.
@@ -139,7 +139,7 @@ def test_an_interrupted_extraction_goes_on_to_the_same_dataset(demo_labels, demo
     assert not (faces / ".partial").exists()
 
 
-def test_a_full_disk_stops_with_a_clear_error_and_the_same_command_goes_on(demo_labels, demo_faces, tmp_path):
+def test_after_a_full_disk_the_same_command_continues(demo_labels, demo_faces, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
     size = sum(len(content) for content in contents(demo_faces).values()) // 2
@@ -175,10 +175,10 @@ def test_a_folder_that_cannot_be_written_is_a_clear_error(demo_labels, tmp_path)
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda faces: (faces / "manifest.csv").unlink(), "no finished face dataset"),
+        (lambda faces: (faces / "manifest.csv").unlink(), "not a finished face dataset"),
         (lambda faces: (faces / "extraction.json").write_text("{}"), "settings"),
         (lambda faces: next(faces.glob("real/*/03.png")).unlink(), "cannot be read"),
-        (lambda faces: next(faces.glob("real/*/03.png")).write_bytes(b"x"), "is no crop"),
+        (lambda faces: next(faces.glob("real/*/03.png")).write_bytes(b"x"), "is not a crop"),
         (lambda faces: (faces / "frames.csv").write_text((faces / "frames.csv").read_text()[:-300]), "frames.csv has"),
     ],
 )

@@ -1,4 +1,4 @@
-"""One catalogue in several places: shards and merging, worker threads, and a cluster that loses a worker."""
+"""Shards and merging, trusted videos, and a cluster that loses a worker."""
 
 import json
 import os
@@ -71,7 +71,7 @@ def test_a_merge_that_was_interrupted_is_made_again(shards, demo_faces, tmp_path
     assert contents(tmp_path / "faces") == contents(demo_faces)
 
 
-def test_what_does_not_belong_together_is_not_merged(shards, tmp_path):
+def test_datasets_that_do_not_belong_together_are_not_merged(shards, tmp_path):
     with pytest.raises(DatasetError, match="Give each shard once"):
         merge_datasets([shards[0], shards[0]], tmp_path / "twice")
     other = shutil.copytree(shards[1], tmp_path / "other")
@@ -85,9 +85,9 @@ def test_what_does_not_belong_together_is_not_merged(shards, tmp_path):
     with pytest.raises(DatasetError, match="catalogue was"):
         merge_datasets([shards[0], other], tmp_path / "of another catalogue")
     (other / "manifest.csv").unlink()
-    with pytest.raises(DatasetError, match="no finished face dataset"):
+    with pytest.raises(DatasetError, match="not a finished face dataset"):
         merge_datasets([shards[0], other], tmp_path / "half")
-    with pytest.raises(DatasetError, match="holds a face dataset already"):
+    with pytest.raises(DatasetError, match="already holds a face dataset"):
         merge_datasets(shards[:2], shards[2])
 
 
@@ -102,8 +102,8 @@ def test_a_shard_whose_settings_still_name_the_face_detector_merges_with_one_who
 
 
 @pytest.mark.parametrize("text", ["0/2", "3/2", "1", "a/b", "1/2/3", "-1/2", ""])
-def test_what_is_no_shard_is_refused(text):
-    with pytest.raises(DfutilsError, match="is no shard"):
+def test_a_malformed_shard_is_refused(text):
+    with pytest.raises(DfutilsError, match="is not a shard"):
         Shard.parse(text)
 
 
