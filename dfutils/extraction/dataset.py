@@ -11,7 +11,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,7 @@ import numpy.typing as npt
 from dfutils.errors import DatasetError
 from dfutils.extraction.crops import crop_square, framed, square_around
 from dfutils.files import read_csv, read_json, write_csv, writing_error
-from dfutils.records import Box, ClipRow, Crops, FaceClip, Image
+from dfutils.records import SPLIT_NAMES, Box, ClipRow, Crops, FaceClip, Image, SplitName
 from dfutils.settings import ExtractionSettings
 
 Row: TypeAlias = dict[str, object]
@@ -352,6 +352,16 @@ def manifest_row(row: ClipRow) -> Row:
     return {**asdict(row), "is_fake": str(row.is_fake).lower(), "split": row.split or ""}
 
 
+_SPLITS: dict[str, SplitName | None] = {"": None, **{name: name for name in SPLIT_NAMES}}
+_CELL_PARSERS: Mapping[str, Callable[[str], Any]] = {
+    "str": str,
+    "int": int,
+    "float": float,
+    "bool": lambda cell: {"true": True, "false": False}[cell.lower()],
+    "SplitName | None": _SPLITS.__getitem__,
+}
+
+
 def parse_clip_row(text: Mapping[str, str]) -> ClipRow:
     """Reverse `manifest_row`.
 
@@ -359,22 +369,7 @@ def parse_clip_row(text: Mapping[str, str]) -> ClipRow:
         DatasetError: The row is damaged.
     """
     try:
-        return ClipRow(
-            clip_id=text["clip_id"],
-            video=text["video"],
-            is_fake={"true": True, "false": False}[text["is_fake"].lower()],
-            dataset=text["dataset"],
-            group=text["group"],
-            split={"": None, "train": "train", "validation": "validation", "test": "test"}[text["split"]],
-            track=int(text["track"]),
-            frames=int(text["frames"]),
-            width=int(text["width"]),
-            height=int(text["height"]),
-            fps=float(text["fps"]),
-            duration_seconds=float(text["duration_seconds"]),
-            size_bytes=int(text["size_bytes"]),
-            sha256=text["sha256"],
-        )
+        return ClipRow(**{field.name: _CELL_PARSERS[str(field.type)](text[field.name]) for field in fields(ClipRow)})
     except (KeyError, ValueError) as error:
         raise DatasetError(f"manifest.csv: the row of {text.get('clip_id')!r} is damaged ({error}).") from error
 

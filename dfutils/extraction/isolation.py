@@ -38,11 +38,7 @@ def extract_clips_safely(
 ) -> Extraction:
     """Run `dfutils.extraction.clips.extract_clips` in a child process, with the limits of ``settings``.
 
-    Args:
-        path: A video or an image of any origin.
-        settings: How crops are cut.
-        threads: Decoder threads; 0 lets FFmpeg choose.
-        limited: False sets no limits, for trusted files.
+    ``limited=False`` sets no limits, for trusted files; 0 ``threads`` lets FFmpeg choose the number.
 
     Raises:
         MediaError: One of its kinds; a file that exceeds a limit is a `TooLargeError`, one that crashes the decoder an

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -78,7 +78,12 @@ def unpack_extraction(parts: Sequence[bytes]) -> Extraction:
         clips = []
         for about, part in zip(header["clips"], parts[4:], strict=True):
             images: npt.NDArray[np.uint8] = np.frombuffer(part, np.uint8).reshape(about["shape"]).copy()
-            clips.append(FaceClip(images, tuple(map(_unpack_crop, about["crops"])), about["track"]))
+            crops = []
+            for crop in about["crops"]:
+                if (face := crop["face"]) is not None:
+                    face = Face(Box(**face["box"]), face["score"], tuple((x, y) for x, y in face["landmarks"]))
+                crops.append(FaceCrop(**{**crop, "face": face, "square": Box(**crop["square"])}))
+            clips.append(FaceClip(images, tuple(crops), about["track"]))
     except (KeyError, TypeError, IndexError) as error:
         raise ValueError(f"An answer of the decoding process is damaged ({error!r}).") from error
     return Extraction(info, tuple(clips), MotionTrace(times, motion, list(header["cuts"])))
@@ -106,11 +111,3 @@ def unpack_error(parts: Sequence[bytes]) -> DfutilsError | None:
     kind = getattr(errors, str(header["error"]), UnreadableError)
     is_allowed = isinstance(kind, type) and issubclass(kind, (MediaError, WeightsError))
     return (kind if is_allowed else UnreadableError)(str(header.get("message", "")))
-
-
-def _unpack_crop(values: dict[str, Any]) -> FaceCrop:
-    face = values["face"]
-    if face is not None:
-        landmarks = tuple((x, y) for x, y in face["landmarks"])
-        face = Face(Box(**face["box"]), face["score"], landmarks)
-    return FaceCrop(**{**values, "face": face, "square": Box(**values["square"])})

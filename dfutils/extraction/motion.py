@@ -102,7 +102,7 @@ def scan_frames(
         info: Its exact frame times decide the segments; frames before the first of them are skipped.
         settings: T, sampling and face limits.
         detector: None accepts every frame (the crops are ready-made).
-        trace: Receives the motion of every frame if given.
+        trace: Receives the motion of every frame.
     """
     selector = _FrameSelector(settings, info, detector)
     end = info.times_seconds[0] + info.duration_seconds
@@ -190,12 +190,8 @@ def find_faces(
 ) -> tuple[Detection, ...]:
     """Find the faces of one frame in a reduced image; return them in pixels of the frame, largest first.
 
-    Args:
-        frame: The frame.
-        settings: Its ``min_face_fraction`` counts.
-        detector: The face detector.
-        known: Where faces were a moment ago. If as many are found near there, the rest of the image is not searched,
-            which saves most of the detector's work.
+    If as many faces are found near the ``known`` boxes, the rest of the image is not searched, which saves most of the
+    detector's work.
     """
     width, height = frame.size
     small = frame.image(longest_side=DETECTION_SIDE)
@@ -217,10 +213,9 @@ def _detect_nearby(detector: FaceDetector, image: Image, known: Sequence[Box]) -
         max(box.bottom for box in near),
     )
     # Aligned with the detector's grid, so that each cell sees the same pixels as in the whole image.
-    rows, columns = (
-        slice(one.start // GRID_PIXELS * GRID_PIXELS, -(-one.stop // GRID_PIXELS) * GRID_PIXELS)
-        for one in _slices(around, image.shape)
-    )
+    step = GRID_PIXELS
+    parts = _slices(around, image.shape)
+    rows, columns = (slice(one.start // step * step, -(-one.stop // step) * step) for one in parts)
     part = image[rows, columns]
     if 2 * part.shape[0] * part.shape[1] > image.shape[0] * image.shape[1]:
         return None

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from dfutils.errors import DatasetError, DfutilsError
 from dfutils.extraction.dataset import FRAME_COLUMNS, MANIFEST_COLUMNS, SKIPPED_COLUMNS
-from dfutils.files import read_csv, read_json, write_csv, write_json, writing_error
+from dfutils.files import link_or_copy, read_csv, read_json, write_csv, write_json, writing_error
 from dfutils.records import Video
 
 logger = logging.getLogger(__name__)
@@ -109,7 +109,7 @@ def merge_datasets(sources: Sequence[Path], folder: Path) -> MergeSummary:
     try:
         for source, label in itertools.product(sources, ("real", "fake")):
             for clip in sorted((source / label).glob("*")):
-                shutil.copytree(clip, folder / label / clip.name, copy_function=_link_or_copy, dirs_exist_ok=True)
+                shutil.copytree(clip, folder / label / clip.name, copy_function=link_or_copy, dirs_exist_ok=True)
     except OSError as error:
         raise writing_error(folder, error) from error
     write_json(folder / "extraction.json", {**abouts[0], "shard": str(WHOLE), "catalogue": None})
@@ -129,14 +129,6 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any], *, also: Se
         if before.get(key, after.get(key)) != after.get(key):
             changed.append(f"{key} was {before.get(key)}, now {after.get(key)}")
     return "; ".join(changed)
-
-
-def _link_or_copy(source: str, target: str) -> None:
-    Path(target).unlink(missing_ok=True)
-    try:
-        Path(target).hardlink_to(source)
-    except OSError:
-        shutil.copy2(source, target)
 
 
 def _missing(shards: Sequence[str]) -> tuple[str, ...]:

@@ -215,7 +215,18 @@ class Detector:
         """
         from dfutils.training.features import backbone_key, clip_features
 
-        _check_same_crops(self.settings, dataset)
+        ours, theirs = self.settings.extraction, dataset.settings
+        harmless = {"tracks", "image_format", "max_pixels", "max_seconds", "min_face_frames", "limits"}
+        different = [
+            f"{name} {getattr(theirs, name)!r} instead of {getattr(ours, name)!r}"
+            for name in type(ours).model_fields
+            if name not in harmless and getattr(ours, name) != getattr(theirs, name)
+        ]
+        if different:
+            raise RunError(
+                f"{dataset.folder}: its crops were cut differently than this detector's ({'; '.join(different)}). "
+                "Extract again with the run's settings."
+            )
         features: dict[str, npt.NDArray[np.float32]] = {}
         for member in self.reference:
             checksum = member.settings.backbone_checksum
@@ -259,18 +270,3 @@ def face_pixels(boxes: Sequence[Box]) -> float:
 def _undecided(path: Path | str, error: MediaError) -> Verdict:
     detail = str(error).removeprefix(f"{path}: ")
     return Verdict(str(path), None, Label.UNDECIDED, Reason(error.reason), detail)
-
-
-def _check_same_crops(settings: DetectorRecord, dataset: FaceDataset) -> None:
-    ours, theirs = settings.extraction, dataset.settings
-    harmless = {"tracks", "image_format", "max_pixels", "max_seconds", "min_face_frames", "limits"}
-    different = [
-        f"{name} {getattr(theirs, name)!r} instead of {getattr(ours, name)!r}"
-        for name in type(ours).model_fields
-        if name not in harmless and getattr(ours, name) != getattr(theirs, name)
-    ]
-    if different:
-        raise RunError(
-            f"{dataset.folder}: its crops were cut differently than this detector's ({'; '.join(different)}). "
-            "Extract again with the run's settings."
-        )

@@ -50,15 +50,14 @@ def read_head(weights: h5py.File, model: str) -> NumpyHead:
         RunError: The head is unknown, or its weights are missing.
     """
     try:
-        layers = {name: weights[f"layers/functional/layers/{name}"] for name in _LAYERS[model]}
-        return NumpyHead(model, {name: _variables(layer) for name, layer in layers.items()})
+        own: dict[str, tuple[Floats, ...]] = {}
+        for name in _LAYERS[model]:
+            layer = weights[f"layers/functional/layers/{name}"]
+            variables = layer["cell/vars"] if "cell" in layer else layer["vars"]
+            own[name] = tuple(variables[str(number)][()].astype(np.float32) for number in range(len(variables)))
+        return NumpyHead(model, own)
     except KeyError as error:
         raise RunError(f"{weights.filename}: holds no known head {model!r} ({error}). Use the engine keras.") from error
-
-
-def _variables(layer: h5py.Group) -> tuple[Floats, ...]:
-    variables = layer["cell/vars"] if "cell" in layer else layer["vars"]
-    return tuple(variables[str(number)][()].astype(np.float32) for number in range(len(variables)))
 
 
 _LAYERS = {

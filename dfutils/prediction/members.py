@@ -54,11 +54,6 @@ class Member:
 def load_members(folder: Path, settings: DetectorRecord, *, engine: Engine = "keras") -> list[Member]:
     """Load the networks of a run folder; members of an ensemble with the same frozen backbone share it.
 
-    Args:
-        folder: The run folder of one detector or an ensemble.
-        settings: Its ``detector.json``.
-        engine: The engine that runs them.
-
     Raises:
         RunError: The folder is incomplete, a member is not the one it was finished with, or the engine is not
             available.

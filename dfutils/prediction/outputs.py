@@ -108,16 +108,10 @@ def write_submission(verdicts: Iterable[Verdict], path: Path, *, caution: float 
 
 
 def write_faces(folder: Path, number: int, verdict: Verdict, extraction: Extraction | None) -> None:
-    """Write the crops behind a verdict as PNG, one folder per person; nothing if no face was found.
-
-    Args:
-        folder: Parent folder of all inputs.
-        number: Number of the input, since two inputs may have the same name.
-        verdict: Its ``input`` names the folder.
-        extraction: What was cut from the input.
+    """Write the crops behind the verdict on input ``number`` as PNG, one folder per person; nothing without a face.
 
     Raises:
-        DatasetError: They cannot be written.
+        DatasetError: A file cannot be written.
     """
     if extraction is None:
         return

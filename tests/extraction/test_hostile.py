@@ -1,11 +1,13 @@
 """No file, however bad, ends the run, gets lost, or costs more than its limits."""
 
-import csv
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hostile_corpus import jpeg, make_corpus, png
@@ -16,6 +18,7 @@ from dfutils.errors import MediaError, TooLargeError, UnreadableError
 from dfutils.extraction import isolation
 from dfutils.extraction.catalogue import read_catalogue
 from dfutils.extraction.clips import extract_clips
+from dfutils.extraction.dataset import read_face_dataset
 from dfutils.extraction.extract import extract_dataset
 from dfutils.extraction.faces import face_detector
 from dfutils.extraction.images import claimed_size
@@ -29,63 +32,55 @@ SETTINGS = ExtractionSettings(size=64, frames=4)
 
 @pytest.fixture(scope="module")
 def corpus(demo_videos, tmp_path_factory):
-    """The corpus, its expected outcomes, and the face dataset made from it."""
+    """The corpus, its expected outcomes, and the summary of the face dataset made from it."""
     images = [frame.image() for frame in iter_frames(demo_videos[1])]
     faceless = list(faceless_frames(rng=np.random.default_rng(0), settings=DemoSettings(seconds=1)))
     source, faces = tmp_path_factory.mktemp("corpus"), tmp_path_factory.mktemp("faces")
     outcomes = make_corpus(source, images, faceless)
-    extract_dataset(read_catalogue(source), faces, settings=SETTINGS, workers=2, progress=False)
-    return source, outcomes, faces
+    return (
+        source,
+        outcomes,
+        extract_dataset(read_catalogue(source), faces, settings=SETTINGS, workers=2, progress=False),
+    )
 
 
-def rows(path):
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def outcomes_of(faces):
-    skipped = [(row["video"], row["reason"]) for row in rows(faces / "skipped.csv")]
-    return skipped + [(row["video"], "ok") for row in rows(faces / "manifest.csv")]
-
-
-def test_every_file_of_the_corpus_has_its_reason(corpus):
-    _, expected, faces = corpus
+def test_every_file_of_the_corpus_is_in_the_manifest_or_skipped_for_its_reason(corpus):
+    source, expected, summary = corpus
     assert len(expected) >= 40
-    found = dict(outcomes_of(faces))
+    dataset = read_face_dataset(summary.folder)
+    outcomes = [(row["video"], row["reason"]) for row in dataset.skipped] + [(row.video, "ok") for row in dataset.rows]
+    assert sorted(name for name, _ in outcomes) == sorted(video.name for video in read_catalogue(source).videos)
+    found = dict(outcomes)
     assert {name: found.get(name) for name in expected if found.get(name) not in expected[name]} == {}
+    assert summary.videos == len(outcomes) == summary.extracted + sum(summary.skipped.values())
+    assert summary.skipped["no_face"] == 1
+    assert summary.clips == len(dataset.rows)
 
 
-def test_manifest_and_skipped_add_up_to_the_catalogue(corpus):
-    source, _, faces = corpus
-    names = sorted(video.name for video in read_catalogue(source).videos)
-    assert sorted(name for name, _ in outcomes_of(faces)) == names
-
-
-def test_details_are_sentences_that_name_the_file(corpus):
-    for row in rows(corpus[2] / "skipped.csv"):
+def test_details_are_sentences_that_name_the_file_and_no_folder(corpus):
+    source, _, summary = corpus
+    for row in read_face_dataset(summary.folder).skipped:
         assert Path(row["video"]).name in row["detail"]
         assert row["detail"].endswith(".")
+        assert str(source) not in row["detail"]  # it is published
 
 
 def test_an_oddly_named_copy_gives_the_same_crops(corpus):
-    _, _, faces = corpus
-    crops = {row["video"]: row["clip_id"] for row in rows(faces / "manifest.csv")}
-    plain = (faces / "real" / crops["real/good.mp4"] / "00.png").read_bytes()
+    dataset = read_face_dataset(corpus[2].folder)
+    clips = {row.video: dataset.load_clip(row) for row in dataset.rows}
     for copy in ("real/really-mp4.avi", "real/two\nlines.mp4", "real/concat:a.mp4"):
-        assert (faces / "real" / crops[copy] / "00.png").read_bytes() == plain
+        assert np.array_equal(clips[copy], clips["real/good.mp4"])
 
 
 @pytest.mark.parametrize("name", ["anamorphic.mp4", "turned-90.mp4", "turned-180.mp4", "turned-270.mp4"])
 def test_turned_and_anamorphic_videos_have_their_upright_size(corpus, name):
-    rows_by_video = {row["video"]: row for row in rows(corpus[2] / "manifest.csv")}
-    good, odd = rows_by_video["real/good.mp4"], rows_by_video[f"real/{name}"]
-    assert (odd["width"], odd["height"]) == (good["width"], good["height"])
+    rows = {row.video: row for row in read_face_dataset(corpus[2].folder).rows}
+    good, odd = rows["real/good.mp4"], rows[f"real/{name}"]
+    assert (odd.width, odd.height) == (good.width, good.height)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".webp"])
 def test_the_size_of_an_image_is_known_before_it_is_decoded(suffix):
-    import cv2
-
     content = cv2.imencode(suffix, np.zeros((20, 30, 3), np.uint8))[1].tobytes()
     assert claimed_size(content) == (30, 20)
     assert claimed_size(content[:11]) is None
@@ -211,9 +206,6 @@ def test_a_child_ends_with_its_parent(demo_videos, fresh_children):
 
 
 def test_a_child_cannot_write_files(tmp_path):
-    import subprocess
-    import sys
-
     program = (
         "from pathlib import Path; from dfutils.extraction.child import set_limits;"
         "from dfutils.settings import MediaLimits; set_limits(MediaLimits());"

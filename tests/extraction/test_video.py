@@ -93,33 +93,6 @@ def test_a_truncated_video_gives_the_frames_that_are_there(tmp_path):
     assert 10 < len(list(iter_frames(path))) < 60
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("text.mp4", b"this is no video\n" * 40, "cannot be opened as a video"),
-        ("playlist.mp4", b"#EXTM3U\n#EXTINF:10,\nfile:///etc/hostname\n", "cannot be opened as a video"),
-        ("concat.mp4", b"ffconcat version 1.0\nfile clip.mp4\n", "cannot be opened as a video"),
-    ],
-)
-def test_files_that_are_not_videos_are_refused(clip, name, content, message):
-    path = clip.with_name(name)
-    path.write_bytes(content)
-    with pytest.raises(UnreadableError, match=message):
-        probe_video(path, SETTINGS)
-
-
-def test_a_video_cut_before_its_index_is_refused(clip):
-    clip.write_bytes(clip.read_bytes()[:500])
-    with pytest.raises(UnreadableError):
-        probe_video(clip, SETTINGS)
-
-
-def test_a_file_name_is_never_taken_for_a_protocol(clip):
-    odd = clip.with_name("concat:a|b.mp4")
-    clip.rename(odd)
-    assert len(list(iter_frames(odd))) == 30
-
-
 def test_a_file_with_sound_only_is_refused(tmp_path):
     path = tmp_path / "sound.mp4"
     with av.open(str(path), "w") as container:

@@ -108,13 +108,6 @@ def test_a_true_map_beats_random_ones_and_its_opposite_does_not(planted, noisy):
     assert "no better than chance" in bad.sentence()
 
 
-def test_grad_cam_has_one_map_per_frame_between_0_and_1(detector, clip):
-    heat = grad_cam(detector, clip)
-    assert heat.shape == (2, 3, 3)
-    assert heat.min() >= 0
-    assert heat.max() == pytest.approx(1)
-
-
 def test_grad_cam_depends_on_the_weights(detector, clip):
     """A map that survives a change of weights explains the image, not the model (Adebayo et al. 2018)."""
     network = detector.members[0].network
@@ -124,6 +117,9 @@ def test_grad_cam_depends_on_the_weights(detector, clip):
         after = grad_cam(detector, clip)
     finally:
         network.head.set_weights(learnt)
+    assert before.shape == (2, 3, 3)
+    assert before.min() >= 0
+    assert before.max() == pytest.approx(1)
     assert np.abs(before - after).mean() > 0.1
     assert np.allclose(grad_cam(detector, clip), before, atol=1e-5)
 

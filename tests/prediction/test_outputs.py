@@ -15,7 +15,6 @@ import cv2
 import pytest
 from rounding import SCORE
 
-import dfutils
 from dfutils import cli
 from dfutils.files import read_csv
 from dfutils.prediction.detector import load_detector
@@ -127,12 +126,6 @@ def test_a_table_that_is_interrupted_is_not_written(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write_verdicts(tmp_path / "verdicts.csv", verdicts())
     assert not list(tmp_path.iterdir())
-
-
-def test_the_package_itself_offers_load_detector(demo_run):
-    assert dfutils.load_detector(demo_run).settings.name == "inception_mean"
-    with pytest.raises(AttributeError, match="load_detektor"):
-        dfutils.load_detektor()
 
 
 def started(*arguments, **options):

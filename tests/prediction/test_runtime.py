@@ -90,7 +90,7 @@ def test_weights_of_another_network_are_refused(tmp_path):
     with h5py.File(tmp_path / "other.weights.h5") as weights:
         with pytest.raises(RunError, match="not InceptionV3's"):
             build_inception(weights, size=SIZE)
-        with pytest.raises(RunError, match="no head 'inception_gru'"):
+        with pytest.raises(RunError, match="no known head 'inception_gru'"):
             read_head(weights, "inception_gru")
 
 
