@@ -31,7 +31,7 @@ from dfutils.extraction.dataset import read_face_dataset
 from dfutils.files import write_json, write_text
 from dfutils.prediction.detector import load_detector
 from dfutils.prediction.runtime import OpenVinoNetwork, compile_backbone, keras_network, read_backbone
-from dfutils.pretrained import DEFAULT, run_folder
+from dfutils.pretrained import DEFAULT, resolve_detector
 from dfutils.records import Crops
 from dfutils.runs.folder import RunFolder
 
@@ -59,7 +59,7 @@ def candidates(folder: Path) -> dict[str, Candidate]:
     """Keras, OpenVINO and LiteRT; ``folder`` gets the files that have to be made first."""
     import openvino as ov
 
-    run = run_folder(DEFAULT)
+    run = resolve_detector(DEFAULT)
     detector = load_detector(run, engine="keras")
     network, settings = detector.members[0].network, detector.settings
     found = {"Keras, float32": Candidate(network.features, 0.0, _megabytes(run / "model.weights.h5"))}

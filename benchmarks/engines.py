@@ -22,7 +22,7 @@ from dfutils.extraction.dataset import FaceDataset, read_face_dataset
 from dfutils.files import write_json, write_text
 from dfutils.prediction import runtime
 from dfutils.prediction.export import differences, raw_scores
-from dfutils.pretrained import DEFAULT, run_folder
+from dfutils.pretrained import DEFAULT, resolve_detector
 from dfutils.records import ClipRow
 from dfutils.runs.folder import RunFolder
 
@@ -43,15 +43,15 @@ def compare(run: Path, faces: FaceDataset, rows: Sequence[ClipRow], *, trained: 
     head, export = runtime.read_numpy_head(run, settings), runtime.read_export(run, settings)
     backbone = runtime.compile_backbone(runtime.read_backbone(run, settings))
     engines: dict[str, runtime.Network] = {
-        "keras": runtime.network_loader("keras")(run, settings),
+        "keras": runtime.network_loader("keras")(run, settings)[0],
         "float32": runtime.OpenVinoNetwork(lambda: backbone, head),
     }
     if export is not None and export.precision != "float32":
-        engines[export.precision] = runtime.network_loader("openvino")(run, settings)
+        engines[export.precision] = runtime.network_loader("openvino")(run, settings)[0]
     if trained is not None:
         engines["keras, weights before packing"] = runtime.network_loader("keras")(
             trained, RunFolder(trained).detector()
-        )
+        )[0]
     raw = {name: raw_scores(network, map(faces.load_clip, rows)) for name, network in engines.items()}
     found = {name: differences(settings, is_fake, raw["keras"], scores) for name, scores in raw.items()}
     return {name: {"clips": len(rows), **figures} for name, figures in found.items()}
@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--trained", type=Path, help="the run folder that the model was packed from")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="default: %(default)s")
     options = parser.parse_args()
-    run = run_folder(options.model)
+    run = resolve_detector(options.model)
     results = {words: compare(run, *test, trained=options.trained) for words, test in read_tests(options.work).items()}
     write_json(options.out / "engines.json", {"machine": describe_machine(), "tests": results})
     write_text(options.out / "engines.md", table(results))

@@ -259,10 +259,10 @@ def profile(clip: Path, model: str) -> dict[str, float]:
 
     from dfutils.extraction.isolation import extract_clips_safely
     from dfutils.prediction import runtime
-    from dfutils.pretrained import run_folder
+    from dfutils.pretrained import resolve_detector
     from dfutils.runs.folder import RunFolder
 
-    run, steps = run_folder(model), dict[str, float]()
+    run, steps = resolve_detector(model), dict[str, float]()
 
     def step(name: str, work: Callable[[], Any]) -> Any:
         started = time.perf_counter()

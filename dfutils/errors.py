@@ -1,73 +1,73 @@
-"""The project's own errors: subject, what is wrong, what to do next."""
+"""The project's own errors, whose messages say what is wrong with what, and what to do."""
 
 from __future__ import annotations
 
 
 class DfutilsError(Exception):
-    """Anything the command line reports as one line and exit code 1."""
+    """Base class of the errors that the command line reports as one line, with exit code 1."""
 
 
 class CatalogueError(DfutilsError):
-    """Labels and files do not agree, or there is nothing to catalogue."""
+    """Raised when labels and files disagree, or there is nothing to catalogue."""
 
 
 class WeightsError(DfutilsError):
-    """A weight file is missing, or is not the one it claims to be."""
+    """Raised when a weight file is missing, or is not the one it claims to be."""
 
 
 class DatasetError(DfutilsError):
-    """A face dataset folder cannot be written, read or trusted."""
+    """Raised when a face dataset folder cannot be written, read or trusted."""
 
 
 class SplitError(DfutilsError):
-    """A grouped split is impossible with the data or settings given."""
+    """Raised when a grouped split is impossible with the given data or settings."""
 
 
 class RunError(DfutilsError):
-    """A run folder is incomplete, altered or made with other settings."""
+    """Raised when a run folder is incomplete, altered or made with other settings."""
 
 
 class TimeBudgetError(RunError):
-    """The time budget ended a training whose best epoch so far is in the run folder; the same call goes on."""
+    """Raised when the time budget ended a training; its best epoch is saved, and the same call continues."""
 
 
 class ReportError(DfutilsError):
-    """A report cannot be computed from the verdicts given."""
+    """Raised when a report cannot be computed from the given verdicts."""
 
 
 class PublishError(DfutilsError):
-    """Something is not fit to be sent to Kaggle, or did not arrive there."""
+    """Raised when something cannot be sent to Kaggle, or did not arrive there."""
 
 
 class MediaError(DfutilsError):
-    """One input cannot give a face clip.
+    """Raised when an input gives no face clip.
 
     A batch writes ``reason`` and the message to ``skipped.csv``; a prediction puts them into the verdict.
 
     Attributes:
-        reason: One of the ``reason`` values of a verdict (see `dfutils.records.Reason`).
+        reason: A value of `dfutils.records.Reason`.
     """
 
     reason = "unreadable"
 
 
 class UnreadableError(MediaError):
-    """Nothing, or not enough, could be decoded."""
+    """Raised when nothing, or not enough, could be decoded."""
 
 
 class TooLargeError(MediaError):
-    """The input claims more pixels, frames or seconds than the limits allow."""
+    """Raised when an input has more pixels, frames or seconds than the limits allow."""
 
     reason = "too_large"
 
 
 class NoFaceError(MediaError):
-    """No face was found in any frame looked at."""
+    """Raised when no face was found in any frame inspected."""
 
     reason = "no_face"
 
 
 class TooFewFacesError(MediaError):
-    """A face was found, but in fewer frames than asked for."""
+    """Raised when a face was found in fewer frames than required."""
 
     reason = "too_few_faces"

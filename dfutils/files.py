@@ -1,4 +1,4 @@
-"""Atomic writes and checksums: nothing half-written is ever read."""
+"""Atomic writes and checksums: no half-written file is ever read."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,12 +16,12 @@ from typing import Any
 from dfutils.errors import DatasetError
 
 ODD_NAMES = "backslashreplace"
-"""The name of a file may be no Unicode. It is written with escapes then, which in JSON are read as what they were."""
+"""Error handler that escapes file names that are not valid Unicode; from JSON they are read back unchanged."""
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` that takes its place when the block succeeds.
+    """Yield a temporary path that replaces ``path`` if the block succeeds.
 
     Raises:
         DatasetError: The folder cannot be written, or the disk is full; the old file, if any, is untouched.
@@ -38,13 +39,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def writing_error(path: Path, error: OSError) -> DatasetError:
-    """Say what a failed write means and what to do about it."""
+    """Return an error that says why a write failed and what to do about it."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        advice = "The disk is full. Free some space and give the same command again."
+        advice = "The disk is full. Free some space and repeat the command."
     elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         advice = "Choose a folder that you may write to."
     else:
-        advice = "Check the path and give the same command again."
+        advice = "Check the path and repeat the command."
     return DatasetError(f"{path}: cannot be written ({error.strerror or error}). {advice}")
 
 
@@ -60,7 +61,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, document: Any) -> None:
-    """Write ``document`` as indented JSON, atomically. NaN is refused: it is not JSON."""
+    """Write ``document`` as indented JSON, atomically; NaN, which is not JSON, is an error."""
     write_text(path, json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -79,7 +80,7 @@ def read_json(path: Path) -> Any:
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
-    """Write ``rows`` with exactly ``columns`` to ``path`` atomically; a missing key or a surplus one is an error."""
+    """Write ``rows`` with exactly ``columns`` atomically; a missing or surplus key is an error."""
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8", errors=ODD_NAMES) as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
@@ -90,7 +91,7 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, ob
 
 
 def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """Read the rows of a CSV that has at least ``columns``.
+    """Read the rows of a CSV with at least ``columns``.
 
     Raises:
         DatasetError: The file is missing, or lacks one of the columns.
@@ -105,10 +106,19 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror}). Is the folder complete?") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{path}: is no CSV in UTF-8 ({error}). Save it again.") from error
+        raise DatasetError(f"{path}: is not a CSV in UTF-8 ({error}). Save it again.") from error
 
 
 def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's content."""
+    """Return the hexadecimal SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def link_or_copy(source: str | Path, target: str | Path) -> None:
+    """Replace ``target`` by a hard link to ``source``, or by a copy if the file system has no such links."""
+    Path(target).unlink(missing_ok=True)
+    try:
+        Path(target).hardlink_to(source)
+    except OSError:
+        shutil.copy2(source, target)

@@ -1,4 +1,4 @@
-"""The nouns that flow through the package: shapes, dtypes and units stated once.
+"""Core data types: arrays, boxes, faces, clips and verdicts, with their shapes, dtypes and units.
 
 Images are RGB ``uint8`` arrays ``(height, width, 3)``; a clip's crops are ``(T, size, size, 3)``.
 Sizes are ``(width, height)`` in pixels, times are seconds from the start of the stream.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,14 +18,24 @@ Image: TypeAlias = npt.NDArray[np.uint8]
 """``(height, width, 3)`` uint8, RGB."""
 
 Crops: TypeAlias = npt.NDArray[np.uint8]
-"""``(T, size, size, 3)`` uint8, RGB, in the order of time."""
+"""``(T, size, size, 3)`` uint8, RGB, in temporal order."""
 
 SplitName: TypeAlias = Literal["train", "validation", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "validation", "test")
 
 
+class Result(Protocol):
+    """What a command prints."""
+
+    def document(self) -> Any:
+        """Return plain JSON values, for ``--json``."""
+
+    def lines(self) -> list[str]:
+        """Return lines of text for a person."""
+
+
 class Reason(StrEnum):
-    """Why a verdict is what it is; also the ``reason`` column of ``skipped.csv``."""
+    """The reason for a verdict; also the ``reason`` column of ``skipped.csv``."""
 
     OK = "ok"
     NO_FACE = "no_face"
@@ -36,7 +46,7 @@ class Reason(StrEnum):
 
 
 class Label(StrEnum):
-    """What a verdict says."""
+    """The label of a verdict."""
 
     REAL = "REAL"
     FAKE = "FAKE"
@@ -73,7 +83,7 @@ class Box:
         return (self.left + self.right) / 2, (self.top + self.bottom) / 2
 
     def iou(self, other: Box) -> float:
-        """Intersection over union, 0..1.
+        """Return the intersection over union, 0..1.
 
         Example:
             >>> Box(0, 0, 10, 10).iou(Box(5, 0, 15, 10))
@@ -87,7 +97,7 @@ class Box:
         return shared / (self.area + other.area - shared)
 
     def scaled(self, factor: float) -> Box:
-        """The same rectangle in an image that is ``factor`` times as large."""
+        """Return the rectangle in an image that is ``factor`` times as large."""
         return Box(self.left * factor, self.top * factor, self.right * factor, self.bottom * factor)
 
 
@@ -97,9 +107,9 @@ class Face:
 
     Attributes:
         box: As the detector found it.
-        score: YuNet's own confidence, 0..1; NaN for a box that was interpolated between two frames.
-        landmarks: Right eye, left eye, nose tip, right and left mouth corner (of the person) as ``(x, y)``,
-            or empty where the box was interpolated.
+        score: YuNet's confidence, 0..1; NaN for a box that was interpolated between two frames.
+        landmarks: The person's right eye, left eye, nose tip, right and left mouth corner as ``(x, y)``; empty for an
+            interpolated box.
     """
 
     box: Box
@@ -107,27 +117,27 @@ class Face:
     landmarks: tuple[tuple[float, float], ...] = ()
 
     def scaled(self, factor: float) -> Face:
-        """The face in an image ``factor`` times as large."""
+        """Return the face in an image that is ``factor`` times as large."""
         landmarks = tuple((x * factor, y * factor) for x, y in self.landmarks)
         return Face(self.box.scaled(factor), self.score, landmarks)
 
     def moved(self, right: float, down: float) -> Face:
-        """The face in an image whose origin lies elsewhere."""
+        """Return the face in an image whose origin is shifted by so many pixels to the left and upwards."""
         box = Box(self.box.left + right, self.box.top + down, self.box.right + right, self.box.bottom + down)
         return Face(box, self.score, tuple((x + right, y + down) for x, y in self.landmarks))
 
 
 @dataclass(frozen=True, slots=True)
 class Video:
-    """One labelled file of a catalogue; an image is a video of one frame.
+    """One labelled file of a catalogue; an image is a video with one frame.
 
     Attributes:
-        path: Where the file is.
-        name: Its path relative to the catalogue, with ``/``; unique in the catalogue.
+        path: Path of the file.
+        name: Path relative to the catalogue, with ``/``; unique in the catalogue.
         is_fake: The label.
-        group: Videos that share a source have the same group; no group is ever on two sides of a split.
-        dataset: Data set, and manipulation where it is known.
-        split: The official split, where the data set has one.
+        group: Videos that share a source have the same group; no group is ever in two splits.
+        dataset: Data set, and the manipulation if known.
+        split: The official split, if the data set has one.
     """
 
     path: Path
@@ -140,13 +150,13 @@ class Video:
 
 @dataclass(frozen=True, slots=True)
 class FaceCrop:
-    """Where one crop of a clip comes from.
+    """Origin of one crop of a clip.
 
     Attributes:
         frame_index: Position of the frame in the order of display, from 0.
         time_seconds: The stream's own time of that frame.
-        motion: Mean absolute luma difference to the frame before, per pixel, 0..1.
-        face: The detected face, or None where the input was a crop already.
+        motion: Mean absolute luma difference to the previous frame, per pixel, 0..1.
+        face: The detected face; None if the input was a ready-made crop.
         square: The part of the frame that was cut out, before resizing.
     """
 
@@ -164,7 +174,7 @@ class FaceClip:
     Attributes:
         images: ``(T, size, size, 3)`` uint8 RGB.
         crops: T records, in the order of ``images``.
-        track: 0 for the main person, then by falling importance.
+        track: 0 for the main person, then by decreasing importance.
     """
 
     images: Crops
@@ -174,24 +184,23 @@ class FaceClip:
     def __post_init__(self) -> None:
         if len(self.images) != len(self.crops):
             raise ValueError(
-                f"A clip has one record for each of its images. Received: {len(self.images)} images and "
-                f"{len(self.crops)} records."
+                f"A clip needs one record per image. Received: {len(self.images)} images and {len(self.crops)} records."
             )
 
     @property
     def times_seconds(self) -> tuple[float, ...]:
-        """Time of each crop; a short track has some of them twice."""
+        """Time of each crop; a short track repeats some of them."""
         return tuple(crop.time_seconds for crop in self.crops)
 
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """What a stream says of itself after being demuxed once, before anything is decoded.
+    """Facts about a stream that was demuxed once, before anything is decoded.
 
     Attributes:
         width: Upright, square-pixel width in pixels.
-        height: The same for the height.
-        fps: Frames per second on average; 0 for an image.
+        height: Upright, square-pixel height in pixels.
+        fps: Mean number of frames per second; 0 for an image.
         duration_seconds: From the first frame to the end of the last; 0 for an image.
         times_seconds: Time of every frame in the order of display, from 0.
         size_bytes: Size of the file.
@@ -207,11 +216,11 @@ class VideoInfo:
 
 @dataclass(slots=True)
 class MotionTrace:
-    """The motion of every frame of a clip, for plots.
+    """Motion of every frame of a video, for plots.
 
     Attributes:
-        times_seconds: Time of every frame seen.
-        motion: Mean absolute luma difference to the frame before, per pixel, 0..1; 0 for the first and at a cut.
+        times_seconds: Time of every frame.
+        motion: Mean absolute luma difference to the previous frame, per pixel, 0..1; 0 for the first and at a cut.
         cuts: Indices of the first frames of new shots.
     """
 
@@ -222,7 +231,7 @@ class MotionTrace:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Extraction:
-    """What one file gave: its stream facts, its clips (main person first) and the motion of all its frames."""
+    """Result for one file: facts about its stream, its clips (main person first) and the motion of all frames."""
 
     info: VideoInfo
     clips: tuple[FaceClip, ...]
@@ -248,14 +257,14 @@ class TrackScore:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the detector says of one input.
+    """The detector's answer for one input.
 
     Attributes:
         input: The input as it was given.
-        fake_probability: Calibrated, 0..1, the highest of the tracks that decide; None where no score could be given.
+        fake_probability: Calibrated, 0..1, the highest of the tracks that decide; None without a score.
         label: REAL, FAKE or UNDECIDED; never REAL or FAKE without a face.
-        reason: Why.
-        detail: One sentence for a person; empty when ``reason`` is ``ok``.
+        reason: The reason for the label.
+        detail: One sentence for a person; empty if ``reason`` is ``ok``.
         tracks: Scores of each person.
     """
 
@@ -273,19 +282,12 @@ class ClipRow:
 
     Attributes:
         clip_id: Unique in the dataset, and the name of the clip's folder.
-        video: `Video.name` of the file it was cut from.
-        is_fake: The label of the video.
-        dataset: `Video.dataset`.
-        group: `Video.group`.
-        split: The official split, where the data set has one.
+        video: `Video.name`; so are ``is_fake``, ``dataset``, ``group`` and ``split`` those of the `Video`.
         track: 0 for the main person.
         frames: Number of crops (T; 1 for an image).
-        width: Of the video, in pixels.
-        height: Of the video, in pixels.
-        fps: Of the video; 0 for an image.
-        duration_seconds: Of the video; 0 for an image.
-        size_bytes: Of the video's file.
-        sha256: Of the video's file.
+        width: Width of the video in pixels; ``height``, ``fps`` and ``duration_seconds`` also describe the video.
+        size_bytes: Size of the video's file.
+        sha256: SHA-256 of the video's file.
     """
 
     clip_id: str
@@ -305,5 +307,5 @@ class ClipRow:
 
     @property
     def bits_per_second(self) -> float:
-        """Of the file; an image counts as one second."""
+        """Bit rate of the file; an image counts as one second."""
         return self.size_bytes * 8 / (self.duration_seconds or 1.0)

@@ -1,7 +1,7 @@
-"""Named, checksummed weight files and where they are looked for.
+"""Named, checksummed weight files and the places where they are searched.
 
 Search order: an explicit path; the folders in ``$DFUTILS_WEIGHTS`` (separated by ``:``, ``;`` on Windows); attached
-Kaggle inputs; the user's cache; then the network, unless ``$DFUTILS_OFFLINE`` is set. What is found is verified.
+Kaggle inputs; the user's cache; then the network, unless ``$DFUTILS_OFFLINE`` is set. Every file found is verified.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import hashlib
 import logging
 import os
 import urllib.request
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,14 +23,14 @@ DOWNLOAD_TIMEOUT_SECONDS = 20
 
 @dataclass(frozen=True, slots=True)
 class WeightFile:
-    """A file that the package knows by name.
+    """A weight file that the package knows by name.
 
     Attributes:
-        filename: As it is published.
+        filename: Published name.
         size_bytes: Exact size.
-        checksum: ``sha256:…``, or ``md5:…`` where the publisher gives only that.
-        origin: Where it comes from and its licence, in one sentence.
-        url: Where it can be downloaded, or empty.
+        checksum: ``sha256:…``, or ``md5:…`` if the publisher gives only that.
+        origin: Its origin and licence, in one sentence.
+        url: Download address, or empty.
     """
 
     filename: str
@@ -55,7 +54,7 @@ WEIGHT_FILES: dict[str, WeightFile] = {
         size_bytes=26_552_680,
         checksum="sha256:c15ea3aca3e8720f54599f438b0c0d898627a9e9a7f8d133f26d151cd59e0b82",
         origin="InceptionV3 of the npm package nsfwjs 4.4.0 (MIT): an ImageNet network fine-tuned for image "
-        "moderation, 8-bit source; a nsfwjs for ImageNet's weights where there is no network",
+        "moderation, 8-bit source; a substitute for ImageNet's weights without a network",
     ),
 }
 
@@ -65,44 +64,32 @@ def find_weights(name: str, *, explicit: Path | None = None) -> Path:
 
     Args:
         name: A key of `WEIGHT_FILES`.
-        explicit: A path given by the user; then nowhere else is looked.
+        explicit: A path given by the user; no other place is searched.
 
     Raises:
-        WeightsError: It is nowhere, or what is there is another file; says how to get it.
+        WeightsError: The file is missing or is another one; the message says how to get it.
     """
     known = WEIGHT_FILES[name]
     if explicit is not None:
         return _verified(explicit, known)
-    for folder in _search_folders():
-        for path in _files_called(known.filename, folder):
-            return _verified(path, known)
+    folders = [Path(folder) for folder in os.environ.get("DFUTILS_WEIGHTS", "").split(os.pathsep) if folder]
+    for folder in (*folders, kaggle_input_folder(), cache_folder() / "weights"):
+        for depth in range(7):  # Kaggle nests owner, dataset and version
+            if found := sorted(folder.glob(f"{'*/' * depth}{known.filename}")):
+                return _verified(found[0], known)
     if known.url and not os.environ.get("DFUTILS_OFFLINE"):
         return _downloaded(known)
     raise WeightsError(f"{known.filename}: not found. {_ways_to_get(known)}")
 
 
 def cache_folder() -> Path:
-    """The user's cache: ``$DFUTILS_CACHE``, else ``~/.cache/dfutils``."""
+    """Return the user's cache: ``$DFUTILS_CACHE``, else ``~/.cache/dfutils``."""
     return Path(os.environ.get("DFUTILS_CACHE") or Path.home() / ".cache" / "dfutils")
 
 
 def kaggle_input_folder() -> Path:
-    """Where Kaggle mounts attached data: ``$DFUTILS_KAGGLE_INPUT``, else ``/kaggle/input``."""
+    """Return where Kaggle mounts attached data: ``$DFUTILS_KAGGLE_INPUT``, else ``/kaggle/input``."""
     return Path(os.environ.get("DFUTILS_KAGGLE_INPUT") or "/kaggle/input")
-
-
-def _search_folders() -> Iterator[Path]:
-    for folder in os.environ.get("DFUTILS_WEIGHTS", "").split(os.pathsep):
-        if folder:
-            yield Path(folder)
-    yield kaggle_input_folder()
-    yield cache_folder() / "weights"
-
-
-def _files_called(filename: str, folder: Path) -> Iterator[Path]:
-    """Look in ``folder`` itself, then a few levels down: Kaggle nests owner, dataset and version."""
-    for pattern in (filename, *(f"{'*/' * depth}{filename}" for depth in range(1, 7))):
-        yield from sorted(folder.glob(pattern))
 
 
 def _verified(path: Path, known: WeightFile) -> Path:

@@ -1,4 +1,4 @@
-"""Bad and odd media, made in code: what people and attackers put where a video is expected."""
+"""Bad and odd media, made in code, that users or attackers may provide instead of a video."""
 
 import os
 import struct
@@ -12,11 +12,11 @@ import numpy as np
 
 OK, UNREADABLE, TOO_LARGE, TOO_FEW, NO_FACE = "ok", "unreadable", "too_large", "too_few_faces", "no_face"
 DAMAGED = frozenset({OK, UNREADABLE, TOO_FEW, NO_FACE})
-"""How much can be saved of a damaged file depends on FFmpeg's version; that it is accounted for does not."""
+"""Outcomes for a damaged file: how much of it can be decoded depends on FFmpeg's version."""
 
 
 def encode(path, images, *, codec="libx264", pixels="yuv420p", rate=20, aspect=None, container=None, times=None):
-    """Write RGB or RGBAn images with any codec; ``times`` in milliseconds make the frame rate vary."""
+    """Write RGB or RGBA images with any codec; ``times`` in milliseconds vary the frame rate."""
     with av.open(str(path), "w", format=container) as output:
         stream = output.add_stream(codec, rate=1000 if times else rate)
         stream.height, stream.width = images[0].shape[:2]
@@ -77,10 +77,10 @@ def jpeg(width, height):
 
 
 def make_corpus(folder, images, faceless):
-    """Write the corpus below ``folder/real`` and give the outcomes that are right for each name.
+    """Write the corpus below ``folder/real`` and return the allowed outcomes by file name.
 
     Args:
-        folder: Where to.
+        folder: Its folder.
         images: RGB frames of a talking head, at 20 frames per second.
         faceless: RGB frames without a face.
     """

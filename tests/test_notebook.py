@@ -351,7 +351,7 @@ def test_a_video_without_a_face_is_said_to_be_undecided_in_the_place_of_every_im
         plot_verdict(verdict, extraction),
         plot_heat_maps(detector, verdict, extraction),
     ]
-    said = "> UNDECIDED (no_face): no face was found in any frame looked at. Nothing can be said about this file."
+    said = "> UNDECIDED (no_face): no face was found in any frame inspected. Nothing can be said about this file."
     assert [note.text for note in shown] == [said] * 3
 
 

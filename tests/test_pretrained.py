@@ -1,4 +1,4 @@
-"""Detectors that come with the package: found by name, packed in half precision, the same scores."""
+"""Packaged detectors are found by name and score like their runs, in half precision."""
 
 import json
 import shutil
@@ -31,7 +31,7 @@ def on_shelf(shelf, monkeypatch):
     return shelf
 
 
-def test_a_packed_detector_scores_as_its_run_and_is_half_as_large(demo_run, shelf, demo_faces):
+def test_a_packed_detector_scores_like_its_run_and_is_half_as_large(demo_run, shelf, demo_faces):
     dataset = read_face_dataset(demo_faces)
     rows = dataset.rows[:4]
     one, two = (
@@ -43,7 +43,7 @@ def test_a_packed_detector_scores_as_its_run_and_is_half_as_large(demo_run, shel
     assert sizes[1] < 0.55 * sizes[0]
 
 
-def test_a_packed_detector_keeps_its_settings_but_for_what_was_changed(demo_run, shelf):
+def test_a_packed_detector_keeps_all_other_settings(demo_run, shelf):
     before, after = (load_detector(folder).settings for folder in (demo_run, shelf / "made-up"))
     changed = {"name", "threshold", "weights_sha256"}
     assert {name for name in type(before).model_fields if getattr(before, name) != getattr(after, name)} == changed
@@ -63,19 +63,19 @@ def test_weights_beyond_half_precision_are_refused(demo_run, tmp_path):
 
 def test_detectors_are_found_by_name_and_a_folder_of_that_name_wins(on_shelf, tmp_path, monkeypatch):
     assert pretrained.pretrained_names() == ["made-up"]
-    assert pretrained.run_folder("made-up") == on_shelf / "made-up"
+    assert pretrained.resolve_detector("made-up") == on_shelf / "made-up"
     assert load_detector("made-up").settings.name == "made-up"
     monkeypatch.chdir(tmp_path)
     (tmp_path / "made-up").mkdir()
-    assert pretrained.run_folder("made-up").resolve() == (tmp_path / "made-up").resolve()
+    assert pretrained.resolve_detector("made-up").resolve() == (tmp_path / "made-up").resolve()
 
 
-def test_an_unknown_name_is_answered_with_the_known_ones(on_shelf):
+def test_an_unknown_name_lists_the_known_ones(on_shelf):
     with pytest.raises(RunError, match=r"made-down: is neither a run folder.*\(made-up\)"):
-        pretrained.run_folder("made-down")
+        pretrained.resolve_detector("made-down")
 
 
-def test_models_lists_what_is_there(on_shelf, capsys):
+def test_models_lists_the_packaged_detectors(on_shelf, capsys):
     assert cli.main(["models"]) == 0
     printed = capsys.readouterr().out
     assert "made-up: " in printed
@@ -102,7 +102,7 @@ def test_without_a_shipped_detector_predict_asks_for_a_model(on_shelf, monkeypat
     assert "--model" in capsys.readouterr().err
 
 
-def test_predict_takes_the_default_detector_and_says_its_name(on_shelf, monkeypatch, demo_videos, caplog, capsys):
+def test_predict_uses_the_default_detector_and_names_it(on_shelf, monkeypatch, demo_videos, caplog, capsys):
     monkeypatch.setattr(pretrained, "DEFAULT", "made-up")
     assert cli.build_parser().parse_args(["predict", "clip.mp4"]).model == "made-up"
     with caplog.at_level("INFO"):

@@ -14,7 +14,7 @@ CONTENT = b"these are weights"
 
 @pytest.fixture
 def known(monkeypatch, tmp_path):
-    """One known file called ``toy``, and no place that has it."""
+    """A known file called ``toy``, which is nowhere yet."""
     toy = WeightFile("toy.bin", len(CONTENT), f"sha256:{hashlib.sha256(CONTENT).hexdigest()}", "made for this test")
     monkeypatch.setitem(weights.WEIGHT_FILES, "toy", toy)
     monkeypatch.setenv("DFUTILS_WEIGHTS", "")
@@ -51,12 +51,12 @@ def test_an_altered_file_is_refused(known, tmp_path):
         find_weights("toy")
 
 
-def test_a_missing_file_is_named_with_the_ways_to_get_it(known):
+def test_a_missing_file_is_named_with_ways_to_get_it(known):
     with pytest.raises(WeightsError, match=r"toy.bin: not found.*DFUTILS_WEIGHTS.*made for this test"):
         find_weights("toy")
 
 
-def test_an_explicit_path_is_the_only_place_looked_at(known, tmp_path):
+def test_an_explicit_path_is_the_only_place_searched(known, tmp_path):
     put(tmp_path / "cache/weights/toy.bin")
     with pytest.raises(WeightsError, match="cannot be read"):
         find_weights("toy", explicit=tmp_path / "elsewhere.bin")
@@ -89,4 +89,5 @@ def test_a_download_is_kept_only_when_its_checksum_fits(known, monkeypatch, tmp_
                 find_weights("toy")
     finally:
         server.shutdown()
+        server.server_close()
     assert [path.name for path in (tmp_path / "cache").rglob("*") if path.is_file()] == (["toy.bin"] if fits else [])

@@ -7,8 +7,12 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from dfutils.errors import DfutilsError
+
+if TYPE_CHECKING:
+    from dfutils.records import Result
 
 
 class OutputClosedError(DfutilsError):
@@ -30,6 +34,11 @@ def count(text: str) -> int:
     if (number := int(text)) < 1:
         raise argparse.ArgumentTypeError(f"must be 1 or more, not {number}")
     return number
+
+
+def show(options: argparse.Namespace, result: Result) -> None:
+    """Print the result's document with ``--json``, else its lines."""
+    print_result(options, result.document(), result.lines())
 
 
 def print_result(options: argparse.Namespace, document: object, lines: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dfutils.commands.base import count, print_result
+from dfutils.commands.base import count, show
 
 EXAMPLE = "dfutils demo --out demo-output"
 
@@ -23,4 +23,4 @@ def run(options: argparse.Namespace) -> None:
     from dfutils.demo.pipeline import run_demo
 
     result = run_demo(options.out, people=options.people)
-    print_result(options, result.document(), result.lines())
+    show(options, result)

@@ -26,9 +26,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Write the network for OpenVINO and compare it with Keras."""
     from dfutils.prediction.export import export_detector
-    from dfutils.pretrained import run_folder
+    from dfutils.pretrained import resolve_detector
 
-    folder = run_folder(options.detector)
+    folder = resolve_detector(options.detector)
     exports = export_detector(folder, options.faces, precision=options.precision, most=options.most)
     lines = [
         f"{folder}: exported to {one.precision}; on {one.clips} clips the largest difference of a probability is "

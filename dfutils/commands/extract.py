@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dfutils.commands.base import count, print_result
+from dfutils.commands.base import count, show
 from dfutils.commands.options import add_setting_options, settings_of
 
 EXAMPLE = "dfutils extract videos/ --labels videos/labels.csv --out faces --workers 2"
@@ -56,4 +56,4 @@ def run(options: argparse.Namespace) -> None:
         trusted=options.trusted,
         shard=Shard.parse(options.shard),
     )
-    print_result(options, summary.document(), summary.lines())
+    show(options, summary)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dfutils.commands.base import print_result
+from dfutils.commands.base import show
 
 EXAMPLE = "dfutils merge faces-1 faces-2 --out faces"
 
@@ -21,4 +21,4 @@ def run(options: argparse.Namespace) -> None:
     from dfutils.extraction.shards import merge_datasets
 
     summary = merge_datasets(options.shards, options.out)
-    print_result(options, summary.document(), summary.lines())
+    show(options, summary)

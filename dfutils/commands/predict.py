@@ -86,8 +86,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _predict_all(options: argparse.Namespace) -> int:
+    from dfutils.prediction.batch import expand_inputs
     from dfutils.prediction.detector import load_detector, verdict_document
-    from dfutils.prediction.inputs import expand_inputs
     from dfutils.prediction.outputs import write_verdicts
 
     inputs = expand_inputs(options.inputs)
@@ -114,8 +114,7 @@ def _predict_all(options: argparse.Namespace) -> int:
 
 def _shown(options: argparse.Namespace, detector: Detector, inputs: Sequence[str]) -> Iterator[Verdict]:
     """Verdicts as they come, printed and their faces written on the way."""
-    from dfutils.prediction.outputs import input_folder, plain_verdict, write_faces
-    from dfutils.prediction.wording import verdict_line
+    from dfutils.prediction.outputs import input_folder, plain_verdict, verdict_line, write_faces
 
     for number, (verdict, extraction) in enumerate(detector.examine_many(inputs, workers=options.workers)):
         if options.frames_dir:

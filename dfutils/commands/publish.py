@@ -6,7 +6,7 @@ import argparse
 from dataclasses import asdict
 from pathlib import Path
 
-from dfutils.commands.base import add_usual_options, print_result
+from dfutils.commands.base import add_usual_options, print_result, show
 
 EXAMPLES = {
     "dataset": "dfutils publish dataset faces --owner some-one",
@@ -97,7 +97,7 @@ def run(options: argparse.Namespace) -> None:
         **given,
     )
     publication = publish(options.kind, values)
-    print_result(options, publication.document(), publication.lines())
+    show(options, publication)
 
 
 def _stage_space(options: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ from dfutils.demo.clips import LABEL_COLUMNS, write_video
 from dfutils.demo.people import random_person
 from dfutils.demo.rendering import DemoSettings, faceless_frames, two_people_frames
 from dfutils.files import read_csv, write_bytes, write_csv
-from dfutils.pretrained import DEFAULT, run_folder
+from dfutils.pretrained import DEFAULT, resolve_detector
 from dfutils.runs.folder import RunFolder
 from dfutils.settings import ExtractionSettings, FinetuneSettings, TrainingSettings
 
@@ -35,7 +35,7 @@ DEMO_FINETUNING = TrainingSettings(
 
 def demo_extraction() -> ExtractionSettings:
     """The usual settings, with crops of the size that the backbone of `DEMO_TRAINING` was trained on."""
-    start = RunFolder(run_folder(DEFAULT)).detector()
+    start = RunFolder(resolve_detector(DEFAULT)).detector()
     return ExtractionSettings(size=start.extraction.size)
 
 

@@ -16,7 +16,7 @@ from dfutils.extraction.extract import extract_dataset
 from dfutils.figures.history import write_history_figure
 from dfutils.files import read_csv, write_json
 from dfutils.prediction.detector import load_detector, verdict_document
-from dfutils.prediction.wording import verdict_line
+from dfutils.prediction.outputs import verdict_line
 from dfutils.records import Verdict
 from dfutils.report.evaluate import evaluate
 from dfutils.report.wording import headline

@@ -1,10 +1,10 @@
-"""The catalogue: every video with its label, and the group of videos that share its source."""
+"""The catalogue: every video with its label and the group of videos that share its source."""
 
 from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,18 +29,18 @@ LAYOUTS: Mapping[str, Callable[[Path], Reading]] = {
     "faceforensics": read_faceforensics,
     "celebdf": read_celebdf,
 }
-"""Values of ``--labels`` other than a CSV, and their readers."""
+"""Readers by the value of ``--labels``, if that is not a CSV."""
 
 _SPLITS: Mapping[str, SplitName | None] = {"": None, "val": "validation", **{name: name for name in SPLIT_NAMES}}
 
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """What there is to extract.
+    """The videos to extract.
 
     Attributes:
         videos: Sorted by name; names are unique.
-        warnings: One counted line for each kind of thing that was left out or looks odd.
+        warnings: One line, with a count, for each kind of omission or oddity.
     """
 
     videos: tuple[Video, ...]
@@ -55,34 +55,25 @@ def read_catalogue(source: Path, labels: str | Path = "folders") -> Catalogue:
         labels: ``folders``, ``dfdc``, ``faceforensics`` or ``celebdf`` (see the readers in
             `dfutils.extraction.layouts`), or a CSV with the columns ``file,label`` and optionally
             ``group,dataset,split``. Its paths are relative to the CSV; names are relative to ``source`` for files below
-            it, else to the CSV. A file without a group is its own group.
+            it, else to the CSV. A file without a group forms its own.
 
     Raises:
-        CatalogueError: Labels and files do not agree, or there is nothing to catalogue.
+        CatalogueError: Labels and files disagree, or there are no videos.
     """
     if not source.is_dir():
         raise CatalogueError(f"{source}: is not a folder. Give the folder that holds the videos.")
-    videos, warnings = _read(source, labels)
+    if isinstance(labels, str) and labels in LAYOUTS:
+        videos, warnings = LAYOUTS[labels](source)
+    elif (table := Path(labels)).is_file():
+        videos, warnings = read_table(source, table)
+    else:
+        raise CatalogueError(f"{table}: is neither an existing CSV nor one of {', '.join(LAYOUTS)}. Check labels.")
     if not videos:
         seen = f" ({warnings[-1]})" if warnings else ""
         raise CatalogueError(
             f"{source}: no videos in the layout {str(labels)!r}{seen}. "
-            f"Give the folder that holds them, and as labels one of {', '.join(LAYOUTS)} or a CSV."
+            f"Give the folder that holds them, and as labels a CSV or one of {', '.join(LAYOUTS)}."
         )
-    _check_names(videos)
-    return Catalogue(tuple(sorted(videos, key=lambda video: video.name)), (*warnings, *_one_label_only(videos)))
-
-
-def _read(source: Path, labels: str | Path) -> Reading:
-    if isinstance(labels, str) and labels in LAYOUTS:
-        return LAYOUTS[labels](source)
-    table = Path(labels)
-    if not table.is_file():
-        raise CatalogueError(f"{table}: is neither a CSV that is there nor one of {', '.join(LAYOUTS)}. Check labels.")
-    return _read_table(source, table)
-
-
-def _check_names(videos: Sequence[Video]) -> None:
     paths: dict[str, Path] = {}
     for video in videos:
         if video.name.encode(errors="replace").decode() != video.name:
@@ -93,17 +84,16 @@ def _check_names(videos: Sequence[Video]) -> None:
                 "Give as source a folder that holds both."
             )
         paths[video.name] = video.path
+    if len({video.is_fake for video in videos}) == 1:
+        here, missing = ("FAKE", "REAL") if videos[0].is_fake else ("REAL", "FAKE")
+        warnings.append(
+            f"no file is {missing} ({count_of(videos)}, all {here}): nothing can be trained or measured on one label"
+        )
+    return Catalogue(tuple(sorted(videos, key=lambda video: video.name)), tuple(warnings))
 
 
-def _one_label_only(videos: Sequence[Video]) -> list[str]:
-    labels = {video.is_fake for video in videos}
-    if len(labels) > 1:
-        return []
-    here, missing = ("FAKE", "REAL") if labels == {True} else ("REAL", "FAKE")
-    return [f"no file is {missing} ({count_of(videos)}, all {here}): nothing can be trained or measured on one label"]
-
-
-def _read_table(source: Path, table: Path) -> Reading:
+def read_table(source: Path, table: Path) -> Reading:
+    """Read a CSV as `read_catalogue` describes it."""
     roots = (_absolute(source), _absolute(table.parent))
     videos: dict[Path, Video] = {}
     lines: dict[Path, int] = {}
@@ -111,17 +101,35 @@ def _read_table(source: Path, table: Path) -> Reading:
         where = f"{table}, line {number}"
         path, name = _locate(row["file"], roots, where)
         if path in videos:
-            raise CatalogueError(f"{where}: {row['file']} is on line {lines[path]} already. Remove one of the two.")
-        videos[path] = _parse_row(row, path, name, where)
+            raise CatalogueError(f"{where}: {row['file']} is already on line {lines[path]}. Remove one of the two.")
+        is_fake, split = LABELS.get(row["label"].upper()), row["split"].lower()
+        if is_fake is None:
+            raise CatalogueError(f"{where}: label {row['label']!r} is unknown. Write REAL or FAKE.")
+        if split not in _SPLITS:
+            raise CatalogueError(
+                f"{where}: split {row['split']!r} is unknown. Write train, validation, test or nothing."
+            )
+        videos[path] = Video(
+            path=path,
+            name=name,
+            is_fake=is_fake,
+            group=row["group"] or name,
+            dataset=row["dataset"] or "videos",
+            split=_SPLITS[split],
+        )
         lines[path] = number
-    _require_files(lines, table)
+    if absent := [path for path in lines if not path.is_file()]:
+        raise CatalogueError(
+            f"{table}: {count_of(absent)} of the {len(lines):,} listed missing "
+            f"(first: {absent[0]}, line {lines[absent[0]]}). Paths are relative to the CSV; correct or remove the rows."
+        )
     media = [path for path in iter_files(roots[0]) if is_media(path)]
     unlisted = [source / path.relative_to(roots[0]) for path in media if path not in videos]
     return list(videos.values()), left_out(unlisted, source)
 
 
 def _iter_rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Rows with their line in the file; cells are stripped, and empty where a column is missing."""
+    """Yield each row with its line number; cells are stripped, and empty if a column is missing."""
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, restval="")
@@ -133,17 +141,14 @@ def _iter_rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
                     raise CatalogueError(
                         f"{table}, line {reader.line_num}: more cells than columns. Quote names that hold a comma."
                     )
-                yield reader.line_num, {"group": "", "dataset": "", "split": "", **_strip(row)}
+                cells = {column: cell.strip() for column, cell in row.items()}
+                yield reader.line_num, {"group": "", "dataset": "", "split": "", **cells}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise CatalogueError(f"{table}: cannot be read ({error}). Save it as CSV in UTF-8.") from error
 
 
-def _strip(row: Mapping[str, str]) -> dict[str, str]:
-    return {column: cell.strip() for column, cell in row.items()}
-
-
 def _locate(file: str, roots: tuple[Path, Path], where: str) -> tuple[Path, str]:
-    """Absolute path and name of a listed file; the two roots are the source and the folder of the CSV."""
+    """Return the absolute path and the name of a listed file; the roots are the source and the folder of the CSV."""
     path = _absolute(roots[1] / file)
     for root in roots:
         if file and path != root and path.is_relative_to(root):
@@ -154,32 +159,6 @@ def _locate(file: str, roots: tuple[Path, Path], where: str) -> tuple[Path, str]
     )
 
 
-def _parse_row(row: Mapping[str, str], path: Path, name: str, where: str) -> Video:
-    is_fake = LABELS.get(row["label"].upper())
-    if is_fake is None:
-        raise CatalogueError(f"{where}: label {row['label']!r} is unknown. Write REAL or FAKE.")
-    split = row["split"].lower()
-    if split not in _SPLITS:
-        raise CatalogueError(f"{where}: split {row['split']!r} is unknown. Write train, validation, test or nothing.")
-    return Video(
-        path=path,
-        name=name,
-        is_fake=is_fake,
-        group=row["group"] or name,
-        dataset=row["dataset"] or "videos",
-        split=_SPLITS[split],
-    )
-
-
-def _require_files(lines: Mapping[Path, int], table: Path) -> None:
-    absent = [path for path in lines if not path.is_file()]
-    if absent:
-        raise CatalogueError(
-            f"{table}: {count_of(absent)} of the {len(lines):,} listed not there "
-            f"(first: {absent[0]}, line {lines[absent[0]]}). Paths are relative to the CSV; correct or remove the rows."
-        )
-
-
 def _absolute(path: Path) -> Path:
-    """Without ``..``, and without following links: a data folder may well be made of links."""
+    """Remove ``..`` without following links: data folders often consist of links."""
     return Path(os.path.abspath(path))  # noqa: PTH100 - Path.absolute keeps the dots

@@ -1,4 +1,4 @@
-"""The geometry of a crop: which square of the frame, and how a short track is filled."""
+"""Geometry of the crops: which square of a frame is cut, and how a short track is filled."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import numpy as np
 from dfutils.records import Box, Image
 
 FRAME_SCALE, FRAME_SHIFT = 0.79, 0.05
-"""Side of the framed square, and how far its centre lies below that of YuNet's box, as fractions of the box's longer
-side.
+"""Side of the framed square, and how far its centre lies below the centre of YuNet's box, as fractions of the box's
+longer side.
 
-At margin 0 the middle of eyes and mouth lies in the middle of the crop and the distance from eyes to mouth is 0.45 of
-its side. That is how published face crops of the Deepfake Detection Challenge are cut (median over 600: 0.446, centre
-0.507, 0.500). YuNet's box holds the forehead too: on 210 frames of FaceForensics++ that distance is 0.354 ± 0.014 of
-its longer side, 0.052 below the centre.
+At margin 0 the point midway between eyes and mouth is the centre of the crop, and the eyes–mouth distance is 0.45 of
+its side, as in published face crops of the Deepfake Detection Challenge (median over 600: 0.446, centre 0.507, 0.500).
+YuNet's box includes the forehead: on 210 frames of FaceForensics++ the distance is 0.354 ± 0.014 of its longer side,
+0.052 below the centre.
 """
 
 
 def framed(box: Box, *, side: float | None = None) -> Box:
-    """The square that ``margin`` counts from, around the eyes and mouth of a face.
+    """Return the square that ``margin`` counts from, around the eyes and mouth of a face.
 
     Args:
         box: Face as YuNet found it.
-        side: Longer side to use instead of the box's own, in pixels: a track's smoothed one.
+        side: Longer side in pixels to use instead of the box's own, such as the smoothed one of a track.
 
     Example:
         >>> framed(Box(0, 0, 60, 100))
@@ -41,8 +41,8 @@ def framed(box: Box, *, side: float | None = None) -> Box:
 def square_around(box: Box, *, margin: float, frame_size: tuple[int, int]) -> Box:
     """Grow a face box to a square that stays inside the frame.
 
-    Near an edge the square is moved rather than cut, so that resizing never stretches a face; only a face larger
-    than the frame is cut.
+    Near an edge the square is moved rather than cut off, so that resizing never stretches a face; only a face larger
+    than the frame is cut off.
 
     Args:
         box: Face as the detector found it, or as `framed`.
@@ -50,7 +50,7 @@ def square_around(box: Box, *, margin: float, frame_size: tuple[int, int]) -> Bo
         frame_size: ``(width, height)`` of the frame in pixels.
 
     Raises:
-        ValueError: ``margin`` would leave nothing of the box.
+        ValueError: ``margin`` leaves nothing of the box.
 
     Example:
         >>> square_around(Box(10, 20, 30, 40), margin=0.5, frame_size=(100, 100))
@@ -67,7 +67,7 @@ def square_around(box: Box, *, margin: float, frame_size: tuple[int, int]) -> Bo
 
 
 def central_square(width: int, height: int) -> Box:
-    """The largest square in the middle of an image; may have half pixels."""
+    """Return the largest square in the middle of an image; its corners may lie on half pixels."""
     side = min(width, height)
     return Box((width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2)
 
@@ -80,12 +80,12 @@ def crop_square(image: Image, square: Box, *, size: int) -> Image:
 
 
 def fill_positions(times_seconds: Sequence[float], wanted: int) -> list[int]:
-    """Which of the frames at hand represent each of ``wanted`` places, in the order of time.
+    """Return the index of the frame that fills each of ``wanted`` places, in the order of time.
 
     A shorter track is filled by repeating its nearest frames in time, never with black frames.
 
     Args:
-        times_seconds: Times of the frames at hand, rising.
+        times_seconds: Times of the available frames, rising.
         wanted: T.
 
     Example:
@@ -94,18 +94,11 @@ def fill_positions(times_seconds: Sequence[float], wanted: int) -> list[int]:
     """
     if len(times_seconds) >= wanted:
         return list(range(wanted))
-    first, last = times_seconds[0], times_seconds[-1]
-    places = np.linspace(first, last, wanted)
-    nearest = [int(np.argmin([abs(time - place) for time in times_seconds])) for place in places]
-    return _with_every_frame(nearest, len(times_seconds))
-
-
-def _with_every_frame(nearest: list[int], count: int) -> list[int]:
-    """Make sure that no frame at hand is lost: bunched frames would else all fall to one neighbour."""
-    result = nearest[:]
-    for missing in sorted(set(range(count)) - set(result)):
-        repeated = [place for place, index in enumerate(result) if result.count(index) > 1]
-        place = min(repeated, key=lambda one: abs(result[one] - missing))
-        result[place] = missing
-        result.sort()
-    return result
+    places = np.linspace(times_seconds[0], times_seconds[-1], wanted)
+    positions = [int(np.argmin([abs(time - place) for time in times_seconds])) for place in places]
+    for missing in sorted(set(range(len(times_seconds))) - set(positions)):
+        # Frames that lie close together would all fall to one neighbour: none must be lost.
+        repeated = [place for place, index in enumerate(positions) if positions.count(index) > 1]
+        positions[min(repeated, key=lambda place: abs(positions[place] - missing))] = missing
+        positions.sort()
+    return positions

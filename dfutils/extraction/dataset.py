@@ -1,7 +1,7 @@
-"""The face dataset folder: written atomically clip by clip, read back with checks.
+"""The face dataset folder: written atomically clip by clip, and checked when it is read.
 
-``manifest.csv``, ``frames.csv`` and ``skipped.csv`` are made from ``.journal.jsonl``, one line a finished video, so
-that a run that was interrupted at any moment goes on where it stopped.
+``manifest.csv``, ``frames.csv`` and ``skipped.csv`` are made from ``.journal.jsonl``, which has one line per finished
+video, so that an extraction can be interrupted at any moment and continued.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import cv2
 import numpy as np
@@ -24,7 +24,7 @@ import numpy.typing as npt
 from dfutils.errors import DatasetError
 from dfutils.extraction.crops import crop_square, framed, square_around
 from dfutils.files import read_csv, read_json, write_csv, writing_error
-from dfutils.records import Box, ClipRow, Crops, FaceClip, FaceCrop, Image
+from dfutils.records import SPLIT_NAMES, Box, ClipRow, Crops, FaceClip, Image, SplitName
 from dfutils.settings import ExtractionSettings
 
 Row: TypeAlias = dict[str, object]
@@ -47,21 +47,21 @@ FRAME_COLUMNS = (
 SKIPPED_COLUMNS = ("video", "reason", "detail", "is_fake", "dataset", "group", "split")
 JPEG_QUALITY = 95
 FREE_SQUARE = 0.06
-"""A stored square that differs from its face's by less than this was not moved or cut at the edge of the frame."""
+"""A stored square that differs from that of its face by less than this was not moved or cut off at an edge."""
 PNG_OPTIONS = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
-"""Run lengths alone make crops of real faces a tenth smaller than level 3 does, in 5 instead of 8 ms."""
+"""Run-length encoding alone makes crops of real faces 10 % smaller than level 3, in 5 instead of 8 ms."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredCrops:
-    """The crops of one clip as they are stored, and the part of them that is wanted.
+    """The stored crops of one clip, and the part of each that is wanted.
 
     Attributes:
         files: Crop files in the order of time.
         stored_size: Side of the stored crops in pixels.
-        size: Side of what `load` returns.
-        squares: The part of each that is wanted, ``(T, 3)`` in stored pixels: centre x, centre y, side.
-        points: Landmarks in stored pixels, ``(T, 5, 2)``; NaN where there are none.
+        size: Side of the crops that `load` returns.
+        squares: The wanted part of each crop, ``(T, 3)`` in stored pixels: centre x, centre y, side.
+        points: Landmarks in stored pixels, ``(T, 5, 2)``; NaN if unknown.
     """
 
     files: tuple[Path, ...]
@@ -73,10 +73,10 @@ class StoredCrops:
     def load(
         self, indices: Sequence[int], *, jitter: Sequence[float] | npt.NDArray[np.float64] = (0.0, 0.0, 0.0)
     ) -> tuple[Crops, npt.NDArray[np.float32]]:
-        """Some crops, ``(N, size, size, 3)`` uint8 RGB, and their landmarks ``(N, 5, 2)`` in their own pixels.
+        """Return some crops, ``(N, size, size, 3)`` uint8 RGB, and their landmarks ``(N, 5, 2)`` in pixels of them.
 
         Args:
-            indices: Places in the clip.
+            indices: Positions in the clip.
             jitter: Growth of the square's side, as a fraction of it, and its shifts to the right and down, as fractions
                 of half the side. The square stays inside the stored crop.
         """
@@ -90,7 +90,7 @@ class StoredCrops:
         return np.stack(crops), np.stack(points)
 
     def landmarks(self, index: int) -> npt.NDArray[np.float32]:
-        """Landmarks of one crop, ``(5, 2)``, in pixels of what `load` returns without jitter."""
+        """Return the landmarks of one crop, ``(5, 2)``, in pixels of what `load` returns without jitter."""
         return self._points_in(self._square(index, (0.0, 0.0, 0.0)), index)
 
     def _points_in(self, square: Box, index: int) -> npt.NDArray[np.float32]:
@@ -109,11 +109,11 @@ class FaceDataset:
     """A finished face dataset.
 
     Attributes:
-        folder: Where it is.
+        folder: Its path.
         rows: One record per clip, in the order of the manifest.
         settings: How the crops were cut.
         about: All of ``extraction.json``: settings, detector, versions.
-        stored: How the stored crops were cut, where `reframed` shows a part of them; else None.
+        stored: How the stored crops were cut, if `reframed` shows a part of them; else None.
     """
 
     folder: Path
@@ -123,10 +123,10 @@ class FaceDataset:
     stored: ExtractionSettings | None = None
 
     def reframed(self, *, size: int | None, margin: float | None) -> FaceDataset:
-        """The same dataset with crops of another size, or of a smaller face margin, cut out of the stored ones.
+        """Return the dataset with crops of another size or a smaller face margin, cut out of the stored ones.
 
         Raises:
-            DatasetError: The stored crops have a smaller margin or fewer pixels, or are ready-made ones.
+            DatasetError: The stored crops have a smaller margin or fewer pixels, or are ready-made.
         """
         size = self.settings.size if size is None else size
         margin = self.settings.margin if margin is None else margin
@@ -134,25 +134,25 @@ class FaceDataset:
             return self
         if margin > self.settings.margin:
             raise DatasetError(
-                f"{self.folder}: its crops have a face margin of {self.settings.margin:g}, and {margin:g} is wanted. "
+                f"{self.folder}: its crops have a face margin of {self.settings.margin:g}, but {margin:g} is needed. "
                 f"Extract again with --margin {margin:g}."
             )
         if self.settings.crop == "none" and margin != self.settings.margin:
             raise DatasetError(
-                f"{self.folder}: holds ready-made crops, which are taken whole (margin {margin:g}). "
+                f"{self.folder}: holds ready-made crops, which cannot get a margin of {margin:g}. "
                 "Leave the margin out, or extract with --crop face."
             )
         shown = round(self.settings.size * (1 + 2 * margin) / (1 + 2 * self.settings.margin))
         if size > shown + 1:
             raise DatasetError(
-                f"{self.folder}: its crops show the face at a face margin of {margin:g} with {shown} pixels, and "
-                f"{size} are wanted. Extract again with a larger --size."
+                f"{self.folder}: at a face margin of {margin:g}, its crops have {shown} pixels, but "
+                f"{size} are needed. Extract again with a larger --size."
             )
         settings = self.settings.model_copy(update={"size": size, "margin": margin})
         return replace(self, settings=settings, stored=self.stored or self.settings)
 
     def stored_crops(self, row: ClipRow) -> StoredCrops:
-        """Where the crops of one clip are, and which part of them is wanted."""
+        """Return the files of one clip's crops, and the part of each that is wanted."""
         stored = self.stored or self.settings
         rows = self.frame_rows_of[row.clip_id]
         cut = np.array([[float(one[f"crop_{side}"]) for side in ("left", "top", "right")] for one in rows])
@@ -174,7 +174,7 @@ class FaceDataset:
         )
 
     def load_clip(self, row: ClipRow) -> Crops:
-        """The crops of one clip, ``(T, size, size, 3)`` uint8 RGB.
+        """Read the crops of one clip, ``(T, size, size, 3)`` uint8 RGB.
 
         Raises:
             DatasetError: A crop is missing, unreadable or of another size.
@@ -182,11 +182,11 @@ class FaceDataset:
         return self.load_frames(row, range(row.frames))
 
     def load_frames(self, row: ClipRow, indices: Iterable[int]) -> Crops:
-        """Some crops of one clip, by their index; as `load_clip`."""
+        """Read some crops of one clip by their index, as `load_clip`."""
         return self.stored_crops(row).load(list(indices))[0]
 
     def checksum(self, row: ClipRow) -> str:
-        """SHA-256 over the bytes of a clip's crop files: changes when any pixel does."""
+        """Return the SHA-256 of a clip's crop files, and of how they are reframed: it changes when any pixel does."""
         reframed = f"{self.settings.size} {self.settings.margin}" if self.stored else ""
         digest = hashlib.sha256(reframed.encode())
         for file in self.files[row.clip_id]:
@@ -195,17 +195,17 @@ class FaceDataset:
 
     @cached_property
     def skipped(self) -> list[dict[str, str]]:
-        """The rows of ``skipped.csv`` as text: videos that gave no clip, and why."""
+        """Rows of ``skipped.csv`` as text: videos that gave no clip, and why."""
         return read_csv(self.folder / "skipped.csv", SKIPPED_COLUMNS)
 
     @cached_property
     def frame_rows(self) -> list[dict[str, str]]:
-        """The rows of ``frames.csv`` as text."""
+        """Rows of ``frames.csv`` as text."""
         return read_csv(self.folder / "frames.csv", FRAME_COLUMNS)
 
     @cached_property
     def frame_rows_of(self) -> dict[str, list[dict[str, str]]]:
-        """The rows of ``frames.csv`` by clip."""
+        """Rows of ``frames.csv`` by clip."""
         rows: dict[str, list[dict[str, str]]] = {}
         for row in self.frame_rows:
             rows.setdefault(row["clip_id"], []).append(row)
@@ -213,20 +213,16 @@ class FaceDataset:
 
     @cached_property
     def boxes(self) -> dict[str, list[Box]]:
-        """The face in each crop of each clip, in pixels of the video; the crop's square where none was looked for."""
-        boxes: dict[str, list[Box]] = {}
-        for row in self.frame_rows:
-            kind = "box" if row["box_left"] else "crop"
-            boxes.setdefault(row["clip_id"], []).append(Box(*(float(row[f"{kind}_{side}"]) for side in SIDES)))
-        return boxes
+        """Face in each crop of each clip, in pixels of the video; the crop's square where no face was searched."""
+        return {
+            clip: [_box_of(row, "box" if row["box_left"] else "crop") for row in rows]
+            for clip, rows in self.frame_rows_of.items()
+        }
 
     @cached_property
     def files(self) -> dict[str, list[str]]:
         """Crop files of each clip, relative to the folder, in the order of time."""
-        files: dict[str, list[str]] = {}
-        for row in self.frame_rows:
-            files.setdefault(row["clip_id"], []).append(row["file"])
-        return files
+        return {clip: [row["file"] for row in rows] for clip, rows in self.frame_rows_of.items()}
 
 
 def read_face_dataset(folder: Path) -> FaceDataset:
@@ -237,20 +233,20 @@ def read_face_dataset(folder: Path) -> FaceDataset:
     """
     if not (folder / "manifest.csv").is_file():
         raise DatasetError(
-            f"{folder}: is no finished face dataset (no manifest.csv). "
-            "Make one with `dfutils extract SOURCE --out FACES`; if it was interrupted, give the same command again."
+            f"{folder}: is not a finished face dataset (no manifest.csv). "
+            "Make one with `dfutils extract SOURCE --out FACES`; to continue an interrupted one, repeat the command."
         )
     about = read_json(folder / "extraction.json")
     settings = ExtractionSettings.parse(about.get("settings"), source=str(folder / "extraction.json"))
-    rows = tuple(_clip_row(row) for row in read_csv(folder / "manifest.csv", MANIFEST_COLUMNS))
+    rows = tuple(parse_clip_row(row) for row in read_csv(folder / "manifest.csv", MANIFEST_COLUMNS))
     if not rows:
-        raise DatasetError(f"{folder}: holds no clip. See skipped.csv for the reasons.")
+        raise DatasetError(f"{folder}: holds no clips. See skipped.csv for the reasons.")
     dataset = FaceDataset(folder, rows, settings, about)
     for row in rows:
-        if len(dataset.files.get(row.clip_id, [])) != row.frames:
+        if (found := len(dataset.files.get(row.clip_id, []))) != row.frames:
             raise DatasetError(
-                f"{folder}: frames.csv has {len(dataset.files.get(row.clip_id, []))} crops of {row.clip_id}, "
-                f"manifest.csv says {row.frames}. Extract again into a new folder."
+                f"{folder}: frames.csv has {found} crops of {row.clip_id}, manifest.csv says {row.frames}. "
+                "Extract again into a new folder."
             )
     return dataset
 
@@ -269,22 +265,31 @@ def write_clip(folder: Path, row: ClipRow, clip: FaceClip, *, image_format: str)
         names = [f"{index:02d}.{image_format}" for index in range(row.frames)]
         for name, image in zip(names, clip.images, strict=True):
             (temporary / name).write_bytes(encode_image(image, image_format=image_format))
-        shutil.rmtree(target, ignore_errors=True)  # left by a run killed before it could note the clip as finished
+        shutil.rmtree(target, ignore_errors=True)  # left by a run that was killed before its journal entry
         target.parent.mkdir(exist_ok=True)
         temporary.rename(target)
     except OSError as error:
         raise writing_error(target, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    place = f"{target.parent.name}/{row.clip_id}"
-    return [
-        _frame_row(row.clip_id, index, f"{place}/{name}", crop)
-        for index, (name, crop) in enumerate(zip(names, clip.crops, strict=True))
-    ]
+    rows = []
+    for index, (name, crop) in enumerate(zip(names, clip.crops, strict=True)):
+        frame: Row = dict.fromkeys(FRAME_COLUMNS, "")
+        file = f"{target.parent.name}/{row.clip_id}/{name}"
+        frame.update(clip_id=row.clip_id, index=index, file=file, frame_index=crop.frame_index)
+        frame.update(time_seconds=round(crop.time_seconds, 4), motion=round(crop.motion, 6))
+        frame.update({f"crop_{side}": getattr(crop.square, side) for side in SIDES})
+        if crop.face is not None:
+            frame.update({f"box_{side}": round(getattr(crop.face.box, side), 2) for side in SIDES})
+            frame["detection_score"] = "" if math.isnan(crop.face.score) else round(crop.face.score, 4)
+            for point, (x, y) in zip(POINTS, crop.face.landmarks, strict=False):
+                frame.update({f"landmark_{point}_x": round(x, 2), f"landmark_{point}_y": round(y, 2)})
+        rows.append(frame)
+    return rows
 
 
 def encode_image(image: Image, *, image_format: str) -> bytes:
-    """PNG or JPEG bytes of an RGB image; writing them ourselves shows a full disk, which OpenCV would hide."""
+    """Return the PNG or JPEG bytes of an RGB image; OpenCV's own writing would hide a full disk."""
     options = PNG_OPTIONS if image_format == "png" else [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
     done, content = cv2.imencode(f".{image_format}", image[..., ::-1], options)
     if not done:
@@ -304,13 +309,13 @@ def read_crop(path: Path, *, size: int) -> Image:
         raise DatasetError(f"{path}: the crop cannot be read ({error}). Copy or extract the dataset again.") from error
     if bgr is None or bgr.shape != (size, size, 3):
         shape = None if bgr is None else bgr.shape
-        raise DatasetError(f"{path}: is no crop of {size} × {size} pixels ({shape}). Extract the dataset again.")
-    # By OpenCV and not by indexing: a quarter of the time, during which other threads of a training may load too.
+        raise DatasetError(f"{path}: is not a crop of {size} × {size} pixels ({shape}). Extract the dataset again.")
+    # OpenCV takes a quarter of the time of indexing, and lets other threads of a training load meanwhile.
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def append_journal(folder: Path, entry: Mapping[str, Any]) -> None:
-    """Note one finished video; on the disk before the call returns."""
+    """Append one finished video; the entry is on the disk before the call returns."""
     path = folder / ".journal.jsonl"
     try:
         with path.open("a", encoding="utf-8") as file:
@@ -322,12 +327,11 @@ def append_journal(folder: Path, entry: Mapping[str, Any]) -> None:
 
 
 def read_journal(folder: Path) -> Iterator[dict[str, Any]]:
-    """Finished videos so far; a last line that was cut off by a kill is no entry."""
+    """Yield the videos finished so far, without a last line that was cut off by a kill."""
     path = folder / ".journal.jsonl"
     if not path.exists():
         return
-    text = path.read_text(encoding="utf-8")
-    for line in text.splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         try:
             yield json.loads(line)
         except ValueError:
@@ -335,7 +339,7 @@ def read_journal(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def write_tables(folder: Path, entries: Sequence[Mapping[str, Any]]) -> None:
-    """Make ``frames.csv``, ``skipped.csv`` and, last, ``manifest.csv``, whose presence says that all is there."""
+    """Write ``frames.csv``, ``skipped.csv`` and, last, ``manifest.csv``, whose presence marks a complete dataset."""
     clips = [row for entry in entries for row in entry["clips"]]
     frame_rows = [row for entry in entries for row in entry["frames"]]
     write_csv(folder / "frames.csv", FRAME_COLUMNS, frame_rows)
@@ -344,40 +348,39 @@ def write_tables(folder: Path, entries: Sequence[Mapping[str, Any]]) -> None:
 
 
 def manifest_row(row: ClipRow) -> Row:
-    """A clip's row as it stands in the manifest; booleans as ``true``/``false``."""
+    """Return a clip's row of the manifest, with booleans as ``true``/``false``."""
     return {**asdict(row), "is_fake": str(row.is_fake).lower(), "split": row.split or ""}
 
 
-def _clip_row(text: Mapping[str, str]) -> ClipRow:
+_SPLITS: dict[str, SplitName | None] = {"": None, **{name: name for name in SPLIT_NAMES}}
+_CELL_PARSERS: Mapping[str, Callable[[str], Any]] = {
+    "str": str,
+    "int": int,
+    "float": float,
+    "bool": lambda cell: {"true": True, "false": False}[cell.lower()],
+    "SplitName | None": _SPLITS.__getitem__,
+}
+
+
+def parse_clip_row(text: Mapping[str, str]) -> ClipRow:
+    """Reverse `manifest_row`.
+
+    Raises:
+        DatasetError: The row is damaged.
+    """
     try:
-        return ClipRow(
-            clip_id=text["clip_id"],
-            video=text["video"],
-            is_fake={"true": True, "false": False}[text["is_fake"].lower()],
-            dataset=text["dataset"],
-            group=text["group"],
-            split={"": None, "train": "train", "validation": "validation", "test": "test"}[text["split"]],
-            track=int(text["track"]),
-            frames=int(text["frames"]),
-            width=int(text["width"]),
-            height=int(text["height"]),
-            fps=float(text["fps"]),
-            duration_seconds=float(text["duration_seconds"]),
-            size_bytes=int(text["size_bytes"]),
-            sha256=text["sha256"],
-        )
+        return ClipRow(**{field.name: _CELL_PARSERS[str(field.type)](text[field.name]) for field in fields(ClipRow)})
     except (KeyError, ValueError) as error:
         raise DatasetError(f"manifest.csv: the row of {text.get('clip_id')!r} is damaged ({error}).") from error
 
 
 def _wanted_square(row: Mapping[str, str], stored: ExtractionSettings, margin: float) -> Box:
-    """The square of a smaller margin, in pixels of the video."""
-    cut = Box(*(float(row[f"crop_{side}"]) for side in SIDES))
+    """Return the square of a smaller margin, in pixels of the video."""
+    cut, face = _box_of(row, "crop"), framed(_box_of(row, "box"))
     width, height = cut.width, cut.height
-    face = framed(Box(*(float(row[f"box_{side}"]) for side in SIDES)))
     wanted = face.width * (1 + 2 * stored.margin)
-    # Where the frame's edge did not get in the way, the stored square lies around the same place, and its size is
-    # smoothed over time, which that of the box is not.
+    # Away from the edges of the frame, the stored square has the same centre, and its size, unlike that of the box, is
+    # smoothed over time.
     if abs(wanted / width - 1) < FREE_SQUARE and math.dist(face.center, cut.center) < FREE_SQUARE * width:
         share = (1 + 2 * margin) / (1 + 2 * stored.margin)
         half_width, half_height = share * width / 2, share * height / 2
@@ -388,14 +391,5 @@ def _wanted_square(row: Mapping[str, str], stored: ExtractionSettings, margin: f
     return Box(x - half, y - half, x + half, y + half)
 
 
-def _frame_row(clip_id: str, index: int, file: str, crop: FaceCrop) -> Row:
-    row: Row = dict.fromkeys(FRAME_COLUMNS, "")
-    row.update(clip_id=clip_id, index=index, file=file, frame_index=crop.frame_index)
-    row.update(time_seconds=round(crop.time_seconds, 4), motion=round(crop.motion, 6))
-    row.update({f"crop_{side}": getattr(crop.square, side) for side in SIDES})
-    if crop.face is not None:
-        row.update({f"box_{side}": round(getattr(crop.face.box, side), 2) for side in SIDES})
-        row["detection_score"] = "" if math.isnan(crop.face.score) else round(crop.face.score, 4)
-        for point, place in zip(POINTS, crop.face.landmarks, strict=False):
-            row.update({f"landmark_{point}_{axis}": round(value, 2) for axis, value in zip("xy", place, strict=True)})
-    return row
+def _box_of(row: Mapping[str, str], kind: Literal["box", "crop"]) -> Box:
+    return Box(*(float(row[f"{kind}_{side}"]) for side in SIDES))

@@ -1,4 +1,4 @@
-"""A catalogue of videos to a face dataset: in parallel, resumable, nothing dropped in silence."""
+"""Extract a catalogue of videos into a face dataset: in parallel, resumable, and without silent drops."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from dfutils.settings import ExtractionSettings
 logger = logging.getLogger(__name__)
 
 ROUNDS = 3
-"""How often an extraction on a cluster is taken up again when it lost workers."""
+"""Attempts to finish an extraction on a cluster that loses workers."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExtractionSummary:
-    """What an extraction came to.
+    """Result of an extraction.
 
     Attributes:
         folder: The face dataset.
-        videos: Files in the catalogue; always the sum of the next two.
-        extracted: Files that gave at least one clip.
-        skipped: Files that gave none, by reason.
-        clips: Clips in the manifest.
+        videos: Number of files in the catalogue: ``extracted`` plus those skipped.
+        extracted: Number of files that gave at least one clip.
+        skipped: Number of files that gave none, by reason.
+        clips: Number of clips in the manifest.
     """
 
     folder: Path
@@ -50,11 +50,11 @@ class ExtractionSummary:
     clips: int
 
     def document(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return what ``--json`` prints."""
         return {**asdict(self), "folder": str(self.folder)}
 
     def lines(self) -> list[str]:
-        """The same in words."""
+        """Return what is printed for a person."""
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self.skipped.items())) or "none"
         return [
             f"{self.extracted} of {self.videos} videos gave {self.clips} clips; skipped: {reasons}.",
@@ -73,41 +73,65 @@ def extract_dataset(
     trusted: bool = False,
     shard: Shard = WHOLE,
 ) -> ExtractionSummary:
-    """Extract every video of ``catalogue`` into a face dataset, going on where an earlier run stopped.
+    """Extract every video of ``catalogue`` into a face dataset; continue an interrupted extraction.
 
     Args:
         catalogue: From `dfutils.extraction.catalogue.read_catalogue`.
-        folder: The face dataset (design: manifest.csv, frames.csv, skipped.csv, extraction.json, real/, fake/).
-        settings: How crops are cut; saved, with the face detector's checksum, in ``extraction.json``.
-        workers: Files decoded at a time, each with one thread.
-        progress: Show a bar on a terminal.
-        scheduler: Address of a Dask scheduler such as ``tcp://host:8786`` whose workers do the work; they must see the
-            videos and ``folder`` under the same paths.
-        trusted: Decode one's own videos without a child process and without limits.
+        folder: The face dataset: manifest.csv, frames.csv, skipped.csv, extraction.json, real/ and fake/.
+        settings: How crops are cut; saved in ``extraction.json`` with the checksum of the face detector.
+        workers: Number of files decoded at a time, each with one thread.
+        progress: Show a progress bar on a terminal.
+        scheduler: Address of a Dask scheduler such as ``tcp://host:8786``; its workers must see the videos and
+            ``folder`` under the same paths.
+        trusted: Decode your own videos without a child process and without limits.
         shard: The part of the catalogue to extract.
 
     Raises:
-        DatasetError: ``folder`` cannot be written, the disk is full, or it was made with other settings. What is
-            finished stays; the same command goes on from there.
-        WeightsError: The package's file of the face detector is missing or damaged.
+        DatasetError: ``folder`` cannot be written, the disk is full, or it was made with other settings. Finished
+            videos are kept, and the same call continues from there.
+        WeightsError: The weight file of the face detector in the package is missing or damaged.
     """
     for warning in catalogue.warnings:
         logger.warning("%s", warning)
     if trusted:
-        logger.warning("The videos are trusted: they are decoded without limits, and a damaged one can end this run.")
-    origin = {"shard": str(shard), "catalogue": shard.fingerprint(catalogue.videos), "trusted": trusted}
-    face_detector(settings.min_detection_score)  # a damaged file ends this before there is a folder
-    _prepare_folder(folder, settings, origin)
+        logger.warning("Trusted videos are decoded without limits: a damaged one can end this run.")
+    face_detector(settings.min_detection_score)  # fail before a folder is made
+    about = {
+        "settings": settings.model_dump(mode="json"),
+        "detector": {
+            "name": "yunet",
+            "sha256": YUNET_SHA256,
+            "framing": {"scale": FRAME_SCALE, "shift": FRAME_SHIFT},
+        },
+        "shard": str(shard),
+        "catalogue": shard.fingerprint(catalogue.videos),
+        "trusted": trusted,
+        "dfutils": dfutils.__version__,
+        "opencv": cv2.__version__,
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise writing_error(folder, error) from error
+    if not (folder / "extraction.json").exists():
+        write_json(folder / "extraction.json", about)
+    elif difference := differences(read_json(folder / "extraction.json"), about, also=("shard", "catalogue")):
+        raise DatasetError(
+            f"{folder}: was made with other settings or another face detector ({difference}). "
+            "Choose another --out, or delete the folder."
+        )
     videos = [replace(video, path=video.path.absolute()) for video in shard.part(catalogue.videos)]
     job = Job(folder.absolute(), settings, workers=workers, scheduler=scheduler, trusted=trusted)
     entries = _extract_all(videos, job, progress=progress)
     write_tables(folder, entries)
-    shutil.rmtree(folder / ".partial", ignore_errors=True)  # of workers that were killed
-    return _summary(folder, entries)
+    shutil.rmtree(folder / ".partial", ignore_errors=True)  # left by killed workers
+    skipped = Counter(entry["skipped"]["reason"] for entry in entries if entry["skipped"])
+    clips = sum(len(entry["clips"]) for entry in entries)
+    return ExtractionSummary(folder, len(entries), len(entries) - skipped.total(), dict(skipped), clips)
 
 
 def _extract_all(videos: Sequence[Video], job: Job, *, progress: bool) -> list[dict[str, Any]]:
-    """The entries of all videos, old and new, in the order of the catalogue."""
+    """Return the entries of all videos, old and new, in the order of the catalogue."""
     done = {key_of(entry): entry for entry in read_journal(job.folder)}
     keys = [key_of(identity(video)) for video in videos]
     if finished := sum(key in done for key in keys):
@@ -126,38 +150,7 @@ def _extract_all(videos: Sequence[Video], job: Job, *, progress: bool) -> list[d
         except Exception as error:
             if not job.scheduler or not round_left:
                 raise
-            logger.warning("The cluster lost workers (%s); going on with what is left", error)
+            logger.warning("The cluster lost workers (%s); continuing with the unfinished videos", error)
         finally:
             results.close()
     return [done[key] for key in keys]
-
-
-def _prepare_folder(folder: Path, settings: ExtractionSettings, origin: dict[str, Any]) -> None:
-    """Write ``extraction.json``, or check that the one there says the same."""
-    framing = {"scale": FRAME_SCALE, "shift": FRAME_SHIFT}
-    about = {
-        "settings": settings.model_dump(mode="json"),
-        "detector": {"name": "yunet", "sha256": YUNET_SHA256, "framing": framing},
-        **origin,
-        "dfutils": dfutils.__version__,
-        "opencv": cv2.__version__,
-    }
-    path = folder / "extraction.json"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise writing_error(folder, error) from error
-    if not path.exists():
-        write_json(path, about)
-    elif difference := differences(read_json(path), about, also=("shard", "catalogue")):
-        raise DatasetError(
-            f"{folder}: was made with other settings or another face detector ({difference}). "
-            "Choose another --out, or delete the folder."
-        )
-
-
-def _summary(folder: Path, entries: Sequence[dict[str, Any]]) -> ExtractionSummary:
-    skipped = Counter(entry["skipped"]["reason"] for entry in entries if entry["skipped"])
-    clips = sum(len(entry["clips"]) for entry in entries)
-    extracted = len(entries) - sum(skipped.values())
-    return ExtractionSummary(folder, len(entries), extracted, dict(skipped), clips)

@@ -1,10 +1,9 @@
-"""Still images: known by content, measured before they are decoded."""
+"""Still images, recognised by their content and measured before they are decoded."""
 
 from __future__ import annotations
 
 import stat
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -15,16 +14,16 @@ from dfutils.records import Image
 
 PNG_MAGIC, JPEG_MAGIC, BMP_MAGIC = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM"
 _FRAME_HEADERS = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
-"""JPEG markers that hold the size; the others of this range are tables."""
+"""JPEG markers of the segments that hold the size; the other markers in this range start tables."""
 _LONGEST_HEADER = 4 << 20
-"""Bytes within which a JPEG's size must stand: previews and profiles come first."""
+"""A JPEG must state its size within so many bytes; previews and profiles come first."""
 
 
 def is_image(path: Path) -> bool:
-    """Whether the content (not the extension) is a still image.
+    """Return whether the content (not the extension) is a still image.
 
     Raises:
-        UnreadableError: It is no regular file, cannot be opened, or is empty.
+        UnreadableError: The path is not a regular file, cannot be opened, or is empty.
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
@@ -39,11 +38,11 @@ def is_image(path: Path) -> bool:
 
 
 def read_image(path: Path, *, max_pixels: int) -> Image:
-    """Read an image file upright (EXIF is honoured) as RGB ``(height, width, 3)`` uint8.
+    """Read an image file, turned upright by its EXIF data, as RGB ``(height, width, 3)`` uint8.
 
     Raises:
-        UnreadableError: It cannot be decoded.
-        TooLargeError: It claims, or has, more than ``max_pixels`` pixels.
+        UnreadableError: The file cannot be decoded.
+        TooLargeError: The image claims to have, or has, more than ``max_pixels`` pixels.
     """
     with path.open("rb") as file:
         size = claimed_size(file.read(_LONGEST_HEADER))
@@ -62,7 +61,7 @@ def read_image(path: Path, *, max_pixels: int) -> Image:
 
 
 def check_pixels(path: Path, width: int, height: int, max_pixels: int) -> None:
-    """Refuse what is too large to decode.
+    """Raise an error for an image that is too large to decode.
 
     Raises:
         TooLargeError: ``width × height`` is above ``max_pixels``.
@@ -75,7 +74,7 @@ def check_pixels(path: Path, width: int, height: int, max_pixels: int) -> None:
 
 
 def claimed_size(head: bytes) -> tuple[int, int] | None:
-    """Width and height that an image's header claims, or None where it is damaged.
+    """Return the width and height that an image's header claims, or None for a damaged header.
 
     Example:
         >>> import cv2, numpy
@@ -86,45 +85,33 @@ def claimed_size(head: bytes) -> tuple[int, int] | None:
         if head.startswith(PNG_MAGIC):
             width, height = struct.unpack_from(">II", head, 16)
         elif head.startswith(JPEG_MAGIC):
-            height, width = next(_jpeg_sizes(head))
+            width, height = _jpeg_size(head)
         elif head.startswith(BMP_MAGIC):
-            width, height = _bmp_size(head)
+            is_os2 = struct.unpack_from("<I", head, 14)[0] == 12
+            width, height = struct.unpack_from("<HH" if is_os2 else "<ii", head, 18)
+            height = abs(height)  # negative where the rows are stored from the top
+        elif head[12:16] == b"VP8X":
+            width, height = (1 + int.from_bytes(head[start : start + 3], "little") for start in (24, 27))
+        elif head[12:16] == b"VP8L":
+            bits = struct.unpack_from("<I", head, 21)[0]
+            width, height = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
         else:
-            width, height = _webp_size(head)
-    except (struct.error, StopIteration, IndexError):
+            width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", head, 26))
+    except (struct.error, IndexError):
         return None
     return (width, height) if width > 0 and height > 0 else None
 
 
-def _jpeg_sizes(head: bytes) -> Iterator[tuple[int, int]]:
-    """``(height, width)`` of the first frame header, found by walking over the segments before it."""
+def _jpeg_size(head: bytes) -> tuple[int, int]:
+    """Width and height of the first frame header, found by walking over the segments before it; 0, 0 if damaged."""
     place = 2
-    while True:
-        if head[place] != 0xFF:
-            return
+    while head[place] == 0xFF:
         marker = head[place + 1]
         if marker == 0xFF:  # a fill byte
             place += 1
         elif marker in _FRAME_HEADERS:
-            yield struct.unpack_from(">HH", head, place + 5)
-            return
+            height, width = struct.unpack_from(">HH", head, place + 5)
+            return width, height
         else:
             place += 2 + (0 if 0xD0 <= marker <= 0xD8 else max(2, struct.unpack_from(">H", head, place + 2)[0]))
-
-
-def _bmp_size(head: bytes) -> tuple[int, int]:
-    if struct.unpack_from("<I", head, 14)[0] == 12:  # the header of OS/2
-        return struct.unpack_from("<HH", head, 18)
-    width, height = struct.unpack_from("<ii", head, 18)
-    return width, abs(height)  # a negative height counts the rows from the top
-
-
-def _webp_size(head: bytes) -> tuple[int, int]:
-    kind = head[12:16]
-    if kind == b"VP8X":
-        return 1 + int.from_bytes(head[24:27], "little"), 1 + int.from_bytes(head[27:30], "little")
-    if kind == b"VP8L":
-        bits = struct.unpack_from("<I", head, 21)[0]
-        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    width, height = struct.unpack_from("<HH", head, 26)
-    return width & 0x3FFF, height & 0x3FFF
+    return 0, 0

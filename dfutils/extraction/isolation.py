@@ -1,7 +1,7 @@
-"""Extraction of untrusted files: in a child process with limits, which hostile media can end but not leave.
+"""Extraction of untrusted files in a resource-limited child process, which malicious media can crash but not escape.
 
-A child serves one file after the other and is started anew only when it died, so that its start (half a second) is
-paid once. Children are started as new interpreters rather than forked: a process that runs TensorFlow must not fork.
+A child serves one file after another and is replaced only when it dies, so that its start-up of half a second is paid
+once. Children are new interpreters and not forks: a process that runs TensorFlow must not fork.
 """
 
 from __future__ import annotations
@@ -16,40 +16,34 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import IO
 from weakref import WeakSet
 
 from dfutils.errors import MediaError, TooLargeError, UnreadableError
-from dfutils.extraction.messages import LENGTH_BYTES, unpack_error, unpack_extraction
+from dfutils.extraction.messages import read_parts, unpack_error, unpack_extraction
 from dfutils.records import Extraction
-from dfutils.settings import ExtractionSettings
+from dfutils.settings import ExtractionSettings, MediaLimits
 
 logger = logging.getLogger(__name__)
 
-MAX_ANSWER_BYTES = 2**31
 ATTEMPTS = 2
-"""A child that died for no reason of its own (the system may be short of memory) is given the file once more."""
+"""A file whose child died is tried once more: the system may have been short of memory."""
 
 _CPU_SIGNALS = {getattr(signal, "SIGXCPU", None)}
 _ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-"""One child a core: more threads, each with its own memory arena, would only fight."""
+"""There is one child per core: more threads, each with its own memory arena, would only compete."""
 
 
 def extract_clips_safely(
     path: Path, settings: ExtractionSettings, *, threads: int = 1, limited: bool = True
 ) -> Extraction:
-    """`dfutils.extraction.clips.extract_clips` in a child process, with the limits of ``settings``.
+    """Run `dfutils.extraction.clips.extract_clips` in a child process, with the limits of ``settings``.
 
-    Args:
-        path: A video or an image of any origin.
-        settings: How crops are cut.
-        threads: Decoder threads; 0 lets FFmpeg choose.
-        limited: False sets no limits: a process of its own for files that are trusted.
+    ``limited=False`` sets no limits, for trusted files; 0 ``threads`` lets FFmpeg choose the number.
 
     Raises:
-        MediaError: One of its kinds; a file that breaks a limit is a `TooLargeError`, one that breaks the decoder an
+        MediaError: One of its kinds; a file that exceeds a limit is a `TooLargeError`, one that crashes the decoder an
             `UnreadableError`.
-        WeightsError: The package's file of the face detector is missing or damaged.
+        WeightsError: The weight file of the face detector in the package is missing or damaged.
     """
     request = {
         "folder": str(Path.cwd()),
@@ -58,26 +52,33 @@ def extract_clips_safely(
         "threads": threads,
         "limited": limited,
     }
+    wall_seconds = settings.limits.wall_seconds if limited else None
     for attempt in range(1, ATTEMPTS + 1):
-        child = _take()
+        child = _take_child()
         try:
-            parts = child.ask(json.dumps(request).encode() + b"\n", settings.limits.wall_seconds if limited else None)
+            parts = child.ask(json.dumps(request).encode() + b"\n", wall_seconds)
         except _ChildEndedError as end:
-            error = _refusal(path, end, settings)
+            error = end.media_error(path, settings.limits)
             if isinstance(error, TooLargeError) or end.is_closed or attempt == ATTEMPTS:
                 raise error from None
-            logger.warning("%s: the decoding process ended (%s); trying once more", path, end.name)
-            continue
+            logger.warning("%s: the decoder process died (%s); trying once more", path, end.name)
         except BaseException:
             child.kill()
             raise
-        _give_back(child)
-        return _opened(path, parts)
-    raise AssertionError("unreachable")
+        else:
+            _give_back(child)
+            break
+    try:
+        own_error = unpack_error(parts)
+        if own_error is None:
+            return unpack_extraction(parts)
+    except (ValueError, RecursionError) as damage:
+        raise UnreadableError(f"{path}: decoding failed ({damage}). Re-encode or skip the file.") from damage
+    raise own_error
 
 
 def start_child() -> None:
-    """Have one ready, so that its start goes on while the caller does something else; nothing if one waits already."""
+    """Start a child in the background while the caller does something else, unless one is idle already."""
     with _lock:
         if _idle:
             return
@@ -85,7 +86,7 @@ def start_child() -> None:
 
 
 def close_children() -> None:
-    """End all children of this process, those at work too; the next extraction starts new ones."""
+    """End all children of this process, also busy ones; the next extraction starts new ones."""
     with _lock:
         for child in list(_alive):
             child.close()
@@ -99,7 +100,7 @@ class _ChildEndedError(Exception):
 
     Attributes:
         returncode: As `subprocess.Popen` gives it.
-        is_late: It was killed because its time was up.
+        is_late: It was killed because it took too long.
         is_closed: It was ended by `close_children`.
     """
 
@@ -112,6 +113,18 @@ class _ChildEndedError(Exception):
         with contextlib.suppress(ValueError):
             return signal.Signals(-self.returncode).name
         return f"exit code {self.returncode}"
+
+    def media_error(self, path: Path, limits: MediaLimits) -> MediaError:
+        """Explain the end as an error of the file that the child worked on."""
+        if self.is_late:
+            return TooLargeError(
+                f"{path}: took more than {limits.wall_seconds:g} s. Cut it, or raise limits.wall_seconds."
+            )
+        if self.returncode in {-number for number in _CPU_SIGNALS if number}:
+            return TooLargeError(
+                f"{path}: took more than {limits.cpu_seconds} s of computing. Cut it, or raise limits.cpu_seconds."
+            )
+        return UnreadableError(f"{path}: the decoder crashed twice ({self.name}). Re-encode or skip the file.")
 
 
 class _Child:
@@ -127,28 +140,28 @@ class _Child:
             _alive.add(self)
 
     def ask(self, request: bytes, wall_seconds: float | None) -> list[bytes]:
-        """Send one line and wait for its answer; raises `_ChildEndedError` when there is none in time."""
-        clock = threading.Timer(wall_seconds, self._be_late) if wall_seconds else None
-        if clock:
-            clock.daemon = True
-            clock.start()
+        """Send one line and wait for its answer; raise `_ChildEndedError` if none comes in time."""
+        timer = threading.Timer(wall_seconds, self.time_out) if wall_seconds else None
+        if timer:
+            timer.daemon = True
+            timer.start()
         try:
             assert self._process.stdin and self._process.stdout
             self._process.stdin.write(request)
             self._process.stdin.flush()
-            return _read_answer(self._process.stdout)
+            return read_parts(self._process.stdout)
         except (EOFError, BrokenPipeError):
             self.kill()
             returncode = self._process.wait()
             raise _ChildEndedError(returncode, is_late=self._is_late, is_closed=self._is_closed) from None
         finally:
-            if clock:
-                clock.cancel()
+            if timer:
+                timer.cancel()
 
     def close(self) -> None:
         self._is_closed = True
         if self._process.poll() is None:
-            self._process.kill()  # whoever waits for its answer reads the end of the pipe, and closes it
+            self._process.kill()  # the thread that waits for its answer sees the pipe end, and closes it
 
     def is_usable(self) -> bool:
         return not self._is_late and self._process.poll() is None and self.environment == _relevant_environment()
@@ -161,7 +174,7 @@ class _Child:
                 pipe.close() if pipe else None
         self._process.wait()
 
-    def _be_late(self) -> None:
+    def time_out(self) -> None:
         self._is_late = True
         self._process.kill()
 
@@ -174,7 +187,8 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_idle.clear)  # two processes must not talk to one child
 
 
-def _take() -> _Child:
+def _take_child() -> _Child:
+    """Return an idle child that is still usable, or a new one."""
     with _lock:
         while _idle:
             child = _idle.pop()
@@ -190,45 +204,5 @@ def _give_back(child: _Child) -> None:
 
 
 def _relevant_environment() -> dict[str, str]:
-    """What decides which weights a child finds."""
+    """Return the variables that decide which weights a child finds."""
     return {name: value for name, value in os.environ.items() if name.startswith("DFUTILS_")}
-
-
-def _read_answer(stream: IO[bytes]) -> list[bytes]:
-    count = _read_length(stream)
-    lengths = [_read_length(stream) for _ in range(min(count, 10_000))]
-    if sum(lengths) > MAX_ANSWER_BYTES:
-        raise EOFError
-    return [_read_exactly(stream, length) for length in lengths]
-
-
-def _read_length(stream: IO[bytes]) -> int:
-    return int.from_bytes(_read_exactly(stream, LENGTH_BYTES), "big")
-
-
-def _read_exactly(stream: IO[bytes], length: int) -> bytes:
-    content = stream.read(length)
-    if len(content) < length:
-        raise EOFError
-    return content
-
-
-def _opened(path: Path, parts: list[bytes]) -> Extraction:
-    try:
-        error = unpack_error(parts)
-        if error is None:
-            return unpack_extraction(parts)
-    except (ValueError, RecursionError) as damage:
-        raise UnreadableError(f"{path}: decoding failed ({damage}). Re-encode or skip the file.") from damage
-    raise error
-
-
-def _refusal(path: Path, end: _ChildEndedError, settings: ExtractionSettings) -> MediaError:
-    limits = settings.limits
-    if end.is_late:
-        return TooLargeError(f"{path}: took more than {limits.wall_seconds:g} s. Cut it, or raise limits.wall_seconds.")
-    if end.returncode in {-number for number in _CPU_SIGNALS if number}:
-        return TooLargeError(
-            f"{path}: took more than {limits.cpu_seconds} s of computing. Cut it, or raise limits.cpu_seconds."
-        )
-    return UnreadableError(f"{path}: the decoder crashed twice ({end.name}). Re-encode or skip the file.")

@@ -1,4 +1,4 @@
-"""Readers of the data sets' own folder layouts: which file is REAL or FAKE, and which files share a source."""
+"""Readers of the folder layouts of public data sets: which file is REAL or FAKE, and which files share a source."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 MEDIA_SUFFIXES = VIDEO_SUFFIXES | IMAGE_SUFFIXES
 
 LABELS: Mapping[str, bool] = {"REAL": False, "FAKE": True}
-"""A label as data sets write it, and `Video.is_fake`."""
+"""`Video.is_fake` by the label that data sets write."""
 
 Reading: TypeAlias = tuple[list[Video], list[str]]
-"""What a reader returns: the videos in any order, and one counted line a warning."""
+"""What a reader returns: the videos in any order, and warnings of one line each."""
 
 _FACEFORENSICS_FOLDERS = {"original_sequences": False, "manipulated_sequences": True}
 _FACEFORENSICS_LISTS: dict[str, SplitName] = {"train": "train", "val": "validation", "test": "test"}
@@ -31,13 +31,13 @@ _CELEBDF_TEST_LIST = "List_of_testing_videos.txt"
 
 
 def join_groups(links: Iterable[Iterable[str]]) -> dict[str, str]:
-    """Join names transitively: whatever is linked, directly or through others, gets the same group.
+    """Join names transitively: names that are linked, directly or through others, get the same group.
 
     Args:
-        links: Each link's names belong together.
+        links: Names that belong together.
 
     Returns:
-        Each name and its group, which is the smallest of the group's names whatever the order of the links.
+        The group of each name: the smallest name in the group, whatever the order of the links.
 
     Example:
         >>> join_groups([["b", "c"], ["d"], ["c", "a"]])
@@ -60,31 +60,37 @@ def join_groups(links: Iterable[Iterable[str]]) -> dict[str, str]:
 
 
 def iter_files(folder: Path) -> Iterator[Path]:
-    """Every file below ``folder``, sorted within its own folder, without hidden ones and macOS's ``__MACOSX``.
+    """Yield the files below ``folder``, sorted within each folder, without hidden ones and macOS's ``__MACOSX``.
 
-    Links to folders are followed, but no folder is walked twice.
+    Links to folders are followed, but no folder is visited twice.
 
     Raises:
         CatalogueError: A folder cannot be listed.
     """
-    walked = set()
-    for parent, folders, files in os.walk(folder, followlinks=True, onerror=_raise_unlistable):
+
+    def refuse(error: OSError) -> None:
+        raise CatalogueError(
+            f"{error.filename}: cannot be listed ({error.strerror}). Check its permissions."
+        ) from error
+
+    visited = set()
+    for parent, folders, files in os.walk(folder, followlinks=True, onerror=refuse):
         real = os.path.realpath(parent)
-        if real in walked:
+        if real in visited:
             folders.clear()
             continue
-        walked.add(real)
+        visited.add(real)
         folders[:] = sorted(name for name in folders if _is_visible(name))
         yield from (Path(parent, name) for name in sorted(files) if _is_visible(name))
 
 
 def is_media(path: Path) -> bool:
-    """Whether the suffix is that of a video or an image."""
+    """Return whether the suffix is that of a video or an image."""
     return path.suffix.lower() in MEDIA_SUFFIXES
 
 
 def left_out(files: Collection[Path], source: Path, *, why: str = "not in the labels") -> list[str]:
-    """One counted line for files that are no part of the catalogue, or none."""
+    """Return one warning that counts the files outside the catalogue, or none."""
     if not files:
         return []
     first = min(path.relative_to(source).as_posix() for path in files)
@@ -93,17 +99,17 @@ def left_out(files: Collection[Path], source: Path, *, why: str = "not in the la
 
 
 def count_of(files: Collection[object]) -> str:
-    """``1 file`` or ``12,345 files``."""
+    """Return ``1 file`` or ``12,345 files``."""
     return "1 file" if len(files) == 1 else f"{len(files):,} files"
 
 
 def read_folders(source: Path) -> Reading:
-    """Read ``real/`` and ``fake/`` below ``source``, each searched to any depth; their case does not matter.
+    """Read ``real/`` and ``fake/`` below ``source``, in upper or lower case, each searched to any depth.
 
-    A file is its own group, named by its stem (by its path where another folder of the same label has that stem
-    too). A stem found under both labels is one group: such a fake is usually named like the video it was made
-    from, and a needless join costs little where a missed one leaks the scene from training into the test. If
-    fakes are named otherwise, write a CSV with a ``group`` column.
+    A file forms its own group, named by its stem, or by its path if another folder of the same label has that stem too.
+    A stem found under both labels is one group: such a fake is usually named like the video it was made from, and a
+    needless join costs little, whereas a missed one leaks the scene from training into the test. If fakes are named
+    otherwise, write a CSV with a ``group`` column.
     """
     media = [path for path in iter_files(source) if is_media(path)]
     labels = {path: LABELS.get(path.relative_to(source).parts[0].upper()) for path in media}
@@ -125,11 +131,11 @@ def read_folders(source: Path) -> Reading:
 def read_dfdc(source: Path) -> Reading:
     """Read a DFDC download: ``metadata.json`` beside its videos, in ``source`` or in any folder below.
 
-    The group is the original a FAKE was made from; a REAL is its own original. The ``split`` of the metadata is
-    ignored: it always says "train".
+    The group is the original that a FAKE was made from; a REAL is its own original. The ``split`` of the metadata is
+    ignored: it is always "train".
 
     Raises:
-        CatalogueError: No metadata, an unusable one, or none of its files is present.
+        CatalogueError: The metadata is missing or unusable, or none of its files is present.
     """
     files = list(iter_files(source))
     listings = [path for path in files if path.name == "metadata.json"]
@@ -153,7 +159,17 @@ def read_dfdc(source: Path) -> Reading:
 
 
 def _iter_dfdc_rows(listing: Path, source: Path) -> Iterator[tuple[Path, Video]]:
-    for file, row in _read_dfdc_metadata(listing).items():
+    def refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        document = dict(pairs)
+        if len(document) < len(pairs):
+            twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+            raise CatalogueError(f"{listing}: {twice!r} is listed twice. Remove one of the entries.")
+        return document
+
+    document = _read_json(listing, refuse_duplicates)
+    if not isinstance(document, dict):
+        raise CatalogueError(f"{listing}: is not an object of file names. Is it the metadata.json of the DFDC?")
+    for file, row in document.items():
         label = row.get("label") if isinstance(row, dict) else None
         is_fake = LABELS.get(str(label).upper())
         if is_fake is None:
@@ -165,27 +181,13 @@ def _iter_dfdc_rows(listing: Path, source: Path) -> Iterator[tuple[Path, Video]]
         yield path, _video(path, source, is_fake, _dfdc_group(str(original or file)), dataset="dfdc")
 
 
-def _read_dfdc_metadata(listing: Path) -> dict[str, Any]:
-    def refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        document = dict(pairs)
-        if len(document) < len(pairs):
-            twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
-            raise CatalogueError(f"{listing}: {twice!r} is listed twice. Remove one of the entries.")
-        return document
-
-    document = _read_json(listing, refuse_duplicates)
-    if not isinstance(document, dict):
-        raise CatalogueError(f"{listing}: is not an object of file names. Is it DFDC's metadata.json?")
-    return document
-
-
 def _dfdc_group(file: str) -> str:
     return f"dfdc_{PurePosixPath(file).stem}"
 
 
 @dataclass(frozen=True, slots=True)
 class _Sequence:
-    """A file of FaceForensics++ with the ids in its name."""
+    """A file of FaceForensics++ with the source ids in its name."""
 
     path: Path
     is_fake: bool
@@ -194,12 +196,12 @@ class _Sequence:
 
 
 def read_faceforensics(source: Path) -> Reading:
-    """Read the official layout ``original_sequences`` and ``manipulated_sequences``, every compression found.
+    """Read the official layout ``original_sequences`` and ``manipulated_sequences``, in every compression found.
 
-    A fake ``033_097`` joins the groups of both ids, so that it stands with the originals 033 and 097. The
-    DeepFakeDetection part is grouped by its actors; most of them are linked through fakes, so that it tends to be
-    one large group. The official ``train.json``, ``val.json`` and ``test.json`` are read from ``source`` or its
-    ``splits`` folder if they are there; DeepFakeDetection has no official split.
+    A fake ``033_097`` joins the groups of both ids, so that it is grouped with the originals 033 and 097. The
+    DeepFakeDetection part is grouped by its actors, most of whom are linked through fakes, so that it tends to be one
+    large group. The official ``train.json``, ``val.json`` and ``test.json`` are read from ``source`` or its ``splits``
+    folder if they exist; DeepFakeDetection has no official split.
 
     Raises:
         CatalogueError: A name has no ids, or the official lists contradict each other or the files.
@@ -208,82 +210,70 @@ def read_faceforensics(source: Path) -> Reading:
     found = {path: _faceforensics_sequence(path, source) for path in media}
     sequences = [sequence for sequence in found.values() if sequence]
     groups = join_groups(sequence.ids for sequence in sequences)
-    sides = _read_faceforensics_lists(source)
-    videos = [
-        _video(
-            item.path,
-            source,
-            item.is_fake,
-            f"faceforensics_{groups[item.ids[0]]}",
-            dataset=item.dataset,
-            split=_side_of(item, sides),
-        )
-        for item in sequences
-    ]
+    official = _read_faceforensics_lists(source)
+    videos = []
+    for item in sequences:
+        splits = {official.get(number) for number in item.ids}
+        if len(splits - {None}) > 1:
+            raise CatalogueError(
+                f"{item.path}: its ids are in different splits of the official lists. Remove the file, or the lists."
+            )
+        group = f"faceforensics_{groups[item.ids[0]]}"
+        split = splits.pop() if len(splits) == 1 else None
+        videos.append(_video(item.path, source, item.is_fake, group, dataset=item.dataset, split=split))
     others = [path for path, sequence in found.items() if sequence is None]
     return videos, left_out(others, source, why="not in the official folders")
 
 
 def _faceforensics_sequence(path: Path, source: Path) -> _Sequence | None:
-    """None for what is no video of the official layout, such as the mask videos beside them."""
+    """Read the ids in a name: ``033``, ``033_097``, ``03__exit_phone_room`` or ``01_11__meeting_serious__9OM3VE0Y``.
+
+    Returns:
+        None for a file outside the official layout, such as a mask video.
+    """
     match path.relative_to(source).parts:
         case (("original_sequences" | "manipulated_sequences") as kind, method, compression, "videos", _):
             if compression not in {"raw", "c23", "c40"}:
                 return None
-            dataset = f"faceforensics_{compression}_{method.lower()}"
-            return _Sequence(path, _FACEFORENSICS_FOLDERS[kind], dataset, _faceforensics_ids(path))
-    return None
-
-
-def _faceforensics_ids(path: Path) -> tuple[str, ...]:
-    """Source ids of ``033``, ``033_097``, ``03__exit_phone_room`` or ``01_11__meeting_serious__9OM3VE0Y``."""
-    match = re.fullmatch(r"(\d+)(?:_(\d+))?(__.+)?", path.stem)
-    if not match:
+        case _:
+            return None
+    ids = re.fullmatch(r"(\d+)(?:_(\d+))?(__.+)?", path.stem)
+    if not ids:
         raise CatalogueError(
             f"{path}: its name has no source ids (expected 033, 033_097 or 01_11__scene). "
             "Restore the official name, or describe the files in a CSV."
         )
-    first, second, scene = match.groups()
-    prefix = "actor" if scene else ""  # actor 03 is nobody among the numbered YouTube videos
-    return tuple(prefix + number for number in (first, second) if number)
+    first, second, scene = ids.groups()
+    prefix = "actor" if scene else ""  # actor 03 has nothing to do with YouTube video 03
+    dataset = f"faceforensics_{compression}_{method.lower()}"
+    numbers = tuple(prefix + number for number in (first, second) if number)
+    return _Sequence(path, _FACEFORENSICS_FOLDERS[kind], dataset, numbers)
 
 
 def _read_faceforensics_lists(source: Path) -> dict[str, SplitName]:
-    sides: dict[str, SplitName] = {}
+    """Return the official split of each source id."""
+    splits: dict[str, SplitName] = {}
     for stem, split in _FACEFORENSICS_LISTS.items():
         for path in (source / f"{stem}.json", source / "splits" / f"{stem}.json"):
-            for number in _read_id_pairs(path) if path.is_file() else ():
-                if sides.setdefault(number, split) != split:
+            pairs = _read_json(path) if path.is_file() else []
+            if not isinstance(pairs, list) or not all(isinstance(pair, list) for pair in pairs):
+                raise CatalogueError(f"{path}: is not a list of pairs of ids. Fetch the official list again.")
+            for number in (str(number) for pair in pairs for number in pair):
+                if splits.setdefault(number, split) != split:
                     raise CatalogueError(
-                        f"{path}: id {number!r} is in the {sides[number]} list too. Fetch the official lists again."
+                        f"{path}: id {number!r} is in the {splits[number]} list too. Fetch the official lists again."
                     )
-    return sides
-
-
-def _read_id_pairs(path: Path) -> list[str]:
-    pairs = _read_json(path)
-    if not isinstance(pairs, list) or not all(isinstance(pair, list) for pair in pairs):
-        raise CatalogueError(f"{path}: is not a list of pairs of ids. Fetch the official list again.")
-    return [str(number) for pair in pairs for number in pair]
-
-
-def _side_of(item: _Sequence, sides: Mapping[str, SplitName]) -> SplitName | None:
-    found = {sides.get(number) for number in item.ids}
-    if len(found - {None}) > 1:
-        raise CatalogueError(
-            f"{item.path}: its ids are on different sides of the official lists. Remove the file, or the lists."
-        )
-    return found.pop() if len(found) == 1 else None
+    return splits
 
 
 def read_celebdf(source: Path) -> Reading:
     """Read Celeb-DF (v1 or v2) with its official list of testing videos.
 
-    Groups are identities, joined transitively through the fakes that show two of them. In v2 this links nearly
-    every celebrity, so that all of ``Celeb-real`` and ``Celeb-synthesis`` is one group: honest, since the same faces
-    are on both sides of the official list. Official test videos have the split "test", the others none; groups
-    and official split contradict each other, and the step that splits has to decide. Celeb-DF is best kept
-    whole, as a test of a detector trained on something else.
+    Groups are identities, joined transitively through the fakes that show two of them. In v2 this links nearly every
+    celebrity, so that all of ``Celeb-real`` and ``Celeb-synthesis`` is one group: rightly, since the same faces are in
+    both parts of the official list. Official test videos have the split "test", the others none. Groups and official
+    split contradict each other, and the splitting step has to decide. Celeb-DF is best kept whole, as a test of a
+    detector that was trained on something else.
 
     Raises:
         CatalogueError: A name has no identity, or the list contradicts the folders.
@@ -308,7 +298,7 @@ def read_celebdf(source: Path) -> Reading:
 
 
 def _celebdf_ids(name: str) -> tuple[str, ...]:
-    """Identities of ``id0_0000`` and ``id0_id1_0000``; each YouTube video stands for itself."""
+    """Return the identities of ``id0_0000`` and ``id0_id1_0000``; each YouTube video is its own."""
     path = PurePosixPath(name)
     if path.parts[0] == "YouTube-real":
         return (f"youtube_{path.stem}",)
@@ -322,28 +312,26 @@ def _celebdf_ids(name: str) -> tuple[str, ...]:
 
 
 def _read_celebdf_test_list(source: Path, present: Collection[str]) -> tuple[set[str], list[str]]:
+    """Return the names of the official test videos, and warnings."""
     path = source / _CELEBDF_TEST_LIST
     if not path.is_file():
         return set(), [f"{_CELEBDF_TEST_LIST} is not in {source}: no official split"]
     tested: set[str] = set()
     for number, line in enumerate(_read_text(path).splitlines(), start=1):
-        if line.strip():
-            tested.add(_celebdf_test_entry(line, where=f"{path}, line {number}"))
+        if not line.strip():
+            continue
+        flag, _, name = line.strip().partition(" ")
+        is_fake = _CELEBDF_FOLDERS.get(name.split("/")[0])
+        if flag not in {"0", "1"} or is_fake is None:
+            fault = "is not '1 Celeb-real/id1_0005.mp4'"
+        elif is_fake != (flag == "0"):  # unlike everywhere else, 1 is REAL
+            fault = "contradicts its folder (1 is REAL, 0 is FAKE in this list)"
+        else:
+            tested.add(name)
+            continue
+        raise CatalogueError(f"{path}, line {number}: {line!r} {fault}. Fetch the official list again.")
     absent = sorted(tested.difference(present))
     return tested, [f"{count_of(absent)} of {path.name} missing (first: {absent[0]})"] if absent else []
-
-
-def _celebdf_test_entry(line: str, *, where: str) -> str:
-    flag, _, name = line.strip().partition(" ")
-    is_fake = _CELEBDF_FOLDERS.get(name.split("/")[0])
-    if flag not in {"0", "1"} or is_fake is None:
-        raise CatalogueError(f"{where}: {line!r} is not '1 Celeb-real/id1_0005.mp4'. Fetch the official list again.")
-    if is_fake != (flag == "0"):  # the list counts REAL as 1, the other way round than everyone else
-        raise CatalogueError(
-            f"{where}: {line!r} contradicts its folder (1 is REAL, 0 is FAKE in this list). "
-            "Fetch the official list again."
-        )
-    return name
 
 
 def _video(
@@ -369,7 +357,3 @@ def _read_text(path: Path) -> str:
 
 def _is_visible(name: str) -> bool:
     return not name.startswith(".") and name != "__MACOSX"
-
-
-def _raise_unlistable(error: OSError) -> None:
-    raise CatalogueError(f"{error.filename}: cannot be listed ({error.strerror}). Check its permissions.") from error

@@ -1,11 +1,14 @@
-"""What an extraction is between two processes: JSON and raw arrays, never pickles, for a child may be subverted."""
+"""Wire format between the parent and the decoder process: JSON and raw arrays.
+
+Never pickles: a child that decoded a malicious file may send anything.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +18,40 @@ from dfutils.errors import DfutilsError, MediaError, UnreadableError, WeightsErr
 from dfutils.records import Box, Extraction, Face, FaceClip, FaceCrop, MotionTrace, VideoInfo
 
 LENGTH_BYTES = 8
-"""Of the number of parts of an answer, and of each one's length, big-endian."""
+"""Width of each length field (big-endian): the number of parts of an answer, then the length of each."""
+MAX_PARTS, MAX_ANSWER_BYTES = 10_000, 2**31
+
+
+def write_parts(stream: IO[bytes], parts: Sequence[bytes]) -> None:
+    """Send the parts of an answer."""
+    lengths = (len(parts), *(len(part) for part in parts))
+    stream.write(b"".join(length.to_bytes(LENGTH_BYTES, "big") for length in lengths))
+    stream.writelines(parts)
+    stream.flush()
+
+
+def read_parts(stream: IO[bytes]) -> list[bytes]:
+    """Receive the parts of an answer.
+
+    Raises:
+        EOFError: The stream ended before, or the answer is too large to be one.
+    """
+
+    def read(length: int) -> bytes:
+        content = stream.read(length)
+        if len(content) < length:
+            raise EOFError
+        return content
+
+    count = int.from_bytes(read(LENGTH_BYTES), "big")
+    lengths = [int.from_bytes(read(LENGTH_BYTES), "big") for _ in range(min(count, MAX_PARTS))]
+    if sum(lengths) > MAX_ANSWER_BYTES:
+        raise EOFError
+    return [read(length) for length in lengths]
 
 
 def pack_extraction(extraction: Extraction) -> list[bytes]:
-    """A JSON header, then one buffer an array."""
+    """Return a JSON header, followed by one buffer per array."""
     info, trace = extraction.info, extraction.trace
     header = {
         "info": {**asdict(info), "times_seconds": None},
@@ -29,39 +61,47 @@ def pack_extraction(extraction: Extraction) -> list[bytes]:
             for clip in extraction.clips
         ],
     }
-    times = [_floats(values) for values in (info.times_seconds, trace.times_seconds, trace.motion)]
+    times = [np.asarray(one, np.float64).tobytes() for one in (info.times_seconds, trace.times_seconds, trace.motion)]
     return [json.dumps(header).encode(), *times, *(clip.images.tobytes() for clip in extraction.clips)]
 
 
 def unpack_extraction(parts: Sequence[bytes]) -> Extraction:
-    """The inverse of `pack_extraction`.
+    """Reverse `pack_extraction`.
 
     Raises:
-        ValueError: The parts do not fit together.
+        ValueError: The parts do not belong together.
     """
     try:
         header = json.loads(parts[0])
         stream_times, times, motion = (np.frombuffer(part, np.float64).tolist() for part in parts[1:4])
         info = VideoInfo(**{**header["info"], "times_seconds": tuple(stream_times)})
-        clips = tuple(_clip(about, part) for about, part in zip(header["clips"], parts[4:], strict=True))
+        clips = []
+        for about, part in zip(header["clips"], parts[4:], strict=True):
+            images: npt.NDArray[np.uint8] = np.frombuffer(part, np.uint8).reshape(about["shape"]).copy()
+            crops = []
+            for crop in about["crops"]:
+                if (face := crop["face"]) is not None:
+                    face = Face(Box(**face["box"]), face["score"], tuple((x, y) for x, y in face["landmarks"]))
+                crops.append(FaceCrop(**{**crop, "face": face, "square": Box(**crop["square"])}))
+            clips.append(FaceClip(images, tuple(crops), about["track"]))
     except (KeyError, TypeError, IndexError) as error:
         raise ValueError(f"An answer of the decoding process is damaged ({error!r}).") from error
-    return Extraction(info, clips, MotionTrace(times, motion, list(header["cuts"])))
+    return Extraction(info, tuple(clips), MotionTrace(times, motion, list(header["cuts"])))
 
 
 def pack_error(error: DfutilsError) -> list[bytes]:
-    """The kind and the message of one of the project's own errors."""
+    """Return the kind and the message of one of the project's own errors."""
     return [json.dumps({"error": type(error).__name__, "message": str(error)}).encode()]
 
 
 def unpack_error(parts: Sequence[bytes]) -> DfutilsError | None:
-    """The error that was packed, or None where the parts are an extraction.
+    """Return the error that was packed, or None if the parts are an extraction.
 
-    A child speaks of its file, or of its face detector; an error of another kind, which would stop the caller's whole
-    batch, counts as a file that cannot be read.
+    A child may report problems with its file or its face detector; an error of any other kind, which would stop the
+    caller's whole batch, counts as an unreadable file.
 
     Raises:
-        ValueError: It is neither.
+        ValueError: The parts are neither.
     """
     header = json.loads(parts[0]) if parts else None
     if not isinstance(header, dict):
@@ -69,22 +109,5 @@ def unpack_error(parts: Sequence[bytes]) -> DfutilsError | None:
     if "error" not in header:
         return None
     kind = getattr(errors, str(header["error"]), UnreadableError)
-    may_be_said = isinstance(kind, type) and issubclass(kind, (MediaError, WeightsError))
-    return (kind if may_be_said else UnreadableError)(str(header.get("message", "")))
-
-
-def _floats(values: Sequence[float]) -> bytes:
-    return np.asarray(values, np.float64).tobytes()
-
-
-def _clip(about: dict[str, Any], part: bytes) -> FaceClip:
-    images: npt.NDArray[np.uint8] = np.frombuffer(part, np.uint8).reshape(about["shape"]).copy()
-    return FaceClip(images, tuple(_crop(crop) for crop in about["crops"]), about["track"])
-
-
-def _crop(values: dict[str, Any]) -> FaceCrop:
-    face = values["face"]
-    if face is not None:
-        landmarks = tuple((x, y) for x, y in face["landmarks"])
-        face = Face(Box(**face["box"]), face["score"], landmarks)
-    return FaceCrop(**{**values, "face": face, "square": Box(**values["square"])})
+    is_allowed = isinstance(kind, type) and issubclass(kind, (MediaError, WeightsError))
+    return (kind if is_allowed else UnreadableError)(str(header.get("message", "")))

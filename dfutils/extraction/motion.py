@@ -1,4 +1,4 @@
-"""One streaming pass that looks for faces on a sparse grid and keeps the most moving usable frame of each segment."""
+"""One streaming pass that searches a sparse grid of frames for faces and keeps the best frame of each segment."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from dfutils.records import Box, Face, Image, MotionTrace, VideoInfo
 from dfutils.settings import ExtractionSettings
 
 CUT_DIFFERENCE = 0.1
-"""A mean luma difference above this, of image or face, is supposed to be a cut: people in motion stay below 0.06."""
+"""A mean luma difference above this, of image or face, is taken for a cut: people in motion stay below 0.06."""
 
 CUT_ROWS = 4
-"""Of the whole image every fourth row is compared: all of them would cost 4 % of decoding at 1080p."""
+"""Every fourth row of the whole image is compared: all rows would cost 4 % of decoding at 1080p."""
 
 REGION_MARGIN = 0.2
-"""Room around the last known face, as a fraction of its size, within which motion is measured."""
+"""Motion is measured within this margin around the last known face, as a fraction of its size."""
 
 CANDIDATES = 2
-"""Frames kept per segment beside the one that was searched for faces at its start."""
+"""Frames kept per segment besides the first, which is searched for faces."""
 
 GRID_PIXELS = 32
-"""YuNet's coarsest cell. A part cut at other places gives boxes that differ by 1 % of the face, and up to 6 %."""
+"""YuNet's coarsest cell. A part that is not aligned with it gives boxes that differ by 1 % to 6 % of the face."""
 
 GRID_SECONDS, MIN_GRID_SECONDS = 1.0, 0.2
-"""Longest and, after supposed cuts, shortest time between two searches for faces."""
+"""Longest time between two searches for faces, and the shortest, after apparent cuts."""
 
 NEARBY, WHOLE_SEARCHES = 0.5, 2
-"""Room around the faces of the last search, as a fraction of each, in which a frame is searched first; every second
-search on the grid is of the whole image, so that nobody who comes in is missed for longer than two grid steps."""
+"""A frame is first searched within this margin around the faces of the last search, as a fraction of each; every second
+search on the grid covers the whole image, so that a newcomer is found within two grid steps."""
 
 
 @dataclass(slots=True)
 class Candidate:
-    """A frame that may represent its segment; ``detections`` is None until it was searched for faces."""
+    """A frame that may represent its segment; ``detections`` is None until it has been searched for faces."""
 
     frame: Frame
     motion: float
@@ -49,18 +49,13 @@ class Candidate:
     shot: int = 0
     detections: tuple[Detection, ...] | None = None
 
-    @property
-    def faces(self) -> list[Face]:
-        """The faces found, largest first."""
-        return [detection.face for detection in self.detections or ()]
-
 
 class MotionMeter:
-    """Luma difference to the frame before, on the face where one is known; tells shot cuts from motion."""
+    """Luma difference to the previous frame, on the face if one is known; tells cuts from motion."""
 
     def __init__(self) -> None:
         self._before: npt.NDArray[np.uint8] | None = None
-        self._kept: Frame | None = None  # holds the buffer that the plane above is a view of
+        self._kept: Frame | None = None  # keeps alive the buffer that the plane above is a view of
 
     def measure(self, frame: Frame, region: Box | None) -> tuple[float, bool]:
         """Return ``(motion, is_cut)``; motion is the mean absolute difference per pixel, 0..1."""
@@ -79,12 +74,11 @@ class MotionMeter:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What one pass over a video gives.
+    """Result of one pass over a video, in the order of time.
 
     Attributes:
-        candidates: The best frame of each segment, in the order of time; where none with a face was found, the most
-            moving one.
-        searched: Every frame that was searched for faces, in the order of time.
+        candidates: The best frame of each segment, with a face if one was found.
+        searched: Every frame that was searched for faces.
     """
 
     candidates: list[Candidate]
@@ -98,17 +92,17 @@ def scan_frames(
     detector: FaceDetector | None,
     trace: MotionTrace | None = None,
 ) -> Scan:
-    """Choose the frames that represent a video, and look for faces all along it.
+    """Choose the frames that represent a video, and search it for faces at regular intervals.
 
-    The video is cut into T segments of equal time. Of each segment the best frame by ``settings.sampling`` in which a
-    face is found is kept. Memory holds T frames, however long the video is.
+    The video is divided into T segments of equal time. From each segment, the best frame by ``settings.sampling`` that
+    shows a face is kept. Memory holds T frames, however long the video is.
 
     Args:
         frames: From `dfutils.extraction.video.iter_frames`.
-        info: Its exact frame times decide the segments; frames before the first of them are passed over.
+        info: Its exact frame times decide the segments; frames before the first of them are skipped.
         settings: T, sampling and face limits.
-        detector: None takes every frame as usable (crops are not faces to be found).
-        trace: Filled with the motion of every frame if given.
+        detector: None accepts every frame (the crops are ready-made).
+        trace: Receives the motion of every frame.
     """
     selector = _FrameSelector(settings, info, detector)
     end = info.times_seconds[0] + info.duration_seconds
@@ -120,22 +114,14 @@ def scan_frames(
     return selector.finish()
 
 
-def choose_frames(
-    frames: Iterable[Frame],
-    info: VideoInfo,
-    settings: ExtractionSettings,
-    detector: FaceDetector | None,
-    trace: MotionTrace | None = None,
-) -> list[Candidate]:
-    """`scan_frames`, but only the chosen frames in which a face was found: at most T, in the order of time."""
-    candidates = scan_frames(frames, info, settings, detector, trace).candidates
-    return [candidate for candidate in candidates if detector is None or candidate.faces]
-
-
 class _FrameSelector:
     def __init__(self, settings: ExtractionSettings, info: VideoInfo, detector: FaceDetector | None) -> None:
         self._settings, self._detector = settings, detector
-        self._starts = _segment_starts(info, settings)
+        times = info.times_seconds
+        if settings.sampling == "first" or len(times) <= settings.frames:
+            self._starts = list(times[: settings.frames])  # one segment per frame
+        else:
+            self._starts = [times[0] + info.duration_seconds * k / settings.frames for k in range(settings.frames)]
         self._segment = -1
         self._shot = 0
         self._meter = MotionMeter()
@@ -152,16 +138,29 @@ class _FrameSelector:
         segment = max(0, bisect.bisect_right(self._starts, frame.time_seconds + 1e-9) - 1)
         motion, is_cut = self._meter.measure(frame, self._region)
         if is_cut:
-            self._start_shot()
-        candidate = Candidate(frame, motion, self._priority(frame, motion, segment), self._shot)
+            self._shot += 1
+            self._region, self._known = None, ()
+            self._next_search = min(self._next_search, self._last_search + MIN_GRID_SECONDS)
+        priority = motion
+        if self._settings.sampling == "uniform":  # the nearer to the middle of its segment, the better
+            bounds = [*self._starts, 2 * self._starts[-1] - self._starts[-2] if len(self._starts) > 1 else 0.0]
+            priority = -abs(frame.time_seconds - (bounds[segment] + bounds[segment + 1]) / 2)
+        candidate = Candidate(frame, motion, priority, self._shot)
         if segment > self._segment or frame.time_seconds >= self._next_search:
-            self._search(candidate)
+            self._searches += 1
+            if self._searches % WHOLE_SEARCHES == 0:
+                self._known = ()
+            self._known = tuple(detection.face.box for detection in self._detections_of(candidate))
+            self._region = _grown(self._known[0], REGION_MARGIN) if self._known else None
+            self._last_search = frame.time_seconds
+            self._next_search = frame.time_seconds + GRID_SECONDS
         if segment > self._segment:
             self._close_segment()
             self._segment = segment
             self._open = [candidate]
         else:
-            self._keep_best(candidate)
+            first, *others = self._open
+            self._open = [first, *sorted([*others, candidate], key=lambda one: -one.priority)[:CANDIDATES]]
         if trace is not None:
             trace.times_seconds.append(frame.time_seconds)
             trace.motion.append(motion)
@@ -172,58 +171,27 @@ class _FrameSelector:
         self._close_segment()
         return Scan(self._chosen, sorted(self._searched, key=lambda frame: frame.time_seconds))
 
-    def _start_shot(self) -> None:
-        self._shot += 1
-        self._region, self._known = None, ()
-        self._next_search = min(self._next_search, self._last_search + MIN_GRID_SECONDS)
-
-    def _priority(self, frame: Frame, motion: float, segment: int) -> float:
-        if self._settings.sampling != "uniform":
-            return motion
-        bounds = [*self._starts, 2 * self._starts[-1] - self._starts[-2] if len(self._starts) > 1 else 0.0]
-        return -abs(frame.time_seconds - (bounds[segment] + bounds[segment + 1]) / 2)
-
-    def _search(self, candidate: Candidate) -> None:
-        """Look for faces: motion is from here on measured on the main one."""
-        self._searches += 1
-        if self._searches % WHOLE_SEARCHES == 0:
-            self._known = ()
-        faces = self._faces_of(candidate)
-        self._region = _grown(faces[0].box, REGION_MARGIN) if faces else None
-        self._known = tuple(face.box for face in faces)
-        self._last_search = candidate.frame.time_seconds
-        self._next_search = self._last_search + GRID_SECONDS
-
-    def _keep_best(self, candidate: Candidate) -> None:
-        first, *others = self._open
-        others = sorted([*others, candidate], key=lambda one: -one.priority)[:CANDIDATES]
-        self._open = [first, *others]
-
     def _close_segment(self) -> None:
         by_priority = sorted(self._open, key=lambda one: -one.priority)
-        usable = (one for one in by_priority if self._detector is None or self._faces_of(one))
+        usable = (one for one in by_priority if self._detector is None or self._detections_of(one))
         self._chosen += by_priority and [next(usable, by_priority[0])]
         self._open = []
 
-    def _faces_of(self, candidate: Candidate) -> list[Face]:
+    def _detections_of(self, candidate: Candidate) -> tuple[Detection, ...]:
         if candidate.detections is None and self._detector is not None:
             known = self._known if candidate.shot == self._shot else ()
             candidate.detections = find_faces(candidate.frame, self._settings, self._detector, known=known)
             self._searched.append(FrameDetections(candidate.frame.time_seconds, candidate.shot, candidate.detections))
-        return candidate.faces
+        return candidate.detections or ()
 
 
 def find_faces(
     frame: Frame, settings: ExtractionSettings, detector: FaceDetector, *, known: Sequence[Box] = ()
 ) -> tuple[Detection, ...]:
-    """Faces of one frame in its own pixels, largest first, found in a reduced image.
+    """Find the faces of one frame in a reduced image; return them in pixels of the frame, largest first.
 
-    Args:
-        frame: Any.
-        settings: Smallest face.
-        detector: Any.
-        known: Where faces were a moment ago. If as many are found near there, the rest of the image is passed over:
-            it is most of a detector's work.
+    If as many faces are found near the ``known`` boxes, the rest of the image is not searched, which saves most of the
+    detector's work.
     """
     width, height = frame.size
     small = frame.image(longest_side=DETECTION_SIDE)
@@ -236,37 +204,26 @@ def find_faces(
 
 
 def _detect_nearby(detector: FaceDetector, image: Image, known: Sequence[Box]) -> list[Face] | None:
-    """Faces in the part of an image that holds ``known``; None where that part does not settle the matter."""
+    """Find faces in the part of an image that holds ``known``; None if the whole image must be searched."""
     near = [_grown(box, NEARBY) for box in known]
-    around = Box(*(pick(getattr(box, side) for box in near) for side, pick in _OUTER))
-    rows, columns = (_aligned(one) for one in _slices(around, image.shape))
+    around = Box(
+        min(box.left for box in near),
+        min(box.top for box in near),
+        max(box.right for box in near),
+        max(box.bottom for box in near),
+    )
+    # Aligned with the detector's grid, so that each cell sees the same pixels as in the whole image.
+    step = GRID_PIXELS
+    parts = _slices(around, image.shape)
+    rows, columns = (slice(one.start // step * step, -(-one.stop // step) * step) for one in parts)
     part = image[rows, columns]
     if 2 * part.shape[0] * part.shape[1] > image.shape[0] * image.shape[1]:
         return None
     faces = detector.detect(np.ascontiguousarray(part))
-    is_cut = any(_touches_edge(face.box, part.shape) for face in faces)
-    return None if is_cut or len(faces) < len(known) else [face.moved(columns.start, rows.start) for face in faces]
-
-
-def _aligned(places: slice) -> slice:
-    """Widened to the detector's grid, so that it sees the very pixels in the very cells as in the whole image."""
-    return slice(places.start // GRID_PIXELS * GRID_PIXELS, -(-places.stop // GRID_PIXELS) * GRID_PIXELS)
-
-
-def _touches_edge(box: Box, shape: tuple[int, ...]) -> bool:
-    return min(box.left, box.top, shape[1] - box.right, shape[0] - box.bottom) < 1
-
-
-_OUTER = (("left", min), ("top", min), ("right", max), ("bottom", max))
-
-
-def _segment_starts(info: VideoInfo, settings: ExtractionSettings) -> list[float]:
-    """Start time of each segment; a clip of fewer frames than T has one segment a frame."""
-    if settings.sampling == "first":
-        return list(info.times_seconds[: settings.frames])
-    if len(info.times_seconds) <= settings.frames:
-        return list(info.times_seconds)
-    return [info.times_seconds[0] + info.duration_seconds * k / settings.frames for k in range(settings.frames)]
+    height, width = part.shape[:2]
+    boxes = [face.box for face in faces]
+    is_cut_off = any(min(box.left, box.top, width - box.right, height - box.bottom) < 1 for box in boxes)
+    return None if is_cut_off or len(faces) < len(known) else [face.moved(columns.start, rows.start) for face in faces]
 
 
 def _grown(box: Box, share: float) -> Box:

@@ -1,18 +1,19 @@
-"""One catalogue extracted in several places, and the face datasets of its shards merged to one."""
+"""Shards of a catalogue that are extracted in several places, and merging of their face datasets."""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from dfutils.errors import DatasetError, DfutilsError
 from dfutils.extraction.dataset import FRAME_COLUMNS, MANIFEST_COLUMNS, SKIPPED_COLUMNS
-from dfutils.files import read_csv, read_json, write_csv, write_json, writing_error
+from dfutils.files import link_or_copy, read_csv, read_json, write_csv, write_json, writing_error
 from dfutils.records import Video
 
 logger = logging.getLogger(__name__)
@@ -20,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """The part ``index`` of ``count``, counted from 1: every ``count``-th video of the sorted catalogue.
+    """Part ``index`` of ``count``, from 1: every ``count``-th video of the sorted catalogue.
 
     Example:
         >>> Shard.parse("2/4")
@@ -35,19 +36,19 @@ class Shard:
         """Read ``i/n``.
 
         Raises:
-            DfutilsError: It is not that, or i is not in 1..n.
+            DfutilsError: The text is not of this form, or i is not in 1..n.
         """
         index, slash, count = text.partition("/")
         if not (slash and index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
-            raise DfutilsError(f"--shard: {text!r} is no shard. Write i/n, such as 1/4, 2/4, 3/4 and 4/4.")
+            raise DfutilsError(f"--shard: {text!r} is not a shard. Write i/n, such as 1/4, 2/4, 3/4 and 4/4.")
         return cls(int(index), int(count))
 
     def part(self, videos: Sequence[Video]) -> Sequence[Video]:
-        """The videos of this shard."""
+        """Return the videos of this shard."""
         return videos[self.index - 1 :: self.count]
 
     def fingerprint(self, videos: Sequence[Video]) -> str | None:
-        """A checksum of all names, for shards of different catalogues must not be merged; None for the whole."""
+        """Return a checksum of all names, which tells shards of different catalogues apart; None if unsharded."""
         names = "\n".join(video.name for video in videos)
         return hashlib.sha256(names.encode()).hexdigest() if self.count > 1 else None
 
@@ -56,11 +57,12 @@ class Shard:
 
 
 WHOLE = Shard(1, 1)
+TABLES = {"manifest.csv": MANIFEST_COLUMNS, "skipped.csv": SKIPPED_COLUMNS, "frames.csv": FRAME_COLUMNS}
 
 
 @dataclass(frozen=True, slots=True)
 class MergeSummary:
-    """What a merge came to: numbers of clips, of videos without one, and shards that were not given."""
+    """Result of a merge: numbers of clips and of skipped videos, and the missing shards."""
 
     folder: Path
     clips: int
@@ -68,46 +70,59 @@ class MergeSummary:
     missing: tuple[str, ...]
 
     def document(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return what ``--json`` prints."""
         return {"folder": str(self.folder), "clips": self.clips, "skipped": self.skipped, "missing": [*self.missing]}
 
     def lines(self) -> list[str]:
-        """The same in words."""
+        """Return what is printed for a person."""
         lines = [f"{self.clips} clips; {self.skipped} videos skipped.", f"Face dataset: {self.folder}"]
         return [*lines, f"Shards not given: {', '.join(self.missing)}."] if self.missing else lines
 
 
 def merge_datasets(sources: Sequence[Path], folder: Path) -> MergeSummary:
-    """Join the face datasets of several shards, or of several sources, to one.
+    """Merge the face datasets of several shards, or of several sources.
 
-    Crops are hard-linked where the disk allows it, else copied. The manifest is written last: a merge that was
-    interrupted left no dataset, and the same command makes it.
+    Crops are hard-linked where the disk allows it, else copied. The manifest is written last: an interrupted merge
+    leaves no dataset, and the same call makes it.
 
     Raises:
-        DatasetError: One of them is not finished, they were cut differently, or two hold the same video.
+        DatasetError: A dataset is not finished, they were cut differently, or two hold the same video.
     """
     if (folder / "manifest.csv").exists():
-        raise DatasetError(f"{folder}: holds a face dataset already. Choose another --out, or delete it.")
-    abouts = [_read_about(source) for source in sources]
+        raise DatasetError(f"{folder}: already holds a face dataset. Choose another --out, or delete it.")
+    for source in sources:
+        if not (source / "manifest.csv").is_file():
+            raise DatasetError(f"{source}: is not a finished face dataset (no manifest.csv). Finish its extraction.")
+    abouts = [read_json(source / "extraction.json") for source in sources]
     for source, about in zip(sources[1:], abouts[1:], strict=True):
         if difference := differences(abouts[0], about, also=("catalogue",)):
-            raise DatasetError(f"{source}: was cut in another way than {sources[0]} ({difference}). Extract it again.")
-    manifest = _joined(sources, "manifest.csv", MANIFEST_COLUMNS)
-    skipped = _joined(sources, "skipped.csv", SKIPPED_COLUMNS)
-    frames = _joined(sources, "frames.csv", FRAME_COLUMNS)
-    _refuse_doubles(sources)
+            raise DatasetError(f"{source}: was cut differently than {sources[0]} ({difference}). Extract it again.")
+    manifest, skipped, frames = (
+        {source: read_csv(source / name, columns) for source in sources} for name, columns in TABLES.items()
+    )
+    owners: dict[str, Path] = {}
     for source in sources:
-        _link_crops(source, folder)
+        for video in {row["video"] for row in (*manifest[source], *skipped[source])}:
+            if video in owners:
+                raise DatasetError(f"{source}: holds {video}, and so does {owners[video]}. Give each shard once.")
+            owners[video] = source
+    try:
+        for source, label in itertools.product(sources, ("real", "fake")):
+            for clip in sorted((source / label).glob("*")):
+                shutil.copytree(clip, folder / label / clip.name, copy_function=link_or_copy, dirs_exist_ok=True)
+    except OSError as error:
+        raise writing_error(folder, error) from error
     write_json(folder / "extraction.json", {**abouts[0], "shard": str(WHOLE), "catalogue": None})
-    write_csv(folder / "frames.csv", FRAME_COLUMNS, frames)
-    write_csv(folder / "skipped.csv", SKIPPED_COLUMNS, skipped)
-    write_csv(folder / "manifest.csv", MANIFEST_COLUMNS, manifest)
-    return MergeSummary(folder, len(manifest), len(skipped), _missing(about.get("shard") for about in abouts))
+    for name, rows in (("frames.csv", frames), ("skipped.csv", skipped), ("manifest.csv", manifest)):
+        write_csv(folder / name, TABLES[name], itertools.chain(*rows.values()))
+    missing = _missing([about["shard"] for about in abouts if about.get("shard")])
+    clips, without_clip = (sum(map(len, rows.values())) for rows in (manifest, skipped))
+    return MergeSummary(folder, clips, without_clip, missing)
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any], *, also: Sequence[str] = ()) -> str:
-    """How two ``extraction.json`` differ in what decides the crops, in words; empty where they do not."""
-    # Settings written before YuNet was the only face detector name it; its entry of its own tells detectors apart.
+    """Describe how two ``extraction.json`` differ in what decides the crops; empty if they do not."""
+    # Older settings name the face detector, which has an entry of its own.
     old, new = ({**(about.get("settings") or {}), "limits": None, "detector": None} for about in (before, after))
     changed = [f"{key} was {old.get(key)!r}, now {new.get(key)!r}" for key in new if old.get(key) != new.get(key)]
     for key in ("detector", *also):
@@ -116,47 +131,9 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any], *, also: Se
     return "; ".join(changed)
 
 
-def _read_about(source: Path) -> dict[str, Any]:
-    if not (source / "manifest.csv").is_file():
-        raise DatasetError(f"{source}: is no finished face dataset (no manifest.csv). Finish its extraction first.")
-    about: dict[str, Any] = read_json(source / "extraction.json")
-    return about
-
-
-def _joined(sources: Sequence[Path], table: str, columns: Sequence[str]) -> list[dict[str, str]]:
-    return [row for source in sources for row in read_csv(source / table, columns)]
-
-
-def _refuse_doubles(sources: Sequence[Path]) -> None:
-    owners: dict[str, Path] = {}
-    for source in sources:
-        tables = _joined([source], "manifest.csv", ("video",)), _joined([source], "skipped.csv", ("video",))
-        for video in {row["video"] for table in tables for row in table}:
-            if video in owners:
-                raise DatasetError(f"{source}: holds {video}, and so does {owners[video]}. Give each shard once.")
-            owners[video] = source
-
-
-def _link_crops(source: Path, folder: Path) -> None:
-    try:
-        for label in ("real", "fake"):
-            for clip in sorted((source / label).glob("*")):
-                shutil.copytree(clip, folder / label / clip.name, copy_function=_link_or_copy, dirs_exist_ok=True)
-    except OSError as error:
-        raise writing_error(folder, error) from error
-
-
-def _link_or_copy(source: str, target: str) -> None:
-    Path(target).unlink(missing_ok=True)
-    try:
-        Path(target).hardlink_to(source)
-    except OSError:
-        shutil.copy2(source, target)
-
-
-def _missing(shards: Iterable[str | None]) -> tuple[str, ...]:
-    """Shards of a division of which only others were given."""
-    given = [Shard.parse(shard) for shard in shards if shard]
+def _missing(shards: Sequence[str]) -> tuple[str, ...]:
+    """Name the shards that are missing from a division of which others are given."""
+    given = [Shard.parse(shard) for shard in shards]
     wanted = {Shard(index, shard.count) for shard in given for index in range(1, shard.count + 1)}
     missing = tuple(str(shard) for shard in sorted(wanted - set(given), key=lambda shard: (shard.count, shard.index)))
     if missing:

@@ -1,4 +1,4 @@
-"""Faces in a sparse grid of frames, linked to one track a person, with smoothed boxes in between."""
+"""Link faces that were found in a sparse grid of frames to one track per person, and interpolate between them."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from dfutils.records import Box, Face, Image
 
 SIGNATURE_SIDE = 24
 MIN_AFFINITY = 0.3
-"""Below this two faces are taken for two people; IoU and likeness both lie in 0..1."""
+"""Two faces below this belong to two people; IoU and similarity both lie in 0..1."""
 
 SAME_PLACE_IOU, SAME_LOOKS = 0.5, 0.6
-"""A face this much in place and this much alike after a supposed cut is the same person: a flash, or a jump cut.
+"""Minimum overlap and similarity of a person before and after an apparent cut that is only a flash or a jump cut.
 
-The jump cuts of FaceForensics++ have 0.74 to 0.93 and 0.68 to 0.95; the likeness of strangers is 0.29 at the median
-and 0.53 at the third quartile, and few of them stand in one place.
+Jump cuts of FaceForensics++ have 0.74 to 0.93 and 0.68 to 0.95. Between strangers, the similarity is 0.29 at the median
+and 0.53 at the third quartile, and few of them are in the same place.
 """
 
 SIZE_WINDOW_SECONDS = 1.5
-"""The size of a crop is the median over the detections this near in time.
+"""The size of a crop is the median over the detections within this time.
 
-YuNet's centre is good to 0.3 % of the face on the frame it looked at, ten times better than any neighbour half a second
-away (2.5 %): positions are taken as found. Sizes differ by 2.5 % over a second, mostly because heads nod: the median
-keeps crops from breathing with that.
+The centre of a YuNet box is off by 0.3 % of the face in the frame that was searched, but by 2.5 % half a second away:
+positions are taken as found. Sizes vary by 2.5 % within a second, mostly because heads nod; the median keeps the crops
+from pulsating.
 """
 
 MAX_GAP_SECONDS = 2.0
-"""Boxes are interpolated between two detections no further apart than this."""
+"""Boxes are interpolated only between detections that are at most this far apart."""
 
 MAX_FACES, MAX_TRACKS, MAX_SHOTS = 16, 64, 2
-"""Largest faces of a look that count, latest tracks that are compared with them, and shots that these may lie back:
-linking stays linear in a video's length, whatever is in it. A flash is two supposed cuts."""
+"""Limits that keep linking linear in the length of any video: only the largest faces of a frame count, and they are
+compared with the latest tracks from so many shots back. A flash looks like two cuts."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detection:
-    """One face found in one frame; its signature comes from `face_signature`."""
+    """One face found in one frame, with its `face_signature`."""
 
     face: Face
     signature: npt.NDArray[np.float32]
@@ -54,8 +54,8 @@ class FrameDetections:
 
     Attributes:
         time_seconds: The stream's own time of the frame.
-        shot: Number of the shot, counted from 0 at every supposed cut.
-        detections: What was found, largest face first.
+        shot: Number of the shot, from 0; every apparent cut starts another.
+        detections: The faces found, largest first.
     """
 
     time_seconds: float
@@ -65,7 +65,7 @@ class FrameDetections:
 
 @dataclass(slots=True, eq=False)
 class Track:
-    """One person in one shot: times of the frames in which the face was found, rising, and the face in each."""
+    """One person in one shot: rising times of the frames in which the face was found, and the face in each."""
 
     shot: int = 0
     times_seconds: list[float] = field(default_factory=list)
@@ -78,7 +78,7 @@ class Track:
         return sum(face.box.area for face in self.faces)
 
     def face_at(self, time_seconds: float) -> Face | None:
-        """The face at a time: as found, or between two near detections with an interpolated box and no score."""
+        """Return the face at a time: as found, or interpolated between two close detections, then with score NaN."""
         after = bisect.bisect_left(self.times_seconds, time_seconds)
         if after < len(self.times_seconds) and self.times_seconds[after] == time_seconds:
             return self.faces[after]
@@ -88,10 +88,13 @@ class Track:
         if end - start > MAX_GAP_SECONDS:
             return None
         share = (time_seconds - start) / (end - start)
-        return Face(_between(self.faces[after - 1].box, self.faces[after].box, share), math.nan)
+        before, behind = self.faces[after - 1].box, self.faces[after].box
+        sides = ("left", "top", "right", "bottom")
+        box = Box(*((1 - share) * getattr(before, side) + share * getattr(behind, side) for side in sides))
+        return Face(box, math.nan)
 
     def side_at(self, time_seconds: float) -> float:
-        """Smoothed longer side of the box, in pixels."""
+        """Return the smoothed longer side of the box in pixels."""
         near = [
             max(face.box.width, face.box.height)
             for time, face in zip(self.times_seconds, self.faces, strict=True)
@@ -103,15 +106,24 @@ class Track:
 def link_faces(frames: Iterable[FrameDetections]) -> list[Track]:
     """Link the faces of successive frames to tracks, the main person's first.
 
-    Faces are paired greedily, most alike first, by overlap or by likeness of a small normalised image of the face:
-    frames may lie a second apart, so that overlap alone would lose a person who moved. A shot cut ends all tracks,
-    but for a face that looks the same in the same place.
+    Faces are paired greedily, the most similar first, by overlap or by the similarity of a small normalised image of
+    the face: frames may be a second apart, and overlap alone would lose a person who moved. A cut ends all tracks
+    except that of a face that looks the same in the same place.
     """
     tracks: list[Track] = []
     active: list[Track] = []
     for frame in frames:
         active = [track for track in active if frame.shot - track.shot <= MAX_SHOTS][-MAX_TRACKS:]
-        partners = _pair(active, frame)
+        pairs = sorted(
+            (-_affinity(track, detection, frame.shot), number, index)
+            for number, track in enumerate(active)
+            for index, detection in enumerate(frame.detections)
+        )
+        partners: dict[int, Track] = {}
+        for negative_affinity, number, index in pairs:
+            is_free = index not in partners and not any(track is active[number] for track in partners.values())
+            if -negative_affinity >= MIN_AFFINITY and is_free:
+                partners[index] = active[number]
         for index, detection in enumerate(frame.detections):
             track = partners.get(index)
             if track is None:
@@ -119,33 +131,21 @@ def link_faces(frames: Iterable[FrameDetections]) -> list[Track]:
                 tracks.append(track)
             else:
                 active.remove(track)
-            _append(track, frame, detection)
+            track.shot, track.signature = frame.shot, detection.signature
+            track.times_seconds.append(frame.time_seconds)
+            track.faces.append(detection.face)
             active.append(track)
     return sorted(tracks, key=lambda track: -track.importance)
 
 
-def _pair(tracks: Sequence[Track], frame: FrameDetections) -> dict[int, Track]:
-    """The track of each face that has one, by the face's place in the look."""
-    pairs = sorted(
-        (-_affinity(track, detection, frame.shot), number, index)
-        for number, track in enumerate(tracks)
-        for index, detection in enumerate(frame.detections)
-    )
-    partners: dict[int, int] = {}
-    for negative_affinity, number, index in pairs:
-        if -negative_affinity >= MIN_AFFINITY and index not in partners and number not in partners.values():
-            partners[index] = number
-    return {index: tracks[number] for index, number in partners.items()}
-
-
 def detections_of(small: Image, faces: Sequence[Face], full_width: int) -> tuple[Detection, ...]:
-    """Join faces, in pixels of the full image, with their signatures out of the reduced one."""
+    """Combine faces, in pixels of the full image, with their signatures from the reduced one."""
     factor = small.shape[1] / full_width
     return tuple(Detection(face, face_signature(small, face.box.scaled(factor))) for face in faces[:MAX_FACES])
 
 
 def face_signature(image: Image, box: Box) -> npt.NDArray[np.float32]:
-    """A small gray image of a face, flattened, zero mean and unit length: dot products are correlations."""
+    """Return a small gray image of a face, flattened, with zero mean and unit length: dot products are correlations."""
     height, width = image.shape[:2]
     top, bottom = max(0, int(box.top)), min(height, int(box.bottom))
     left, right = max(0, int(box.left)), min(width, int(box.right))
@@ -160,25 +160,10 @@ def face_signature(image: Image, box: Box) -> npt.NDArray[np.float32]:
 
 def _affinity(track: Track, detection: Detection, shot: int) -> float:
     last, box = track.faces[-1].box, detection.face.box
-    overlap, likeness = last.iou(box), float(track.signature @ detection.signature)
+    overlap, similarity = last.iou(box), float(track.signature @ detection.signature)
     if shot != track.shot:
-        return overlap if overlap >= SAME_PLACE_IOU and likeness >= SAME_LOOKS else 0.0
+        return overlap if overlap >= SAME_PLACE_IOU and similarity >= SAME_LOOKS else 0.0
     sizes = sorted((last.area, box.area))
     size_ratio = (sizes[0] / sizes[1]) ** 0.5 if sizes[1] else 0.0
-    # Likeness of two strangers' faces is often .4, so it counts only from there on, and only at a similar size.
-    return max(overlap, (likeness - 0.4) / 0.6 * size_ratio)
-
-
-def _append(track: Track, frame: FrameDetections, detection: Detection) -> None:
-    track.shot = frame.shot
-    track.times_seconds.append(frame.time_seconds)
-    track.faces.append(detection.face)
-    track.signature = detection.signature
-
-
-def _between(before: Box, after: Box, share: float) -> Box:
-    left, top, right, bottom = (
-        (1 - share) * getattr(before, side) + share * getattr(after, side)
-        for side in ("left", "top", "right", "bottom")
-    )
-    return Box(left, top, right, bottom)
+    # Strangers often have a similarity of .4, so it counts only from there on, and only at a similar size.
+    return max(overlap, (similarity - 0.4) / 0.6 * size_ratio)

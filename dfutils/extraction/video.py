@@ -1,4 +1,4 @@
-"""Streaming decode with the stream's own times: PyAV in, upright square-pixel images out."""
+"""Streaming decoder with the stream's own times, on PyAV: upright images with square pixels."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from dfutils.records import Image, VideoInfo
 from dfutils.settings import ExtractionSettings
 
 logger = logging.getLogger(__name__)
-av.logging.set_level(av.logging.PANIC)  # FFmpeg's complaints about broken files become our own, typed errors
+av.logging.set_level(av.logging.PANIC)  # FFmpeg's complaints about broken files become our own typed errors
 
-# Containers only: a playlist or a script that claims to be a video could make FFmpeg open other files.
+# Only containers: a playlist or script that claims to be a video could make FFmpeg open other files.
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,asf,gif,ogg,h264,hevc,mjpeg,dv,mxf"
 LUMA_FIRST_FORMATS = {"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "nv12", "gray"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One decoded frame, converted only when asked.
+    """One decoded frame, converted on demand.
 
     Attributes:
         index: Position in the order of display, from 0.
         time_seconds: The stream's own time, from 0.
-        decoded: The decoder's frame, or an upright RGB image for an image file.
+        decoded: The decoder's frame, or the upright RGB image of an image file.
         pixel_aspect: Width of a stored pixel over its height; 1 for nearly all videos.
     """
 
@@ -52,20 +52,28 @@ class Frame:
         return (height, width) if round(self.decoded.rotation / 90) % 2 else (width, height)
 
     def image(self, *, longest_side: int | None = None) -> Image:
-        """Upright RGB with square pixels, made smaller (never larger) to ``longest_side`` pixels if given."""
+        """Return upright RGB with square pixels, reduced (never enlarged) to ``longest_side`` pixels if given."""
         if isinstance(self.decoded, np.ndarray):
-            return _fit(self.decoded, longest_side)
+            height, width = self.decoded.shape[:2]
+            if longest_side is None or max(height, width) <= longest_side:
+                return self.decoded
+            scale = longest_side / max(height, width)
+            reduced = (max(1, round(width * scale)), max(1, round(height * scale)))
+            return cv2.resize(self.decoded, reduced, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
         width, height = max(1, round(self.decoded.width * self.pixel_aspect)), self.decoded.height
         scale = min(1.0, (longest_side or max(width, height)) / max(width, height))
         size = {"width": max(1, round(width * scale)), "height": max(1, round(height * scale))}
         converted = self.decoded.reformat(**size, format="rgb24", interpolation="AREA" if scale < 1 else "BILINEAR")
-        return _upright(np.asarray(converted.to_ndarray(), np.uint8), self.decoded.rotation)
+        image = np.asarray(converted.to_ndarray(), np.uint8)
+        turns = round(self.decoded.rotation / 90) % 4  # of the display matrix, which FFmpeg counts counter-clockwise
+        return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
 
     def luma(self) -> npt.NDArray[np.uint8]:
-        """Brightness ``(height, width)`` uint8, upright; without a copy where the decoder's own plane can serve."""
+        """Return the upright brightness ``(height, width)`` uint8, if possible as a view of the decoder's own plane."""
         if isinstance(self.decoded, np.ndarray):
             return cv2.cvtColor(self.decoded, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
-        if _is_plain(self.decoded) and self.pixel_aspect == 1:
+        is_upright = self.decoded.rotation == 0 and self.pixel_aspect == 1
+        if is_upright and self.decoded.format.name in LUMA_FIRST_FORMATS:
             plane = self.decoded.planes[0]
             rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
             return rows[: self.decoded.height, : self.decoded.width]
@@ -76,27 +84,48 @@ def probe_video(path: Path, settings: ExtractionSettings) -> VideoInfo:
     """Demux the whole stream without decoding: exact frame times for about 3 % of the cost of decoding.
 
     Header fields such as the frame count may be wrong or negative and are not used. Width and height are those of the
-    stored images: how they are turned only stands in the frames.
+    stored images; only the frames say how they are rotated.
 
     Raises:
         UnreadableError: Not a video, cut short before its index, or without a video stream.
-        TooLargeError: More pixels or seconds than ``settings`` allow.
+        TooLargeError: More pixels, frames or seconds than ``settings`` allow.
     """
+    stamps: list[float] = []
+    longest = 0.0
     with _opened(path) as (container, stream):
-        width, height = _claimed_size(stream)
+        width, height = round(stream.codec_context.width * _pixel_aspect(stream)), stream.codec_context.height
         check_pixels(path, width, height, settings.max_pixels)
-        times, duration = _demuxed_times(container, stream, path, settings)
+        default_rate = float(stream.average_rate or stream.guessed_rate or 25)
+        for packet in container.demux(stream):
+            if packet.size == 0:
+                continue
+            stamp = packet.pts if packet.pts is not None else packet.dts
+            time_base = float(packet.time_base or 0)
+            stamps.append(stamp * time_base if stamp is not None and time_base else len(stamps) / default_rate)
+            longest = max(longest, (packet.duration or 0) * time_base)
+            if abs(stamps[-1] - stamps[0]) > settings.max_seconds:
+                raise TooLargeError(f"{path}: is longer than {settings.max_seconds:g} s. Cut it, or raise max_seconds.")
+            if len(stamps) > settings.limits.frames:
+                raise TooLargeError(
+                    f"{path}: has more than {settings.limits.frames:,} frames. Cut it, or raise the limit."
+                )
+    if not stamps:
+        raise UnreadableError(f"{path}: the video stream is empty. The download may be cut short; skip the file.")
+    stamps.sort()
+    times = tuple(stamp - stamps[0] for stamp in stamps)
+    last_frame = times[-1] / (len(times) - 1) if len(times) > 1 else min(longest, 1.0)
+    duration = times[-1] + last_frame
     fps = len(times) / duration if duration > 0 else 0.0
     return VideoInfo(width, height, fps, duration, times, path.stat().st_size)
 
 
 def iter_frames(path: Path, *, threads: int = 1, max_pixels: int = 0) -> Iterator[Frame]:
-    """Decode frame by frame in the order of display; damaged parts are skipped and counted in the log.
+    """Decode frame by frame in the order of display; skip damaged packets and log their number.
 
     Args:
         path: The video.
         threads: Decoder threads; 0 lets FFmpeg choose.
-        max_pixels: The decoder refuses larger frames, which may come in the middle of a stream; 0 for no limit.
+        max_pixels: Limit for each frame, since larger ones may come in the middle of a stream; 0 for no limit.
 
     Raises:
         UnreadableError: The file cannot be opened as a video.
@@ -136,58 +165,12 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
                 raise UnreadableError(f"{path}: has no video stream (audio only?). Skip the file.")
             yield container, container.streams.video[0]
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        what = getattr(error, "strerror", None) or str(error)
-        raise UnreadableError(f"{path}: cannot be opened as a video ({size_bytes} bytes; {what}). {advice}") from error
-
-
-def _demuxed_times(
-    container: Any, stream: Any, path: Path, settings: ExtractionSettings
-) -> tuple[tuple[float, ...], float]:
-    stamps: list[float] = []
-    default_rate = float(stream.average_rate or stream.guessed_rate or 25)
-    lengths = 0.0
-    for packet in container.demux(stream):
-        if packet.size == 0:
-            continue
-        stamp = packet.pts if packet.pts is not None else packet.dts
-        time_base = float(packet.time_base or 0)
-        stamps.append(stamp * time_base if stamp is not None and time_base else len(stamps) / default_rate)
-        lengths = max(lengths, (packet.duration or 0) * time_base)
-        if abs(stamps[-1] - stamps[0]) > settings.max_seconds:
-            raise TooLargeError(f"{path}: is longer than {settings.max_seconds:g} s. Cut it, or raise max_seconds.")
-        if len(stamps) > settings.limits.frames:
-            raise TooLargeError(f"{path}: has more than {settings.limits.frames:,} frames. Cut it, or raise the limit.")
-    if not stamps:
-        raise UnreadableError(f"{path}: the video stream is empty. The download may be cut short; skip the file.")
-    stamps.sort()
-    times = tuple(stamp - stamps[0] for stamp in stamps)
-    last_frame = times[-1] / (len(times) - 1) if len(times) > 1 else min(lengths, 1.0)
-    return times, times[-1] + last_frame
-
-
-def _claimed_size(stream: Any) -> tuple[int, int]:
-    return round(stream.codec_context.width * _pixel_aspect(stream)), stream.codec_context.height
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UnreadableError(
+            f"{path}: cannot be opened as a video ({size_bytes} bytes; {reason}). {advice}"
+        ) from error
 
 
 def _pixel_aspect(stream: Any) -> float:
     aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
     return float(aspect) if aspect and 0.1 < aspect < 10 else 1.0
-
-
-def _is_plain(frame: av.VideoFrame) -> bool:
-    return frame.format.name in LUMA_FIRST_FORMATS and frame.rotation == 0
-
-
-def _upright(image: Image, rotation_degrees: int) -> Image:
-    """Turn by the stream's display matrix; FFmpeg counts it counter-clockwise."""
-    turns = round(rotation_degrees / 90) % 4
-    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
-
-
-def _fit(image: Image, longest_side: int | None) -> Image:
-    height, width = image.shape[:2]
-    if longest_side is None or max(height, width) <= longest_side:
-        return image
-    scale = longest_side / max(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)

@@ -1,4 +1,4 @@
-"""The work of an extraction: one video at a time, in this process, in threads with a child each, or on a cluster."""
+"""Runs extraction jobs, one video at a time: in this process, in threads with a child process each, or on Dask."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dfutils.extraction.dataset import manifest_row, write_clip
 from dfutils.extraction.faces import face_detector
 from dfutils.extraction.isolation import extract_clips_safely
 from dfutils.files import sha256_of
-from dfutils.records import ClipRow, Extraction, FaceClip, Video, VideoInfo
+from dfutils.records import ClipRow, Extraction, Video
 from dfutils.settings import ExtractionSettings
 
 logger = logging.getLogger(__name__)
@@ -29,14 +29,14 @@ CONNECTION_SECONDS = 20
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is the same for every video of an extraction.
+    """Parameters shared by all videos of one extraction.
 
     Attributes:
-        folder: The face dataset; on a cluster, every worker sees it under this path.
+        folder: The face dataset; all workers of a cluster must see it under this path.
         settings: How crops are cut.
         workers: Files decoded at a time.
-        scheduler: Address of a Dask scheduler whose workers do the work, or empty for this machine.
-        trusted: Decode without limits, and in this very process if there is one worker.
+        scheduler: Address of a Dask scheduler, or empty for this machine.
+        trusted: Decode without limits, and in this process if there is one worker.
     """
 
     folder: Path
@@ -47,12 +47,20 @@ class Job:
 
 
 def run(videos: Sequence[Video], job: Job) -> Generator[dict[str, Any], None, None]:
-    """Extract ``videos`` and give one journal entry each, in the order in which they are done."""
+    """Extract ``videos`` and yield one journal entry for each, in the order in which they finish."""
     if job.scheduler:
-        with _dask_client(job.scheduler) as client:
+        try:
+            from distributed import Client
+
+            connection = Client(job.scheduler, timeout=CONNECTION_SECONDS)
+        except ImportError as error:
+            raise DfutilsError(f"{job.scheduler}: dask is not installed. `pip install dfutils[cluster]`.") from error
+        except (OSError, ValueError) as error:
+            raise DfutilsError(f"{job.scheduler}: no Dask scheduler answers ({error}). Check the address.") from error
+        with connection as client:
             yield from _run_parallel(videos, job, backend="dask", n_jobs=-1, client=client)
     elif job.workers > 1:
-        # Threads are enough: each waits for the child process that decodes for it.
+        # Threads suffice: each waits for the child process that decodes for it.
         yield from _run_parallel(videos, job, backend="threading", n_jobs=job.workers)
     else:
         yield from (extract_one(video, job) for video in videos)
@@ -60,91 +68,71 @@ def run(videos: Sequence[Video], job: Job) -> Generator[dict[str, Any], None, No
 
 def _run_parallel(videos: Sequence[Video], job: Job, **backend: Any) -> Generator[dict[str, Any], None, None]:
     with joblib.parallel_config(**backend):
-        # One video a task: with a worker of a cluster, no more than that is lost.
+        # One video per task, so that a lost worker of a cluster costs no more than that.
         parallel = joblib.Parallel(return_as="generator_unordered", batch_size=1)
     yield from parallel(joblib.delayed(extract_one)(video, job) for video in videos)
 
 
-def _dask_client(scheduler: str) -> Any:
-    try:
-        from distributed import Client
-
-        return Client(scheduler, timeout=CONNECTION_SECONDS)
-    except ImportError as error:
-        raise DfutilsError(f"{scheduler}: dask is not installed. `pip install dfutils[cluster]`.") from error
-    except (OSError, ValueError) as error:
-        raise DfutilsError(f"{scheduler}: no Dask scheduler answers ({error}). Check the address.") from error
-
-
 def extract_one(video: Video, job: Job) -> dict[str, Any]:
-    """One journal entry; only trouble with the output folder is raised, all else is the video's own reason."""
-    cv2.setNumThreads(1)  # one process a core: OpenCV's own threads would only fight
+    """Return the journal entry of one video; any error but one of the output folder becomes the reason to skip it."""
+    cv2.setNumThreads(1)  # there is one process per core: OpenCV's own threads would only compete
     entry: dict[str, Any] = {**identity(video), "clips": [], "frames": [], "skipped": None}
     try:
-        extraction = _extract(video.path, job)
-        checksum = _checksum(video.path)
+        extraction, checksum = _extract(video.path, job)
     except MediaError as error:
-        entry["skipped"] = _skipped_row(video, error)
+        entry["skipped"] = {
+            "video": video.name,
+            "reason": error.reason,
+            "detail": str(error).replace(str(video.path), video.name),  # it is published: no path of this machine
+            "is_fake": str(video.is_fake).lower(),
+            "dataset": video.dataset,
+            "group": video.group,
+            "split": video.split or "",
+        }
         return entry
+    info = extraction.info
     for clip in extraction.clips:
-        row = _row(video, clip, extraction.info, checksum)
+        row = ClipRow(
+            clip_id=clip_id(video.name, clip.track),
+            video=video.name,
+            is_fake=video.is_fake,
+            dataset=video.dataset,
+            group=video.group,
+            split=video.split,
+            track=clip.track,
+            frames=len(clip.crops),
+            width=info.width,
+            height=info.height,
+            fps=round(info.fps, 4),
+            duration_seconds=round(info.duration_seconds, 4),
+            size_bytes=info.size_bytes,
+            sha256=checksum,
+        )
         entry["frames"] += write_clip(job.folder, row, clip, image_format=job.settings.image_format)
         entry["clips"].append(manifest_row(row))
     return entry
 
 
-def _extract(path: Path, job: Job) -> Extraction:
+def _extract(path: Path, job: Job) -> tuple[Extraction, str]:
+    """Return what one file gives, and its SHA-256; raise a `MediaError` if it gives nothing."""
     if not job.trusted or job.workers > 1:
-        return extract_clips_safely(path, job.settings, limited=not job.trusted)
+        extraction = extract_clips_safely(path, job.settings, limited=not job.trusted)
+    else:
+        try:
+            extraction = extract_clips(path, job.settings, face_detector(job.settings.min_detection_score))
+        except DfutilsError:
+            raise
+        except Exception as error:
+            logger.exception("%s", path)
+            raise UnreadableError(f"{path}: decoding failed ({error!r}). Re-encode or skip the file.") from error
     try:
-        return extract_clips(path, job.settings, face_detector(job.settings.min_detection_score))
-    except DfutilsError:
-        raise
-    except Exception as error:
-        logger.exception("%s", path)
-        raise UnreadableError(f"{path}: decoding failed ({error!r}). Re-encode or skip the file.") from error
-
-
-def _checksum(path: Path) -> str:
-    try:
-        return sha256_of(path)
+        return extraction, sha256_of(path)
     except OSError as error:
-        raise UnreadableError(f"{path}: went away while it was read ({error.strerror}). Extract again.") from error
-
-
-def _skipped_row(video: Video, error: MediaError) -> dict[str, str]:
-    return {
-        "video": video.name,
-        "reason": error.reason,
-        "detail": str(error).replace(str(video.path), video.name),  # what is published names no folder of this machine
-        "is_fake": str(video.is_fake).lower(),
-        "dataset": video.dataset,
-        "group": video.group,
-        "split": video.split or "",
-    }
-
-
-def _row(video: Video, clip: FaceClip, info: VideoInfo, checksum: str) -> ClipRow:
-    return ClipRow(
-        clip_id=clip_id(video.name, clip.track),
-        video=video.name,
-        is_fake=video.is_fake,
-        dataset=video.dataset,
-        group=video.group,
-        split=video.split,
-        track=clip.track,
-        frames=len(clip.crops),
-        width=info.width,
-        height=info.height,
-        fps=round(info.fps, 4),
-        duration_seconds=round(info.duration_seconds, 4),
-        size_bytes=info.size_bytes,
-        sha256=checksum,
-    )
+        raise UnreadableError(f"{path}: disappeared while it was read ({error.strerror}). Extract again.") from error
 
 
 def clip_id(video: str, track: int) -> str:
-    """A readable folder name, unique by a checksum of the video's whole name.
+    """Return a readable folder name, made unique by a checksum of the video's full name.
 
     Example:
         >>> clip_id("part 1/abc.mp4", 0)
@@ -155,7 +143,7 @@ def clip_id(video: str, track: int) -> str:
 
 
 def identity(video: Video) -> dict[str, Any]:
-    """What must be unchanged for a finished video to count as finished."""
+    """Return what must be unchanged for a finished video to count as finished."""
     try:
         size = video.path.stat().st_size if video.path.is_file() else -1
     except OSError:
@@ -171,5 +159,5 @@ def identity(video: Video) -> dict[str, Any]:
 
 
 def key_of(entry: dict[str, Any]) -> tuple[object, ...]:
-    """`identity` as a key."""
+    """Return the `identity` in a journal entry as a key."""
     return tuple(entry[name] for name in ("video", "is_fake", "group", "dataset", "split", "file_bytes"))

@@ -1,7 +1,7 @@
-"""Where in the frames a detector sees FAKE, and whether that is to be believed.
+"""Heat maps of where a detector sees FAKE, and a test of whether to believe them.
 
-A heat map is a claim: deleting what it marks should lower the score faster than deleting anything else. That is
-measured against random maps, and printed beside the image.
+A heat map is a claim: deleting what it marks should lower the score faster than deleting anything else. This is
+measured against random maps and printed beside the image.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from dfutils.prediction.runtime import keras_network
 from dfutils.records import Crops, FaceClip, Image
 
 HeatMaps: TypeAlias = npt.NDArray[np.float64]
-"""``(T, height, width)``, 0..1, higher where FAKE is seen; as coarse as the network's last block."""
+"""``(T, height, width)``, 0..1, higher where FAKE is seen; with the resolution of the network's last block."""
 
 BLUR_SHARE = 0.08
-"""Sigma of the blur that takes content away, as a fraction of the crop's side: colours stay, traces go."""
+"""Sigma of the blur that removes content, as a fraction of the crop's side: colours remain, traces go."""
 
 
 @dataclass(frozen=True, slots=True)
 class Faithfulness:
-    """How well a heat map tells what the score rests on, beside random maps of the same grain.
+    """How well a heat map shows what the score rests on, compared with random maps of the same resolution.
 
     Attributes:
         deletion: Mean score while the hottest parts are blurred first; lower is more faithful.
-        insertion: Mean score while a blurred clip gets its hottest parts back first; higher is more faithful.
-        random_deletion: The same of each random map.
-        random_insertion: The same of each random map.
+        insertion: Mean score while the hottest parts of a blurred clip are restored first; higher is more faithful.
+        random_deletion: ``deletion`` of each random map.
+        random_insertion: ``insertion`` of each random map.
     """
 
     deletion: float
@@ -47,11 +47,11 @@ class Faithfulness:
 
     @property
     def beats_random(self) -> bool:
-        """Whether the map is better than every random one at both."""
+        """Whether the map is better than every random one in both respects."""
         return self.deletion < min(self.random_deletion) and self.insertion > max(self.random_insertion)
 
     def sentence(self) -> str:
-        """The same in words."""
+        """Return the figures and the conclusion in words."""
         randoms = f"{np.mean(self.random_deletion):.2f} and {np.mean(self.random_insertion):.2f}"
         verdict = (
             "it says something about the score"
@@ -65,21 +65,21 @@ class Faithfulness:
 
 
 def grad_cam(detector: Detector, crops: Crops) -> HeatMaps:
-    """Grad-CAM (Selvaraju et al. 2017) of the last block, for FAKE; of several members, the mean of their maps.
+    """Compute Grad-CAM (Selvaraju et al. 2017) of the last block for FAKE, averaged over the members.
 
-    The block is pooled globally before the head, so that the gradient is the same in every place, and one pass through
-    the backbone is enough.
+    The block is pooled globally before the head, so that the gradient is the same at every position and one pass
+    through the backbone suffices.
     """
     return _scaled(np.mean([_member_cam(member, crops) for member in detector.reference], axis=0))
 
 
 def occlusion_maps(detector: Detector, crops: Crops, *, grid: int = 5) -> HeatMaps:
-    """A check without gradients (Zeiler and Fergus 2014): how far the logit falls with a blurred patch.
+    """Measure how far the logit falls with each patch blurred (Zeiler and Fergus 2014), as a check without gradients.
 
     Args:
-        detector: To be explained.
+        detector: The detector to explain.
         crops: One clip, ``(T, size, size, 3)`` uint8 RGB, cut with the detector's settings.
-        grid: Patches a side; costs ``grid`` squared predictions.
+        grid: Patches per side; costs ``grid`` squared predictions.
 
     Returns:
         ``(T, grid, grid)``, the same for every frame.
@@ -88,7 +88,7 @@ def occlusion_maps(detector: Detector, crops: Crops, *, grid: int = 5) -> HeatMa
     blurred, edges = _blurred(crops), np.linspace(0, size, grid + 1).round().astype(int)
     whole = _logits(detector, crops[None])[0]
     falls = np.zeros((grid, grid))
-    for row in range(grid):  # scored by rows: a call has a cost of its own, and all patches at once need much memory
+    for row in range(grid):  # row by row: each call has a fixed cost, and all patches at once need much memory
         occluded = np.repeat(crops[None], grid, axis=0)
         for column, clip in enumerate(occluded):
             place = np.s_[:, edges[row] : edges[row + 1], edges[column] : edges[column + 1]]
@@ -100,21 +100,25 @@ def occlusion_maps(detector: Detector, crops: Crops, *, grid: int = 5) -> HeatMa
 def measure_faithfulness(
     detector: Detector, crops: Crops, maps: HeatMaps, *, steps: int = 5, randoms: int = 3, seed: int = 0
 ) -> Faithfulness:
-    """Deletion and insertion curves (Petsiuk, Das and Saenko 2018) of a map and of random ones of the same grain.
+    """Compute deletion and insertion curves (Petsiuk, Das and Saenko 2018) of a map and of random maps.
 
     Args:
-        detector: To be explained.
+        detector: The detector to explain.
         crops: One clip, ``(T, size, size, 3)`` uint8 RGB, cut with the detector's settings.
         maps: Heat maps of the clip.
-        steps: Of each curve.
-        randoms: Random maps to compare with.
-        seed: Of these.
+        steps: Points of each curve.
+        randoms: Number of random maps.
+        seed: Seed of the random maps.
     """
     rng = np.random.default_rng(seed)
     blurred = _blurred(crops)
 
     def areas(heat: HeatMaps) -> tuple[float, float]:
-        order = _places_by_heat(heat, crops.shape[1])
+        large = [cv2.resize(one.astype(np.float32), crops.shape[1:3], interpolation=cv2.INTER_LINEAR) for one in heat]
+        pixels = np.stack(large)
+        ranks = np.empty(pixels.size)  # rank of every pixel by its heat, from 0 to just below 1
+        ranks[np.argsort(pixels.ravel(), kind="stable")] = np.arange(pixels.size) / pixels.size
+        order = ranks.reshape(pixels.shape)
         deletion = [_mixed(crops, blurred, order >= 1 - share) for share in np.linspace(0, 1, steps + 1)[1:]]
         insertion = [_mixed(blurred, crops, order >= 1 - share) for share in np.linspace(0, 1, steps + 1)[:-1]]
         scores = 1 / (1 + np.exp(-_logits(detector, np.stack([*deletion, *insertion]))))
@@ -126,7 +130,7 @@ def measure_faithfulness(
 
 
 def overlay(image: Image, heat: npt.NDArray[np.float64]) -> Image:
-    """A crop with its heat map over it: dark where nothing is seen, so that the hot parts stand out."""
+    """Lay a heat map over a crop: dark where nothing is seen, so that the hot parts stand out."""
     size = image.shape[1], image.shape[0]
     large = np.clip(cv2.resize(heat.astype(np.float32), size, interpolation=cv2.INTER_CUBIC), 0, 1)[..., None]
     orange = np.array([213, 94, 0], np.float32)  # the colour of FAKE
@@ -135,10 +139,10 @@ def overlay(image: Image, heat: npt.NDArray[np.float64]) -> Image:
 
 
 def write_heat_maps(folder: Path, detector: Detector, clips: Iterable[FaceClip]) -> None:
-    """Write each crop with its heat map over it as PNG, a folder a person.
+    """Write each crop with its heat map over it as PNG, one folder per person.
 
     Raises:
-        DatasetError: They cannot be written.
+        DatasetError: A file cannot be written.
         RunError: Keras is not installed.
     """
     for clip in clips:
@@ -154,9 +158,9 @@ def _member_cam(member: Member, images: Crops) -> HeatMaps:
     network = keras_network(member.network)
     backbone = network.backbone
     inner = network_of(backbone)
-    block = keras.Model(inner.input, inner.layers[-1].input)  # what is pooled
+    block = keras.Model(inner.input, inner.layers[-1].input)  # the last block, before it is pooled
     scaled = tf.convert_to_tensor(images)
-    for layer in backbone.layers[1 : backbone.layers.index(inner)]:  # whatever its family wants images scaled by
+    for layer in backbone.layers[1 : backbone.layers.index(inner)]:  # the scaling that the backbone's family expects
         scaled = layer(scaled)
     activations = block(scaled, training=False)
     features = tf.reduce_mean(activations, axis=[1, 2])[None]
@@ -173,14 +177,6 @@ def _logits(detector: Detector, clips: npt.NDArray[np.uint8]) -> npt.NDArray[np.
     scores = [score.fake_probability for score in detector.score_clips(clips)]
     clipped = np.clip(np.array(scores, np.float64), 1e-6, 1 - 1e-6)
     return np.asarray(np.log(clipped / (1 - clipped)))
-
-
-def _places_by_heat(heat: HeatMaps, size: int) -> npt.NDArray[np.float64]:
-    """Rank of every pixel of every frame by its heat, from 0 to just below 1, ``(T, size, size)``."""
-    large = np.stack([cv2.resize(one.astype(np.float32), (size, size), interpolation=cv2.INTER_LINEAR) for one in heat])
-    ranks = np.empty(large.size)
-    ranks[np.argsort(large.ravel(), kind="stable")] = np.arange(large.size) / large.size
-    return ranks.reshape(large.shape)
 
 
 def _mixed(below: Crops, above: Crops, where: npt.NDArray[np.bool_]) -> Crops:

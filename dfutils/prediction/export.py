@@ -1,4 +1,4 @@
-"""Writing a backbone for OpenVINO beside its weights, where it has proved equal to Keras, and nowhere else."""
+"""Export of backbones for OpenVINO, which are written only if they prove equivalent to Keras."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ logger = logging.getLogger(__name__)
 Precision: TypeAlias = Literal["float32", "bfloat16", "int8"]
 
 LARGEST_DIFFERENCE = 1e-4
-"""Of a probability, that float32 may differ by from Keras on any clip."""
+"""Maximum difference of a probability from Keras allowed for float32, on any clip."""
 LARGEST_LOSS = 0.005
-"""Of AUC, that other precisions may cost."""
+"""Maximum loss of AUC allowed for other precisions."""
 FEWEST_SAME = 0.98
-"""Share of the labels that other precisions have to leave as they are."""
+"""Minimum share of labels that other precisions must keep."""
 CALIBRATION_CLIPS = 300
-"""Training clips that int8 takes the ranges of its activations from, with a crop of each."""
+"""Number of training clips, with one crop each, on which int8 calibrates the ranges of its activations."""
 CLIPS_AT_ONCE = 16
-"""That are compared in one call: Keras is slow to start one."""
+"""Batch size of the comparison: each call of Keras has a fixed cost."""
 
 
 def export_detector(
@@ -59,18 +59,18 @@ def export_detector(
 ) -> list[ExportRecord]:
     """Write the backbones of a detector for OpenVINO, each into ``export/`` of its own run folder.
 
-    It is compared with Keras on the clips of ``faces`` that are the validation split of the run; of a detector that
-    came without its splits, on those that the dataset itself calls so, else on all.
+    The export is compared with Keras on the clips of the run's validation split; for a detector without ``splits.csv``,
+    on the validation split of the dataset, else on all clips.
 
     Args:
         run: The run folder of one detector or of an ensemble, whose members are exported one by one.
-        faces: The face dataset that it was trained on, or another that was cut in the same way.
-        precision: ``float32`` has to give Keras' probabilities, the others its AUC and labels; int8 is calibrated on
+        faces: The face dataset that it was trained on, or another that was cut the same way.
+        precision: ``float32`` must give Keras' probabilities, the others its AUC and labels; int8 is calibrated on
             training clips.
-        most: Compare on so many clips only, evenly chosen.
+        most: Compare on at most so many clips, evenly chosen.
 
     Raises:
-        RunError: One of them differs more than it may, and none is written; or something that is needed is not there.
+        RunError: A backbone differs too much, and none is written; or a requirement is missing.
     """
     dataset, extraction = read_face_dataset(faces), RunFolder(run).detector().extraction
     if dataset.settings.margin > extraction.margin:  # the run was trained on a part of such crops
@@ -78,7 +78,14 @@ def export_detector(
     needed = ["openvino", *(["nncf"] if precision == "int8" else [])]
     if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
         raise RunError(f"export to {precision}: needs {' and '.join(missing)}. pip install 'dfutils[export]'.")
-    _require_processor(precision)
+    if precision == "bfloat16":
+        import openvino as ov
+
+        if "BF16" not in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise RunError(
+                "export to bfloat16: this processor does not support it, so nothing can be compared. Export on one "
+                "that does, or use float32 or int8."
+            )
     load = network_loader("keras")
     judged: list[tuple[Path, Path, ExportRecord]] = []
     with ExitStack() as scratch:
@@ -86,39 +93,24 @@ def export_detector(
         for own, settings in whole.members(whole.detector()):
             own_run = own.path
             folder = scratch.enter_context(_beside(own_run))
-            export = _judged(
-                own_run, settings, load(own_run, settings), dataset, folder, precision=precision, most=most
-            )
+            reference, _ = load(own_run, settings)
+            model = _graph(own_run, settings, reference)
+            if precision == "int8":
+                model = _quantised(model, dataset, _rows_of(own_run, dataset, "train"))
+            ported = _write_model(model, folder, precision)
+            compiled = functools.partial(compile_backbone, ported, precision=precision)
+            network = OpenVinoNetwork(functools.cache(compiled), read_numpy_head(own_run, settings))
+            held = _rows_of(own_run, dataset, "validation")
+            rows, split = (held, "validation") if held else (dataset.rows, "all")
+            networks = (reference, network)
+            export = _compared(settings, dataset, _thinned(rows, most), networks, precision, split=split)
+            _require_equal(own_run, export)
             judged.append((own_run, folder, export))
         return [_put_in_place(*one) for one in judged]
 
 
-def _judged(
-    run: Path,
-    settings: DetectorRecord,
-    reference: Network,
-    dataset: FaceDataset,
-    folder: Path,
-    *,
-    precision: Precision,
-    most: int | None,
-) -> ExportRecord:
-    """Write one backbone into ``folder`` and say how far it is from Keras; raises where that is too far."""
-    model = _graph(run, settings, reference)
-    if precision == "int8":
-        model = _quantised(model, dataset, _rows_of(run, dataset, "train"))
-    written = _write_model(model, folder, precision)
-    compiled = functools.partial(compile_backbone, written, precision=precision)
-    ported = OpenVinoNetwork(functools.cache(compiled), read_numpy_head(run, settings))
-    held = _rows_of(run, dataset, "validation")
-    rows, split = (held, "validation") if held else (dataset.rows, "all")
-    export = _compared(settings, dataset, _thinned(rows, most), (reference, ported), precision, split=split)
-    _require_equal(run, export)
-    return export
-
-
 def _rows_of(run: Path, dataset: FaceDataset, split: str) -> tuple[ClipRow, ...]:
-    """The clips on a side of the run's splits, or of the dataset's own where the run came without."""
+    """Return the clips of one of the run's splits, or of the dataset's own if the run came without."""
     splits = RunFolder(run).splits_file
     if not splits.is_file():
         return tuple(row for row in dataset.rows if row.split == split)
@@ -126,13 +118,13 @@ def _rows_of(run: Path, dataset: FaceDataset, split: str) -> tuple[ClipRow, ...]
     found = tuple(row for row in dataset.rows if row.video in videos)
     if not found:
         raise RunError(
-            f"{dataset.folder}: holds no clip of the {split} split of {run}. Name the face dataset that it was trained "
-            "on."
+            f"{dataset.folder}: holds no clip of the {split} split of {run}. Name the dataset that it was trained on."
         )
     return found
 
 
 def _graph(run: Path, settings: DetectorRecord, reference: Network) -> ov.Model:
+    """Build InceptionV3 from its weights, and convert any other backbone."""
     if settings.backbone == DEFAULT_BACKBONE:
         return read_backbone(run, settings)
     import openvino as ov
@@ -143,23 +135,25 @@ def _graph(run: Path, settings: DetectorRecord, reference: Network) -> ov.Model:
     example = tf.TensorSpec((1, size, size, 3), tf.uint8)
     traced = tf.function(lambda crops: backbone(crops, training=False)).get_concrete_function(example)
     model = ov.convert_model(traced, input=[ov.PartialShape([1, size, size, 3])])
-    # Activations with a gradient of their own, EfficientNet's for one, are taken for outputs too.
+    # The converter takes activations with a custom gradient, such as EfficientNet's, for outputs.
     wanted = next(one for one in model.outputs if traced.outputs[0].name in one.get_names())
     return ov.Model([wanted.get_node()], model.get_parameters(), "backbone")
 
 
 def _quantised(model: ov.Model, dataset: FaceDataset, rows: Sequence[ClipRow]) -> ov.Model:
-    """Post-training quantisation of weights and activations to 8 bits, by NNCF."""
+    """Quantise weights and activations to 8 bits after training, with NNCF."""
     if not rows:
-        raise RunError(f"{dataset.folder}: int8 is calibrated on training clips, and it says of none that it is one.")
+        raise RunError(
+            f"{dataset.folder}: int8 calibration needs training clips, but the dataset has no `train` split."
+        )
     import nncf
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
     chosen = _thinned(rows, CALIBRATION_CLIPS)
-    # The middle frame of each: neighbours of one clip say the same.
+    # Only the middle frame of each clip: its neighbours look the same.
     crops = [dataset.load_frames(row, [row.frames // 2]) for row in chosen]
     logger.info("Quantising with %d training crops", len(crops))
-    # By default the mean of the crops' own ranges: whatever excites a channel more is clipped, and sure scores shrink.
+    # The default, the mean of the crops' ranges, clips rare strong activations, and confident scores shrink.
     ranges = RangeEstimatorParametersSet.HISTOGRAM
     parameters = nncf.AdvancedQuantizationParameters(activations_range_estimator_params=ranges)
     return nncf.quantize(model, nncf.Dataset(crops), subset_size=len(crops), advanced_parameters=parameters)
@@ -196,13 +190,13 @@ def differences(
     reference: npt.NDArray[np.floating],
     scores: npt.NDArray[np.floating],
 ) -> dict[str, Any]:
-    """AUC, and how far probabilities (raw or calibrated, whichever differ more) and labels are from the reference's.
+    """Measure AUC, and the differences of probabilities (raw or calibrated, the larger) and labels from the reference.
 
     Raises:
-        RunError: A score is no number.
+        RunError: A score is NaN.
     """
     if not (np.isfinite(reference).all() and np.isfinite(scores).all()):
-        raise RunError(f"{settings.name}: a network gave no number for a clip (NaN). Train again, with an empty cache.")
+        raise RunError(f"{settings.name}: a network returned NaN for a clip. Train again, with an empty cache.")
     theirs, ours = (sigmoid(calibrated_logits(settings, raw)) for raw in (reference, scores))
     return {
         "auc": _auc(is_fake, scores),
@@ -212,14 +206,14 @@ def differences(
 
 
 def _labels(settings: DetectorRecord, probability: npt.NDArray[np.floating]) -> npt.NDArray[np.int_]:
-    """0 for REAL, 1 for FAKE, 2 inside the band that is not decided."""
+    """Return 0 for REAL, 1 for FAKE and 2 for UNDECIDED."""
     low, high = settings.undecided or (np.inf, -np.inf)
     is_open = (probability >= low) & (probability <= high)
     return np.where(is_open, 2, (probability >= settings.threshold).astype(int))
 
 
 def raw_scores(network: Network, clips: Iterable[Crops]) -> npt.NDArray[np.floating]:
-    """Raw probabilities ``(N,)`` of clips ``(T, size, size, 3)`` of one length."""
+    """Return raw probabilities ``(N,)`` of clips ``(T, size, size, 3)`` of one length."""
     left, scores = iter(clips), list[npt.NDArray[np.floating]]()
     while some := list(itertools.islice(left, CLIPS_AT_ONCE)):
         features = network.features(np.concatenate(some))
@@ -234,17 +228,17 @@ def _auc(is_fake: npt.NDArray[np.bool_], probability: npt.NDArray[np.floating]) 
 
 
 def _require_equal(run: Path, export: ExportRecord) -> None:
-    """Raise a `RunError` with the figures where the export differs from Keras by more than it may."""
+    """Raise a `RunError` with the figures if the export differs too much from Keras."""
     if export.precision == "float32":
         if export.largest_difference > LARGEST_DIFFERENCE:
             raise RunError(
-                f"{run}: not exported: probabilities differ from Keras' by up to {export.largest_difference:.2g}, and "
-                f"{LARGEST_DIFFERENCE:g} is allowed. Please report it with the versions of keras and openvino."
+                f"{run}: not exported: probabilities differ from Keras' by up to {export.largest_difference:.2g}, but "
+                f"only {LARGEST_DIFFERENCE:g} is allowed. Please report it with the versions of keras and openvino."
             )
         return
     if export.auc is None or export.auc_keras is None:
         raise RunError(
-            f"{run}: {export.precision} is judged by AUC, which needs REAL and FAKE clips. Name other faces."
+            f"{run}: {export.precision} is judged by AUC, which needs REAL and FAKE clips. Use another dataset."
         )
     loss = export.auc_keras - export.auc
     if loss > LARGEST_LOSS or export.same_labels < FEWEST_SAME:
@@ -256,7 +250,7 @@ def _require_equal(run: Path, export: ExportRecord) -> None:
 
 @contextmanager
 def _beside(run: Path) -> Iterator[Path]:
-    """An empty folder on the run's own disk; what is left of it is gone afterwards."""
+    """Yield an empty temporary folder on the disk of the run."""
     try:
         scratch = tempfile.TemporaryDirectory(dir=run, prefix=".export-")
     except OSError as error:
@@ -268,18 +262,18 @@ def _beside(run: Path) -> Iterator[Path]:
 
 
 def _write_model(model: ov.Model, folder: Path, precision: Precision) -> ov.Model:
-    """Write the backbone's files and read them again: what is judged is what is kept."""
+    """Write the backbone's files and read them again, so that what is kept is what is judged."""
     import openvino as ov
 
     try:
         ov.save_model(model, folder / BACKBONE_FILES[0], compress_to_fp16=precision == "bfloat16")
-    except (OSError, RuntimeError) as error:  # OpenVINO's own, of a full disk
+    except (OSError, RuntimeError) as error:  # OpenVINO raises RuntimeError for a full disk
         raise RunError(f"{folder}: cannot be written ({error}). Is the disk full?") from error
     return ov.Core().read_model(folder / BACKBONE_FILES[0])
 
 
 def _put_in_place(run: Path, folder: Path, export: ExportRecord) -> ExportRecord:
-    """Add what says that the files are whole, and put all of it where it is looked for."""
+    """Add ``export.json`` with the checksums, and move the folder into its place."""
     place = RunFolder(run).export_folder
     try:
         export = export.model_copy(update={"files": {name: sha256_of(folder / name) for name in BACKBONE_FILES}})
@@ -290,16 +284,6 @@ def _put_in_place(run: Path, folder: Path, export: ExportRecord) -> ExportRecord
     except OSError as error:
         raise writing_error(place, error) from error
     return export
-
-
-def _require_processor(precision: Precision) -> None:
-    import openvino as ov
-
-    if precision == "bfloat16" and "BF16" not in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        raise RunError(
-            "export to bfloat16: this processor does not compute in it, so that nothing could be compared. Export on "
-            "one that does, or take float32 or int8."
-        )
 
 
 def _thinned(rows: Sequence[ClipRow], most: int | None) -> list[ClipRow]:

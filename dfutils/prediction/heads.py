@@ -1,8 +1,8 @@
-"""The heads of `dfutils.training.model` in numpy: small enough that nothing is gained by a runtime."""
+"""The heads of `dfutils.training.model` in numpy: too small to gain from a runtime."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -17,65 +17,49 @@ if TYPE_CHECKING:
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 Weights: TypeAlias = Mapping[str, tuple[Floats, ...]]
-"""Of each layer, by the name that Keras saves it under."""
+"""Weights of each layer, by the name that Keras saves it under."""
 
-_EPSILON = 1e-7  # Keras' own, below which a deviation counts as this much
+_EPSILON = 1e-7  # the smallest standard deviation that Keras divides by
 
 
 class NumpyHead:
-    """Features to probabilities, as the Keras head of the same name gives them."""
+    """Computes the probabilities that the Keras head of the same name gives."""
 
     def __init__(self, model: str, weights: Weights) -> None:
         self._model, self._weights = model, weights
 
     def score(self, features: Floats) -> tuple[Probabilities, Probabilities | None]:
-        """Raw probabilities of clips ``(N,)`` and, with a frame head, of their frames ``(N, T)``."""
+        """Return raw probabilities of clips ``(N,)`` and, with a frame head, of their frames ``(N, T)``."""
         mean, variance = self._weights["normalization"][:2]
         standardised = ((features - mean) / np.maximum(np.sqrt(variance), _EPSILON)).astype(np.float32)
-        logits = _LOGITS[self._model](standardised, self._weights)
-        if not has_frame_head(self._model):
-            return sigmoid(logits), None
-        return sigmoid(logits.mean(axis=1)), sigmoid(logits)
+        if has_frame_head(self._model):
+            frames = _dense(standardised, self._weights["dense"])[..., 0]
+            return sigmoid(frames.mean(axis=1)), sigmoid(frames)
+        if self._model == "inception_gru":
+            logits = _dense(_gru(standardised, *self._weights["gru"]), self._weights["dense"])
+        else:
+            state = _gru(_lstm(standardised, *self._weights["lstm"]), *self._weights["gru"])
+            logits = _dense(np.maximum(_dense(state, self._weights["dense"]), 0), self._weights["dense_1"])
+        return sigmoid(logits[:, 0]), None
 
 
 def read_head(weights: h5py.File, model: str) -> NumpyHead:
     """Read the head called ``model`` from an open ``model.weights.h5``.
 
     Raises:
-        RunError: The head is not known, or its weights are not there.
+        RunError: The head is unknown, or its weights are missing.
     """
     try:
-        layers = weights["layers/functional/layers"]
-        return NumpyHead(model, {name: _variables(layers[name]) for name in _LAYERS[model]})
+        own: dict[str, tuple[Floats, ...]] = {}
+        for name in _LAYERS[model]:
+            layer = weights[f"layers/functional/layers/{name}"]
+            variables = layer["cell/vars"] if "cell" in layer else layer["vars"]
+            own[name] = tuple(variables[str(number)][()].astype(np.float32) for number in range(len(variables)))
+        return NumpyHead(model, own)
     except KeyError as error:
-        raise RunError(
-            f"{weights.filename}: holds no head {model!r} that is known ({error}). Use the engine keras."
-        ) from error
+        raise RunError(f"{weights.filename}: holds no known head {model!r} ({error}). Use the engine keras.") from error
 
 
-def _variables(layer: h5py.Group) -> tuple[Floats, ...]:
-    variables = layer["cell/vars"] if "cell" in layer else layer["vars"]
-    return tuple(variables[str(number)][()].astype(np.float32) for number in range(len(variables)))
-
-
-def _frame_logits(features: Floats, weights: Weights) -> Floats:
-    return _dense(features, weights["dense"])[..., 0]
-
-
-def _gru_logits(features: Floats, weights: Weights) -> Floats:
-    return _dense(_gru(features, *weights["gru"]), weights["dense"])[:, 0]
-
-
-def _lstm_gru_logits(features: Floats, weights: Weights) -> Floats:
-    state = _gru(_lstm(features, *weights["lstm"]), *weights["gru"])
-    return _dense(np.maximum(_dense(state, weights["dense"]), 0), weights["dense_1"])[:, 0]
-
-
-_LOGITS: dict[str, Callable[[Floats, Weights], Floats]] = {
-    "inception_mean": _frame_logits,
-    "inception_gru": _gru_logits,
-    "inception_lstm_gru": _lstm_gru_logits,
-}
 _LAYERS = {
     "inception_mean": ("normalization", "dense"),
     "inception_gru": ("normalization", "gru", "dense"),
@@ -89,7 +73,7 @@ def _dense(values: Floats, weights: tuple[Floats, ...]) -> Floats:
 
 
 def _gru(inputs: Floats, kernel: Floats, recurrent: Floats, bias: Floats) -> Floats:
-    """Last state of Keras' GRU, which resets after the product (Cho et al. 2014, version 3): ``(N, units)``."""
+    """Return the last state ``(N, units)`` of Keras' GRU, which resets after the product (Cho et al. 2014, v3)."""
     state = np.zeros((len(inputs), recurrent.shape[0]), np.float32)
     given = inputs @ kernel + bias[0]
     for step in range(inputs.shape[1]):
@@ -101,7 +85,7 @@ def _gru(inputs: Floats, kernel: Floats, recurrent: Floats, bias: Floats) -> Flo
 
 
 def _lstm(inputs: Floats, kernel: Floats, recurrent: Floats, bias: Floats) -> Floats:
-    """All states of an LSTM (Hochreiter and Schmidhuber 1997): ``(N, T, units)``."""
+    """Return all states ``(N, T, units)`` of an LSTM (Hochreiter and Schmidhuber 1997)."""
     state = cell = np.zeros((len(inputs), recurrent.shape[0]), np.float32)
     given, states = inputs @ kernel + bias, []
     for step in range(inputs.shape[1]):

@@ -1,7 +1,7 @@
-"""InceptionV3 out of a ``model.weights.h5`` as an OpenVINO graph, without Keras.
+"""InceptionV3 as an OpenVINO graph, built from a ``model.weights.h5`` without Keras.
 
-Batch normalisation is folded into the convolutions before it. Kernels and channels are those of the weights; what is
-said here is how the layers hang together (Szegedy et al. 2015, as `keras.applications.InceptionV3` has it).
+Batch normalisation is folded into the preceding convolution. Kernel sizes and channels follow from the weights; this
+module describes how the layers are connected (Szegedy et al. 2015, as in `keras.applications.InceptionV3`).
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     import openvino as ov
 
 Kernel: TypeAlias = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
-"""Filters ``(out, in, height, width)`` and bias ``(1, out, 1, 1)`` of a convolution with its batch normalisation."""
+"""Filters ``(out, in, height, width)`` and bias ``(1, out, 1, 1)`` of a convolution with folded batch normalisation."""
 
 STEM = "svcmvvm"
-"""A letter a layer: ``c`` convolution that keeps the size, ``v`` without padding, ``s`` the same with stride 2, ``m``
-maximum pooling with stride 2, ``a`` average pooling that keeps the size, ``f`` two convolutions side by side."""
+"""One letter per layer: ``c`` convolution with same padding, ``v`` with valid padding, ``s`` valid with stride 2, ``m``
+maximum pooling with stride 2, ``a`` average pooling with same padding, ``f`` two parallel convolutions."""
 _SMALL, _FACTORED, _WIDE = ("c", "cc", "ccc", "ac"), ("c", "ccc", "ccccc", "ac"), ("c", "cf", "ccf", "ac")
 BLOCKS = (
     *[_SMALL] * 3,
@@ -32,11 +32,11 @@ BLOCKS = (
     ("cs", "cccs", "m"),
     *[_WIDE] * 2,
 )
-"""The branches of ``mixed0`` to ``mixed10``, in the order in which their channels are joined."""
+"""The branches of ``mixed0`` to ``mixed10``, in the order in which their channels are concatenated."""
 
 CONVOLUTIONS = 94
 LAYERS = "layers/time_distributed/layer/layers/functional/layers"
-"""Where Keras saves the layers of a backbone that is applied to each frame."""
+"""Where Keras saves the layers of a backbone inside `TimeDistributed`."""
 
 _BATCH_NORM_EPSILON = 1e-3
 _LAYERS_OF_A_CONVOLUTION = 3  # itself, batch normalisation, activation
@@ -50,7 +50,7 @@ def build_inception(weights: h5py.File, *, size: int) -> ov.Model:
         size: Side of a crop in pixels.
 
     Raises:
-        RunError: The weights are not InceptionV3's, or not where this package's Keras saves them.
+        RunError: The weights are not those of InceptionV3, or not where Keras saves them.
     """
     import openvino as ov
     from openvino import opset13 as ops
@@ -91,7 +91,7 @@ def _convolution(data: Any, letter: str, kernel: Kernel) -> Any:
     from openvino import op
     from openvino import opset13 as ops
 
-    # As constants of their own: given as arrays, they would go through lists of Python numbers.
+    # Explicit constants: arrays would be converted through lists of Python numbers.
     filters, bias = (op.Constant(values, shared_memory=True) for values in kernel)
     strides, padding = [2, 2] if letter == "s" else [1, 1], "same_upper" if letter == "c" else "valid"
     out = ops.convolution(data, filters, strides, [0, 0], [0, 0], [1, 1], padding)
@@ -99,15 +99,15 @@ def _convolution(data: Any, letter: str, kernel: Kernel) -> Any:
 
 
 def _convolutions(letters: str) -> list[str]:
-    """The convolutions of a branch, from the image to the features; a fork has two."""
+    """Return the convolutions of a branch from input to output; a fork has two."""
     return [letter for letter in letters.replace("f", "ff") if letter not in "ma"]
 
 
 def _order(block: tuple[str, ...]) -> list[tuple[int, int]]:
-    """The convolutions of a block, as (branch, index), in the order in which Keras saves them.
+    """Return the convolutions of a block, as (branch, index), in the order in which Keras saves them.
 
-    Keras numbers layers from the farthest from the output to the nearest, and of equally far ones those first that it
-    meets first on its way back from the output: branch by branch.
+    Keras numbers layers by their distance from the output, the farthest first, and layers at the same distance in the
+    order in which it meets them on its way back from the output: branch by branch.
     """
     found: list[tuple[int, int, int]] = []
     for number, letters in enumerate(block):
@@ -127,7 +127,7 @@ def _order(block: tuple[str, ...]) -> list[tuple[int, int]]:
 
 
 def _read_kernels(weights: h5py.File) -> Iterator[Kernel]:
-    """Of all convolutions, in the order of the file, with batch normalisation folded in."""
+    """Yield all kernels in the order of the file."""
     layers = weights.get(LAYERS, {})
     if sum(name.startswith("conv2d") for name in layers) != CONVOLUTIONS:
         raise RunError(f"{weights.filename}: its weights are not InceptionV3's. Use the engine keras.")

@@ -1,4 +1,4 @@
-"""The networks behind a detector: one, or several whose calibrated logits are averaged."""
+"""Networks of a detector: one, or the several of an ensemble, whose calibrated logits are averaged."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class ClipScore:
     """Scores of one clip.
 
     Attributes:
-        raw_probability: Before calibration, the mean over the members.
-        fake_probability: Calibrated: the mean of the members' calibrated logits, as a probability.
-        frame_probabilities: The same of each frame; None without a frame head.
+        raw_probability: Mean of the members' probabilities before calibration.
+        fake_probability: Mean of the members' calibrated logits, as a probability.
+        frame_probabilities: Calibrated probability of each frame; None without a frame head.
     """
 
     raw_probability: float
@@ -33,54 +33,64 @@ class ClipScore:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Member:
-    """One network, with the calibration that was fitted for it."""
+    """One network, with the calibration that was fitted for it.
+
+    Attributes:
+        settings: Its ``detector.json``.
+        network: Runs on some engine.
+        export_key: Checksums of the export that the backbone was read from; empty if it was built from the weights.
+    """
 
     settings: DetectorRecord
     network: Network
+    export_key: str = ""
+
+    @property
+    def backbone_key(self) -> str:
+        """Members with the same key have the same features; quantised exports of the same weights may differ."""
+        return self.settings.backbone_checksum + self.export_key
 
 
 def load_members(folder: Path, settings: DetectorRecord, *, engine: Engine = "keras") -> list[Member]:
-    """Load the networks of a run folder; members of an ensemble that start from one frozen backbone share it.
-
-    Args:
-        folder: A run folder, of one detector or of an ensemble.
-        settings: Its ``detector.json``.
-        engine: What runs them.
+    """Load the networks of a run folder; members of an ensemble with the same frozen backbone share it.
 
     Raises:
-        RunError: The folder is incomplete, a member is not the one that it was finished with, or the engine is not
-            there.
+        RunError: The folder is incomplete, a member is not the one it was finished with, or the engine is not
+            available.
     """
-    loader = network_loader(engine)
-    return [Member(own, loader(run.path, own)) for run, own in RunFolder(folder).members(settings)]
+    load = network_loader(engine)
+    return [Member(own, *load(run.path, own)) for run, own in RunFolder(folder).members(settings)]
 
 
 def score_members(
     members: Sequence[Member], features_of: Callable[[Member], npt.NDArray[np.float32]]
 ) -> list[ClipScore]:
-    """Score clips with every member and average.
+    """Score clips with every member and average the scores.
 
     Args:
         members: At least one; all with the same head.
-        features_of: Computes the features ``(N, T, channels)`` of a member's backbone; asked once a backbone.
+        features_of: Computes the features ``(N, T, channels)`` of a member's backbone; called once per backbone.
 
     Raises:
-        RunError: A network answers with something that is no number.
+        RunError: A network's score is not a number.
     """
     from dfutils.runs.thresholds import calibrated_logits, sigmoid
 
     raw, logits, frame_logits = [], [], []
 
-    def backbone(member: Member) -> str:
-        # Each export is a backbone of its own: in 8 bits, two made of the same weights differ.
-        return member.settings.backbone_checksum + member.network.exported
+    def key_of(member: Member) -> str:
+        return member.backbone_key
 
-    for _, sharing in groupby(sorted(members, key=backbone), key=backbone):
+    for _, sharing in groupby(sorted(members, key=key_of), key=key_of):
         first, *others = sharing
         features = features_of(first)
         for member in (first, *others):
             clips, frames = member.network.score(features)
-            _require_numbers(member, clips)
+            if wrong := int((~np.isfinite(clips)).sum()):
+                raise RunError(
+                    f"{member.settings.name}: its network returned NaN for {wrong} of {len(clips)} clips. "
+                    "The training went wrong or the features are damaged: train again, with an empty cache."
+                )
             raw.append(clips)
             logits.append(calibrated_logits(member.settings, clips))
             if frames is not None:
@@ -91,11 +101,3 @@ def score_members(
         ClipScore(float(raw_means[n]), float(probabilities[n]), None if per_frame is None else tuple(per_frame[n]))
         for n in range(len(probabilities))
     ]
-
-
-def _require_numbers(member: Member, scores: npt.NDArray[np.floating]) -> None:
-    if wrong := int((~np.isfinite(scores)).sum()):
-        raise RunError(
-            f"{member.settings.name}: its network gave no number for {wrong} of {len(scores)} clips (NaN). "
-            "The training went wrong or the features are damaged: train again, with an empty cache."
-        )

@@ -1,4 +1,4 @@
-"""Verdicts and the faces behind them as files and plain values."""
+"""Verdicts as text, tables, plain values and image files."""
 
 from __future__ import annotations
 
@@ -8,39 +8,114 @@ from pathlib import Path
 from typing import Any
 
 from dfutils.files import write_bytes, write_csv
-from dfutils.records import Box, Extraction, Verdict
+from dfutils.records import Extraction, Verdict
 
 VERDICT_COLUMNS = ("input", "label", "fake_probability", "reason", "people", "detail")
-"""Of ``predict --csv``; the probability is empty where there is none."""
+"""Columns of ``predict --csv``; the probability is empty if there is none."""
+
+SUBMISSION_COLUMNS = ("filename", "label")
+UNDECIDED_PROBABILITY = 0.5
+"""Minimises the worst log loss where nothing is known."""
 
 LONGEST_NAME = 60
-"""Characters of an input's name that its folder of faces keeps."""
+"""Characters of an input's name that are kept in the name of its folder of faces."""
+
+
+def verdict_line(verdict: Verdict) -> str:
+    """Return one line for a person.
+
+    Example:
+        >>> from dfutils.records import Label, Reason
+        >>> verdict_line(Verdict("a.mp4", 0.93, Label.FAKE, Reason.OK))
+        'FAKE       0.93  a.mp4'
+    """
+    score = "   –" if verdict.fake_probability is None else f"{verdict.fake_probability:.2f}"
+    people = f"  ({len(verdict.tracks)} people, the highest score counts)" if len(verdict.tracks) > 1 else ""
+    detail = f"  {verdict.detail}" if verdict.detail else ""
+    return f"{verdict.label:<9}  {score}  {verdict.input}{people}{detail}"
+
+
+def plain_verdict(verdict: Verdict) -> dict[str, Any]:
+    """Return what ``predict --json`` prints for one input."""
+    tracks = [
+        {
+            "fake_probability": track.fake_probability,
+            "frames": [
+                {
+                    "time_seconds": round(frame.time_seconds, 4),
+                    "box": [round(getattr(frame.box, side), 1) for side in ("left", "top", "right", "bottom")],
+                    "fake_probability": frame.fake_probability,
+                }
+                for frame in track.frames
+            ],
+        }
+        for track in verdict.tracks
+    ]
+    return {
+        "input": verdict.input,
+        "fake_probability": verdict.fake_probability,
+        "label": str(verdict.label),
+        "reason": str(verdict.reason),
+        "detail": verdict.detail,
+        "tracks": tracks,
+    }
 
 
 def write_verdicts(path: Path, verdicts: Iterable[Verdict]) -> None:
-    """Write a row a verdict, atomically: the file is there once the last verdict is.
+    """Write one row per verdict, atomically: the file appears after the last verdict.
 
     Raises:
-        DatasetError: It cannot be written.
+        DatasetError: The file cannot be written.
     """
-    write_csv(path, VERDICT_COLUMNS, (_row(verdict) for verdict in verdicts))
+    rows = (
+        {
+            "input": verdict.input,
+            "label": str(verdict.label),
+            "fake_probability": "" if verdict.fake_probability is None else f"{verdict.fake_probability:.6g}",
+            "reason": str(verdict.reason),
+            "people": len(verdict.tracks),
+            "detail": verdict.detail,
+        }
+        for verdict in verdicts
+    )
+    write_csv(path, VERDICT_COLUMNS, rows)
+
+
+def write_submission(verdicts: Iterable[Verdict], path: Path, *, caution: float = 0.01) -> list[dict[str, str]]:
+    """Write a submission to the Deepfake Detection Challenge, whose ``label`` is the probability of FAKE.
+
+    Args:
+        verdicts: Verdicts on the challenge's test videos, in any folder.
+        path: The CSV; on Kaggle ``submission.csv`` in the working folder of the notebook.
+        caution: Probabilities are kept this far from 0 and 1: one confident mistake would cost more log loss than a
+            hundred confident hits gain.
+
+    Returns:
+        The rows of the file.
+
+    Raises:
+        ValueError: ``caution`` is not in 0..0.5.
+    """
+    if not 0 <= caution < 0.5:
+        raise ValueError(f"caution: must be at least 0 and below 0.5. Received: {caution}")
+    rows = []
+    for verdict in verdicts:
+        known = UNDECIDED_PROBABILITY if verdict.fake_probability is None else verdict.fake_probability
+        probability = min(max(known, caution), 1 - caution)
+        rows.append({"filename": Path(verdict.input).name, "label": f"{probability:.4f}"})
+    write_csv(path, SUBMISSION_COLUMNS, rows)
+    return rows
 
 
 def write_faces(folder: Path, number: int, verdict: Verdict, extraction: Extraction | None) -> None:
-    """Write the crops that a verdict rests on as PNG, a folder a person; nothing where nobody was found.
-
-    Args:
-        folder: Of all inputs.
-        number: Of the input: two inputs may have the same name.
-        verdict: Names the input.
-        extraction: What was cut from it.
+    """Write the crops behind the verdict on input ``number`` as PNG, one folder per person; nothing without a face.
 
     Raises:
-        DatasetError: They cannot be written.
+        DatasetError: A file cannot be written.
     """
     if extraction is None:
         return
-    from dfutils.extraction.dataset import encode_image  # OpenCV takes a tenth of a second, and most write no faces
+    from dfutils.extraction.dataset import encode_image  # imports OpenCV in a tenth of a second, usually for nothing
 
     for clip in extraction.clips:
         own = input_folder(folder, number, verdict) / f"person-{clip.track}"
@@ -49,47 +124,6 @@ def write_faces(folder: Path, number: int, verdict: Verdict, extraction: Extract
 
 
 def input_folder(folder: Path, number: int, verdict: Verdict) -> Path:
-    """Folder of one input among those of all, named by its number and what is harmless of its name."""
+    """Return the folder of one input, named by its number and the safe characters of its name."""
     name = re.sub(r"[^\w.-]+", "_", Path(verdict.input).name)[:LONGEST_NAME]
     return folder / f"{number:04d}-{name}"
-
-
-def plain_verdict(verdict: Verdict) -> dict[str, Any]:
-    """The values that ``predict --json`` prints of one input."""
-    return {
-        "input": verdict.input,
-        "fake_probability": verdict.fake_probability,
-        "label": str(verdict.label),
-        "reason": str(verdict.reason),
-        "detail": verdict.detail,
-        "tracks": [
-            {
-                "fake_probability": track.fake_probability,
-                "frames": [
-                    {
-                        "time_seconds": round(frame.time_seconds, 4),
-                        "box": _corners(frame.box),
-                        "fake_probability": frame.fake_probability,
-                    }
-                    for frame in track.frames
-                ],
-            }
-            for track in verdict.tracks
-        ],
-    }
-
-
-def _row(verdict: Verdict) -> dict[str, object]:
-    has_score = verdict.fake_probability is not None
-    return {
-        "input": verdict.input,
-        "label": str(verdict.label),
-        "fake_probability": f"{verdict.fake_probability:.6g}" if has_score else "",
-        "reason": str(verdict.reason),
-        "people": len(verdict.tracks),
-        "detail": verdict.detail,
-    }
-
-
-def _corners(box: Box) -> list[float]:
-    return [round(value, 1) for value in (box.left, box.top, box.right, box.bottom)]

@@ -1,13 +1,13 @@
 """The same network on two engines: Keras, the reference, and OpenVINO, which needs no TensorFlow.
 
-OpenVINO builds InceptionV3 out of the very ``model.weights.h5`` that Keras reads; other backbones, and other
-precisions than float32, are read from what `dfutils.prediction.export` wrote beside the weights. Heads run in numpy.
+OpenVINO builds InceptionV3 from the ``model.weights.h5`` that Keras reads; other backbones, and precisions other than
+float32, are read from what `dfutils.prediction.export` wrote beside the weights. Heads run in numpy.
 
-OpenVINO was chosen over LiteRT: of the two, it alone takes a graph that is built in Python, so that float32 needs
-neither a second copy of the weights nor TensorFlow to make one; LiteRT's files come from a converter that needs it.
-On a processor with AMX its int8 is also twice as quick (`benchmarks.engine_choice`). Both have wheels for Linux, macOS
-on ARM and Windows under the Apache licence. The price is size, hence an extra of its own: 33 to 85 MB to download and
-180 MB on the disk, against 13 to 22 MB.
+OpenVINO was preferred to LiteRT because it accepts a graph built in Python, so that float32 needs neither a second copy
+of the weights nor TensorFlow to make one; LiteRT's files come from a converter that needs TensorFlow. On a processor
+with AMX its int8 is also twice as fast (`benchmarks.engine_choice`). Both have wheels for Linux, macOS on ARM and
+Windows under the Apache licence. The price is size, hence an extra: 33 to 85 MB to download and 180 MB on disk, against
+13 to 22 MB.
 """
 
 from __future__ import annotations
@@ -48,31 +48,23 @@ BACKBONE_FILES = ("backbone.xml", "backbone.bin")
 
 
 class Network(Protocol):
-    """What a verdict needs of an engine; `dfutils.training.model.ClipNetwork` is one."""
-
-    @property
-    def exported(self) -> str:
-        """What its backbone was read from, by its checksums; empty where it was made of the weights."""
+    """Interface of an inference engine; `dfutils.training.model.ClipNetwork` implements it too."""
 
     def features(self, images: Crops) -> Features:
-        """Features ``(N, channels)`` of images ``(N, size, size, 3)``."""
+        """Return features ``(N, channels)`` of images ``(N, size, size, 3)``."""
 
     def score(self, features: Features) -> tuple[Probabilities, Probabilities | None]:
-        """Raw probabilities of clips ``(N,)`` and, with a frame head, of their frames ``(N, T)``."""
+        """Return raw probabilities of clips ``(N,)`` and, with a frame head, of their frames ``(N, T)``."""
 
 
 class OpenVinoNetwork:
-    """A backbone that OpenVINO runs on all cores, and a head in numpy; ``backbone`` is waited for when first used.
+    """A backbone that OpenVINO runs on all cores, and a head in numpy; waits for ``backbone`` when first used."""
 
-    Attributes:
-        exported: What its backbone was read from, by its checksums; empty where it was made of the weights.
-    """
-
-    def __init__(self, backbone: Callable[[], ov.CompiledModel], head: NumpyHead, *, exported: str = "") -> None:
-        self._backbone, self._head, self.exported = backbone, head, exported
+    def __init__(self, backbone: Callable[[], ov.CompiledModel], head: NumpyHead) -> None:
+        self._backbone, self._head = backbone, head
 
     def features(self, images: Crops) -> Features:
-        """Features ``(N, channels)`` of images ``(N, size, size, 3)``."""
+        """Return features ``(N, channels)`` of images ``(N, size, size, 3)``."""
         backbone = self._backbone()
         import openvino as ov
 
@@ -89,19 +81,26 @@ class OpenVinoNetwork:
         return features
 
     def score(self, features: Features) -> tuple[Probabilities, Probabilities | None]:
-        """Raw probabilities of clips ``(N,)`` and, with a frame head, of their frames ``(N, T)``."""
+        """Return raw probabilities of clips ``(N,)`` and, with a frame head, of their frames ``(N, T)``."""
         return self._head.score(features)
 
 
 def choose_engine(choice: EngineChoice, folder: Path, settings: DetectorRecord) -> Engine:
-    """The engine that a detector runs on.
+    """Return the engine that a detector runs on.
 
     Raises:
-        RunError: OpenVINO was asked for and is not to be had.
+        RunError: OpenVINO is required but not available.
     """
     if choice == "keras":
         return "keras"
-    problem = _why_not_openvino(folder, settings)
+    problem = ""
+    if missing := [name for name in ("openvino", "h5py") if importlib.util.find_spec(name) is None]:
+        problem = f"{' and '.join(missing)} not installed: pip install 'dfutils[predict]'"
+    else:
+        for run, own in RunFolder(folder).members(settings):
+            if own.backbone != DEFAULT_BACKBONE and not run.export_file.is_file():
+                problem = f"{own.backbone} has to be exported first: dfutils export {run}"
+                break
     if not problem:
         return "openvino"
     if choice == "openvino":
@@ -110,8 +109,11 @@ def choose_engine(choice: EngineChoice, folder: Path, settings: DetectorRecord) 
     return "keras"
 
 
-def network_loader(engine: Engine) -> Callable[[Path, DetectorRecord], Network]:
-    """What loads the network of a run folder with its settings; it shares backbones that are the same."""
+def network_loader(engine: Engine) -> Callable[[Path, DetectorRecord], tuple[Network, str]]:
+    """Return a function that loads the network of a run folder, and the key of its export; equal backbones are shared.
+
+    The key is empty for a backbone that was built from the weights.
+    """
     if engine == "openvino":
         return _OpenVinoLoader()
     try:
@@ -123,16 +125,16 @@ def network_loader(engine: Engine) -> Callable[[Path, DetectorRecord], Network]:
         ) from error
     backbones: dict[str, Any] = {}
 
-    def load(run: Path, settings: DetectorRecord) -> ClipNetwork:
+    def load(run: Path, settings: DetectorRecord) -> tuple[ClipNetwork, str]:
         network, _ = load_network(run, backbones=backbones)
         backbones[settings.backbone_checksum] = network.backbone
-        return network
+        return network, ""
 
     return load
 
 
 def keras_network(network: Network) -> ClipNetwork:
-    """The Keras network that `Detector.reference` holds, for what reaches into it."""
+    """Narrow a `Network` to its Keras implementation."""
     from dfutils.training.model import ClipNetwork
 
     assert isinstance(network, ClipNetwork)
@@ -140,48 +142,49 @@ def keras_network(network: Network) -> ClipNetwork:
 
 
 def compile_backbone(model: ov.Model, *, precision: str = "float32") -> ov.CompiledModel:
-    """Make a frame encoder ready to run; only bfloat16 lets the processor round to it."""
+    """Compile a frame encoder; only with bfloat16 may the processor round to it."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     hint = "bf16" if precision == "bfloat16" else "f32"
-    options = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": _cores()}
+    options = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": cores}
     return _core().compile_model(model, "CPU", options)
 
 
 def read_backbone(run: Path, settings: DetectorRecord) -> ov.Model:
-    """The backbone of a run as a float32 graph, made of its weights.
+    """Build the backbone of a run as a float32 graph from its weights.
 
     Raises:
-        RunError: It is not InceptionV3, or its weights are not those it was finished with.
+        RunError: The backbone is not InceptionV3, or the weights are not those the run was finished with.
     """
     from dfutils.prediction.inception import build_inception
 
     if settings.backbone != DEFAULT_BACKBONE:
-        raise RunError(f"{run}: {settings.backbone} is not known to OpenVINO. Export it first: dfutils export.")
+        raise RunError(f"{run}: {settings.backbone} cannot be built for OpenVINO. Export it first: dfutils export.")
     with _opened(RunFolder(run).checked_weights(settings)) as weights:
         return build_inception(weights, size=settings.extraction.size)
 
 
 def read_graph(run: Path, settings: DetectorRecord, export: ExportRecord | None) -> ov.Model:
-    """The backbone that OpenVINO runs: what was exported, or else what the weights make."""
+    """Read the backbone that OpenVINO runs: the export, or else one built from the weights."""
     if export is None:
         return read_backbone(run, settings)
     return _core().read_model(RunFolder(run).export_folder / BACKBONE_FILES[0])
 
 
 def read_numpy_head(run: Path, settings: DetectorRecord) -> NumpyHead:
-    """The head of a run, made of its weights.
+    """Read the head of a run from its weights.
 
     Raises:
-        RunError: Its weights are not those it was finished with.
+        RunError: The weights are not those the run was finished with.
     """
     with _opened(RunFolder(run).checked_weights(settings)) as weights:
         return read_head(weights, settings.model)
 
 
 def read_export(run: Path, settings: DetectorRecord) -> ExportRecord | None:
-    """What was exported beside the weights, after its checksums; None where nothing was.
+    """Read ``export.json`` and verify the files beside it; None if nothing was exported.
 
     Raises:
-        RunError: It was altered, or belongs to other weights.
+        RunError: A file was altered, or belongs to other weights.
     """
     folder, document = RunFolder(run).export_folder, RunFolder(run).export_file
     if not document.is_file():
@@ -198,40 +201,31 @@ def read_export(run: Path, settings: DetectorRecord) -> ExportRecord | None:
 
 
 class _OpenVinoLoader:
-    """Checks files at once, and gets backbones ready in a thread, while the first video is decoded elsewhere."""
+    """Verifies files at once, and compiles backbones in a thread while the first video is decoded elsewhere."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="openvino")
         self._backbones: dict[str, Future[ov.CompiledModel]] = {}
 
-    def __call__(self, run: Path, settings: DetectorRecord) -> OpenVinoNetwork:
+    def __call__(self, run: Path, settings: DetectorRecord) -> tuple[OpenVinoNetwork, str]:
         export = read_export(run, settings)
-        exported = str(sorted(export.files.items())) if export else ""
-        key = f"{settings.backbone_checksum} {exported}"
+        export_key = str(sorted(export.files.items())) if export else ""
         head = read_numpy_head(run, settings)
+
+        def compile_it() -> ov.CompiledModel:
+            try:
+                model = read_graph(run, settings, export)
+                return compile_backbone(model, precision=export.precision if export else "float32")
+            except (ImportError, RuntimeError) as error:  # OpenVINO raises RuntimeError
+                reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+                raise RunError(
+                    f"{run}: OpenVINO does not start ({reason[0]}). Use the engine keras, or install openvino again."
+                ) from error
+
+        key = f"{settings.backbone_checksum} {export_key}"
         if key not in self._backbones:
-            self._backbones[key] = self._pool.submit(_ready_backbone, run, settings, export)
-        return OpenVinoNetwork(self._backbones[key].result, head, exported=exported)
-
-
-def _ready_backbone(run: Path, settings: DetectorRecord, export: ExportRecord | None) -> ov.CompiledModel:
-    try:
-        return compile_backbone(read_graph(run, settings, export), precision=export.precision if export else "float32")
-    except (ImportError, RuntimeError) as error:  # OpenVINO's own are of the second kind
-        reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
-        raise RunError(
-            f"{run}: OpenVINO does not start ({reason[0]}). Use the engine keras, or install openvino again."
-        ) from error
-
-
-def _why_not_openvino(folder: Path, settings: DetectorRecord) -> str:
-    missing = [name for name in ("openvino", "h5py") if importlib.util.find_spec(name) is None]
-    if missing:
-        return f"{' and '.join(missing)} not installed: pip install 'dfutils[predict]'"
-    for run, own in RunFolder(folder).members(settings):
-        if own.backbone != DEFAULT_BACKBONE and not run.export_file.is_file():
-            return f"{own.backbone} has to be exported first: dfutils export {run}"
-    return ""
+            self._backbones[key] = self._pool.submit(compile_it)
+        return OpenVinoNetwork(self._backbones[key].result, head), export_key
 
 
 def _opened(path: Path) -> Any:
@@ -245,7 +239,3 @@ def _core() -> ov.Core:
     import openvino as ov
 
     return ov.Core()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

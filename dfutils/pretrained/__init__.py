@@ -1,4 +1,4 @@
-"""Detectors that come with the package: run folders without training data, weights in half precision."""
+"""Detectors that come with the package: run folders without tables, with weights in half precision."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from dfutils.runs.folder import RunFolder
 FOLDER = Path(__file__).parent
 
 DEFAULT = "inception-cross-1"
-"""What ``dfutils predict`` uses when no model is named, once it is there."""
+"""The detector that ``dfutils predict`` uses by default, if the package contains it."""
 
 
 def pretrained_names() -> list[str]:
-    """Names of the detectors that are there, sorted."""
+    """Return the names of the packaged detectors, sorted."""
     return sorted(path.parent.name for path in FOLDER.glob(f"*/{RunFolder(FOLDER).detector_file.name}"))
 
 
 def default_model() -> str | None:
-    """Name of the detector to use when none is named; None while the package brings none."""
+    """Return the name of the default detector; None if the package does not contain it."""
     return DEFAULT if DEFAULT in pretrained_names() else None
 
 
-def run_folder(model: Path | str) -> Path:
-    """The folder of a detector that comes with the package, or of a run of one's own.
+def resolve_detector(model: Path | str) -> Path:
+    """Return the run folder of a detector.
 
     Args:
-        model: A name of `pretrained_names`, or the path of a run folder; a path wins.
+        model: The path of a run folder, or else one of `pretrained_names`.
 
     Raises:
-        RunError: It is neither.
+        RunError: ``model`` is neither.
     """
     if Path(model).is_dir():
         return Path(model)
@@ -45,10 +45,10 @@ def run_folder(model: Path | str) -> Path:
 
 
 def describe(name: str) -> dict[str, Any]:
-    """What ``dfutils models`` says of a detector: its settings, size in bytes and what was measured."""
+    """Return what ``dfutils models`` prints of a detector: settings, size in bytes and measured figures."""
     from dfutils.files import read_json
 
-    folder = run_folder(name)
+    folder = resolve_detector(name)
     settings = RunFolder(folder).detector()
     return {
         "name": name,

@@ -33,11 +33,6 @@ class ClipNetwork:
     logits: keras.Model
     frame_logits: keras.Model | None
 
-    @property
-    def exported(self) -> str:
-        """Empty: the backbone was built from the weights, not read from an export."""
-        return ""
-
     def features(self, images: Crops) -> npt.NDArray[np.float32]:
         """Features ``(N, channels)`` of images ``(N, size, size, 3)``."""
         return self.backbone.predict(images, batch_size=16, verbose=0)

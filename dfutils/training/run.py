@@ -18,7 +18,7 @@ import dfutils
 from dfutils.errors import RunError, TimeBudgetError
 from dfutils.extraction.dataset import FaceDataset, read_face_dataset
 from dfutils.files import read_csv, sha256_of, write_csv, write_json
-from dfutils.pretrained import run_folder
+from dfutils.pretrained import resolve_detector
 from dfutils.records import SPLIT_NAMES, ClipRow, SplitName
 from dfutils.runs.folder import CHECKSUMMED, PREDICTION_COLUMNS, RunFolder
 from dfutils.runs.identity import RunIdentity, assignment_checksum, is_finished
@@ -131,7 +131,7 @@ def _start(settings: TrainingSettings, dataset: FaceDataset) -> Start:
     size = dataset.settings.size
     if settings.init_from is None:
         return Start(build_backbone(settings.backbone_weights, size=size, seed=settings.seed, family=settings.backbone))
-    network, known = load_network(run_folder(settings.init_from))
+    network, known = load_network(resolve_detector(settings.init_from))
     if known.backbone != settings.backbone:
         raise RunError(
             f"{settings.init_from}: its backbone is {known.backbone}, not {settings.backbone}. "

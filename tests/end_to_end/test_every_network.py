@@ -122,7 +122,7 @@ def test_a_trained_network_is_calibrated_and_exported_and_gives_the_same_verdict
     reasons, probabilities = predicted(run, "auto")
     assert reasons == ["ok", "ok" if has_frame_head(settings["model"]) else "too_few_faces"]
     dfutils("export", run, faces)
-    assert load_detector(run, engine="openvino").members[0].network.exported
+    assert load_detector(run, engine="openvino").members[0].export_key
     again, exported = predicted(run, "openvino")
     assert again == reasons
     assert exported == [known if known is None else pytest.approx(known, abs=SCORE) for known in probabilities]

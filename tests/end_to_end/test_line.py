@@ -10,7 +10,7 @@ import pytest
 from dfutils.cli import main
 from dfutils.demo.pipeline import run_demo
 from dfutils.errors import WeightsError
-from dfutils.pretrained import DEFAULT, run_folder
+from dfutils.pretrained import DEFAULT, resolve_detector
 from dfutils.runs.record import DetectorRecord
 from dfutils.weights import find_weights
 
@@ -31,7 +31,7 @@ def test_the_demo_ends_with_a_report_and_verdicts(demo):
 
 
 def test_the_demo_trains_a_head_on_the_backbone_of_the_shipped_detector(demo):
-    shipped = DetectorRecord.read(run_folder(DEFAULT) / "detector.json")
+    shipped = DetectorRecord.read(resolve_detector(DEFAULT) / "detector.json")
     trained = DetectorRecord.read(demo.folder / "run" / "detector.json")
     assert trained.backbone_checksum == shipped.weights_sha256
     assert trained.extraction.size == shipped.extraction.size

@@ -21,8 +21,6 @@ def sigmoid(value):
 class MotionNetwork:
     """Its logit is the last frame's number, and a hundred times what has changed since the first."""
 
-    exported = ""
-
     def score(self, features):
         first, last = features[:, 0, 0], features[:, -1, 0]
         return sigmoid(last + 100 * (last - first)), None

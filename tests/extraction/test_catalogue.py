@@ -1,4 +1,4 @@
-"""Every layout is read with its labels and groups, and what does not agree is refused or counted."""
+"""Every layout is read with its labels and groups; contradictions are refused, omissions counted."""
 
 import json
 from pathlib import Path
@@ -88,7 +88,7 @@ class TestFolders:
             f"2 files in {tmp_path} are neither below real/ nor fake/ and were left out (first: other/c.mp4)",
         )
 
-    def test_one_label_only_is_said(self, tmp_path):
+    def test_a_single_label_is_a_warning(self, tmp_path):
         touch(tmp_path, "fake/b.mp4")
         assert "no file is REAL (1 file, all FAKE)" in read_catalogue(tmp_path).warnings[0]
 
@@ -112,7 +112,7 @@ class TestSource:
             read_catalogue(tmp_path, labels)
 
     def test_an_unknown_layout_is_an_error(self, tmp_path):
-        with pytest.raises(CatalogueError, match="dfcd: is neither a CSV that is there nor one of folders, dfdc"):
+        with pytest.raises(CatalogueError, match="dfcd: is neither an existing CSV nor one of folders, dfdc"):
             read_catalogue(tmp_path, "dfcd")
 
     def test_a_name_that_no_manifest_can_hold_is_an_error(self, tmp_path):
@@ -245,11 +245,11 @@ class TestTable:
             pytest.param("file,label\n\n,REAL\n", "line 3: file '' is neither", id="no file"),
             pytest.param("file,label\n.,REAL\n", r"line 2: file '\.' is neither", id="the folder itself"),
             pytest.param(
-                "file,label\na.mp4,REAL\n./a.mp4,FAKE\n", "line 3: ./a.mp4 is on line 2 already", id="listed twice"
+                "file,label\na.mp4,REAL\n./a.mp4,FAKE\n", "line 3: ./a.mp4 is already on line 2", id="listed twice"
             ),
             pytest.param(
                 "file,label\na.mp4,REAL\nb.mp4,REAL\nc.mp4,REAL\n",
-                r"2 files of the 3 listed not there \(first: .*b\.mp4, line 3\)",
+                r"2 files of the 3 listed missing \(first: .*b\.mp4, line 3\)",
                 id="files missing",
             ),
             pytest.param("file,label\n../out.mp4,REAL\n", "neither below", id="dots lead out"),
@@ -337,7 +337,7 @@ class TestFaceForensics:
             pytest.param(
                 {"train": [["033", "097"]], "test": [["033", "1"]]}, "'033' is in the train list too", id="two"
             ),
-            pytest.param({"train": [["033", "1"]], "test": [["097", "2"]]}, "ids are on different sides", id="torn"),
+            pytest.param({"train": [["033", "1"]], "test": [["097", "2"]]}, "ids are in different splits", id="torn"),
             pytest.param({"train": {"033": "097"}}, "not a list of pairs", id="not a list"),
             pytest.param({"train": 33}, "not a list of pairs", id="a number"),
             pytest.param({"train": ["033"]}, "not a list of pairs", id="not pairs"),

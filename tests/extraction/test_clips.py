@@ -106,7 +106,7 @@ def test_a_face_in_too_few_frames_says_how_many_are_needed(demo_videos, detector
         extract_clips(tmp_path / "short.mp4", SETTINGS, detector)
 
 
-def test_two_people_are_two_tracks_when_all_are_asked_for(detector, tmp_path):
+def test_tracks_all_gives_every_person_a_clip(detector, tmp_path):
     rng = np.random.default_rng(3)
     people = (random_person(rng), random_person(rng))
     write_video(tmp_path / "two.mp4", two_people_frames(people, rng=rng, settings=DemoSettings(seconds=2.0)), fps=20)
@@ -117,7 +117,7 @@ def test_two_people_are_two_tracks_when_all_are_asked_for(detector, tmp_path):
     assert len(extract_clips(tmp_path / "two.mp4", SETTINGS, detector).clips) == 1
 
 
-def test_crops_can_be_taken_as_they_are(detector, tmp_path):
+def test_ready_made_crops_are_kept_as_they_are(detector, tmp_path):
     image = np.random.default_rng(0).integers(0, 255, (60, 60, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "crop.png"), image[..., ::-1])
     settings = ExtractionSettings(size=60, crop="none")
@@ -127,7 +127,7 @@ def test_crops_can_be_taken_as_they_are(detector, tmp_path):
 
 
 class HeadDetector:
-    """Finds a face only where there is a head's room around it, as detectors do: a quarter of the face at least."""
+    """Finds the white face only if the image leaves room around it, as real detectors do."""
 
     def __init__(self, needed):
         self.needed, self.seen = needed, []
@@ -141,8 +141,8 @@ class HeadDetector:
         return [Face(box, 0.9, ((box.left, box.top),) * 5)]
 
 
-@pytest.mark.parametrize(("needed", "looks"), [(0.0, 2), (0.9, 2), (1.5, 3), (5.0, 3)])
-def test_landmarks_of_ready_made_crops_are_found_with_a_border_around_them(tmp_path, needed, looks):
+@pytest.mark.parametrize(("needed", "searches"), [(0.0, 2), (0.9, 2), (1.5, 3), (5.0, 3)])
+def test_landmarks_of_ready_made_crops_are_found_with_a_border_around_them(tmp_path, needed, searches):
     image = np.zeros((60, 100, 3), np.uint8)
     image[4:58, 50:80] = 255
     cv2.imwrite(str(tmp_path / "crop.png"), image)
@@ -150,7 +150,7 @@ def test_landmarks_of_ready_made_crops_are_found_with_a_border_around_them(tmp_p
     (clip,) = extract_clips(tmp_path / "crop.png", ExtractionSettings(size=60, crop="none", margin=-0.2), heads).clips
     (crop,) = clip.crops
     assert (crop.square.left, crop.square.width, clip.images.shape) == (20, 60, (1, 60, 60, 3))
-    assert len(heads.seen) == looks
+    assert len(heads.seen) == searches
     assert crop.face is None if needed == 5.0 else crop.face.box == Box(50, 4, 80, 58)
     assert crop.face is None or crop.face.landmarks == ((50, 4),) * 5
 
@@ -186,7 +186,7 @@ def lossless(path, levels, *, fps=10, body=None):
     return path
 
 
-def test_crops_do_not_breathe_with_the_detector(tmp_path):
+def test_the_size_of_crops_does_not_follow_single_detections(tmp_path):
     path = lossless(tmp_path / "clip.mp4", [3, 3, 4, 3, 3, 3, 5, 3, 3, 3])
     detector = FaceByBrightness({3: 60, 4: 75, 5: 50})
     (clip,) = extract_clips(path, ExtractionSettings(size=96, frames=10), detector).clips
@@ -200,7 +200,7 @@ def test_a_frame_without_a_face_between_two_with_one_gets_an_interpolated_crop(t
     assert [math.isnan(crop.face.score) for crop in clip.crops] == [False, False, False, True, False, False]
 
 
-def test_a_video_of_many_cuts_is_judged_by_its_longest_shot(tmp_path):
+def test_crops_of_a_video_with_many_cuts_come_from_its_main_shot(tmp_path):
     shots = [8, 8, 25, 8]  # frames; the body's brightness jumps at every cut, and the face changes its size
     levels = [3 + number for number, length in enumerate(shots) for _ in range(length)]
     body = [250 * (number % 2) for number, length in enumerate(shots) for _ in range(length)]

@@ -1,6 +1,5 @@
-"""A catalogue becomes a face dataset: complete, resumable, and untouched by trouble on the way."""
+"""Extraction of a catalogue is complete and resumable."""
 
-import csv
 import functools
 import os
 import shutil
@@ -9,24 +8,14 @@ import subprocess
 import sys
 import time
 
-import numpy as np
 import pytest
 
-from dfutils.demo.clips import write_video
-from dfutils.demo.rendering import DemoSettings, faceless_frames
 from dfutils.errors import DatasetError
 from dfutils.extraction import work
-from dfutils.extraction.catalogue import read_catalogue
 from dfutils.extraction.dataset import read_face_dataset
-from dfutils.extraction.extract import extract_dataset
 from dfutils.settings import ExtractionSettings
 
 SETTINGS = ExtractionSettings(size=96)
-
-
-def read_rows(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def contents(folder):
@@ -38,49 +27,8 @@ def contents(folder):
     }
 
 
-@pytest.fixture
-def mixed_source(demo_videos, tmp_path):
-    """Two good clips, and one of every kind that gives none."""
-    source = tmp_path / "source"
-    for label, video in (("real", demo_videos[1]), ("fake", demo_videos[0])):
-        (source / label).mkdir(parents=True)
-        shutil.copy(video, source / label)
-    (source / "real" / "empty.mp4").write_bytes(b"")
-    (source / "real" / "text.mp4").write_text("this is no video\n" * 50)
-    (source / "fake" / "cut.mp4").write_bytes(demo_videos[2].read_bytes()[:900])
-    write_video(
-        source / "real" / "room.mp4",
-        faceless_frames(rng=np.random.default_rng(0), settings=DemoSettings(seconds=1)),
-        fps=20,
-    )
-    return source
-
-
-def test_every_video_is_in_the_manifest_or_skipped_with_a_reason(mixed_source, tmp_path):
-    summary = extract_dataset(read_catalogue(mixed_source), tmp_path / "faces", settings=SETTINGS, progress=False)
-    skipped = {row["video"]: row["reason"] for row in read_rows(tmp_path / "faces" / "skipped.csv")}
-    assert skipped == {
-        "real/empty.mp4": "unreadable",
-        "real/text.mp4": "unreadable",
-        "fake/cut.mp4": "unreadable",
-        "real/room.mp4": "no_face",
-    }
-    manifest = read_rows(tmp_path / "faces" / "manifest.csv")
-    assert {row["video"] for row in manifest} | set(skipped) == {
-        video.name for video in read_catalogue(mixed_source).videos
-    }
-    assert (summary.videos, summary.extracted, summary.skipped) == (6, 2, {"unreadable": 3, "no_face": 1})
-    assert str(mixed_source) not in (tmp_path / "faces" / "skipped.csv").read_text()  # it is published
-
-
-def test_two_workers_make_the_same_dataset_as_one(demo_labels, demo_faces, tmp_path):
-    extract_dataset(
-        read_catalogue(demo_labels.parent, demo_labels),
-        tmp_path / "faces",
-        settings=SETTINGS,
-        workers=2,
-        progress=False,
-    )
+def test_two_workers_make_the_same_dataset_as_one(extract, demo_faces, tmp_path):
+    extract(tmp_path / "faces", workers=2)
     assert contents(tmp_path / "faces") == contents(demo_faces)
 
 
@@ -93,17 +41,16 @@ def test_a_dataset_reads_back_what_was_cut(demo_faces):
     assert dataset.settings == SETTINGS
 
 
-def test_a_second_call_does_nothing_anew(demo_labels, demo_faces, tmp_path, monkeypatch):
+def test_a_second_call_extracts_nothing_again(extract, demo_faces, tmp_path, monkeypatch):
     faces = shutil.copytree(demo_faces, tmp_path / "faces")
     monkeypatch.setattr(work, "extract_clips_safely", lambda *_args, **_kwargs: pytest.fail("extracted again"))
-    extract_dataset(read_catalogue(demo_labels.parent, demo_labels), faces, settings=SETTINGS, progress=False)
+    extract(faces)
     assert contents(faces) == contents(demo_faces)
 
 
-def test_other_settings_in_the_same_folder_are_refused(demo_labels, demo_faces):
-    other = SETTINGS.model_copy(update={"margin": 0.3})
+def test_other_settings_in_the_same_folder_are_refused(extract, demo_faces):
     with pytest.raises(DatasetError, match=r"margin was 0\.0, now 0\.3"):
-        extract_dataset(read_catalogue(demo_labels.parent, demo_labels), demo_faces, settings=other, progress=False)
+        extract(demo_faces, margin=0.3)
 
 
 def command(source, labels, faces):
@@ -114,7 +61,7 @@ def command(source, labels, faces):
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_an_interrupted_extraction_goes_on_to_the_same_dataset(demo_labels, demo_faces, tmp_path, how):
+def test_an_interrupted_extraction_continues_to_the_same_dataset(demo_labels, demo_faces, tmp_path, how):
     faces = tmp_path / "faces"
     started = command(demo_labels.parent, demo_labels, faces)
     # Tests that run in the background of a shell ignore SIGINT, and so would their children.
@@ -139,7 +86,7 @@ def test_an_interrupted_extraction_goes_on_to_the_same_dataset(demo_labels, demo
     assert not (faces / ".partial").exists()
 
 
-def test_a_full_disk_stops_with_a_clear_error_and_the_same_command_goes_on(demo_labels, demo_faces, tmp_path):
+def test_after_a_full_disk_the_same_command_continues(demo_labels, demo_faces, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
     size = sum(len(content) for content in contents(demo_faces).values()) // 2
@@ -161,24 +108,19 @@ def test_a_full_disk_stops_with_a_clear_error_and_the_same_command_goes_on(demo_
         subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_a_folder_that_cannot_be_written_is_a_clear_error(demo_labels, tmp_path):
+def test_a_folder_that_cannot_be_written_is_a_clear_error(extract, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DatasetError, match="cannot be written"):
-        extract_dataset(
-            read_catalogue(demo_labels.parent, demo_labels),
-            tmp_path / "file" / "faces",
-            settings=SETTINGS,
-            progress=False,
-        )
+        extract(tmp_path / "file" / "faces")
 
 
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda faces: (faces / "manifest.csv").unlink(), "no finished face dataset"),
+        (lambda faces: (faces / "manifest.csv").unlink(), "not a finished face dataset"),
         (lambda faces: (faces / "extraction.json").write_text("{}"), "settings"),
         (lambda faces: next(faces.glob("real/*/03.png")).unlink(), "cannot be read"),
-        (lambda faces: next(faces.glob("real/*/03.png")).write_bytes(b"x"), "is no crop"),
+        (lambda faces: next(faces.glob("real/*/03.png")).write_bytes(b"x"), "is not a crop"),
         (lambda faces: (faces / "frames.csv").write_text((faces / "frames.csv").read_text()[:-300]), "frames.csv has"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The face detector comes with the package; where its file is broken, nothing else takes its place."""
+"""The face detector comes with the package; if its file is broken, nothing replaces it."""
 
 import os
 import shutil
@@ -72,11 +72,11 @@ def test_a_crop_of_a_face_is_framed_as_the_face_was_in_the_whole_image(demo_vide
     whole = framed(detect_faces(detector, image)[0].box)
     cut = square_around(whole, margin=room, frame_size=frame_size)
     again = framed(detect_faces(detector, crop_square(image, cut, size=224))[0].box)
-    # Where YuNet's box is taken as it is, the side is 0.8 of the right one without room around the face.
+    # YuNet's own box would give 0.8 of the true side in a crop without room around the face.
     assert again.width * cut.width / 224 == pytest.approx(whole.width, rel=0.12)
 
 
-def test_a_image_without_a_face_has_none_with_a_border_either():
+def test_no_face_is_found_in_an_image_of_noise():
     noise = np.random.default_rng(0).integers(0, 255, (120, 160, 3), np.uint8)
     assert detect_faces(YunetDetector(min_score=0.6), noise) == []
 

@@ -1,11 +1,13 @@
-"""No file, however bad, ends the run, is lost, or costs more than its limits."""
+"""No file, however bad, ends the run, gets lost, or costs more than its limits."""
 
-import csv
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hostile_corpus import jpeg, make_corpus, png
@@ -16,6 +18,7 @@ from dfutils.errors import MediaError, TooLargeError, UnreadableError
 from dfutils.extraction import isolation
 from dfutils.extraction.catalogue import read_catalogue
 from dfutils.extraction.clips import extract_clips
+from dfutils.extraction.dataset import read_face_dataset
 from dfutils.extraction.extract import extract_dataset
 from dfutils.extraction.faces import face_detector
 from dfutils.extraction.images import claimed_size
@@ -29,63 +32,55 @@ SETTINGS = ExtractionSettings(size=64, frames=4)
 
 @pytest.fixture(scope="module")
 def corpus(demo_videos, tmp_path_factory):
-    """The corpus, the outcomes that are right for it, and the face dataset that was made of it."""
+    """The corpus, its expected outcomes, and the summary of the face dataset made from it."""
     images = [frame.image() for frame in iter_frames(demo_videos[1])]
     faceless = list(faceless_frames(rng=np.random.default_rng(0), settings=DemoSettings(seconds=1)))
     source, faces = tmp_path_factory.mktemp("corpus"), tmp_path_factory.mktemp("faces")
     outcomes = make_corpus(source, images, faceless)
-    extract_dataset(read_catalogue(source), faces, settings=SETTINGS, workers=2, progress=False)
-    return source, outcomes, faces
+    return (
+        source,
+        outcomes,
+        extract_dataset(read_catalogue(source), faces, settings=SETTINGS, workers=2, progress=False),
+    )
 
 
-def rows(path):
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def outcomes_of(faces):
-    skipped = [(row["video"], row["reason"]) for row in rows(faces / "skipped.csv")]
-    return skipped + [(row["video"], "ok") for row in rows(faces / "manifest.csv")]
-
-
-def test_every_file_of_the_corpus_has_its_reason(corpus):
-    _, expected, faces = corpus
+def test_every_file_of_the_corpus_is_in_the_manifest_or_skipped_for_its_reason(corpus):
+    source, expected, summary = corpus
     assert len(expected) >= 40
-    found = dict(outcomes_of(faces))
+    dataset = read_face_dataset(summary.folder)
+    outcomes = [(row["video"], row["reason"]) for row in dataset.skipped] + [(row.video, "ok") for row in dataset.rows]
+    assert sorted(name for name, _ in outcomes) == sorted(video.name for video in read_catalogue(source).videos)
+    found = dict(outcomes)
     assert {name: found.get(name) for name in expected if found.get(name) not in expected[name]} == {}
+    assert summary.videos == len(outcomes) == summary.extracted + sum(summary.skipped.values())
+    assert summary.skipped["no_face"] == 1
+    assert summary.clips == len(dataset.rows)
 
 
-def test_manifest_and_skipped_add_up_to_the_catalogue(corpus):
-    source, _, faces = corpus
-    names = sorted(video.name for video in read_catalogue(source).videos)
-    assert sorted(name for name, _ in outcomes_of(faces)) == names
-
-
-def test_reasons_are_told_in_a_sentence_that_names_the_file(corpus):
-    for row in rows(corpus[2] / "skipped.csv"):
+def test_details_are_sentences_that_name_the_file_and_no_folder(corpus):
+    source, _, summary = corpus
+    for row in read_face_dataset(summary.folder).skipped:
         assert Path(row["video"]).name in row["detail"]
         assert row["detail"].endswith(".")
+        assert str(source) not in row["detail"]  # it is published
 
 
-def test_an_odd_file_gives_the_same_crops_as_its_plain_twin(corpus):
-    _, _, faces = corpus
-    crops = {row["video"]: row["clip_id"] for row in rows(faces / "manifest.csv")}
-    plain = (faces / "real" / crops["real/good.mp4"] / "00.png").read_bytes()
-    for twin in ("real/really-mp4.avi", "real/two\nlines.mp4", "real/concat:a.mp4"):
-        assert (faces / "real" / crops[twin] / "00.png").read_bytes() == plain
+def test_an_oddly_named_copy_gives_the_same_crops(corpus):
+    dataset = read_face_dataset(corpus[2].folder)
+    clips = {row.video: dataset.load_clip(row) for row in dataset.rows}
+    for copy in ("real/really-mp4.avi", "real/two\nlines.mp4", "real/concat:a.mp4"):
+        assert np.array_equal(clips[copy], clips["real/good.mp4"])
 
 
 @pytest.mark.parametrize("name", ["anamorphic.mp4", "turned-90.mp4", "turned-180.mp4", "turned-270.mp4"])
 def test_turned_and_anamorphic_videos_have_their_upright_size(corpus, name):
-    rows_by_video = {row["video"]: row for row in rows(corpus[2] / "manifest.csv")}
-    good, odd = rows_by_video["real/good.mp4"], rows_by_video[f"real/{name}"]
-    assert (odd["width"], odd["height"]) == (good["width"], good["height"])
+    rows = {row.video: row for row in read_face_dataset(corpus[2].folder).rows}
+    good, odd = rows["real/good.mp4"], rows[f"real/{name}"]
+    assert (odd.width, odd.height) == (good.width, good.height)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".webp"])
 def test_the_size_of_an_image_is_known_before_it_is_decoded(suffix):
-    import cv2
-
     content = cv2.imencode(suffix, np.zeros((20, 30, 3), np.uint8))[1].tobytes()
     assert claimed_size(content) == (30, 20)
     assert claimed_size(content[:11]) is None
@@ -98,7 +93,7 @@ def test_claims_are_read_from_headers_alone():
 
 @pytest.fixture
 def fresh_children():
-    """No child is left from other tests, nor for them."""
+    """No child is left by other tests, or for them."""
     close_children()
     yield
     close_children()
@@ -116,11 +111,11 @@ def limited(**limits):
     return SETTINGS.model_copy(update={"limits": MediaLimits(**limits)})
 
 
-def test_a_child_gives_what_this_process_would(demo_videos):
+def test_a_child_gives_the_same_as_this_process(demo_videos):
     here = extract_clips(demo_videos[0], SETTINGS, face_detector(SETTINGS.min_detection_score))
     there = extract_clips_safely(demo_videos[0], SETTINGS)
     assert np.array_equal(here.clips[0].images, there.clips[0].images)
-    assert repr(here.clips[0].crops) == repr(there.clips[0].crops)  # by repr, for scores may be NaN
+    assert repr(here.clips[0].crops) == repr(there.clips[0].crops)  # by repr, since scores may be NaN
     assert (here.info, here.trace) == (there.info, there.trace)
 
 
@@ -134,16 +129,14 @@ def test_one_child_serves_many_files(demo_videos, fresh_children):
 
 def test_a_child_started_ahead_serves_the_first_file(demo_videos, fresh_children):
     isolation.start_child()
-    isolation.start_child()  # one waits already
+    isolation.start_child()  # does nothing: one is idle
     (ahead,) = isolation._idle
     extract_clips_safely(demo_videos[0], ExtractionSettings())
     assert isolation._idle == [ahead]
 
 
-def test_a_relative_path_counts_from_where_the_caller_is_and_is_named_as_it_was_given(
-    demo_videos, tmp_path, monkeypatch
-):
-    extract_clips_safely(demo_videos[0], SETTINGS)  # the child that serves the next file was started elsewhere
+def test_a_relative_path_is_relative_to_the_caller_and_stays_so_in_messages(demo_videos, tmp_path, monkeypatch):
+    extract_clips_safely(demo_videos[0], SETTINGS)  # starts a child in another folder
     monkeypatch.chdir(tmp_path)
     Path("a.mp4").write_bytes(b"text")
     with pytest.raises(UnreadableError, match=r"^a\.mp4: cannot be opened as a video"):
@@ -176,7 +169,7 @@ def test_too_many_frames_are_refused(demo_videos):
         extract_clips_safely(demo_videos[0], limited(frames=5))
 
 
-def test_a_child_that_is_killed_gets_the_file_once_more(demo_videos, fresh_children, monkeypatch):
+def test_a_file_whose_child_was_killed_is_tried_once_more(demo_videos, fresh_children, monkeypatch):
     victims = []
     ask = isolation._Child.ask
 
@@ -212,10 +205,7 @@ def test_a_child_ends_with_its_parent(demo_videos, fresh_children):
     assert child._process.wait(10) == 0
 
 
-def test_a_child_can_write_no_file(tmp_path):
-    import subprocess
-    import sys
-
+def test_a_child_cannot_write_files(tmp_path):
     program = (
         "from pathlib import Path; from dfutils.extraction.child import set_limits;"
         "from dfutils.settings import MediaLimits; set_limits(MediaLimits());"
@@ -233,18 +223,16 @@ def test_an_answer_is_data_and_never_code(demo_videos):
 
 
 @pytest.mark.parametrize("parts", [[], [b"3"], [b"["], [b"[" * 100_000], [b'{"error": "RunError", "message": "stop"}']])
-def test_an_answer_that_makes_no_sense_costs_one_file_and_not_the_batch(
-    demo_videos, fresh_children, monkeypatch, parts
-):
+def test_a_senseless_answer_costs_one_file_and_not_the_batch(demo_videos, fresh_children, monkeypatch, parts):
     monkeypatch.setattr(isolation._Child, "ask", lambda *_: parts)
     with pytest.raises(UnreadableError):
         extract_clips_safely(demo_videos[0], SETTINGS)
 
 
-def test_a_child_whose_time_was_up_as_it_answered_is_not_used_again(demo_videos, fresh_children):
+def test_a_child_that_timed_out_while_it_answered_is_not_reused(demo_videos, fresh_children):
     extract_clips_safely(demo_videos[0], SETTINGS)
     (child,) = isolation._idle
-    child._be_late()
+    child.time_out()
     extract_clips_safely(demo_videos[0], SETTINGS)
     assert child not in isolation._idle
 
@@ -252,9 +240,10 @@ def test_a_child_whose_time_was_up_as_it_answered_is_not_used_again(demo_videos,
 def test_a_file_whose_child_is_closed_is_not_tried_again(demo_videos, fresh_children, monkeypatch):
     asked = []
 
-    def close_all(*_):
+    def close_all(child, *_):
         asked.append(1)
         close_children()
+        child.kill()  # as `ask` does, which this replaces
         raise isolation._ChildEndedError(-signal.SIGKILL, is_late=False, is_closed=True)
 
     monkeypatch.setattr(isolation._Child, "ask", close_all)

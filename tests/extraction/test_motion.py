@@ -4,21 +4,21 @@ import cv2
 import numpy as np
 import pytest
 
-from dfutils.extraction.motion import CUT_DIFFERENCE, GRID_SECONDS, MotionMeter, choose_frames, scan_frames
+from dfutils.extraction.motion import CUT_DIFFERENCE, GRID_SECONDS, MotionMeter, scan_frames
 from dfutils.extraction.video import Frame
 from dfutils.records import Box, Face, MotionTrace, VideoInfo
 from dfutils.settings import ExtractionSettings
 
 
 class FaceEverywhere:
-    """Finds one face in any image but those marked by a black top-left pixel."""
+    """Finds one face in every image whose top-left pixel is not black."""
 
     def __init__(self, box=Box(8, 8, 24, 24)):
         self.box = box
-        self.looked = 0
+        self.searches = 0
 
     def detect(self, image):
-        self.looked += 1
+        self.searches += 1
         return [] if image[0, 0, 0] == 0 else [Face(self.box, 0.9)]
 
 
@@ -32,9 +32,11 @@ def info_of(frames, fps=10):
     return VideoInfo(32, 32, fps, len(frames) / fps, times, 1000)
 
 
-def chosen(clip, detector=None, **settings):
-    found = choose_frames(clip, info_of(clip), ExtractionSettings(**settings), detector or FaceEverywhere())
-    return [candidate.frame.index for candidate in found]
+def chosen(clip, detector=None, *, info=None, trace=None, **settings):
+    """Indices of the chosen frames that show a face."""
+    searcher = detector or FaceEverywhere()
+    scan = scan_frames(clip, info or info_of(clip), ExtractionSettings(**settings), searcher, trace)
+    return [candidate.frame.index for candidate in scan.candidates if candidate.detections]
 
 
 def test_the_most_moving_frame_of_each_segment_is_chosen():
@@ -71,8 +73,7 @@ def test_a_shot_cut_is_not_motion():
     levels[8:] = [103 + math.ceil(255 * CUT_DIFFERENCE) + 2] * 12
     trace = MotionTrace()
     frames = make_frames(levels)
-    found = choose_frames(frames, info_of(frames), ExtractionSettings(frames=2), FaceEverywhere(), trace)
-    assert found[0].frame.index == 4
+    assert chosen(frames, trace=trace, frames=2)[0] == 4
     assert trace.cuts == [8]
     assert trace.motion[8] == 0
 
@@ -94,7 +95,7 @@ def test_a_segment_without_a_face_gives_nothing():
     ("sampling", "expected"),
     [("uniform", [5, 15, 25, 35]), ("first", [0, 1, 2, 3])],
 )
-def test_the_controls_do_not_look_at_motion(sampling, expected):
+def test_uniform_and_first_sampling_ignore_motion(sampling, expected):
     levels = [100 + (k * 7) % 11 for k in range(40)]
     assert chosen(make_frames(levels), frames=4, sampling=sampling) == pytest.approx(expected, abs=1)
 
@@ -103,30 +104,29 @@ def test_frames_are_spread_by_time_where_the_frame_rate_varies():
     times = [*np.arange(0, 1, 0.01), *np.arange(1, 10, 1.0)]  # 100 frames in the first second, 9 in the rest
     frames = [Frame(k, time, np.full((32, 32, 3), 100 + k % 3, np.uint8)) for k, time in enumerate(times)]
     info = VideoInfo(32, 32, 11, 10.0, tuple(times), 1000)
-    found = choose_frames(frames, info, ExtractionSettings(frames=10), FaceEverywhere())
-    assert [int(candidate.frame.time_seconds) for candidate in found] == list(range(10))
+    assert [int(times[index]) for index in chosen(frames, info=info, frames=10)] == list(range(10))
 
 
 def test_a_clip_shorter_than_asked_for_gives_every_frame():
     assert chosen(make_frames([100, 101, 102]), frames=10) == [0, 1, 2]
 
 
-def test_faces_are_looked_for_in_few_frames_only():
+def test_few_frames_are_searched_for_faces():
     detector = FaceEverywhere()
     frames = make_frames([100 + k % 5 for k in range(400)])  # 40 seconds
     chosen(frames, detector, frames=10)
-    assert detector.looked <= 40 + 10
+    assert detector.searches <= 40 + 10
 
 
-def test_flicker_does_not_make_the_search_for_faces_costly():
+def test_flicker_does_not_multiply_searches():
     detector = FaceEverywhere()
-    frames = make_frames([50 + 150 * (k % 2) for k in range(400)], fps=100)  # a supposed cut at every frame of 4 s
+    frames = make_frames([50 + 150 * (k % 2) for k in range(400)], fps=100)  # an apparent cut at every frame of 4 s
     chosen(frames, detector, frames=2)
-    assert detector.looked <= 4 / 0.2 + 2 + 2
+    assert detector.searches <= 4 / 0.2 + 2 + 2
 
 
 class BrightSquares:
-    """Finds white squares, and remembers how large the images were that it was shown."""
+    """Finds white squares, and records the sizes of the searched images."""
 
     def __init__(self):
         self.shown = []
@@ -140,45 +140,45 @@ class BrightSquares:
 
 def scene(squares, *, frames=80, fps=10):
     """``squares(k)`` gives the places (left, top, side) of the faces in frame k."""
-    images = np.full((frames, 360, 640, 3), 245, np.uint8)  # so like a face that a leap is no cut
+    images = np.full((frames, 360, 640, 3), 245, np.uint8)  # so similar to a face that a leap is not a cut
     for k, image in enumerate(images):
         for left, top, side in squares(k):
             image[top : top + side, left : left + side] = 255
     return [Frame(k, k / fps, image) for k, image in enumerate(images)]
 
 
-def looks_of(frames, detector):
+def searched_in(frames, detector):
     info = VideoInfo(640, 360, 10, len(frames) / 10, tuple(frame.time_seconds for frame in frames), 1000)
     return scan_frames(frames, info, ExtractionSettings(frames=8), detector).searched
 
 
-def boxes_of(look):
-    return [detection.face.box for detection in look.detections]
+def boxes_of(frame):
+    return [detection.face.box for detection in frame.detections]
 
 
 def test_searches_are_near_the_known_face_and_find_what_a_whole_search_finds():
     squares = BrightSquares()
-    looks = looks_of(scene(lambda k: [(200 + k, 100 + k // 2, 60)]), squares)
+    searched = searched_in(scene(lambda k: [(200 + k, 100 + k // 2, 60)]), squares)
     nearby = [shape for shape in squares.shown if shape != (360, 640)]
     assert 4 <= len(nearby) < len(squares.shown)
     assert all(height % 32 == 0 and width % 32 == 0 for height, width in nearby)
-    for look in looks:
-        k = round(look.time_seconds * 10)
-        assert boxes_of(look) == [Box(200 + k, 100 + k // 2, 260 + k, 160 + k // 2)]
+    for frame in searched:
+        k = round(frame.time_seconds * 10)
+        assert boxes_of(frame) == [Box(200 + k, 100 + k // 2, 260 + k, 160 + k // 2)]
 
 
-def test_a_face_that_leaves_its_place_is_looked_for_everywhere():
-    looks = looks_of(scene(lambda k: [(20 if k // 10 % 2 else 500, 100, 60)]), BrightSquares())
-    assert all(len(look.detections) == 1 for look in looks)
+def test_a_face_that_left_its_place_is_searched_everywhere():
+    searched = searched_in(scene(lambda k: [(20 if k // 10 % 2 else 500, 100, 60)]), BrightSquares())
+    assert all(len(frame.detections) == 1 for frame in searched)
 
 
 def test_a_face_that_is_cut_by_the_part_searched_is_measured_whole():
     # Moved by more than the room around it: the part shows only an edge of the face.
-    looks = looks_of(scene(lambda k: [(200 + 55 * (k // 10 % 2), 100, 60)]), BrightSquares())
-    assert {box.width for look in looks for box in boxes_of(look)} == {60}
+    searched = searched_in(scene(lambda k: [(200 + 55 * (k // 10 % 2), 100, 60)]), BrightSquares())
+    assert {box.width for frame in searched for box in boxes_of(frame)} == {60}
 
 
-def test_who_comes_in_is_found_within_two_steps_of_the_grid():
-    looks = looks_of(scene(lambda k: [(100, 100, 60), *([(400, 100, 50)] if k >= 25 else [])]), BrightSquares())
-    first = min(look.time_seconds for look in looks if len(look.detections) == 2)
+def test_a_newcomer_is_found_within_two_steps_of_the_grid():
+    searched = searched_in(scene(lambda k: [(100, 100, 60), *([(400, 100, 50)] if k >= 25 else [])]), BrightSquares())
+    first = min(frame.time_seconds for frame in searched if len(frame.detections) == 2)
     assert 2.5 <= first <= 2.5 + 2 * GRID_SECONDS

@@ -1,4 +1,4 @@
-"""One catalogue in several places: shards and merging, worker threads, and a cluster that loses a worker."""
+"""Shards and merging, trusted videos, and a cluster that loses a worker."""
 
 import json
 import os
@@ -11,13 +11,9 @@ import pytest
 
 from dfutils.cli import main
 from dfutils.errors import DatasetError, DfutilsError
-from dfutils.extraction.catalogue import read_catalogue
 from dfutils.extraction.dataset import read_face_dataset
-from dfutils.extraction.extract import extract_dataset
 from dfutils.extraction.shards import Shard, merge_datasets
-from dfutils.settings import ExtractionSettings
-
-SETTINGS = ExtractionSettings(size=96)
+from dfutils.settings import MediaLimits
 
 
 def contents(folder):
@@ -31,13 +27,11 @@ def contents(folder):
 
 
 @pytest.fixture(scope="module")
-def shards(demo_labels, tmp_path_factory):
-    """The demo catalogue in three shards, one of them by the command line."""
+def shards(extract, demo_labels, tmp_path_factory):
+    """The demo catalogue in three shards, the last one by the command line."""
     folder = tmp_path_factory.mktemp("shards")
-    catalogue = read_catalogue(demo_labels.parent, demo_labels)
     for index in (1, 2):
-        shard = Shard(index, 3)
-        extract_dataset(catalogue, folder / str(index), settings=SETTINGS, progress=False, shard=shard)
+        extract(folder / str(index), shard=Shard(index, 3))
     command = ["extract", demo_labels.parent, "--labels", demo_labels, "--out", folder / "3", "--shard", "3/3"]
     assert main([str(part) for part in [*command, "--size", 96]]) == 0
     return [folder / str(index) for index in (1, 2, 3)]
@@ -71,7 +65,7 @@ def test_a_merge_that_was_interrupted_is_made_again(shards, demo_faces, tmp_path
     assert contents(tmp_path / "faces") == contents(demo_faces)
 
 
-def test_what_does_not_belong_together_is_not_merged(shards, tmp_path):
+def test_datasets_that_do_not_belong_together_are_not_merged(shards, tmp_path):
     with pytest.raises(DatasetError, match="Give each shard once"):
         merge_datasets([shards[0], shards[0]], tmp_path / "twice")
     other = shutil.copytree(shards[1], tmp_path / "other")
@@ -85,9 +79,9 @@ def test_what_does_not_belong_together_is_not_merged(shards, tmp_path):
     with pytest.raises(DatasetError, match="catalogue was"):
         merge_datasets([shards[0], other], tmp_path / "of another catalogue")
     (other / "manifest.csv").unlink()
-    with pytest.raises(DatasetError, match="no finished face dataset"):
+    with pytest.raises(DatasetError, match="not a finished face dataset"):
         merge_datasets([shards[0], other], tmp_path / "half")
-    with pytest.raises(DatasetError, match="holds a face dataset already"):
+    with pytest.raises(DatasetError, match="already holds a face dataset"):
         merge_datasets(shards[:2], shards[2])
 
 
@@ -102,43 +96,23 @@ def test_a_shard_whose_settings_still_name_the_face_detector_merges_with_one_who
 
 
 @pytest.mark.parametrize("text", ["0/2", "3/2", "1", "a/b", "1/2/3", "-1/2", ""])
-def test_what_is_no_shard_is_refused(text):
-    with pytest.raises(DfutilsError, match="is no shard"):
+def test_a_malformed_shard_is_refused(text):
+    with pytest.raises(DfutilsError, match="is not a shard"):
         Shard.parse(text)
 
 
-def test_the_shard_of_a_folder_cannot_change(shards, demo_labels):
+def test_the_shard_of_a_folder_cannot_change(shards, extract):
     with pytest.raises(DatasetError, match="shard was 1/3, now 2/3"):
-        extract_dataset(
-            read_catalogue(demo_labels.parent, demo_labels),
-            shards[0],
-            settings=SETTINGS,
-            progress=False,
-            shard=Shard(2, 3),
-        )
+        extract(shards[0], shard=Shard(2, 3))
 
 
-def test_other_limits_do_not_make_another_dataset(shards, demo_labels):
-    limits = SETTINGS.limits.model_copy(update={"wall_seconds": 99.0})
-    extract_dataset(
-        read_catalogue(demo_labels.parent, demo_labels),
-        shards[0],
-        settings=SETTINGS.model_copy(update={"limits": limits}),
-        progress=False,
-        shard=Shard(1, 3),
-    )
+def test_other_limits_do_not_make_another_dataset(shards, extract):
+    extract(shards[0], shard=Shard(1, 3), limits=MediaLimits(wall_seconds=99.0))
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_trusted_videos_give_the_same_crops_and_the_log_says_so(demo_labels, demo_faces, tmp_path, workers, caplog):
-    extract_dataset(
-        read_catalogue(demo_labels.parent, demo_labels),
-        tmp_path / "faces",
-        settings=SETTINGS,
-        workers=workers,
-        trusted=True,
-        progress=False,
-    )
+def test_trusted_videos_give_the_same_crops_and_a_warning(extract, demo_faces, tmp_path, workers, caplog):
+    extract(tmp_path / "faces", workers=workers, trusted=True)
     assert "decoded without limits" in caplog.text
     ours, theirs = contents(tmp_path / "faces"), contents(demo_faces)
     assert json.loads(ours.pop("extraction.json"))["trusted"] is True
@@ -146,20 +120,14 @@ def test_trusted_videos_give_the_same_crops_and_the_log_says_so(demo_labels, dem
     assert ours == theirs
 
 
-def test_a_scheduler_that_is_not_there_is_a_clear_error(demo_labels, tmp_path, monkeypatch):
+def test_a_scheduler_that_does_not_answer_is_a_clear_error(extract, tmp_path, monkeypatch):
     pytest.importorskip("distributed")
     monkeypatch.setattr("dfutils.extraction.work.CONNECTION_SECONDS", 1)
     with pytest.raises(DfutilsError, match="no Dask scheduler answers"):
-        extract_dataset(
-            read_catalogue(demo_labels.parent, demo_labels),
-            tmp_path / "faces",
-            settings=SETTINGS,
-            scheduler="tcp://127.0.0.1:9",
-            progress=False,
-        )
+        extract(tmp_path / "faces", scheduler="tcp://127.0.0.1:9")
 
 
-def test_a_cluster_that_loses_a_worker_makes_the_same_dataset(demo_labels, demo_faces, tmp_path):
+def test_a_cluster_that_loses_a_worker_makes_the_same_dataset(extract, demo_faces, tmp_path):
     distributed = pytest.importorskip("distributed")
     killed = []
 
@@ -172,13 +140,7 @@ def test_a_cluster_that_loses_a_worker_makes_the_same_dataset(demo_labels, demo_
 
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         threading.Thread(target=kill_one_when_it_works, daemon=True).start()
-        summary = extract_dataset(
-            read_catalogue(demo_labels.parent, demo_labels),
-            tmp_path / "faces",
-            settings=SETTINGS,
-            scheduler=cluster.scheduler_address,
-            progress=False,
-        )
+        summary = extract(tmp_path / "faces", scheduler=cluster.scheduler_address)
     assert killed
     assert summary.videos == summary.extracted == 12
     assert contents(tmp_path / "faces") == contents(demo_faces)

@@ -9,13 +9,13 @@ from dfutils.records import Box, Face
 
 
 def pattern(seed, size=40):
-    """A smooth random image that stands for one person's looks."""
+    """A smooth random image that stands for one person's face."""
     coarse = np.random.default_rng(seed).integers(0, 255, (5, 5, 3), np.uint8)
     return cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
 
 
 def scene(*people, shot=0):
-    """Faces of ``(seed, x, y, size)`` people on gray, and the number of the shot."""
+    """Faces of people ``(seed, x, y, size)`` on gray, and the number of the shot."""
     image = np.full((200, 400, 3), 128, np.uint8)
     faces = []
     for seed, x, y, size in people:
@@ -25,7 +25,7 @@ def scene(*people, shot=0):
 
 
 def link(*scenes):
-    """Link scenes that lie a second apart."""
+    """Link scenes one second apart."""
     return link_faces(FrameDetections(float(time), shot, detections) for time, (detections, shot) in enumerate(scenes))
 
 
@@ -66,7 +66,7 @@ def test_a_flash_does_not_end_a_track():
 
 
 def track_of(*sides, step=0.5):
-    """Square boxes of these sides around a centre that moves 10 pixels a look."""
+    """Square boxes with these sides around a centre that moves by 10 pixels per frame."""
     boxes = [Box(10 * k - side / 2, -side / 2, 10 * k + side / 2, side / 2) for k, side in enumerate(sides)]
     return Track(0, [step * k for k in range(len(sides))], [Face(box, 0.9) for box in boxes])
 
@@ -80,11 +80,11 @@ def test_a_face_is_where_it_was_found_and_interpolated_in_between():
 
 
 @pytest.mark.parametrize("time", [-0.1, 0.6])
-def test_nobody_is_seen_before_and_after_a_track(time):
+def test_a_track_has_no_face_before_its_start_and_after_its_end(time):
     assert track_of(40, 40).face_at(time) is None
 
 
-def test_no_box_is_made_up_in_a_long_gap():
+def test_no_box_is_interpolated_in_a_long_gap():
     assert track_of(40, 40, step=MAX_GAP_SECONDS + 0.1).face_at(1.0) is None
 
 
@@ -102,7 +102,9 @@ def test_linking_stays_linear_however_many_faces_there_are(monkeypatch):
     compared = []
     original = Box.iou
     monkeypatch.setattr(Box, "iou", lambda self, other: compared.append(1) or original(self, other))
-    # Sixteen strangers a look, each in a place of their own, so that nearly every one of them starts a track.
-    crowds = [[(p, 10 * (p % 40), 10 * (p // 40), 10) for p in range(16 * look, 16 * look + 16)] for look in range(30)]
+    # Sixteen strangers per frame, each in a place of their own, so that nearly every one starts a track.
+    crowds = [
+        [(p, 10 * (p % 40), 10 * (p // 40), 10) for p in range(16 * frame, 16 * frame + 16)] for frame in range(30)
+    ]
     link(*(scene(*crowd) for crowd in crowds))
     assert len(compared) <= 30 * 64 * 16

@@ -46,7 +46,7 @@ def test_prediction_crops_equal_training_crops_pixel_for_pixel(detector, demo_fa
         assert np.array_equal(extraction.clips[0].images, dataset.load_clip(row))
 
 
-def test_a_video_gets_the_probability_that_training_wrote_down(detector, demo_run, demo_faces, demo_labels):
+def test_a_video_gets_the_probability_in_predictions_csv(detector, demo_run, demo_faces, demo_labels):
     written = {row["clip_id"]: row for row in read_csv(demo_run / "predictions.csv", ("clip_id",))}
     for row in read_face_dataset(demo_faces).rows[:3]:
         verdict = detector.predict(demo_labels.parent / row.video)
@@ -59,7 +59,7 @@ def with_least_face(detector, pixels):
     return Detector(settings, detector.members, detector.folder)
 
 
-def test_a_face_that_is_too_small_is_scored_but_decides_nothing(detector, demo_videos):
+def test_a_face_that_is_too_small_is_scored_but_does_not_decide(detector, demo_videos):
     verdict = detector.predict(demo_videos[0])
     boxes = [frame.box for frame in verdict.tracks[0].frames]
     side = float(np.median([max(box.width, box.height) for box in boxes]))
@@ -70,7 +70,7 @@ def test_a_face_that_is_too_small_is_scored_but_decides_nothing(detector, demo_v
     assert (other.tracks, other.fake_probability) == (verdict.tracks, verdict.fake_probability)
 
 
-def test_a_small_face_in_the_background_is_no_reason_to_call_the_large_one_fake(detector, demo_videos, tmp_path):
+def test_a_small_face_in_the_background_does_not_decide_about_the_large_one(detector, demo_videos, tmp_path):
     frame = next(iter_frames(demo_videos[0])).image()
     height, width = frame.shape[:2]
     scene = np.zeros((height, 2 * width, 3), np.uint8)
@@ -101,7 +101,7 @@ def test_the_order_of_time_changes_the_verdict_of_a_recurrent_model(recurrent_de
     settings = recurrent_detector.settings.extraction
     (clip,) = extract_clips(demo_videos[0], settings, face_detector(settings.min_detection_score)).clips
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 255, clip.images.shape, np.uint8)  # untrained features hardly differ between real crops
+    images = rng.integers(0, 255, clip.images.shape, np.uint8)  # untrained features of real crops hardly differ
     images[: len(images) // 2] //= 8
     forward = recurrent_detector.score_clips(images[None])[0].raw_probability
     backward = recurrent_detector.score_clips(images[None, ::-1])[0].raw_probability
@@ -120,7 +120,7 @@ def test_a_video_without_a_face_is_undecided(detector, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content"), [("empty.mp4", b""), ("text.mp4", b"no video" * 99), ("missing.mp4", None)]
 )
-def test_what_cannot_be_read_is_undecided_and_the_others_are_not_lost(detector, demo_videos, tmp_path, name, content):
+def test_an_unreadable_file_is_undecided_and_the_others_are_not_lost(detector, demo_videos, tmp_path, name, content):
     if content is not None:
         (tmp_path / name).write_bytes(content)
     bad, good = detector.predict_many([tmp_path / name, demo_videos[0]])
@@ -142,7 +142,7 @@ def test_a_still_image_goes_to_the_frame_head(detector, photo):
     assert frame.fake_probability == pytest.approx(verdict.fake_probability, abs=1e-6)
 
 
-def test_a_model_without_a_frame_head_does_not_guess_about_an_image(recurrent_detector, photo):
+def test_an_image_is_undecided_without_a_frame_head(recurrent_detector, photo):
     verdict = recurrent_detector.predict(photo)
     assert (verdict.label, verdict.reason) == (Label.UNDECIDED, Reason.TOO_FEW_FACES)
     assert "no frame head" in verdict.detail
@@ -178,7 +178,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
         load_detector(tmp_path)
 
 
-def test_crops_that_were_cut_in_another_way_are_refused(detector, demo_faces):
+def test_crops_that_were_cut_differently_are_refused(detector, demo_faces):
     dataset = read_face_dataset(demo_faces)
     other = dataset.settings.model_copy(update={"margin": 0.3})
     changed = type(dataset)(dataset.folder, dataset.rows, other, dataset.about)

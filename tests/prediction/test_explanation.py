@@ -1,4 +1,4 @@
-"""Explanations: they mark what the score rests on, they are measured, and they depend on what was learnt."""
+"""Heat maps mark what the score rests on, are tested against random maps, and depend on the weights."""
 
 from pathlib import Path
 
@@ -15,10 +15,8 @@ from dfutils.training.backbones import build_backbone
 from dfutils.training.model import build_head, compose
 
 FEATURES = 2048
-
-
 SIZE = 160
-"""Leaves InceptionV3's last block 3 × 3 places."""
+"""Gives InceptionV3's last block 3 × 3 positions."""
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +52,10 @@ PLANTED_SIZE, PLANTED_GRID = 40, 4
 
 
 def planted_backbone():
-    """Measures fine detail in 4 × 4 places and forgets all but the four of the upper left quarter.
+    """Measure fine detail at 4 × 4 positions and ignore all but the upper left quarter.
 
-    A second derivative with both signs, averaged in squares of 10 pixels; the weights of a dense layer, which has one
-    input and one output for each place and sign, are 1 on the diagonal of the places that matter and 0 elsewhere.
+    A second derivative with both signs, averaged in squares of 10 pixels, is followed by a dense layer with one input
+    and output per position and sign: its weights are 1 on the diagonal for the positions that matter, else 0.
     """
     images = keras.Input((PLANTED_SIZE, PLANTED_SIZE, 3))
     detail = keras.layers.Conv2D(2, 3, padding="same", activation="relu", use_bias=False, name="detail")(images)
@@ -92,11 +90,11 @@ def noisy():
 
 
 @pytest.mark.parametrize("explain", [occlusion_maps, grad_cam])
-def test_what_was_planted_is_found_and_nothing_else(planted, noisy, explain):
+def test_only_the_planted_quarter_is_marked(planted, noisy, explain):
     heat = explain(planted, noisy, grid=PLANTED_GRID) if explain is occlusion_maps else explain(planted, noisy)
     assert heat.shape == (2, PLANTED_GRID, PLANTED_GRID)
     assert heat[0, :2, :2].min() > 0.2
-    assert heat[0, 3].max() == heat[0, :, 3].max() == 0  # the places beside the quarter blur into it a little
+    assert heat[0, 3].max() == heat[0, :, 3].max() == 0  # the blur spreads a little beyond the quarter
     assert max(heat[0, 2].max(), heat[0, :, 2].max()) < 0.1
 
 
@@ -110,15 +108,8 @@ def test_a_true_map_beats_random_ones_and_its_opposite_does_not(planted, noisy):
     assert "no better than chance" in bad.sentence()
 
 
-def test_grad_cam_has_a_map_a_frame_between_0_and_1(detector, clip):
-    heat = grad_cam(detector, clip)
-    assert heat.shape == (2, 3, 3)
-    assert heat.min() >= 0
-    assert heat.max() == pytest.approx(1)
-
-
-def test_grad_cam_depends_on_what_was_learnt(detector, clip):
-    """Adebayo et al. (2018): a map that stays when the weights are drawn anew explains the image, not the model."""
+def test_grad_cam_depends_on_the_weights(detector, clip):
+    """A map that survives a change of weights explains the image, not the model (Adebayo et al. 2018)."""
     network = detector.members[0].network
     learnt, before = network.head.get_weights(), grad_cam(detector, clip)
     try:
@@ -126,11 +117,14 @@ def test_grad_cam_depends_on_what_was_learnt(detector, clip):
         after = grad_cam(detector, clip)
     finally:
         network.head.set_weights(learnt)
+    assert before.shape == (2, 3, 3)
+    assert before.min() >= 0
+    assert before.max() == pytest.approx(1)
     assert np.abs(before - after).mean() > 0.1
     assert np.allclose(grad_cam(detector, clip), before, atol=1e-5)
 
 
-def test_the_hot_part_of_a_image_stands_out():
+def test_the_hot_part_of_an_image_stands_out():
     heat = np.zeros((4, 4))
     heat[0, 0] = 1
     shown = overlay(np.full((40, 40, 3), 120, np.uint8), heat)

@@ -1,5 +1,6 @@
-"""Exports: only what proved equal to Keras is written, and only what was written is read."""
+"""Exports are written only if they prove equal to Keras, and read only if they are intact."""
 
+import dataclasses
 import json
 import shutil
 from types import SimpleNamespace
@@ -53,8 +54,8 @@ def test_an_export_says_how_far_it_differs_on_the_validation_split(exported):
     assert export["auc"] == pytest.approx(export["auc_keras"])
 
 
-def test_a_backbone_that_the_light_engine_cannot_build_runs_on_it_once_exported(demo_faces, demo_videos, tmp_path):
-    # OpenVINO's converter takes EfficientNet's activations for outputs, so it is the hardest of them.
+def test_a_backbone_that_cannot_be_built_for_openvino_runs_on_it_once_exported(demo_faces, demo_videos, tmp_path):
+    # The hardest family: OpenVINO's converter takes EfficientNet's activations for outputs.
     family = "EfficientNetB0"
     settings = TrainingSettings(model="inception_mean", backbone=family, backbone_weights="random", epochs=1)
     train(demo_faces, tmp_path / "run", settings=settings, progress=False)
@@ -100,7 +101,7 @@ def gate(**changes):
         {"precision": "int8", "auc": 0.7951, "same_labels": 0.98, "largest_difference": 0.2},
     ],
 )
-def test_what_is_as_good_as_keras_passes(figures, tmp_path):
+def test_an_export_as_good_as_keras_passes(figures, tmp_path):
     _require_equal(tmp_path, gate(**figures))
 
 
@@ -113,7 +114,7 @@ def test_what_is_as_good_as_keras_passes(figures, tmp_path):
         ({"precision": "int8", "auc": None, "auc_keras": None}, "needs REAL and FAKE clips"),
     ],
 )
-def test_what_is_worse_than_keras_is_not_exported(figures, reason, tmp_path):
+def test_an_export_worse_than_keras_is_refused(figures, reason, tmp_path):
     with pytest.raises(RunError, match=reason):
         _require_equal(tmp_path, gate(**figures))
 
@@ -132,11 +133,11 @@ def test_a_detector_without_its_splits_is_compared_on_all_clips_and_says_so(demo
     (run / "splits.csv").unlink()
     (export,) = export_detector(run, demo_faces, most=2)
     assert (export.split, export.clips) == ("all", 2)
-    with pytest.raises(RunError, match="int8 is calibrated on training clips"):
+    with pytest.raises(RunError, match="int8 calibration needs training clips"):
         _quantised(None, read_face_dataset(demo_faces), ())
 
 
-def test_what_is_written_in_half_is_what_was_judged(demo_run, demo_faces, tmp_path):
+def test_the_bfloat16_export_is_the_one_that_was_judged(demo_run, demo_faces, tmp_path):
     import openvino as ov
 
     if "BF16" not in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
@@ -161,7 +162,7 @@ def ensemble(demo_faces, tmp_path_factory):
     return run
 
 
-def test_of_an_ensemble_all_are_exported_or_none(ensemble, demo_faces, tmp_path, monkeypatch):
+def test_all_members_of_an_ensemble_are_exported_or_none(ensemble, demo_faces, tmp_path, monkeypatch):
     run = shutil.copytree(ensemble, tmp_path / "run")
     judged = []
 
@@ -180,35 +181,34 @@ def test_each_member_s_head_runs_on_the_export_it_was_judged_with(ensemble, demo
     run = shutil.copytree(ensemble, tmp_path / "run")
     export_detector(run, demo_faces)
     members = load_detector(run, engine="openvino").members
-    # As after a quantisation, of which each fold has its own.
-    members[1].network.exported += " another"
     asked = []
 
     def features_of(member):
         asked.append(member)
         return np.ones((1, 10, 2048), np.float32)
 
-    score_members(members, features_of)
-    assert sorted(map(id, asked)) == sorted(map(id, members))
-    members[1].network.exported = members[0].network.exported
+    # Each fold has an export of its own after a quantisation.
+    other = dataclasses.replace(members[1], export_key=members[1].export_key + " another")
+    score_members([members[0], other], features_of)
+    assert {id(member) for member in asked} == {id(members[0]), id(other)}
     asked.clear()
-    score_members(members, features_of)
+    score_members([members[0], dataclasses.replace(other, export_key=members[0].export_key)], features_of)
     assert len(asked) == 1
 
 
-def test_what_is_worse_than_keras_is_found_and_not_written(demo_run, demo_faces, tmp_path, monkeypatch):
+def test_an_export_worse_than_keras_is_not_written(demo_run, demo_faces, tmp_path, monkeypatch):
     run = shutil.copytree(demo_run, tmp_path / "run")
 
-    def worse_on_the_light_engine(network, clips):
+    def worse_on_openvino(network, clips):
         return raw_scores(network, clips) + (0.01 if isinstance(network, OpenVinoNetwork) else 0)
 
-    monkeypatch.setattr("dfutils.prediction.export.raw_scores", worse_on_the_light_engine)
+    monkeypatch.setattr("dfutils.prediction.export.raw_scores", worse_on_openvino)
     with pytest.raises(RunError, match="not exported: probabilities differ from Keras' by up to 0.01"):
         export_detector(run, demo_faces)
     assert not (run / "export").exists()
 
 
-def test_what_a_verdict_shows_is_compared_and_not_the_raw_score_alone(demo_run):
+def test_calibrated_probabilities_are_compared_too(demo_run):
     settings = (
         RunFolder(demo_run)
         .detector()
@@ -223,9 +223,9 @@ def test_what_a_verdict_shows_is_compared_and_not_the_raw_score_alone(demo_run):
     assert crossing["same_labels"] == 0.5  # from UNDECIDED to FAKE
 
 
-def test_scores_that_are_no_numbers_are_refused(demo_run):
+def test_nan_scores_are_refused(demo_run):
     scores = np.array([0.5, np.nan], np.float32)
-    with pytest.raises(RunError, match="no number"):
+    with pytest.raises(RunError, match="NaN"):
         differences(RunFolder(demo_run).detector(), np.array([True, False]), scores, scores)
 
 
@@ -246,7 +246,7 @@ def test_int8_is_calibrated_on_training_clips(demo_run, demo_faces, tmp_path, mo
     assert (export.precision, export.split) == ("int8", "validation")
 
 
-def test_eight_bits_do_not_clip_what_few_of_the_training_crops_show():
+def test_int8_does_not_clip_activations_that_few_training_crops_cause():
     import openvino as ov
     from openvino import opset13 as ops
 
@@ -277,4 +277,4 @@ def test_int8_is_judged_before_it_is_written(demo_run, demo_faces, tmp_path):
         assert not (run / "export").exists()
     else:
         assert export.same_labels >= 0.98
-        assert load_detector(run, engine="openvino").members[0].network.exported
+        assert load_detector(run, engine="openvino").members[0].export_key

@@ -1,6 +1,7 @@
-"""`dfutils predict`: tables, lines, faces and exit codes."""
+"""`dfutils predict`: tables, lines, faces, submissions and exit codes."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -14,17 +15,16 @@ import cv2
 import pytest
 from rounding import SCORE
 
-import dfutils
 from dfutils import cli
 from dfutils.files import read_csv
 from dfutils.prediction.detector import load_detector
-from dfutils.prediction.outputs import VERDICT_COLUMNS, write_verdicts
+from dfutils.prediction.outputs import VERDICT_COLUMNS, write_submission, write_verdicts
 from dfutils.records import Label, Reason, Verdict
 
 
 @pytest.fixture(scope="module")
 def predicted(demo_run, demo_videos, tmp_path_factory):
-    """One call with every output: a folder of three files, one of them no video."""
+    """One call with every output, on a folder of two videos and a text file."""
     folder = tmp_path_factory.mktemp("inputs")
     for number, video in enumerate(demo_videos[:2]):
         (folder / f"a face {number}.mp4").symlink_to(video)
@@ -38,7 +38,7 @@ def predicted(demo_run, demo_videos, tmp_path_factory):
     return code, [json.loads(line) for line in lines], out
 
 
-def test_lines_are_one_document_a_verdict_in_the_order_of_the_inputs(predicted, demo_run, demo_videos):
+def test_lines_are_one_document_per_verdict_in_the_order_of_the_inputs(predicted, demo_run, demo_videos):
     code, lines, _ = predicted
     assert code == 0
     assert [line["input"].rsplit("/", 1)[-1] for line in lines] == ["a face 0.mp4", "a face 1.mp4", "b.mp4"]
@@ -56,7 +56,7 @@ def test_the_table_says_what_the_lines_say(predicted):
     assert float(rows[0]["fake_probability"]) == pytest.approx(lines[0]["fake_probability"], rel=1e-5)
 
 
-def test_the_faces_of_every_person_are_written_and_of_nothing_else(predicted, demo_run):
+def test_only_the_faces_of_persons_are_written(predicted, demo_run):
     _, _, out = predicted
     assert sorted(path.name for path in (out / "faces").iterdir()) == ["0000-a_face_0.mp4", "0001-a_face_1.mp4"]
     crops = sorted((out / "faces" / "0000-a_face_0.mp4" / "person-0").glob("*.png"))
@@ -71,13 +71,13 @@ def test_the_exit_code_tells_scripts_what_was_found(demo_run, tmp_path, label, c
 
 
 class WatchedVerdict(Verdict):
-    """A verdict that can be referred to weakly: it has no slots of its own."""
+    """A verdict without slots, for weak references."""
 
     __hash__ = object.__hash__
 
 
 class WatchedDetector:
-    """Gives a verdict an input and counts those of them that are alive at a time."""
+    """Yields one verdict per input and counts how many are alive at a time."""
 
     settings, engine, about = SimpleNamespace(name="watched"), "openvino", {"name": "watched"}
 
@@ -98,7 +98,7 @@ def predict_watched(monkeypatch, count, *options):
     detector = WatchedDetector()
     monkeypatch.setattr("dfutils.prediction.detector.load_detector", lambda *_, **__: detector)
     monkeypatch.setattr("dfutils.prediction.outputs.plain_verdict", lambda verdict: {"input": verdict.input})
-    monkeypatch.setattr("dfutils.prediction.wording.verdict_line", lambda verdict: verdict.input)
+    monkeypatch.setattr("dfutils.prediction.outputs.verdict_line", lambda verdict: verdict.input)
     inputs = [f"{number}.mp4" for number in range(count)]
     code = cli.main(["predict", *inputs, "--model", "watched", "--fail-on", "FAKE", *options])
     assert code == 3
@@ -106,7 +106,7 @@ def predict_watched(monkeypatch, count, *options):
 
 
 @pytest.mark.parametrize("options", [[], ["--json-lines"], ["--csv", "verdicts.csv"]], ids=["text", "lines", "table"])
-def test_many_inputs_hold_no_more_verdicts_in_memory_than_few(monkeypatch, tmp_path, options):
+def test_memory_holds_as_many_verdicts_of_many_inputs_as_of_few(monkeypatch, tmp_path, options):
     monkeypatch.chdir(tmp_path)
     few, many = (predict_watched(monkeypatch, count, *options) for count in (4, 400))
     assert few == many <= 3
@@ -128,23 +128,17 @@ def test_a_table_that_is_interrupted_is_not_written(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_package_itself_offers_load_detector(demo_run):
-    assert dfutils.load_detector(demo_run).settings.name == "inception_mean"
-    with pytest.raises(AttributeError, match="load_detektor"):
-        dfutils.load_detektor()
-
-
 def started(*arguments, **options):
-    """``dfutils predict`` in a process of its own."""
+    """Start ``dfutils predict`` as a process."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-m", "dfutils", "predict", *map(str, arguments)]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, **options)
 
 
 def child_of(pid):
-    """The decoding process of a `started` one, once it is there.
+    """Wait for the decoder process of a `started` one.
 
-    A fork that has not become that process yet does not count: where it is stopped, the one that forked waits for ever.
+    A fork that has not become that process yet does not count: stopping it would block its parent.
     """
     while True:
         for task in Path(f"/proc/{pid}/task").iterdir():
@@ -154,15 +148,15 @@ def child_of(pid):
         time.sleep(0.01)
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the child as Linux tells it")
-def test_an_interrupted_prediction_does_not_wait_for_the_video_that_is_being_decoded(demo_run, demo_videos):
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the child in /proc")
+def test_an_interrupted_prediction_does_not_wait_for_its_decoder(demo_run, demo_videos):
     process = started(
         *demo_videos[:2],
         "--model",
         demo_run,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    os.kill(child_of(process.pid), signal.SIGSTOP)  # as a video that takes for ever
+    os.kill(child_of(process.pid), signal.SIGSTOP)  # like a video that never ends
     assert process.stderr.readline().startswith("Detector: ")
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
@@ -171,7 +165,7 @@ def test_an_interrupted_prediction_does_not_wait_for_the_video_that_is_being_dec
     assert said.strip() == "dfutils predict: interrupted."
 
 
-def test_a_reader_that_goes_away_is_told_as_such(demo_run, demo_videos, tmp_path):
+def test_a_closed_stdout_ends_the_command_with_one_line(demo_run, demo_videos, tmp_path):
     read, write = os.pipe()
     os.close(read)
     process = started(
@@ -184,7 +178,7 @@ def test_a_reader_that_goes_away_is_told_as_such(demo_run, demo_videos, tmp_path
     assert not any(tmp_path.iterdir())
 
 
-def test_a_name_that_is_no_unicode_does_not_end_the_others(demo_run, demo_videos, tmp_path):
+def test_a_file_name_that_is_not_unicode_is_escaped(demo_run, demo_videos, tmp_path):
     inputs = tmp_path / "inputs"
     inputs.mkdir()
     for name in (b"a.mp4", b"b\xe9.mp4", b"c.mp4"):
@@ -205,3 +199,29 @@ def test_two_kinds_of_json_are_not_printed_at_once(demo_run, demo_videos, capsys
         cli.main(["predict", str(demo_videos[0]), "--model", str(demo_run), "--json", "--json-lines"])
     assert end.value.code == 2
     assert "leave one out" in capsys.readouterr().err
+
+
+VERDICTS = [
+    Verdict("a/sure.mp4", 1.0, Label.FAKE, Reason.OK),
+    Verdict("b/fair.mp4", 0.25, Label.REAL, Reason.OK),
+    Verdict("b/empty.mp4", None, Label.UNDECIDED, Reason.NO_FACE, "no face"),
+]
+
+
+def test_a_submission_is_a_name_and_a_probability(tmp_path):
+    rows = write_submission(iter(VERDICTS), tmp_path / "submission.csv")
+    text = (tmp_path / "submission.csv").read_text()
+    assert text.split() == ["filename,label", "sure.mp4,0.9900", "fair.mp4,0.2500", "empty.mp4,0.5000"]
+    assert [row["filename"] for row in rows] == ["sure.mp4", "fair.mp4", "empty.mp4"]
+
+
+def test_one_confident_mistake_costs_more_than_a_hundred_confident_hits_gain():
+    cost = math.log(1 - 0.99) - math.log(1 - 0.9999)
+    gain = math.log(0.9999) - math.log(0.99)
+    assert cost > 100 * gain
+
+
+@pytest.mark.parametrize("caution", [-0.1, 0.5])
+def test_impossible_caution_is_refused(tmp_path, caution):
+    with pytest.raises(ValueError, match="caution"):
+        write_submission(VERDICTS, tmp_path / "submission.csv", caution=caution)

@@ -1,4 +1,4 @@
-"""OpenVINO: the same verdicts as Keras, without it."""
+"""OpenVINO gives the same verdicts as Keras, without TensorFlow."""
 
 import json
 import os
@@ -29,7 +29,7 @@ SIZE, FRAMES = 96, 4
 
 
 def with_random_weights(model):
-    """No variable keeps what it starts from, and no two layers hold the same."""
+    """Give every variable other values than its initial ones, different for each layer."""
     rng = np.random.default_rng(0)
     for variable in model.variables:
         if not variable.dtype.startswith("float"):
@@ -47,7 +47,7 @@ def backbone():
 
 def saved(folder, backbone, name):
     head = with_random_weights(build_head(name, frames=FRAMES, channels=2048))
-    head.get_layer("standardise").finalize_state()  # it works with copies of its variables
+    head.get_layer("standardise").finalize_state()  # it computes with copies of its variables
     network = compose(backbone, head, frames=FRAMES, size=SIZE)
     write_weights(folder, network)
     return network, folder / "model.weights.h5"
@@ -80,7 +80,7 @@ def test_the_backbone_built_from_weights_gives_the_features_of_keras(backbone, t
     found = np.concatenate([compiled(image[None])[0] for image in images])
     allowed = FEATURES * float(np.abs(expected).max())
     assert found == pytest.approx(expected, abs=allowed)
-    assert np.ptp(expected, axis=0).max() > 10 * allowed  # what an image shows makes more of a difference
+    assert np.ptp(expected, axis=0).max() > 10 * allowed  # images differ by more
 
 
 def test_weights_of_another_network_are_refused(tmp_path):
@@ -90,7 +90,7 @@ def test_weights_of_another_network_are_refused(tmp_path):
     with h5py.File(tmp_path / "other.weights.h5") as weights:
         with pytest.raises(RunError, match="not InceptionV3's"):
             build_inception(weights, size=SIZE)
-        with pytest.raises(RunError, match="no head 'inception_gru'"):
+        with pytest.raises(RunError, match="no known head 'inception_gru'"):
             read_head(weights, "inception_gru")
 
 
@@ -108,13 +108,13 @@ def test_verdicts_of_both_engines_are_the_same(detectors, demo_videos):
         assert frames[1] == pytest.approx(frames[0], abs=SCORE)
 
 
-def test_a_light_detector_measures_datasets_on_keras(detectors, demo_faces):
+def test_datasets_are_always_scored_on_keras(detectors, demo_faces):
     dataset = read_face_dataset(demo_faces)
     reference, ported = (detector.score_dataset(dataset, dataset.rows[:2], progress=False) for detector in detectors)
     assert ported == reference
 
 
-def test_predict_with_the_light_engine_imports_no_tensorflow_and_leaves_decoders_to_its_child(demo_run, demo_videos):
+def test_predict_on_openvino_imports_no_tensorflow_and_no_decoder(demo_run, demo_videos):
     program = (
         "import sys\nfrom dfutils import cli\n"
         f"code = cli.main(['predict', {str(demo_videos[0])!r}, '--model', {str(demo_run)!r}, '--json'])\n"
@@ -129,7 +129,7 @@ def test_predict_with_the_light_engine_imports_no_tensorflow_and_leaves_decoders
     assert json.loads(done.stdout)["verdicts"][0]["reason"] == "ok"
 
 
-def test_auto_takes_keras_where_openvino_is_not_installed(demo_run, detectors, monkeypatch):
+def test_auto_uses_keras_without_openvino(demo_run, detectors, monkeypatch):
     settings = detectors[0].settings
     assert choose_engine("auto", demo_run, settings) == "openvino"
     monkeypatch.setitem(sys.modules, "openvino", None)
@@ -153,7 +153,7 @@ def test_without_keras_its_engine_says_what_to_install(demo_run, monkeypatch):
         load_detector(demo_run, engine="keras")
 
 
-def test_heat_maps_are_written_with_keras_and_refused_on_the_light_engine(demo_run, demo_videos, tmp_path, capsys):
+def test_heat_maps_are_written_with_keras_and_refused_with_openvino(demo_run, demo_videos, tmp_path, capsys):
     arguments = ["predict", str(demo_videos[0]), "--model", str(demo_run), "--explain", str(tmp_path / "maps")]
     assert cli.main(arguments) == 0
     assert len(list((tmp_path / "maps").glob("0000-*/person-0/*.png"))) == 10

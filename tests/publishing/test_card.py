@@ -46,7 +46,7 @@ def test_a_whole_dataset_passes_and_what_lies_beside_it_is_counted(faces):
 
 def test_a_broken_crop_is_found(faces):
     crops(faces)[0][3].write_bytes(b"no image")
-    with pytest.raises(DatasetError, match="is no crop of 96"):
+    with pytest.raises(DatasetError, match="is not a crop of 96"):
         check_integrity(read_face_dataset(faces))
 
 

@@ -7,7 +7,7 @@ from stub import CUT, Holding, files_of, missing
 
 from dfutils.errors import PublishError
 from dfutils.pretrained import pretrained_names
-from dfutils.pretrained import run_folder as shipped_folder
+from dfutils.pretrained import resolve_detector as shipped_folder
 from dfutils.publishing.model_text import HEAD_SENTENCES, network_text
 from dfutils.training.model import HEADS
 

@@ -97,7 +97,7 @@ def test_a_table_that_points_outside_stages_nothing(faces, tmp_path, place):
 
 def test_an_unfinished_dataset_is_refused(faces, tmp_path):
     (faces / "manifest.csv").unlink()
-    with pytest.raises(DatasetError, match="no finished face dataset"):
+    with pytest.raises(DatasetError, match="not a finished face dataset"):
         stage_dataset(faces, tmp_path / "staging", **NAMES)
 
 

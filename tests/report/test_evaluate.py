@@ -206,5 +206,5 @@ def test_crops_of_other_settings_are_refused(demo_run, demo_faces, tmp_path):
     about = json.loads((faces / "extraction.json").read_text())
     about["settings"]["margin"] = 0.3
     (faces / "extraction.json").write_text(json.dumps(about))
-    with pytest.raises(DatasetError, match="at a face margin of 0 with 60 pixels, and 96 are wanted"):
+    with pytest.raises(DatasetError, match="at a face margin of 0, its crops have 60 pixels, but 96 are needed"):
         evaluate(demo_run, faces, tmp_path / "report", progress=False)

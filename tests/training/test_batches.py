@@ -180,5 +180,5 @@ def test_a_reframing_that_the_stored_crops_cannot_give_is_refused(dataset):
     ready_made = dataclasses.replace(dataset, settings=dataset.settings.model_copy(update={"crop": "none"}))
     with pytest.raises(DatasetError, match="ready-made crops"):
         ready_made.reframed(size=None, margin=-0.1)
-    with pytest.raises(DatasetError, match=r"face margin of -0\.1 with 77 pixels, and 96 are wanted"):
+    with pytest.raises(DatasetError, match=r"face margin of -0\.1 has 77 pixels, but 96 are needed"):
         dataset.reframed(size=96, margin=-0.1)

@@ -1,10 +1,10 @@
-"""Work ahead: in order, bounded, errors in their place."""
+"""Working ahead: in order, bounded, with errors in their place."""
 
 import threading
 
 import pytest
 
-from dfutils.prediction.stream import ahead
+from dfutils.prediction.batch import ahead
 
 
 def test_results_come_in_the_order_of_the_items_whatever_finishes_first():
@@ -21,7 +21,7 @@ def test_results_come_in_the_order_of_the_items_whatever_finishes_first():
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_no_more_is_computed_than_the_workers_are_ahead(workers):
+def test_workers_do_not_run_further_ahead_than_their_number(workers):
     taken = []
 
     def items():

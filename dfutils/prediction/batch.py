@@ -1,0 +1,67 @@
+"""Many inputs at once: which files they are, and working ahead on them with bounded memory."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from dfutils.errors import CatalogueError
+from dfutils.extraction.layouts import is_media
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def expand_inputs(inputs: Iterable[str]) -> list[str]:
+    """Replace folders by the videos and images below them; files are kept, even missing ones.
+
+    A missing file is not an error here: its verdict will say so, and the others are not lost.
+
+    Raises:
+        CatalogueError: A folder holds no video and no image.
+    """
+    files: list[str] = []
+    for name in inputs:
+        path = Path(name)
+        if not path.is_dir():
+            files.append(name)
+            continue
+        found = sorted(one for one in path.rglob("*") if is_media(one))
+        if not found:
+            raise CatalogueError(f"{path}: this folder has no videos or images. Name another, or a file.")
+        files += map(str, found)
+    return files
+
+
+def ahead(work: Callable[[Item], Result], items: Iterable[Item], *, workers: int) -> Iterator[tuple[Item, Result]]:
+    """Yield each item with its result, in the order of ``items``.
+
+    While the caller uses one result, threads compute the next ``workers`` and no more, however many items there are. An
+    error is raised in place of its result.
+
+    Args:
+        work: Called once per item, in a thread.
+        items: Consumed as needed.
+        workers: Number of threads, from 1.
+
+    Example:
+        >>> list(ahead(str.upper, ["a", "b", "c"], workers=2))
+        [('a', 'A'), ('b', 'B'), ('c', 'C')]
+    """
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="ahead")
+    waiting: deque[tuple[Item, Future[Result]]] = deque()
+    try:
+        for item in items:
+            waiting.append((item, pool.submit(work, item)))
+            if len(waiting) > workers:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        while waiting:
+            first, future = waiting.popleft()
+            yield first, future.result()
+    finally:
+        # The caller may stop early: work that has begun is finished, the rest is dropped.
+        pool.shutdown(wait=False, cancel_futures=True)
