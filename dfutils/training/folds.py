@@ -38,7 +38,7 @@ def train_folds(
 ) -> DetectorRecord:
     """Train a detector a fold and write their ensemble: `dfutils.prediction.detector.load_detector` takes ``run``.
 
-    Every group is in the test split of exactly one fold; `dfutils.evaluation.folds.summarise_folds` measures that.
+    Every group is in the test split of exactly one fold, measured by `dfutils.evaluation.out_of_fold.summarise_folds`.
     What is finished is left alone, so that the same call goes on where it was interrupted.
 
     Args:

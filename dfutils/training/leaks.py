@@ -14,6 +14,8 @@ import numpy.typing as npt
 
 from dfutils.errors import SplitError
 from dfutils.records import ClipRow, Image, SplitName
+from dfutils.statistics.bootstrap import auc_with_interval
+from dfutils.statistics.cross_validation import cross_validated_scores
 from dfutils.training.splits import deal_folds, group_videos
 
 logger = logging.getLogger(__name__)
@@ -230,9 +232,8 @@ def _measure_shortcut(rows: Sequence[ClipRow]) -> Shortcut | None:
     group_index = np.array([position for _, position in placed])
     is_fake = np.array([row.is_fake for row, _ in placed])
     fold_of_group = np.array([folds[group.name] for group in groups])
-    scores = _cross_validated_scores(file_features(row for row, _ in placed), is_fake, fold_of_group[group_index])
-    low, high = _bootstrap_interval(scores, is_fake, group_index)
-    return Shortcut(_weighted_auc(scores, is_fake, np.ones(len(scores))), low, high, len(groups))
+    scores = cross_validated_scores(file_features(row for row, _ in placed), is_fake, fold_of_group[group_index])
+    return Shortcut(*auc_with_interval(is_fake, scores, group_index, resamples=_RESAMPLES), len(groups))
 
 
 def file_features(rows: Iterable[ClipRow]) -> Floats:
@@ -242,40 +243,6 @@ def file_features(rows: Iterable[ClipRow]) -> Floats:
         dtype=np.float64,
     )
     return np.asarray(np.log(np.maximum(table, 1e-3)))
-
-
-def _cross_validated_scores(features: Floats, is_fake: npt.NDArray[np.bool_], folds: npt.NDArray[np.int_]) -> Floats:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    scores = np.zeros(len(features))
-    for fold in np.unique(folds):
-        held_out = folds == fold
-        model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000))
-        model.fit(features[~held_out], is_fake[~held_out])
-        scores[held_out] = model.decision_function(features[held_out])
-    return scores
-
-
-def _bootstrap_interval(
-    scores: Floats, is_fake: npt.NDArray[np.bool_], group_index: npt.NDArray[np.int_]
-) -> tuple[float, float]:
-    groups = int(group_index.max()) + 1
-    random = np.random.default_rng(0)
-    drawn = (np.bincount(random.integers(groups, size=groups), minlength=groups) for _ in range(_RESAMPLES))
-    values = [_weighted_auc(scores, is_fake, counts[group_index].astype(np.float64)) for counts in drawn]
-    low, high = np.nanquantile(values, [0.025, 0.975])
-    return float(low), float(high)
-
-
-def _weighted_auc(scores: Floats, is_fake: npt.NDArray[np.bool_], weights: Floats) -> float:
-    """Area under the ROC curve, ties counted half; NaN where one label has no weight."""
-    _, ranks = np.unique(scores, return_inverse=True)
-    fakes = np.bincount(ranks, weights * is_fake)
-    reals = np.bincount(ranks, weights * ~is_fake)
-    pairs = fakes.sum() * reals.sum()
-    return float((fakes * (np.cumsum(reals) - reals / 2)).sum() / pairs) if pairs else float("nan")
 
 
 def _finding_document(finding: Finding | None) -> dict[str, Any] | None:

@@ -190,16 +190,3 @@ class TestShortcut:
         report = self.measure(self.rows(fake_bytes=500_000, groups=4))
         assert report.shortcut is None
         assert report.lines()[3].startswith("Not enough groups")
-
-
-@settings(deadline=None, max_examples=50)
-@given(st.lists(st.tuples(st.booleans(), st.integers(0, 5), st.integers(0, 3)), min_size=2, max_size=40))
-def test_the_weighted_auc_is_that_of_scikit_learn(cases):
-    from sklearn.metrics import roc_auc_score
-
-    is_fake, scores, weights = (np.array(column) for column in zip(*cases, strict=True))
-    value = leaks._weighted_auc(scores.astype(float), is_fake, weights.astype(float))
-    if weights[is_fake].sum() == 0 or weights[~is_fake].sum() == 0:
-        assert np.isnan(value)
-    else:
-        assert value == pytest.approx(roc_auc_score(is_fake, scores, sample_weight=weights))
