@@ -39,7 +39,7 @@ from dfutils.runs.folder import read_about, read_detector
 logger = logging.getLogger(__name__)
 
 MADE_UP_WARNING = (
-    "These people do not exist: a program drew the clips. The numbers say nothing about videos of real people."
+    "These people do not exist: the clips were drawn by a program. The numbers say nothing about videos of real people."
 )
 
 
