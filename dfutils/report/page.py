@@ -173,8 +173,8 @@ def standard_figures(content: ReportContent, *, resamples: int, seed: int) -> li
         FigurePlan(
             "reliability",
             "Calibration of the probabilities",
-            "Of the videos with a score of about 0.7, about 70 % should be FAKE. Points above the dashed line are "
-            "too low a probability, points below it too high.",
+            "Of the videos with a score of about 0.7, about 70 % should be FAKE. Above the dashed line "
+            "the probability is too low, below it too high.",
             lambda: results.plot_reliability(rows, **drawing),
         ),
     ]
