@@ -113,7 +113,7 @@ def figures_of(table: pd.DataFrame, threshold: float) -> dict[str, Any]:
             called = (rows["fake_probability"] >= threshold).to_numpy(float)
             figures[f"{label}_called_fake"] = _share(called, rows["group"].to_numpy())
     if scored["is_fake"].nunique() == 2:
-        metrics, _ = estimate_metrics(Scores.of(scored), threshold=threshold, resamples=2000, seed=0)
+        metrics = estimate_metrics(Scores.of(scored), threshold=threshold, resamples=2000, seed=0)
         figures |= {name: metrics[name] for name in ("auc", "log_loss", "balanced_accuracy")}
         figures["ece_even_mix"] = _even_calibration_error(scored)
     return figures

@@ -12,7 +12,7 @@ EXAMPLE = "dfutils calibrate run --operating-point fpr_5 --max-error 0.1"
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.add_argument("detector", type=Path, metavar="RUN", help="run folder; its detector.json is written anew")
+    parser.add_argument("detector", type=Path, metavar="RUN", help="run folder; its detector.json is replaced")
     parser.add_argument(
         "--method", choices=["temperature", "isotonic"], default="temperature", help="default: %(default)s"
     )
@@ -20,8 +20,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--operating-point",
         default="balanced_accuracy",
         metavar="RULE",
-        help="balanced_accuracy (default); fpr_1 or fpr_5 (highest true positive rate with a false positive rate of at "
-        "most so many %%); or cost_10 (a false positive costs ten missed fakes)",
+        help="balanced_accuracy (default); fpr_1 or fpr_5 (highest true positive rate at a false positive rate of at "
+        "most 1 or 5 %%); or cost_10 (a false positive costs as much as ten missed fakes)",
     )
     band = parser.add_mutually_exclusive_group()
     band.add_argument(
@@ -31,25 +31,25 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--max-error",
         type=float,
         metavar="SHARE",
-        help="answer UNDECIDED in the narrowest band that leaves at most this share of the other answers wrong",
+        help="answer UNDECIDED in the narrowest band that leaves at most this share of the other verdicts wrong",
     )
     parser.add_argument(
         "--min-face-pixels",
         type=int,
         metavar="N",
-        help="people with a smaller face in the input do not decide (0: everybody does; default: unchanged)",
+        help="ignore people with a smaller face in the input (0: ignore nobody; default: unchanged)",
     )
     parser.add_argument(
         "--out-of-fold",
         type=Path,
         metavar="FOLDS",
-        help="fit on the out-of-fold scores of a run of folds with the same settings and data: many more clips than "
-        "one validation split",
+        help="fit on the out-of-fold scores of a run with --folds and the same settings and data, which are many more "
+        "clips than one validation split",
     )
 
 
 def run(options: argparse.Namespace) -> None:
-    """Fit calibration and threshold again."""
+    """Fit calibration and threshold again, and measure the folds of an ensemble again."""
     from dfutils.runs.calibration import recalibrate
 
     detector = recalibrate(
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> None:
         out_of_fold=options.out_of_fold,
     )
     if detector.members:
-        from dfutils.evaluation.folds import summarise_folds
+        from dfutils.evaluation.out_of_fold import summarise_folds
 
         summarise_folds(options.detector)
     band = "" if detector.undecided is None else ", UNDECIDED between {:.3f} and {:.3f}".format(*detector.undecided)

@@ -20,7 +20,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Measure all detectors on the videos that they share."""
+    """Measure all detectors on the videos in every test split."""
     if len(options.detectors) < 2:
         options.usage_error("RUN: needs two or more")
     from dfutils.report.comparison import compare_runs

@@ -13,18 +13,20 @@ EXAMPLE = "dfutils evaluate run faces --out report"
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     parser.add_argument("detector", type=Path, metavar="RUN", help="run folder")
-    parser.add_argument("faces", type=Path, nargs="+", metavar="FACES", help="face dataset; several are also compared")
+    parser.add_argument(
+        "faces", type=Path, nargs="+", metavar="FACES", help="face dataset; several are measured together and each"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="REPORT", help="report folder to write")
     parser.add_argument(
         "--split", choices=["train", "validation", "test", "all"], default="test", help="default: %(default)s"
     )
     parser.add_argument(
-        "--explain", type=count, default=0, metavar="N", help="explain N clips with images, half a minute each"
+        "--explain", type=count, default=0, metavar="N", help="explain N clips with images; half a minute each"
     )
 
 
 def run(options: argparse.Namespace) -> None:
-    """Measure the detector and write the report, with what `dfutils stress` has left in the same folder."""
+    """Measure the detector and write the report, including the results of `dfutils stress` in the same folder."""
     from dfutils.report.evaluate import evaluate
     from dfutils.report.wording import headline
 

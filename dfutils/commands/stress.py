@@ -15,7 +15,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("detector", type=Path, metavar="RUN", help="run folder")
     parser.add_argument("videos", type=Path, metavar="VIDEOS", help="folder that its face dataset was extracted from")
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="REPORT", help="report folder; dfutils evaluate shows the results"
+        "--out", type=Path, required=True, metavar="REPORT", help="report folder; dfutils evaluate includes the results"
     )
     parser.add_argument(
         "--labels", default="folders", help="as for dfutils extract (default: folders); only listed videos are used"
@@ -30,7 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Damage the videos of a split in many strengths, and measure the detector on each."""
+    """Damage the videos of a split in several strengths, and measure the detector on each."""
     from dfutils.evaluation.stress import stress_lines, stress_test
     from dfutils.extraction.catalogue import read_catalogue
 

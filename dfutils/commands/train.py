@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> None:
     lines = [f"{detector.name}: run folder {options.out}, threshold {detector.threshold:.3f}"]
     document = {"run": str(options.out), **detector.model_dump(mode="json")}
     if options.folds is not None:
-        from dfutils.evaluation.folds import summarise_folds
+        from dfutils.evaluation.out_of_fold import summarise_folds
 
         measured = summarise_folds(options.out)
         lines += [one.line() for one in measured]

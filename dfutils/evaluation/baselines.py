@@ -1,28 +1,25 @@
-"""Answers that look at less than the detector does: at the file and not the face, or at one frame at a time."""
+"""Baselines that see less than the detector: file metadata only, or one frame at a time."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from dfutils.evaluation.comparison import compare_predictions
-from dfutils.evaluation.metrics import estimate_metrics
+from dfutils.evaluation.metrics import compare_predictions, estimate_metrics
 from dfutils.evaluation.predictions import Scores, check_predictions
 from dfutils.evaluation.scoring import Measured, RunSplits
 from dfutils.prediction.detector import Detector
 from dfutils.prediction.members import Member, score_members
 from dfutils.records import ClipRow
+from dfutils.runs.thresholds import logit, sigmoid
+from dfutils.statistics.cross_validation import fit_logistic_regression
 from dfutils.statistics.estimates import FloatArray
 from dfutils.training.leaks import file_features
 
-logger = logging.getLogger(__name__)
-
-MEASURED = ("accuracy", "balanced_accuracy", "auc", "log_loss", "brier")
-Features: TypeAlias = Mapping[str, Any]
+METRICS = ("accuracy", "balanced_accuracy", "auc", "log_loss", "brier")
 
 
 def measure_baselines(
@@ -30,91 +27,68 @@ def measure_baselines(
     measured: Sequence[Measured],
     prefixes: Sequence[str],
     predictions: pd.DataFrame,
-    sides: RunSplits,
+    splits: RunSplits,
     *,
     resamples: int = 1000,
 ) -> list[dict[str, Any]]:
-    """The baselines that there can be, on all datasets of a report together.
+    """Measure the baselines that apply, on all datasets of a report together.
 
     Args:
-        detector: What they stand beside.
+        detector: The detector that they are compared with.
         measured: Each dataset.
-        prefixes: Of each dataset, what stands before its videos' names in ``predictions``.
-        predictions: Of the detector, a row a video of all datasets.
-        sides: Of the run; file facts are learnt from what it was trained on.
+        prefixes: For each dataset, the text before its videos' names in ``predictions``.
+        predictions: The detector's scores of all datasets, one row per video.
+        splits: Splits of the run; the file metadata baseline is fitted on its training split.
         resamples: Bootstrap resamples behind each interval.
     """
-    training = [row for one in measured for row in one.dataset.rows if sides.of(row.video, row.group) == "train"]
-    found = {
-        "File facts only": (
-            "size, frame rate, duration and bit rate, by a logistic regression on the training videos.",
-            [file_facts_scores(training, one.rows) for one in measured],
+    training = [row for one in measured for row in one.dataset.rows if splits.of(row.video, row.group) == "train"]
+    baselines = {
+        "File metadata only": (
+            "a logistic regression on size, frame rate, duration and bit rate, fitted on the training videos.",
+            [file_metadata_scores(training, one.rows) for one in measured],
         ),
         "Frame average": (
-            "the same detector shown one frame at a time, each as a clip that stands still.",
+            "the same detector given one frame at a time, each as a clip without motion.",
             [frame_average_scores(detector, one.rows, one.features) for one in measured],
         ),
     }
-    threshold = detector.settings.threshold
-    return [
-        measure_baseline(
-            name, about, _together(scores, prefixes), predictions, threshold=threshold, resamples=resamples
-        )
-        for name, (about, scores) in found.items()
-        if any(scores)
-    ]
-
-
-def _together(scores: Sequence[Mapping[str, float] | None], prefixes: Sequence[str]) -> dict[str, float]:
-    return {
-        prefix + video: value
-        for prefix, some in zip(prefixes, scores, strict=True)
-        for video, value in (some or {}).items()
-    }
+    rows = []
+    for name, (about, parts) in baselines.items():
+        scores = {
+            prefix + video: score
+            for prefix, part in zip(prefixes, parts, strict=True)
+            for video, score in (part or {}).items()
+        }
+        if scores:
+            metrics = measure_baseline(scores, predictions, threshold=detector.settings.threshold, resamples=resamples)
+            rows.append({"name": name, "about": about, **metrics})
+    return rows
 
 
 def measure_baseline(
-    name: str,
-    about: str,
-    scores: Mapping[str, float],
-    predictions: pd.DataFrame,
-    *,
-    threshold: float,
-    resamples: int = 1000,
-    seed: int = 0,
+    scores: Mapping[str, float], predictions: pd.DataFrame, *, threshold: float, resamples: int = 1000
 ) -> dict[str, Any]:
-    """A row for the report: metrics of a baseline, and how much better the detector is on the same videos.
+    """Return the metrics of a baseline, and the detector's lead in AUC on the same videos.
 
     Args:
-        name: Of the baseline.
-        about: A sentence on what it is.
-        scores: Its fake probability by the video's name; videos that it lacks are not compared.
-        predictions: Of the detector, a row a video.
+        scores: Fake probability of the baseline by the video's name. Other videos are not compared.
+        predictions: The detector's scores, one row per video.
         threshold: Operating point of the detector; the baseline's is 0.5.
         resamples: Bootstrap resamples behind each interval.
-        seed: Same seed, same document.
     """
     rows = check_predictions(predictions).dropna(subset=["fake_probability"])
     rows = rows[rows["video"].isin(list(scores))]
     own = rows.assign(fake_probability=rows["video"].map(scores))
-    measured, _ = estimate_metrics(Scores.of(own), threshold=0.5, resamples=resamples, seed=seed)
-    difference = compare_predictions(rows, own, thresholds=(threshold, 0.5), resamples=resamples, seed=seed)["auc"]
-    return {"name": name, "about": about, **{key: measured[key] for key in MEASURED}, "difference": difference}
+    metrics = estimate_metrics(Scores.of(own), threshold=0.5, resamples=resamples)
+    difference = compare_predictions(rows, own, thresholds=(threshold, 0.5), resamples=resamples)["auc"]
+    return {**{name: metrics[name] for name in METRICS}, "difference": difference}
 
 
-def file_facts_scores(training: Sequence[ClipRow], rows: Sequence[ClipRow]) -> dict[str, float] | None:
-    """Fake probability by size, frame rate, duration and bit rate alone; None where the training videos lack a class.
-
-    A logistic regression, fitted on the training split, both classes counted alike.
-    """
+def file_metadata_scores(training: Sequence[ClipRow], rows: Sequence[ClipRow]) -> dict[str, float] | None:
+    """Return fake probabilities from file metadata alone; None if the training videos lack a class."""
     if len({row.is_fake for row in training}) < 2:
         return None
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000))
-    model.fit(file_features(training), [row.is_fake for row in training])
+    model = fit_logistic_regression(file_features(training), [row.is_fake for row in training])
     probabilities = model.predict_proba(file_features(rows))[:, 1]
     return {row.video: float(value) for row, value in zip(rows, probabilities, strict=True)}
 
@@ -122,21 +96,19 @@ def file_facts_scores(training: Sequence[ClipRow], rows: Sequence[ClipRow]) -> d
 def frame_average_scores(
     detector: Detector, rows: Sequence[ClipRow], features: Mapping[str, FloatArray]
 ) -> dict[str, float] | None:
-    """The detector itself, shown one frame at a time: each as a clip that stands still, logits averaged.
+    """Score each frame as a clip without motion and average the logits; a video's score is its highest track score.
 
-    What a recurrent model has over this, it has from the changes between frames. None for still images, and for
+    A recurrent model gains its lead over this baseline from the changes between frames. None for still images, and for
     models that average frames anyway.
 
     Args:
-        detector: Whose heads are used.
+        detector: The detector whose heads are used.
         rows: Clips of the dataset.
-        features: By backbone checksum, ``(N, T, 2048)`` in the order of ``rows``.
+        features: Features by backbone checksum, ``(N, T, 2048)`` in the order of ``rows``.
     """
     frames = rows[0].frames
     if frames == 1 or detector.has_frame_head:
         return None
-    from dfutils.runs.thresholds import logit, sigmoid
-
     total = np.zeros(len(rows))
     for frame in range(frames):
 
@@ -144,14 +116,8 @@ def frame_average_scores(
             own = features[member.settings.backbone_checksum]
             return np.repeat(own[:, frame : frame + 1], frames, axis=1)
 
-        scores = score_members(detector.members, repeated)
-        total += logit(np.array([score.fake_probability for score in scores]))
-    return highest_by_video(rows, sigmoid(total / frames).tolist())
-
-
-def highest_by_video(rows: Sequence[ClipRow], probabilities: Sequence[float]) -> dict[str, float]:
-    """A video's score is its highest track score."""
-    best: dict[str, float] = {}
-    for row, value in zip(rows, probabilities, strict=True):
-        best[row.video] = max(best.get(row.video, 0.0), float(value))
-    return best
+        total += logit(np.array([score.fake_probability for score in score_members(detector.members, repeated)]))
+    highest: dict[str, float] = {}
+    for row, probability in zip(rows, sigmoid(total / frames).tolist(), strict=True):
+        highest[row.video] = max(highest.get(row.video, 0.0), probability)
+    return highest

@@ -1,76 +1,74 @@
-"""Behaviour tests (Ribeiro et al. 2020, "Beyond Accuracy"): what should not change a verdict, and whether it does."""
+"""Behaviour tests (Ribeiro et al. 2020, "Beyond Accuracy"): changes that should not change a verdict."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+import cv2
 import numpy as np
 
 from dfutils.extraction.crops import fill_positions
 from dfutils.extraction.dataset import FaceDataset
 from dfutils.prediction.detector import Detector
-from dfutils.prediction.members import Member, score_members
-from dfutils.records import ClipRow, Crops, Image
+from dfutils.prediction.members import score_members
+from dfutils.records import ClipRow, Crops
 from dfutils.statistics.estimates import FloatArray
 
 IMAGE_CLIPS = 5
-"""Clips for the tests that change images, which need the backbone anew: the others cost nothing, and take all."""
+"""Clips used where images change, which needs the backbone again. All other tests are cheap and use every clip."""
 
 SAME = 1e-4
-"""Scores closer than this are alike; batches of another size move the last bits."""
-
+"""Scores closer than this are equal: the batch size changes the last bits."""
 
 NEAR = 0.05
-"""A verdict whose score lies this near to the threshold may turn for nothing."""
+"""A verdict may flip if its score is this close to the threshold."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What a change may do to a verdict: ``order`` may matter to a recurrent model only, ``none`` to nobody."""
+    """A change of a clip.
+
+    Attributes:
+        name: Its name in the report.
+        words: What is done.
+        may_matter: ``order``: only a recurrent model may react; ``content``: every model may, since less is visible;
+            ``nothing``: the verdict should stay.
+    """
 
     name: str
     words: str
-    may_matter: str
+    may_matter: Literal["order", "content", "nothing"]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Scores of some clips before and after a change."""
+    """Scores of clips before and after a change, each ``(N,)``."""
 
     expectation: Expectation
     before: FloatArray
     after: FloatArray
 
 
-ORDER = "order"
 _TIME: tuple[tuple[Expectation, Callable[[int], Sequence[int]]], ...] = (
-    (Expectation("time reversed", "frames in reverse", ORDER), lambda frames: range(frames)[::-1]),
+    (Expectation("time reversed", "frames in reverse", "order"), lambda frames: range(frames)[::-1]),
     (
-        Expectation("frames shuffled", "frames in a random order", ORDER),
+        Expectation("frames shuffled", "frames in a random order", "order"),
         lambda frames: np.random.default_rng(0).permutation(frames).tolist(),
     ),
     (
-        Expectation("all frames the same", "the middle frame only, repeated: less to see", "content"),
+        Expectation("all frames the same", "only the middle frame, repeated", "content"),
         lambda frames: [frames // 2] * frames,
     ),
     (
-        Expectation("short track, padded", "the first half, filled as short tracks are", "content"),
-        lambda frames: [
-            list(range(max(1, frames // 2)))[place]
-            for place in fill_positions([float(n) for n in range(max(1, frames // 2))], frames)
-        ],
+        Expectation("short track, padded", "the first half, filled like a short track", "content"),
+        lambda frames: fill_positions([float(n) for n in range(max(1, frames // 2))], frames),
     ),
 )
 
 
-def _mirrored(clip: Crops) -> Crops:
-    return np.ascontiguousarray(clip[:, :, ::-1])
-
-
-def _barred(clip: Crops) -> Crops:
-    """A tenth of the height black above and below, the face as it was."""
+def _with_bars(clip: Crops) -> Crops:
     rows = clip.shape[1] // 10
     barred = clip.copy()
     barred[:, :rows] = barred[:, -rows:] = 0
@@ -78,17 +76,11 @@ def _barred(clip: Crops) -> Crops:
 
 
 def _closer(clip: Crops) -> Crops:
-    """As if the box had been a tenth smaller on each side: what a wider one shows is not in a crop."""
-    import cv2
-
     size, edge = clip.shape[1], clip.shape[1] // 10
-    inner: list[Image] = [
-        cv2.resize(image[edge : size - edge, edge : size - edge], (size, size), interpolation=cv2.INTER_CUBIC).astype(
-            np.uint8
-        )
-        for image in clip
-    ]
-    return np.stack(inner)
+    inner = clip[:, edge : size - edge, edge : size - edge]
+    return np.stack(
+        [cv2.resize(image, (size, size), interpolation=cv2.INTER_CUBIC).astype(np.uint8) for image in inner]
+    )
 
 
 ANOTHER_PERSON = Expectation(
@@ -96,37 +88,45 @@ ANOTHER_PERSON = Expectation(
 )
 
 _IMAGES: tuple[tuple[Expectation, Callable[[Crops], Crops]], ...] = (
-    (Expectation("mirrored", "left and right exchanged", "nothing"), _mirrored),
-    (Expectation("black bars on the crop", "a tenth above and below", "nothing"), _barred),
-    (Expectation("face box smaller", "cut a tenth closer on each side", "nothing"), _closer),
+    (
+        Expectation("mirrored", "left and right swapped", "nothing"),
+        lambda clip: np.ascontiguousarray(clip[:, :, ::-1]),
+    ),
+    (Expectation("black bars on the crop", "a tenth above and below", "nothing"), _with_bars),
+    (Expectation("face box smaller", "cropped a tenth closer on each side", "nothing"), _closer),
 )
 
 
 def run_behaviour_tests(
     detector: Detector, dataset: FaceDataset, rows: Sequence[ClipRow], features: dict[str, Any]
 ) -> list[Outcome]:
-    """Change the clips in every way that a face dataset allows, and score them again.
+    """Apply each change to the clips and score them again.
 
     Args:
-        detector: To be tested.
-        dataset: Where the crops are.
+        detector: Detector under test.
+        dataset: Source of the crops.
         rows: Clips of one length.
-        features: Of all ``rows``, by backbone checksum.
+        features: Features of all ``rows``, by backbone checksum.
     """
+
+    def score_in_order(order: Sequence[int]) -> FloatArray:
+        scores = score_members(
+            detector.members, lambda member: features[member.settings.backbone_checksum][:, list(order)]
+        )
+        return np.array([score.fake_probability for score in scores])
+
+    frames = rows[0].frames
+    before = score_in_order(range(frames))
     outcomes = []
-    before = _probabilities(score_members(detector.members, lambda member: _own(features, member)))
-    if rows[0].frames > 1:
-        for expectation, order in _TIME:
-            places = list(order(rows[0].frames))
-            scores = score_members(detector.members, lambda member, at=places: _own(features, member)[:, at])  # type: ignore[misc]
-            outcomes.append(Outcome(expectation, before, _probabilities(scores)))
-    if (others := _other_people(rows)) is not None:
+    if frames > 1:
+        outcomes = [Outcome(expectation, before, score_in_order(order(frames))) for expectation, order in _TIME]
+    if (others := choose_other_people(rows)) is not None:
         outcomes.append(Outcome(ANOTHER_PERSON, before, np.maximum(before, before[others])))
     some = np.linspace(0, len(rows) - 1, min(IMAGE_CLIPS, len(rows))).astype(int)
     clips = [dataset.load_clip(rows[index]) for index in some]
-    # All in one call: each has a cost of its own, and few images would be all cost.
-    changed = np.stack([change(clip) for _, change in _IMAGES for clip in clips])
-    after = _probabilities(detector.score_clips(changed)).reshape(len(_IMAGES), len(clips))
+    # One call for all: each call has a fixed cost, which would dominate for so few images.
+    changed = detector.score_clips(np.stack([change(clip) for _, change in _IMAGES for clip in clips]))
+    after = np.array([score.fake_probability for score in changed]).reshape(len(_IMAGES), len(clips))
     outcomes += [
         Outcome(expectation, before[some], scores) for (expectation, _), scores in zip(_IMAGES, after, strict=True)
     ]
@@ -134,50 +134,41 @@ def run_behaviour_tests(
 
 
 def judge_outcome(outcome: Outcome, *, threshold: float, is_recurrent: bool) -> dict[str, Any]:
-    """What a change did to the verdicts, what was expected of it, and whether that held."""
+    """Return how a change moved the scores, what was expected, and whether the expectation held."""
     moved = np.abs(outcome.after - outcome.before)
-    is_turned = (outcome.after >= threshold) != (outcome.before >= threshold)
-    turned, clear = float(is_turned.mean()), np.abs(outcome.before - threshold) > NEAR
+    has_flipped = (outcome.after >= threshold) != (outcome.before >= threshold)
     kind = outcome.expectation.may_matter
-    order_is_blind = kind == ORDER and not is_recurrent
-    if order_is_blind:
+    if kind == "order" and not is_recurrent:
         expected, held = "no change at all", "yes" if moved.max() < SAME else "no: the order mattered"
-    elif kind == ORDER:
-        expected = "may change: the model looks at time"
+    elif kind == "order":
+        expected = "may change: the model uses time"
         held = "as expected: the order matters" if moved.max() >= SAME else "the order does not matter to this model"
     elif kind == "content":
-        expected, held = "may change: there is less to see", "–"
+        expected, held = "may change: less is visible", "–"
     else:
-        expected = "no other verdict, but for clips near the threshold"
-        wrongly = int((is_turned & clear).sum())
-        held = "yes" if not wrongly else f"no: {wrongly} of {int(clear.sum())} clear verdicts turned"
+        expected = "same verdict, except near the threshold"
+        is_clear = np.abs(outcome.before - threshold) > NEAR
+        wrong = int((has_flipped & is_clear).sum())
+        held = "yes" if not wrong else f"no: {wrong} of {int(is_clear.sum())} clear verdicts flipped"
     return {
         "change": outcome.expectation.name,
         "what": outcome.expectation.words,
         "clips": len(moved),
         "moved": round(float(moved.mean()), 6),
-        "turned": round(turned, 6),
+        "turned": round(float(has_flipped.mean()), 6),
         "expected": expected,
         "held": held,
     }
 
 
-def _other_people(rows: Sequence[ClipRow]) -> list[int] | None:
-    """For each clip a REAL one of another group, all of them in turn; None where some clip has none."""
+def choose_other_people(rows: Sequence[ClipRow]) -> list[int] | None:
+    """Choose for each clip a REAL clip of another group, using all of them in turn; None if some clip has none."""
     real = [index for index, row in enumerate(rows) if not row.is_fake]
     chosen = []
-    for place, row in enumerate(rows):
-        turned = real[place % len(real) :] + real[: place % len(real)] if real else []
-        other = next((index for index in turned if rows[index].group != row.group), None)
+    for start, row in enumerate(rows):
+        candidates = (real[(start + step) % len(real)] for step in range(len(real)))
+        other = next((index for index in candidates if rows[index].group != row.group), None)
         if other is None:
             return None
         chosen.append(other)
     return chosen
-
-
-def _own(features: dict[str, Any], member: Member) -> Any:
-    return features[member.settings.backbone_checksum]
-
-
-def _probabilities(scores: Sequence[Any]) -> FloatArray:
-    return np.array([score.fake_probability for score in scores])

@@ -1,4 +1,4 @@
-"""What videos suffer on their way through the internet, in many strengths: the stress of a robustness test."""
+"""Damage that videos suffer on the internet, in several strengths, for robustness tests."""
 
 from __future__ import annotations
 
@@ -7,25 +7,22 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import av
 import cv2
 import numpy as np
 
 from dfutils.extraction.crops import crop_square, fill_positions, square_around
-from dfutils.extraction.video import Frame, iter_frames
+from dfutils.extraction.video import iter_frames
 from dfutils.files import replacing
 from dfutils.records import Box, FaceClip, Image
 
 MAX_FRAMES = 300
-"""Of each video: ten seconds are enough for ten frames, and keep a test of many strengths affordable."""
+"""Frames used of each video: ten seconds suffice for ten frames and keep a test of many strengths affordable."""
 
 CLEAN_CRF = 12
-"""Damaged images are stored at this x264 quality, which is nearly lossless, so that the damage is what counts."""
-
-Numbered: TypeAlias = tuple[int, float, Image]
-"""Frame number, time in seconds, image."""
+"""x264 quality of damaged videos: nearly lossless, so that only the damage counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +30,10 @@ class Damage:
     """One kind of damage.
 
     Attributes:
-        name: As on the command line.
-        title: For people.
-        label: Of the axis of strengths, with its unit.
-        strengths: From mild to severe.
+        name: Name on the command line.
+        title: Name in reports.
+        label: Label of the axis of strengths, with its unit.
+        strengths: Strengths from mild to severe.
     """
 
     name: str
@@ -56,64 +53,13 @@ DAMAGES = {
         Damage("brightness", "Darker and brighter", "brightness (levels of 255)", (-80, -40, 40, 80)),
         Damage("letterbox", "Black bars above and below", "bars (share of the height)", (0.1, 0.2, 0.3, 0.4)),
         Damage("drop", "Dropped frames", "frames dropped at random (share)", (0.25, 0.5, 0.75, 0.9)),
-        Damage("frames", "Fewer frames to look at", "different frames of the clip", (7, 5, 3, 2, 1)),
-        Damage("wider", "A wider face box", "box wider by (share of its side)", (0.1, 0.2, 0.3, 0.5)),
-        Damage("jitter", "A face detector that trembles", "box shifted by (share of its side)", (0.05, 0.1, 0.15, 0.2)),
+        Damage("frames", "Fewer frames", "different frames of the clip", (7, 5, 3, 2, 1)),
+        Damage("wider", "Wider face box", "box wider by (share of its side)", (0.1, 0.2, 0.3, 0.5)),
+        Damage("jitter", "Jittering face box", "box shifted by (share of its side)", (0.05, 0.1, 0.15, 0.2)),
     )
 }
 ON_CROPS = frozenset({"frames", "jitter", "wider"})
-"""Damage of what is cut, not of the video."""
-
-
-def write_damaged(source: Path, target: Path, kind: str, strength: float) -> None:
-    """Write the first `MAX_FRAMES` frames of a video, damaged, as H.264; times stay as they were.
-
-    Args:
-        source: A video.
-        target: An ``.mp4``, written atomically.
-        kind: A name in `DAMAGES` that is not in `ON_CROPS`, or ``none``.
-        strength: One of its strengths, or any other of that unit.
-    """
-    seed = int(hashlib.sha256(f"{source.name} {kind} {strength}".encode()).hexdigest()[:8], 16)
-    images = ((frame.index, frame.time_seconds, frame.image()) for frame in first_frames(source))
-    damaged = _changed(images, kind, strength, np.random.default_rng(seed))
-    encode(target, damaged, crf=round(strength) if kind == "h264" else CLEAN_CRF)
-
-
-def first_frames(source: Path) -> Iterator[Frame]:
-    """The frames that a stress test looks at."""
-    for frame in iter_frames(source):
-        if frame.index >= MAX_FRAMES:
-            return
-        yield frame
-
-
-def encode(target: Path, images: Iterable[Numbered], *, crf: int) -> None:
-    """Encode images with x264, each at its own time; an odd last row or column is cut, which 4:2:0 cannot store."""
-    with replacing(target) as temporary, av.open(temporary, "w") as container:
-        options = {"crf": str(crf), "preset": "veryfast", "x264-params": "mbtree=0"}
-        stream: Any = None
-        for _, time, image in images:
-            height, width = (side - side % 2 for side in image.shape[:2])
-            if stream is None:
-                stream = container.add_stream("libx264", rate=25, options=options)
-                stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-                stream.codec_context.time_base = Fraction(1, 90000)
-                stream.codec_context.thread_count = 1  # with more, the bytes would depend on the machine
-            even = np.ascontiguousarray(image[:height, :width])
-            frame = av.VideoFrame.from_ndarray(even, format="rgb24")
-            frame.pts, frame.time_base = round(time * 90000), Fraction(1, 90000)
-            container.mux(stream.encode(frame))
-        if stream is not None:
-            container.mux(stream.encode())
-
-
-def _changed(images: Iterable[Numbered], kind: str, strength: float, rng: np.random.Generator) -> Iterator[Numbered]:
-    change = _IMAGE_CHANGES.get(kind)
-    for number, time, image in images:
-        if kind == "drop" and number and rng.random() < strength:
-            continue
-        yield number, time, change(image, strength, rng) if change else image
+"""Kinds of damage that change the crops, not the video."""
 
 
 def _jpeg(image: Image, quality: float, _rng: np.random.Generator) -> Image:
@@ -128,18 +74,6 @@ def _downscale(image: Image, share: float, _rng: np.random.Generator) -> Image:
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
-def _blur(image: Image, sigma: float, _rng: np.random.Generator) -> Image:
-    return cv2.GaussianBlur(image, (0, 0), sigma).astype(np.uint8, copy=False)
-
-
-def _noise(image: Image, sigma: float, rng: np.random.Generator) -> Image:
-    return np.clip(image + rng.normal(0, sigma, image.shape), 0, 255).astype(np.uint8)
-
-
-def _brightness(image: Image, levels: float, _rng: np.random.Generator) -> Image:
-    return np.clip(image.astype(np.int16) + round(levels), 0, 255).astype(np.uint8)
-
-
 def _letterbox(image: Image, share: float, _rng: np.random.Generator) -> Image:
     rows = round(image.shape[0] * share / 2)
     return cv2.copyMakeBorder(image, rows, rows, 0, 0, cv2.BORDER_CONSTANT).astype(np.uint8, copy=False)
@@ -148,15 +82,63 @@ def _letterbox(image: Image, share: float, _rng: np.random.Generator) -> Image:
 _IMAGE_CHANGES: dict[str, Callable[[Image, float, np.random.Generator], Image]] = {
     "jpeg": _jpeg,
     "downscale": _downscale,
-    "blur": _blur,
-    "noise": _noise,
-    "brightness": _brightness,
     "letterbox": _letterbox,
+    "blur": lambda image, sigma, _: cv2.GaussianBlur(image, (0, 0), sigma).astype(np.uint8, copy=False),
+    "noise": lambda image, sigma, rng: np.clip(image + rng.normal(0, sigma, image.shape), 0, 255).astype(np.uint8),
+    "brightness": lambda image, levels, _: np.clip(image.astype(np.int16) + round(levels), 0, 255).astype(np.uint8),
 }
 
 
+def write_damaged(source: Path, target: Path, kind: str, strength: float) -> None:
+    """Write the first `MAX_FRAMES` frames of a video, damaged, as H.264; times stay the same.
+
+    Args:
+        source: A video.
+        target: An ``.mp4``, written atomically.
+        kind: A name in `DAMAGES` that is not in `ON_CROPS`, or ``none``.
+        strength: Any strength in the unit of that kind.
+    """
+    seed = int(hashlib.sha256(f"{source.name} {kind} {strength}".encode()).hexdigest()[:8], 16)
+    rng = np.random.default_rng(seed)
+    change = _IMAGE_CHANGES.get(kind)
+
+    def damaged() -> Iterator[tuple[float, Image]]:
+        for frame in iter_frames(source):
+            if frame.index >= MAX_FRAMES:
+                return
+            if kind == "drop" and frame.index and rng.random() < strength:
+                continue
+            image = frame.image()
+            yield frame.time_seconds, change(image, strength, rng) if change else image
+
+    encode(target, damaged(), crf=round(strength) if kind == "h264" else CLEAN_CRF)
+
+
+def encode(target: Path, images: Iterable[tuple[float, Image]], *, crf: int) -> None:
+    """Encode images with x264, each at its time in seconds.
+
+    An odd last row or column is cut, because 4:2:0 cannot store it.
+    """
+    with replacing(target) as temporary, av.open(temporary, "w") as container:
+        options = {"crf": str(crf), "preset": "veryfast", "x264-params": "mbtree=0"}
+        stream: Any = None
+        for time, image in images:
+            height, width = (side - side % 2 for side in image.shape[:2])
+            if stream is None:
+                stream = container.add_stream("libx264", rate=25, options=options)
+                stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+                stream.codec_context.time_base = Fraction(1, 90000)
+                stream.codec_context.thread_count = 1  # with several threads, the bytes depend on the machine
+            even = np.ascontiguousarray(image[:height, :width])
+            frame = av.VideoFrame.from_ndarray(even, format="rgb24")
+            frame.pts, frame.time_base = round(time * 90000), Fraction(1, 90000)
+            container.mux(stream.encode(frame))
+        if stream is not None:
+            container.mux(stream.encode())
+
+
 def with_fewer_frames(clip: FaceClip, count: int) -> FaceClip:
-    """A clip that shows only ``count`` of its frames, spread over it and repeated as a short track is."""
+    """Return a clip with only ``count`` different frames, spread over it and repeated as in a short track."""
     total = len(clip.crops)
     kept = np.linspace(0, total - 1, count).round().astype(int) if count > 1 else np.array([total // 2])
     times = [clip.crops[place].time_seconds for place in kept]
@@ -165,13 +147,13 @@ def with_fewer_frames(clip: FaceClip, count: int) -> FaceClip:
 
 
 def with_moved_boxes(source: Path, clip: FaceClip, kind: str, share: float, *, size: int) -> FaceClip:
-    """A clip cut anew from its video, each square inside the frame.
+    """Crop a clip again from its video with other squares, each inside the frame.
 
     Args:
         source: The video.
-        clip: What was cut from it.
-        kind: ``jitter`` shifts each square by ``share`` of its side in a direction of its own; ``wider`` grows it.
-        share: Of the square's side.
+        clip: A clip of it.
+        kind: ``jitter`` shifts each square by ``share`` of its side in a random direction; ``wider`` grows it.
+        share: Fraction of the square's side.
         size: Side of a crop in pixels.
     """
     seed = int(hashlib.sha256(f"{source.name} {share} {clip.track}".encode()).hexdigest()[:8], 16)

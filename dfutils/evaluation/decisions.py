@@ -1,20 +1,18 @@
-"""What a detector decides, and when it had better not: operating points, risk against coverage, calibration."""
+"""Decisions of a detector: operating points, the undecided band, risk against coverage, calibration."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from dfutils.evaluation.comparison import rate_estimates
-from dfutils.evaluation.metrics import estimate_metrics
+from dfutils.evaluation.metrics import estimate_metrics, estimate_rates
 from dfutils.evaluation.predictions import Scores, check_predictions
 from dfutils.runs.record import DetectorRecord
 from dfutils.runs.thresholds import logit
-from dfutils.statistics.bootstrap import bootstrap_over_groups, estimate
+from dfutils.statistics.bootstrap import bootstrap_estimates, bootstrap_over_groups
 from dfutils.statistics.estimates import FloatArray, ratio
 
 CALIBRATION_METRICS = ("ece", "log_loss", "brier", "auc")
@@ -24,14 +22,14 @@ GRID = np.linspace(0.02, 1, 50)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RiskCoverage:
-    """Share of wrong verdicts among the surest videos.
+    """Share of wrong verdicts among the most certain videos.
 
     Attributes:
         coverage: ``(N,)`` share of the videos that are decided, rising to 1.
         risk: ``(N,)`` share of these that are called wrong.
         area: Mean risk over all coverages (AURC; Geifman and El-Yaniv 2017), lower is better.
         low: ``(50,)`` 2.5th percentile of the risk at `GRID`, by a bootstrap over groups; None with one group.
-        high: The 97.5th.
+        high: ``(50,)`` 97.5th percentile.
     """
 
     coverage: FloatArray
@@ -41,13 +39,13 @@ class RiskCoverage:
     high: FloatArray | None
 
 
-def risk_coverage(predictions: pd.DataFrame, *, threshold: float, resamples: int = 1000, seed: int = 0) -> RiskCoverage:
-    """Decide the videos furthest from the threshold first (as logits), as `DetectorRecord.undecided` does.
+def risk_coverage(predictions: pd.DataFrame, *, threshold: float, resamples: int = 1000) -> RiskCoverage:
+    """Decide the videos whose logit is furthest from the threshold first, as `DetectorRecord.undecided` does.
 
-    Videos that are equally far are decided together: their risk is the same.
+    Videos at the same distance are decided together: their risk is the same.
     """
     scores = Scores.of(predictions)
-    # Rounded, since the logits of 0.2 and 0.8 differ in their last bits.
+    # Rounded because the logits of 0.2 and 0.8 differ in their last bits.
     distance = np.abs(logit(scores.fake_probability) - logit(np.array([threshold]))).round(9)
     order = np.argsort(-distance, kind="stable")
     wrong = ((scores.fake_probability >= threshold) != scores.is_fake)[order].astype(float)
@@ -58,31 +56,28 @@ def risk_coverage(predictions: pd.DataFrame, *, threshold: float, resamples: int
         mistakes = np.cumsum(weights[:, order] * wrong, axis=1)[:, ends]
         return decided / decided[:, -1:], ratio(mistakes, decided)
 
+    def risk_on_grid(weights: FloatArray) -> FloatArray:
+        """Risk of the smallest part of the videos that reaches each coverage."""
+        rows = []
+        for shares, risks in zip(*curve(weights), strict=True):
+            drawn = np.flatnonzero(~np.isnan(risks))
+            index = np.minimum(np.searchsorted(shares[drawn], GRID - 1e-12), len(drawn) - 1)
+            rows.append(risks[drawn][index])
+        return np.array(rows)
+
     coverage, risk = (part[0] for part in curve(np.ones((1, len(wrong)))))
-
-    def on_grid(weights: FloatArray) -> FloatArray:
-        rows = zip(*curve(weights), strict=True)
-        return np.array([_at(GRID, share, risks) for share, risks in rows])
-
     low = high = None
     if resamples and len(np.unique(scores.groups)) > 1:
-        drawn = bootstrap_over_groups(scores.groups, on_grid, resamples=resamples, seed=seed)
+        drawn = bootstrap_over_groups(scores.groups, risk_on_grid, resamples=resamples)
         low, high = np.nanpercentile(drawn, [2.5, 97.5], axis=0)
     sizes = np.diff(np.r_[0.0, coverage])
     return RiskCoverage(coverage, risk, float((sizes * risk).sum()), low, high)
 
 
-def _at(grid: FloatArray, coverage: FloatArray, risk: FloatArray) -> FloatArray:
-    """Risk of the smallest part of the videos that reaches each coverage; NaN where nothing was drawn yet."""
-    known = np.flatnonzero(~np.isnan(risk))
-    index = np.minimum(np.searchsorted(coverage[known], grid - 1e-12), len(known) - 1)
-    return np.asarray(risk[known][index])
-
-
 def measure_band(
-    predictions: pd.DataFrame, detector: DetectorRecord, *, resamples: int = 1000, seed: int = 0
+    predictions: pd.DataFrame, detector: DetectorRecord, *, resamples: int = 1000
 ) -> dict[str, Any] | None:
-    """What the undecided band does to these videos; None where the detector has none."""
+    """Return the share of videos outside the undecided band and the accuracy on them; None without a band."""
     if detector.undecided is None:
         return None
     scores = Scores.of(predictions)
@@ -94,84 +89,63 @@ def measure_band(
         share = weights @ decided / weights.sum(axis=1)
         return np.column_stack([share, ratio(weights @ (decided * right), weights @ decided)])
 
-    values = statistic(np.ones((1, len(decided))))[0]
-    drawn = bootstrap_over_groups(scores.groups, statistic, resamples=resamples, seed=seed) if resamples else None
-    if len(np.unique(scores.groups)) < 2:
-        drawn = None
-    estimates = {
-        name: estimate(values[column], None if drawn is None else drawn[:, column])
-        for column, name in enumerate(("decided", "accuracy"))
-    }
-    return {"low": low, "high": high, **estimates}
+    needs = {"decided": (), "accuracy": ()}
+    return {"low": low, "high": high, **bootstrap_estimates(scores.groups, statistic, needs, resamples=resamples)}
 
 
 def measure_operating_points(
-    predictions: pd.DataFrame, detector: DetectorRecord, *, resamples: int = 1000, seed: int = 0
+    predictions: pd.DataFrame, detector: DetectorRecord, *, resamples: int = 1000
 ) -> list[dict[str, Any]]:
-    """Each frozen threshold with what it promised where it was chosen and what it does on these videos."""
+    """Return the rates of each frozen threshold where it was chosen and on these videos."""
     scores = Scores.of(predictions)
     return [
         {
-            "rule": rule_in_words(point.rule),
+            "rule": describe_rule(point.rule),
             "used": "yes" if point.rule == detector.operating_point else "",
             "threshold": point.threshold,
             "promised": f"{point.false_positive_rate:.0%} of {point.reals} REAL, "
             f"{point.true_positive_rate:.0%} of {point.fakes} FAKE",
-            **rate_estimates(
-                scores.is_fake,
-                scores.fake_probability,
-                scores.groups,
-                threshold=point.threshold,
-                resamples=resamples,
-                seed=seed,
-            ),
+            **estimate_rates(scores, threshold=point.threshold, resamples=resamples),
         }
         for point in detector.operating_points
     ]
 
 
-def measure_calibration(
-    predictions: pd.DataFrame, *, threshold: float, resamples: int = 1000, seed: int = 0
-) -> list[dict[str, Any]]:
-    """The honesty of the probabilities before and after calibration; empty without ``raw_probability``."""
+def measure_calibration(predictions: pd.DataFrame, *, threshold: float, resamples: int = 1000) -> list[dict[str, Any]]:
+    """Return `CALIBRATION_METRICS` before and after calibration; empty without a ``raw_probability`` column."""
     if "raw_probability" not in predictions:
         return []
     rows = check_predictions(predictions)
-    tables = {"before": rows.assign(fake_probability=rows["raw_probability"]), "after": rows}
     measured = []
-    for when, table in tables.items():
-        estimates, _ = estimate_metrics(Scores.of(table), threshold=threshold, resamples=resamples, seed=seed)
-        measured.append({"calibration": when, **{name: estimates[name] for name in CALIBRATION_METRICS}})
+    for when, column in (("before", "raw_probability"), ("after", "fake_probability")):
+        scores = Scores.of(rows.assign(fake_probability=rows[column]))
+        metrics = estimate_metrics(scores, threshold=threshold, resamples=resamples)
+        measured.append({"calibration": when, **{name: metrics[name] for name in CALIBRATION_METRICS}})
     return measured
 
 
-def rule_in_words(rule: str) -> str:
-    """A rule of `dfutils.runs.record.OperatingPoint` for a reader.
+def describe_rule(rule: str) -> str:
+    """Return a rule of `dfutils.runs.record.OperatingPoint` in words.
 
     Example:
-        >>> rule_in_words("fpr_5")
-        'at most 5 % false alarms'
+        >>> describe_rule("fpr_5")
+        'false positive rate of at most 5 %'
     """
     kind, _, number = rule.partition("_")
     if kind == "fpr":
-        return f"at most {number} % false alarms"
+        return f"false positive rate of at most {number} %"
     if kind == "cost":
-        return f"a false alarm costs {number} times a missed fake"
-    return "most balanced accuracy"
+        return f"a false positive costs {number} times a missed fake"
+    return "highest balanced accuracy"
 
 
 def few_clips_warning(detector: DetectorRecord) -> str:
-    """Which promises were made on too few clips; empty where there is nothing to say."""
-    asked = [float(point.rule.partition("_")[2]) / 100 for point in detector.operating_points if "fpr_" in point.rule]
+    """Return a warning if thresholds were chosen on too few clips for their false positive rate; else nothing."""
+    wanted = [float(point.rule.partition("_")[2]) / 100 for point in detector.operating_points if "fpr_" in point.rule]
     reals = [point.reals for point in detector.operating_points]
-    if not asked or not reals or min(asked) * reals[0] >= 1:
+    if not wanted or not reals or min(wanted) * reals[0] >= 1:
         return ""
     return (
-        f"The thresholds were chosen on {reals[0]} REAL clips: a false-alarm rate below 1 in {reals[0]} "
-        "cannot be told from none there, and will be higher on new videos."
+        f"The thresholds were chosen on {reals[0]} REAL clips, too few to tell a false positive rate below 1 in "
+        f"{reals[0]} from 0. Expect a higher rate on new videos."
     )
-
-
-def calibration_table(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """``before`` and ``after`` by name, for ``metrics.json``."""
-    return {row["calibration"]: {name: row[name] for name in CALIBRATION_METRICS} for row in rows}

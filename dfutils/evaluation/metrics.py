@@ -1,49 +1,41 @@
-"""Numbers that say how good a detector is, each with an interval that respects groups.
+"""Metrics of one table of predictions and paired differences of two, each with a 95 % interval.
 
-Videos that share a source stand or fall together, so that the bootstrap draws whole groups: drawing single videos
-would promise more certainty than the data holds.
+Videos that share a source are right or wrong together, so the bootstrap draws whole groups: drawing single videos
+would claim more certainty than the data holds.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from dfutils.errors import ReportError
 from dfutils.evaluation.predictions import Scores, check_predictions
-from dfutils.statistics.bootstrap import (
-    Estimate,
-    Statistic,
-    bootstrap_over_groups,
-    enough_groups,
-    estimate,
-)
-from dfutils.statistics.estimates import (
-    METRIC_NAMES,
-    TWO_CLASS_METRICS,
-    FloatArray,
-    weighted_metrics,
-)
+from dfutils.statistics.bootstrap import Estimate, bootstrap_estimates, bootstrap_over_groups, estimate
+from dfutils.statistics.delong import DeLong, delong_test
+from dfutils.statistics.estimates import METRIC_NAMES, TWO_CLASS_METRICS, BoolArray, FloatArray, ratio, weighted_metrics
 
 INTERVALS = "95 % percentile bootstrap over groups"
+COMPARED = ("auc", "average_precision", "balanced_accuracy", "accuracy", "log_loss", "brier", "ece")
 
 
 def compute_metrics(
     predictions: pd.DataFrame, *, threshold: float, resamples: int = 1000, seed: int = 0
 ) -> dict[str, Any]:
-    """Everything ``metrics.json`` holds.
+    """Compute the content of ``metrics.json``.
 
-    Metrics are computed on the scored rows; ``coverage`` says how many these are. A video is called FAKE where
+    Metrics are computed on the scored rows, whose share is ``coverage``. A video is called FAKE if
     ``fake_probability >= threshold``. Log loss clips scores at 1e-7 from 0 and 1; ECE has 10 equal-width bins.
     A resample in which a metric does not exist (one class absent) is left out of that metric's interval.
 
     Args:
-        predictions: A row a video with `PREDICTION_COLUMNS`; ``fake_probability`` is NaN where there is no score.
+        predictions: One row per video with `PREDICTION_COLUMNS`; a missing ``fake_probability`` is NaN.
         threshold: Operating point, 0..1.
         resamples: Bootstrap resamples; 0 leaves the intervals out.
-        seed: Same seed, same predictions: same document.
+        seed: The same seed and predictions give the same document.
 
     Returns:
         A JSON document, rounded to 6 decimals: each metric and ``coverage`` as ``{"value", "low", "high"}``, None where
@@ -60,56 +52,138 @@ def compute_metrics(
         raise ValueError(f"resamples: must not be negative. Received: {resamples}")
     rows = check_predictions(predictions)
     scores = Scores.of(rows)
-    metrics, left_out = estimate_metrics(scores, threshold=threshold, resamples=resamples, seed=seed)
+    metrics = estimate_metrics(scores, threshold=threshold, resamples=resamples, seed=seed)
+    is_scored = rows["fake_probability"].notna().to_numpy().astype(float)
+    coverage = bootstrap_estimates(
+        rows["group"].to_numpy(),
+        lambda weights: weights @ is_scored / weights.sum(axis=1),
+        {"coverage": ()},
+        resamples=resamples,
+        seed=seed,
+    )
+    one_class_resamples = 0
+    if resamples and len(np.unique(scores.groups)) >= 2:
+        has_both = bootstrap_over_groups(
+            scores.groups,
+            lambda weights: ((weights @ scores.is_fake > 0) & (weights @ ~scores.is_fake > 0)).astype(float),
+            resamples=resamples,
+            seed=seed,
+        )
+        one_class_resamples = int(resamples - has_both.sum())
+    datasets = []
+    for name, part in rows.groupby("dataset", sort=True):
+        own = dict.fromkeys(("auc", "accuracy"), estimate(np.nan, None))
+        if part["fake_probability"].notna().any():
+            own = estimate_metrics(Scores.of(part), threshold=threshold, resamples=resamples, seed=seed)
+        datasets.append({"dataset": str(name), **_counts(part), "auc": own["auc"], "accuracy": own["accuracy"]})
     return {
         **metrics,
-        "coverage": _estimate_coverage(rows, resamples=resamples, seed=seed),
+        **coverage,
         "threshold": float(threshold),
         **_counts(rows),
         "confusion": {"at_half": _confusion(scores, 0.5), "at_threshold": _confusion(scores, threshold)},
         "resamples": resamples,
-        "one_class_resamples": left_out,
+        "one_class_resamples": one_class_resamples,
         "intervals": INTERVALS,
         "reasons": _reasons(scores, metrics),
-        "datasets": [
-            _dataset_summary(str(name), part, threshold=threshold, resamples=resamples, seed=seed)
-            for name, part in rows.groupby("dataset", sort=True)
-        ],
+        "datasets": datasets,
     }
 
 
-def estimate_metrics(scores: Scores, *, threshold: float, resamples: int, seed: int) -> tuple[dict[str, Estimate], int]:
-    """Each of `METRIC_NAMES` with its interval, and how many resamples held one class only."""
+def estimate_metrics(scores: Scores, *, threshold: float, resamples: int = 1000, seed: int = 0) -> dict[str, Estimate]:
+    """Return each of `METRIC_NAMES` with its interval."""
 
     def statistic(weights: FloatArray) -> FloatArray:
         return weighted_metrics(scores.is_fake, scores.fake_probability, weights, threshold=threshold)
 
-    values = statistic(np.ones((1, len(scores.is_fake))))[0]
-    drawn = _draw(scores.groups, statistic, resamples=resamples, seed=seed)
-    estimates = {
-        name: estimate(values[column], None if drawn is None or _too_few_groups(name, scores) else drawn[:, column])
-        for column, name in enumerate(METRIC_NAMES)
+    return bootstrap_estimates(scores.groups, statistic, _needs(scores.is_fake), resamples=resamples, seed=seed)
+
+
+def estimate_rates(scores: Scores, *, threshold: float, resamples: int = 1000) -> dict[str, Estimate]:
+    """Return ``false_positive_rate``, ``true_positive_rate`` and ``balanced_accuracy`` at a threshold."""
+    is_fake, called_fake = scores.is_fake, scores.fake_probability >= threshold
+
+    def statistic(weights: FloatArray) -> FloatArray:
+        false_positive_rate = ratio(weights @ (~is_fake & called_fake), weights @ (~is_fake).astype(float))
+        true_positive_rate = ratio(weights @ (is_fake & called_fake), weights @ is_fake.astype(float))
+        balanced_accuracy = (true_positive_rate + 1 - false_positive_rate) / 2
+        return np.column_stack([false_positive_rate, true_positive_rate, balanced_accuracy])
+
+    needs = {
+        "false_positive_rate": (~is_fake,),
+        "true_positive_rate": (is_fake,),
+        "balanced_accuracy": (is_fake, ~is_fake),
     }
-    left_out = 0 if drawn is None else int(np.isnan(drawn[:, METRIC_NAMES.index("auc")]).sum())
-    return estimates, left_out
+    return bootstrap_estimates(scores.groups, statistic, needs, resamples=resamples)
 
 
-def _estimate_coverage(rows: pd.DataFrame, *, resamples: int, seed: int) -> Estimate:
-    is_scored = rows["fake_probability"].notna().to_numpy().astype(float)
-    groups = rows["group"].to_numpy()
-    drawn = _draw(groups, lambda weights: weights @ is_scored / weights.sum(axis=1), resamples=resamples, seed=seed)
-    return estimate(is_scored.mean(), drawn)
+def paired_rows(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    """Return the videos that both tables scored, with ``fake_probability`` and ``fake_probability_second``.
+
+    Raises:
+        ReportError: They have no scored video in common, or contradict each other about a label.
+    """
+    left, right = (check_predictions(rows).dropna(subset=["fake_probability"]) for rows in (first, second))
+    both = left.merge(right, on=["dataset", "video"], suffixes=("", "_second"))
+    if both.empty:
+        raise ReportError("comparison: no video was scored by both. Evaluate both on the same face dataset and split.")
+    contradicted = both[both["is_fake"] != both["is_fake_second"]]
+    if len(contradicted):
+        name = contradicted["video"].iloc[0]
+        raise ReportError(f"comparison: {name}: is REAL in one table and FAKE in the other. Correct the labels.")
+    return both
 
 
-def _draw(groups: npt.NDArray[Any], statistic: Statistic, *, resamples: int, seed: int) -> FloatArray | None:
-    if resamples == 0 or len(np.unique(groups)) < 2:
-        return None
-    return bootstrap_over_groups(groups, statistic, resamples=resamples, seed=seed)
+def compare_predictions(
+    first: pd.DataFrame,
+    second: pd.DataFrame,
+    *,
+    thresholds: tuple[float, float],
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Return the differences of metrics, first minus second, measured on the same resamples of groups (paired).
+
+    Args:
+        first: Predictions of one detector, one row per video.
+        second: Predictions of the other. Only videos that both scored are compared.
+        thresholds: Operating point of each.
+        resamples: Bootstrap resamples.
+        seed: The same seed and tables give the same document.
+
+    Returns:
+        ``videos, groups``, a difference ``{"value", "low", "high"}`` for each of `COMPARED`, and ``delong`` (None if
+        a class has fewer than two videos).
+
+    Raises:
+        ReportError: The tables have nothing in common or contradict each other.
+    """
+    rows = paired_rows(first, second)
+    is_fake, groups = rows["is_fake"].to_numpy(), rows["group"].to_numpy()
+    scores = rows["fake_probability"].to_numpy(), rows["fake_probability_second"].to_numpy()
+
+    def statistic(weights: FloatArray) -> FloatArray:
+        one, two = (
+            weighted_metrics(is_fake, score, weights, threshold=threshold)
+            for score, threshold in zip(scores, thresholds, strict=True)
+        )
+        return one - two
+
+    differences = bootstrap_estimates(groups, statistic, _needs(is_fake), resamples=resamples, seed=seed)
+    delong = None
+    if min(is_fake.sum(), (~is_fake).sum()) >= 2:
+        test = delong_test(is_fake, *scores)
+        delong = {name: estimate(getattr(test, name), None)["value"] for name in DeLong.__slots__}
+    return {
+        "videos": len(rows),
+        "groups": len(np.unique(groups)),
+        **{name: differences[name] for name in COMPARED},
+        "delong": delong,
+    }
 
 
-def _too_few_groups(name: str, scores: Scores) -> bool:
-    # With all fakes in one group, resamples would hold them unchanged and the interval would look far too certain.
-    return name in TWO_CLASS_METRICS and not enough_groups(scores.groups, scores.is_fake, ~scores.is_fake)
+def _needs(is_fake: BoolArray) -> dict[str, Sequence[BoolArray]]:
+    return {name: (is_fake, ~is_fake) if name in TWO_CLASS_METRICS else () for name in METRIC_NAMES}
 
 
 def _counts(rows: pd.DataFrame) -> dict[str, int]:
@@ -138,17 +212,10 @@ def _reasons(scores: Scores, metrics: dict[str, Estimate]) -> dict[str, str]:
     counts = f"{len(scores.is_fake) - fakes} REAL and {fakes} FAKE videos were scored"
     reasons = {}
     for name, found in metrics.items():
-        if found["value"] is None:
-            reasons[name] = f"It does not exist here: {counts}, and none for its denominator."
-            if name in TWO_CLASS_METRICS:
-                reasons[name] = f"It needs both classes: {counts}."
+        if found["value"] is None and name in TWO_CLASS_METRICS:
+            reasons[name] = f"Needs both classes: {counts}."
+        elif found["value"] is None:
+            reasons[name] = f"Not defined here, because its denominator is 0: {counts}."
         elif found["low"] is None:
-            reasons[name] = "No interval: it needs resamples of at least 2 groups, for each class where both matter."
+            reasons[name] = "No interval: it needs at least 2 groups, of each class where both matter."
     return reasons
-
-
-def _dataset_summary(name: str, rows: pd.DataFrame, *, threshold: float, resamples: int, seed: int) -> dict[str, Any]:
-    metrics = dict.fromkeys(("auc", "accuracy"), estimate(np.nan, None))
-    if rows["fake_probability"].notna().any():
-        metrics, _ = estimate_metrics(Scores.of(rows), threshold=threshold, resamples=resamples, seed=seed)
-    return {"dataset": name, **_counts(rows), "auc": metrics["auc"], "accuracy": metrics["accuracy"]}

@@ -1,4 +1,4 @@
-"""The table that evaluation works on: a row a video, what it is and how it was scored."""
+"""The table of predictions that evaluation works on: one row per video with its label and its score."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from dfutils.files import replacing
 from dfutils.statistics.estimates import BoolArray, FloatArray
 
 PREDICTION_COLUMNS = ("video", "dataset", "group", "is_fake", "fake_probability")
-_NAMES = ("video", "dataset", "group")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
-    """The videos that got a score.
+    """Labels, scores and groups of the videos that have a score.
 
     Attributes:
         is_fake: ``(N,)`` bool.
@@ -33,29 +32,29 @@ class Scores:
 
     @classmethod
     def of(cls, predictions: pd.DataFrame) -> Scores:
-        """The rows of checked ``predictions`` whose ``fake_probability`` is not NaN."""
+        """Check ``predictions`` and take the rows whose ``fake_probability`` is not NaN."""
         rows = check_predictions(predictions).dropna(subset=["fake_probability"])
         if rows.empty:
-            raise ReportError("predictions: no video got a score. See the skipped videos for the reasons.")
+            raise ReportError("predictions: no video has a score. See the skipped videos for the reasons.")
         return cls(rows["is_fake"].to_numpy(), rows["fake_probability"].to_numpy(), rows["group"].to_numpy())
 
     @property
     def has_both_classes(self) -> bool:
-        """Whether there is a REAL and a FAKE video."""
+        """Whether there are both REAL and FAKE videos."""
         return bool(self.is_fake.any() and not self.is_fake.all())
 
 
 def check_predictions(predictions: pd.DataFrame) -> pd.DataFrame:
-    """A copy with plain column types: names as text, ``is_fake`` bool, ``fake_probability`` float64.
+    """Return a copy with plain column types: names as text, ``is_fake`` bool, ``fake_probability`` float64.
 
     Raises:
-        ReportError: A column is missing, a video stands there twice, or a score is not in 0..1.
+        ReportError: A column is missing, a video is listed twice, or a score is not in 0..1.
     """
     missing = [name for name in PREDICTION_COLUMNS if name not in predictions]
     if missing:
         raise ReportError(f"predictions: column {missing[0]!r} is missing. They have: {list(predictions.columns)}.")
     if predictions.empty:
-        raise ReportError("predictions: there is no row. Is the split empty?")
+        raise ReportError("predictions: the table is empty. Is the split empty?")
     rows = predictions.reset_index(drop=True)
     _refuse_rows(rows[["video", "dataset", "group", "is_fake"]].isna().any(axis=1), rows, "a name or label is missing")
     rows = rows.assign(**{name: rows[name].astype(str).astype(object) for name in ("video", "dataset", "group")})
@@ -67,7 +66,7 @@ def check_predictions(predictions: pd.DataFrame) -> pd.DataFrame:
     )
     impossible = predictions["fake_probability"].notna().to_numpy() & ~rows["fake_probability"].between(0, 1)
     _refuse_rows(impossible, rows, "fake_probability is not in 0..1")
-    _refuse_rows(rows.duplicated(["dataset", "video"]), rows, "it stands there twice; keep one row a video")
+    _refuse_rows(rows.duplicated(["dataset", "video"]), rows, "it is listed twice; keep one row per video")
     return rows.assign(is_fake=rows["is_fake"].astype(bool))
 
 
@@ -79,22 +78,23 @@ def _refuse_rows(wrong: pd.Series, rows: pd.DataFrame, problem: str) -> None:
 
 
 def write_predictions(path: Path, predictions: pd.DataFrame) -> None:
-    """Write every column of ``predictions``, `PREDICTION_COLUMNS` first, atomically; floats keep all their digits."""
+    """Write all columns of ``predictions`` atomically, `PREDICTION_COLUMNS` first; floats keep all their digits."""
     others = [name for name in predictions if name not in PREDICTION_COLUMNS]
     with replacing(path) as temporary:
         predictions[[*PREDICTION_COLUMNS, *others]].to_csv(temporary, index=False, lineterminator="\n")
 
 
 def read_predictions(path: Path) -> pd.DataFrame:
-    """Read what `write_predictions` wrote, to the last bit; a video called ``NA`` or ``007`` keeps its name.
+    """Read what `write_predictions` wrote, exactly; a video called ``NA`` or ``007`` keeps its name.
 
     Raises:
         DatasetError: The file is missing or is not a CSV.
         ReportError: It does not hold predictions.
     """
     try:
-        rows = pd.read_csv(path, dtype=dict.fromkeys([*_NAMES, "fake_probability"], str), keep_default_na=False)
-        if "fake_probability" in rows:  # Python's float is exact; pandas' parser is not in every version
+        names = ("video", "dataset", "group", "fake_probability")
+        rows = pd.read_csv(path, dtype=dict.fromkeys(names, str), keep_default_na=False)
+        if "fake_probability" in rows:  # pandas' own parser is not exact in every version
             rows["fake_probability"] = [float(text or "nan") for text in rows["fake_probability"]]
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror}). Is the folder complete?") from error

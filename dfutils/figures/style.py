@@ -1,4 +1,4 @@
-"""One look for every figure, without touching matplotlib's global state."""
+"""One style for every figure, without changing matplotlib's global state."""
 
 from __future__ import annotations
 
@@ -13,23 +13,63 @@ import seaborn as sns
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-# Okabe and Ito's palette (2008): told apart by colour-blind readers, and in print by their lightness.
+# Okabe and Ito's palette (2008): distinct for colour-blind readers, and in print by lightness.
 REAL_COLOR = "#0072B2"
 FAKE_COLOR = "#D55E00"
 LINE_COLOR = "#009E73"
+FIGURE_WIDTH = 4.4  # inches: small enough that 9.5 pt stays readable on a phone
 CLASS_COLORS = {"REAL": REAL_COLOR, "FAKE": FAKE_COLOR}
 
 _LIGHT = {"ink": "#22262b", "muted": "#656c75", "rule": "#d9dce0", "paper": "#ffffff"}
 _DARK = {"ink": "#e4e6e9", "muted": "#9aa2ac", "rule": "#3a4048", "paper": "#1b1e23"}
 
 INK_ON_COLOR = "#fffffe"
-"""White on the colour of a class, whatever the paper: one off white, so that `dark_svg` leaves it alone."""
+"""White text on the colour of a class: one step off white, so that `dark_svg` does not replace it."""
+
+_STYLE_SHEET: dict[str, Any] = {
+    **sns.axes_style("ticks"),
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib: the same figure on every machine
+    "font.size": 9.5,
+    "axes.titlesize": 10.5,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 8,
+    "axes.labelsize": 9.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.linewidth": 0.8,
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.8,
+    "text.parse_math": False,  # a file name with two dollar signs is not a formula
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "xtick.major.size": 3,
+    "ytick.major.size": 3,
+    "figure.constrained_layout.w_pad": 0.1,
+    "figure.constrained_layout.h_pad": 0.08,
+    "patch.edgecolor": _LIGHT["paper"],
+    "figure.facecolor": _LIGHT["paper"],
+    "axes.facecolor": _LIGHT["paper"],
+    "axes.edgecolor": _LIGHT["muted"],
+    "axes.labelcolor": _LIGHT["ink"],
+    "axes.titlecolor": _LIGHT["ink"],
+    "text.color": _LIGHT["ink"],
+    "xtick.color": _LIGHT["muted"],
+    "ytick.color": _LIGHT["muted"],
+    "xtick.labelcolor": _LIGHT["ink"],
+    "ytick.labelcolor": _LIGHT["ink"],
+    "grid.color": _LIGHT["rule"],
+}
 
 _P = ParamSpec("_P")
 
 
 class _DisplayedFigure(Figure):
-    """A figure that a notebook shows without pyplot; photographs as JPEG, which takes a tenth of the room."""
+    """A figure that a notebook shows without pyplot; photographs as JPEG, a tenth of the size of PNG."""
 
     shows_photographs = False
 
@@ -45,26 +85,25 @@ class _DisplayedFigure(Figure):
 
 
 def styled(plot: Callable[_P, Figure]) -> Callable[_P, Figure]:
-    """Give what ``plot`` draws the style sheet, whatever the caller's rcParams are."""
+    """Apply the style sheet to a plotting function, whatever the caller's rcParams are."""
 
     @functools.wraps(plot)
     def draw(*args: _P.args, **kwargs: _P.kwargs) -> Figure:
         with mpl.rc_context():
             mpl.rcdefaults()
-            mpl.rcParams.update(_style_sheet())
+            mpl.rcParams.update(_STYLE_SHEET)
             figure = plot(*args, **kwargs)
-            # Ticks are made when first drawn, and would take the colours of whatever style is set then.
+            # Ticks are created when first drawn and would take the style that is active then.
             figure.draw_without_rendering()
-            figure.set_layout_engine(
-                "none"
-            )  # the layout is found; doing so again at each saving costs as much as drawing
+            # The layout is done; repeating it at each save would cost as much as drawing.
+            figure.set_layout_engine("none")
         return figure
 
     return draw
 
 
 def new_figure(width: float, height: float, *, photographs: bool = False) -> Figure:
-    """An empty figure of ``width`` × ``height`` inches that needs no display."""
+    """Return an empty figure of ``width`` × ``height`` inches that needs no display."""
     figure = _DisplayedFigure(figsize=(width, height), layout="constrained")
     figure.shows_photographs = photographs
     FigureCanvasAgg(figure)
@@ -72,14 +111,14 @@ def new_figure(width: float, height: float, *, photographs: bool = False) -> Fig
 
 
 def figure_png(figure: Figure, *, dpi: int = 200) -> bytes:
-    """The figure as a PNG file's content, the same for the same figure."""
+    """Return the figure as PNG, byte for byte the same for the same figure."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
     return buffer.getvalue()
 
 
 def figure_svg(figure: Figure) -> str:
-    """The figure as SVG on light paper, text as outlines, the same for the same figure."""
+    """Return the figure as SVG on a light background with text as outlines, the same for the same figure."""
     buffer = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": "dfutils", "svg.fonttype": "path"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
@@ -87,48 +126,6 @@ def figure_svg(figure: Figure) -> str:
 
 
 def dark_svg(svg: str) -> str:
-    """The same figure on dark paper; REAL and FAKE keep their colours, and nothing is drawn again."""
+    """Return the figure on a dark background without drawing it again; REAL and FAKE keep their colours."""
     swap = {_LIGHT[name]: _DARK[name] for name in _LIGHT}
     return re.sub("|".join(swap), lambda found: swap[found.group()], svg)
-
-
-def _style_sheet() -> dict[str, Any]:
-    tones = _LIGHT
-    return {
-        **sns.axes_style("ticks"),
-        "font.family": "sans-serif",
-        "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib: the same figure on every machine
-        "font.size": 9.5,
-        "axes.titlesize": 10.5,
-        "axes.titlelocation": "left",
-        "axes.titlepad": 8,
-        "axes.labelsize": 9.5,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "axes.axisbelow": True,
-        "axes.linewidth": 0.8,
-        "grid.linewidth": 0.6,
-        "lines.linewidth": 1.8,
-        "text.parse_math": False,  # a file name with two dollar signs is no formula
-        "legend.frameon": False,
-        "legend.fontsize": 8.5,
-        "xtick.labelsize": 8.5,
-        "ytick.labelsize": 8.5,
-        "xtick.major.size": 3,
-        "ytick.major.size": 3,
-        "figure.constrained_layout.w_pad": 0.1,
-        "figure.constrained_layout.h_pad": 0.08,
-        "patch.edgecolor": tones["paper"],
-        "figure.facecolor": tones["paper"],
-        "axes.facecolor": tones["paper"],
-        "axes.edgecolor": tones["muted"],
-        "axes.labelcolor": tones["ink"],
-        "axes.titlecolor": tones["ink"],
-        "text.color": tones["ink"],
-        "xtick.color": tones["muted"],
-        "ytick.color": tones["muted"],
-        "xtick.labelcolor": tones["ink"],
-        "ytick.labelcolor": tones["ink"],
-        "grid.color": tones["rule"],
-    }

@@ -15,13 +15,13 @@ from matplotlib.patches import Rectangle
 from dfutils.evaluation.predictions import read_predictions
 from dfutils.extraction.dataset import FaceDataset
 from dfutils.extraction.video import iter_frames
-from dfutils.figures.plots import plot_contact_sheet
+from dfutils.figures.frames import plot_contact_sheet
 from dfutils.figures.style import LINE_COLOR, new_figure, styled
 from dfutils.notebook.page import Markdown
 from dfutils.prediction.detector import Detector
 from dfutils.prediction.explanation import grad_cam, overlay
 from dfutils.records import Box, ClipRow, Extraction, FaceClip, Verdict
-from dfutils.report.report import worst_mistakes
+from dfutils.report.examples import worst_mistakes
 
 PERSON_MARKS = ("o-", "s--", "^:", "D-.")
 PERSON_COLORS = (LINE_COLOR, "#CC79A7", "#56B4E9", "#7a828c")

@@ -104,7 +104,7 @@ def read_history(run: Path) -> pd.DataFrame:
 
 
 def read_run_predictions(run: Path, *, split: SplitName) -> pd.DataFrame:
-    """The scores that a run gave to the videos of one side of its split, as `dfutils.figures.plots` takes them."""
+    """The scores that a run gave to the videos of one side of its split, as `dfutils.figures.results` takes them."""
     groups = {row["video"]: row["group"] for row in read_csv(RunFolder(run).splits_file, ("video", "group"))}
     rows = read_csv(RunFolder(run).predictions_file, ("video", "split", "is_fake", "fake_probability"))
     table = [

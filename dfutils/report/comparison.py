@@ -1,8 +1,8 @@
-"""Several detectors on the same videos: a report of their paired differences."""
+"""Compare several detectors on the same videos: a report of their paired differences."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,13 @@ from typing import Any
 import pandas as pd
 
 from dfutils.errors import ReportError
-from dfutils.evaluation.comparison import compare_predictions
-from dfutils.evaluation.metrics import compute_metrics
+from dfutils.evaluation.metrics import compare_predictions, compute_metrics
 from dfutils.evaluation.scoring import RunSplits, rows_of_split, score_rows
-from dfutils.figures.curve_plots import plot_differences
+from dfutils.figures.results import plot_differences
 from dfutils.prediction.detector import load_detector
+from dfutils.report.elements import Column, FigurePlan, Section, Table, metric_columns
 from dfutils.report.evaluate import MADE_UP_WARNING
-from dfutils.report.report import BACKBONE_FACT, ReportContent, write_report
-from dfutils.report.sections import Column, FigurePlan, Section, Table, metric_columns
+from dfutils.report.page import BACKBONE_FACT, ReportContent, write_report
 from dfutils.report.wording import difference_sentence
 from dfutils.runs.folder import RunFolder
 
@@ -26,7 +25,7 @@ METRICS = ("auc", "balanced_accuracy", "accuracy", "log_loss", "brier", "ece")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Comparison:
-    """What `compare_runs` found: plain JSON values, and the same in sentences."""
+    """Result of `compare_runs`: plain JSON values, and the same in sentences."""
 
     document: dict[str, Any]
     lines: list[str]
@@ -34,7 +33,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Contestant:
-    """One detector with its scores: a name that no other has, its predictions and its operating point."""
+    """One detector with a unique name, its predictions and its operating point."""
 
     name: str
     predictions: pd.DataFrame
@@ -42,23 +41,23 @@ class Contestant:
 
 
 ALWAYS_HALF = {"auc": 0.5, "balanced_accuracy": 0.5, "log_loss": 0.693147, "brier": 0.25}
-"""What a detector that always says 0.5 reaches, whatever the videos."""
+"""Metrics of a detector that always says 0.5, which are the same on any videos."""
 
 
 def compare_runs(
     runs: Sequence[Path], faces: Path, report: Path, *, resamples: int = 1000, progress: bool = True
 ) -> Comparison:
-    """Measure several runs on videos that none of them was trained or tuned on, and write a report.
+    """Measure several runs on videos that are in the test split of all of them, and write a report.
 
     Args:
-        runs: Run folders; the first is what the others are compared with.
-        faces: A face dataset whose crops were cut as those of all runs were.
+        runs: Run folders; the others are compared with the first.
+        faces: A face dataset whose crops were cut with the settings of all runs.
         report: The report folder to write.
         resamples: Bootstrap resamples behind each interval.
-        progress: Show bars on a terminal.
+        progress: Show progress bars on a terminal.
 
     Raises:
-        ReportError: No video is in the test split of all, or a run is named twice.
+        ReportError: No video is in the test split of all runs, or a run is named twice.
         DfutilsError: A run or the dataset is incomplete, or they do not fit each other.
     """
     if len({run.resolve() for run in runs}) < len(runs) or len(runs) < 2:
@@ -66,13 +65,18 @@ def compare_runs(
     contestants, abouts = [], [RunFolder(run).about() for run in runs]
     for name, run in zip(_names(runs), runs, strict=True):
         settings = RunFolder(run).detector()
-        sides = RunSplits(run, is_ensemble=bool(settings.members))
-        dataset, rows = rows_of_split(run, faces, settings, sides, "test")
+        splits = RunSplits(run, is_ensemble=bool(settings.members))
+        dataset, rows = rows_of_split(run, faces, settings, splits, "test")
         detector = load_detector(run, engine="keras")
-        measured = score_rows(detector, dataset, rows, sides, "test", progress=progress)
+        measured = score_rows(detector, dataset, rows, splits, "test", progress=progress)
         contestants.append(Contestant(name, measured.predictions, settings.threshold))
-        del detector, measured  # its features, which another run may not share
-    contestants = _on_common_videos(contestants)
+        del detector, measured  # frees the features, which other runs may not share
+    common = set.intersection(*(set(one.predictions["video"]) for one in contestants))
+    if not common:
+        raise ReportError("compare: no video is in the test split of all runs. Train them with one --splits FILE.")
+    contestants = [
+        replace(one, predictions=one.predictions[one.predictions["video"].isin(list(common))]) for one in contestants
+    ]
     section = comparison_section(contestants, resamples=resamples)
     first = contestants[0]
     backbones = [about["backbone"]["weights"] for about in abouts]
@@ -82,7 +86,7 @@ def compare_runs(
         threshold=first.threshold,
         facts={
             BACKBONE_FACT: ", ".join(dict.fromkeys(backbones)),
-            "Reference": f"{first.name}: the numbers and figures above are its own",
+            "Reference": f"{first.name}: the numbers and figures above are of this detector",
             **{
                 f"Run {number + 1}": f"{one.name} ({run})"
                 for number, (one, run) in enumerate(zip(contestants, runs, strict=True))
@@ -100,7 +104,7 @@ def compare_runs(
 
 
 def comparison_section(contestants: Sequence[Contestant], *, resamples: int = 1000) -> Section:
-    """All detectors in a table, and each against the first: differences with intervals, and DeLong's test."""
+    """Show the metrics of all detectors, and differences to the first with intervals and DeLong's test."""
     table, differences = [], []
     reference = contestants[0]
     for one in contestants:
@@ -111,7 +115,11 @@ def comparison_section(contestants: Sequence[Contestant], *, resamples: int = 10
     for one in contestants[1:]:
         thresholds = (one.threshold, reference.threshold)
         found = compare_predictions(one.predictions, reference.predictions, thresholds=thresholds, resamples=resamples)
-        delong = found["delong"]
+        auc, delong = found["auc"], found["delong"]
+        if auc["low"] is None or auc["high"] is None:
+            conclusion = "too few groups"
+        else:
+            conclusion = "better" if auc["low"] > 0 else "worse" if auc["high"] < 0 else "no difference shown"
         differences.append(
             {
                 "name": one.name,
@@ -119,23 +127,27 @@ def comparison_section(contestants: Sequence[Contestant], *, resamples: int = 10
                 "videos": found["videos"],
                 "groups": found["groups"],
                 "p_value": None if delong is None else delong["p_value"],
-                "said": _said(found["auc"]),
+                "said": conclusion,
                 "delong": delong,
             }
         )
+    count = len(differences)
     return Section(
         name="comparison",
         title="Side by side",
         text=[
-            f"All detectors scored the same {len(reference.predictions)} videos, which none of them was trained or "
-            "tuned on. Look at the differences and not at whether two intervals overlap: the videos are the same, so "
-            "that much of the luck cancels out."
+            f"All detectors scored the same {len(reference.predictions)} videos, which are in the test split of each. "
+            "Judge by the differences, not by whether two intervals overlap: because the videos are the same, much of "
+            "the random variation cancels out."
         ],
-        flag=_many_tests(len(differences)),
+        flag=f"{count} comparisons: with no real difference, about {1 - 0.95**count:.0%} of such tables would still "
+        "show one. Do not rely on a single difference that is barely shown."
+        if count >= 3
+        else "",
         tables=[
             Table(
                 "detectors",
-                "Each by itself",
+                "Each detector",
                 "95 % intervals, bootstrapped over groups.",
                 (Column("name", "Detector"), *metric_columns(*METRICS, "coverage")),
                 table,
@@ -144,13 +156,13 @@ def comparison_section(contestants: Sequence[Contestant], *, resamples: int = 10
                 "differences",
                 f"Difference to {reference.name}",
                 "Paired: both are measured on every resample of groups. Higher is better for AUC and accuracy, lower "
-                "for log loss, Brier score and calibration error. DeLong's p takes videos for independent, which "
-                "flatters where they share sources: believe the interval.",
+                "for log loss, Brier score and calibration error. DeLong's p treats videos as independent, so it is "
+                "too small if they share sources: trust the interval instead.",
                 (
                     Column("name", "Detector"),
                     *(replace(column, kind="signed") for column in metric_columns(*METRICS)),
                     Column("p_value", "DeLong p (AUC)", "decimal3"),
-                    Column("said", "What can be said"),
+                    Column("said", "Conclusion"),
                 ),
                 differences,
             ),
@@ -159,7 +171,7 @@ def comparison_section(contestants: Sequence[Contestant], *, resamples: int = 10
             FigurePlan(
                 "differences",
                 f"AUC against {reference.name}",
-                "A band that touches the dashed line does not show which detector is better.",
+                "If a bar touches the dashed line, neither detector is shown to be better.",
                 lambda: plot_differences(differences, key="auc", label=f"AUC minus that of {reference.name}"),
             )
         ],
@@ -167,39 +179,11 @@ def comparison_section(contestants: Sequence[Contestant], *, resamples: int = 10
     )
 
 
-def _said(auc: Mapping[str, float | None]) -> str:
-    if auc["low"] is None or auc["high"] is None:
-        return "too few groups to say"
-    if auc["low"] > 0:
-        return "better"
-    return "worse" if auc["high"] < 0 else "no difference is shown"
-
-
-def _many_tests(count: int) -> str:
-    if count < 3:
-        return ""
-    return (
-        f"{count} comparisons: about {1 - 0.95**count:.0%} of such tables show some difference where there is none. "
-        "Take a single one that is barely shown for luck."
-    )
-
-
 def _names(runs: Sequence[Path]) -> list[str]:
-    """The last parts of the paths, as many as it takes to tell them apart."""
+    """Return the last parts of the paths, as many as make them unique."""
     resolved = [run.resolve() for run in runs]
     for parts in range(1, max(len(run.parts) for run in resolved) + 1):
         names = ["/".join(run.parts[-parts:]) for run in resolved]
         if len(set(names)) == len(names):
             return names
     return [str(run) for run in resolved]
-
-
-def _on_common_videos(contestants: Sequence[Contestant]) -> list[Contestant]:
-    keys = [set(one.predictions["video"]) for one in contestants]
-    common = set.intersection(*keys)
-    if not common:
-        raise ReportError("compare: no video is in the test split of all runs. Train them with one --splits FILE.")
-    return [
-        Contestant(one.name, one.predictions[one.predictions["video"].isin(list(common))], one.threshold)
-        for one in contestants
-    ]

@@ -1,4 +1,4 @@
-"""A model card (Mitchell et al. 2019, "Model Cards for Model Reporting"), written from what was measured."""
+"""Write a model card (Mitchell et al. 2019, "Model Cards for Model Reporting") from the measurements of a report."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import dfutils
-from dfutils.evaluation.decisions import rule_in_words
+from dfutils.evaluation.decisions import describe_rule
 from dfutils.report.wording import METRIC_HEADINGS, headline, limits
 from dfutils.runs.record import DetectorRecord
 from dfutils.statistics.formatting import with_interval
 
 INTENDED = (
-    "Sorting videos for people to look at more closely; research on detection; teaching.",
-    "Not for: decisions about a person without a human's own look, evidence in court, surveillance, or videos far from "
-    "the data below (other cameras, compressions, forgeries).",
+    "Selecting videos for review by people; research on detection; teaching.",
+    "Not for: decisions about a person without human review, evidence in court, surveillance, or videos unlike the "
+    "data below (other cameras, compression or forgery methods).",
 )
 
 
@@ -24,7 +24,7 @@ class Card:
     """A model card: sentences under headings.
 
     Attributes:
-        title: Above all.
+        title: Heading of the card.
         parts: Sentences by heading.
     """
 
@@ -32,7 +32,7 @@ class Card:
     parts: Mapping[str, Sequence[str]]
 
     def markdown(self) -> str:
-        """The card as a file."""
+        """Return the card as a Markdown file."""
         lines = [f"# {self.title}", ""]
         for heading, sentences in self.parts.items():
             lines += [f"## {heading}", "", *(f"* {sentence}" for sentence in sentences), ""]
@@ -47,13 +47,13 @@ def model_card(
     data: Mapping[str, Any],
     leaks: Sequence[str],
 ) -> Card:
-    """Write the card.
+    """Return the model card.
 
     Args:
         detector: ``detector.json``.
         metrics: ``metrics.json``.
-        facts: What was measured, as in the report.
-        data: ``clips`` and ``groups`` trained on, and ``seconds`` that it took, from ``run.json``.
+        facts: Facts of the report, by name.
+        data: Content of ``run.json``, with the number of ``clips`` and ``groups``.
         leaks: Sentences of the leak report.
     """
     names = ("auc", "balanced_accuracy", "accuracy", "log_loss", "brier", "ece", "coverage")
@@ -61,7 +61,7 @@ def model_card(
     datasets = ", ".join(f"{row['dataset']} ({row['videos']} videos)" for row in metrics["datasets"])
     parts: dict[str, Sequence[str]] = {
         "Detector": [f"{detector.name}, dfutils {detector.version}, weights {detector.weights_sha256[:12]}."]
-        + [f"{name}: {value}" for name, value in facts.items() if name not in ("Detector",)],
+        + [f"{name}: {value}" for name, value in facts.items() if name != "Detector"],
         "Intended use": INTENDED,
         "Data": [
             f"Trained, tuned and tested on {data['clips']} clips of {data['groups']} groups, split by group.",
@@ -70,7 +70,7 @@ def model_card(
             *leaks,
         ],
         "Protocol": [
-            f"Threshold {detector.threshold:.3f} ({rule_in_words(detector.operating_point)}) and "
+            f"Threshold {detector.threshold:.3f} ({describe_rule(detector.operating_point)}) and "
             f"{detector.calibration} calibration, fitted on {detector.fitted_in_words} only and frozen before the "
             "measured videos were scored.",
             f"Intervals: {metrics['intervals']}.",
@@ -78,8 +78,8 @@ def model_card(
         "Results": [headline(metrics), *numbers],
         "Limits": limits(metrics),
         "Licence": [
-            "Code: MIT. The weights inherit the terms of the data and the backbone they were trained with: check these "
-            "before sharing them.",
+            "Code: MIT. The weights inherit the terms of the training data and of the backbone: check them before "
+            "sharing the weights.",
         ],
     }
     return Card(f"Model card: {detector.name}", parts)

@@ -1,4 +1,4 @@
-"""What the numbers mean, in sentences for people: the words of the report."""
+"""Sentences that explain the numbers of a report."""
 
 from __future__ import annotations
 
@@ -7,16 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dfutils.statistics.bootstrap import Estimate
 from dfutils.statistics.estimates import LOG_LOSS_CLIP
-from dfutils.statistics.formatting import (
-    Estimate,
-    decimal,
-    format_interval,
-    format_value,
-    percent,
-    unbroken,
-    with_interval,
-)
+from dfutils.statistics.formatting import decimal, format_interval, format_value, percent, unbroken, with_interval
 
 COIN_TOSS_LOG_LOSS = math.log(2)
 FEW_GROUPS = 30
@@ -37,15 +30,15 @@ METRIC_HEADINGS = {
 _MEANINGS = {
     "auc": "How often a random FAKE scores above a random REAL. 0.5 is a coin toss, 1 is perfect.",
     "average_precision": "Precision averaged over all thresholds. Chance is the share of fakes, {fake_share}.",
-    "balanced_accuracy": "Mean of REAL called right and FAKE called right. 50 % is a coin toss, whatever the mix.",
-    "accuracy": "Videos called right at the threshold {threshold}. Always saying {common} gives {common_share}.",
-    "precision": "Of the videos called FAKE, how many are.",
-    "recall": "Of the FAKE videos, how many were called FAKE.",
+    "balanced_accuracy": "Mean accuracy on REAL and on FAKE. 50 % is a coin toss, whatever the mix.",
+    "accuracy": "Share of correct verdicts at the threshold {threshold}. Always saying {common} gives {common_share}.",
+    "precision": "Share of the videos called FAKE that are FAKE.",
+    "recall": "Share of the FAKE videos that were called FAKE.",
     "f1": "Harmonic mean of precision and recall.",
-    "log_loss": "Punishes confident mistakes; lower is better. Always saying 0.5 gives 0.693.",
+    "log_loss": "Penalises confident mistakes; lower is better. Always saying 0.5 gives 0.693.",
     "brier": "Mean squared error of the probability; lower is better. Always saying 0.5 gives 0.25.",
-    "ece": "How far the probabilities are off; 0 is honest. Few videos push it, and its interval even more, upwards.",
-    "coverage": "Videos that got a score at all. The others count in this number only.",
+    "ece": "How far the probabilities are off; 0 is perfect. With few videos it is too high, and its interval more so.",
+    "coverage": "Share of the videos that have a score. Only this number counts the others.",
 }
 _CARDS = ("auc", "balanced_accuracy", "accuracy", "log_loss", "ece", "coverage")
 _SCALE_ENDS = {"log_loss": 2 * COIN_TOSS_LOG_LOSS, "ece": 0.5}
@@ -53,7 +46,7 @@ _SCALE_ENDS = {"log_loss": 2 * COIN_TOSS_LOG_LOSS, "ece": 0.5}
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """Where a card's marks stand, in per cent of its scale; ``chance`` is None where there is no such thing."""
+    """Positions of a card's marks in per cent of its scale; ``chance`` is None for metrics without a chance level."""
 
     value: float
     low: float | None
@@ -63,7 +56,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """One metric in words; ``interval`` is empty and ``bar`` None where they do not exist."""
+    """One metric in words. Without an interval ``interval`` is empty; without a value ``bar`` is None."""
 
     key: str
     name: str
@@ -75,7 +68,7 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """A row of the table of baselines, in words."""
+    """A row of the table of baselines, as text."""
 
     name: str
     accuracy: str
@@ -86,13 +79,17 @@ class Baseline:
 
 
 def headline(metrics: Mapping[str, Any]) -> str:
-    """One sentence that says whether the detector is better than chance."""
+    """Return one sentence that says whether the detector is better than chance."""
     auc = metrics["auc"]
     if auc["value"] is None:
-        return _one_class_headline(metrics)
+        label = "FAKE" if _scored(metrics)[1] else "REAL"
+        return (
+            f"Only {label} videos were scored, so these numbers do not show whether the detector can tell FAKE from "
+            f"REAL. It called {with_interval('accuracy', metrics['accuracy'])} of them {label}."
+        )
     ranks = f"it ranks a random FAKE above a random REAL in {percent(auc['value'])} of the cases"
     if auc["low"] is None:
-        return f"Too few groups for an interval: {ranks}, and how sure that is cannot be said."
+        return f"Too few groups for an interval: {ranks}, with unknown uncertainty."
     interval = f"95\xa0% interval {percent(auc['low'])} to {percent(auc['high'])}"
     if auc["low"] > 0.5:
         return f"Better than chance on these videos: {ranks} ({interval}; a coin toss gives 50\xa0%)."
@@ -101,146 +98,107 @@ def headline(metrics: Mapping[str, Any]) -> str:
     return f"Not shown to be better than a coin toss: {ranks}, but the {interval} includes chance, 50\xa0%."
 
 
-def _one_class_headline(metrics: Mapping[str, Any]) -> str:
-    label = "FAKE" if _scored(metrics)[1] else "REAL"
-    right = with_interval("accuracy", metrics["accuracy"])
-    return (
-        f"Only {label} videos were scored, so that nothing here says whether the detector tells FAKE from REAL. "
-        f"It called {right} of them {label}."
-    )
-
-
 def cards(metrics: Mapping[str, Any]) -> list[Number]:
-    """The headline numbers."""
+    """Return the headline numbers."""
     return [_number(name, metrics) for name in _CARDS]
 
 
 def all_numbers(metrics: Mapping[str, Any]) -> list[Number]:
-    """Every metric of the document."""
+    """Return every metric of the document."""
     return [_number(name, metrics) for name in METRIC_HEADINGS]
 
 
 def baselines(metrics: Mapping[str, Any]) -> list[Baseline]:
-    """The detector beside answers that look at no video."""
+    """Return the detector, followed by baselines that do not use the video."""
     real, fake = _scored(metrics)
     fake_share = fake / (real + fake)
-    both = bool(real and fake)
-    half, no_skill = ("50\xa0%", "0.50") if both else ("–", "–")
+    half, no_skill = ("50\xa0%", "0.50") if real and fake else ("–", "–")
     worst = -math.log(LOG_LOSS_CLIP)
-    return [
-        Baseline("This detector", *(with_interval(name, metrics[name]) for name in Baseline.__slots__[1:])),
-        Baseline("Always 0.5", "–", "–", no_skill, decimal(COIN_TOSS_LOG_LOSS, 3), "0.250"),
-        *(
-            Baseline(
-                f"Always {label}", percent(right), half, no_skill, decimal((1 - right) * worst), decimal(1 - right, 3)
-            )
-            for label, right in (("FAKE", fake_share), ("REAL", 1 - fake_share))
-        ),
+    constant = [
+        Baseline(f"Always {label}", percent(right), half, no_skill, decimal((1 - right) * worst), decimal(1 - right, 3))
+        for label, right in (("FAKE", fake_share), ("REAL", 1 - fake_share))
     ]
+    always_half = Baseline("Always 0.5", "–", "–", no_skill, decimal(COIN_TOSS_LOG_LOSS, 3), "0.250")
+    return [*measured_baselines([{"name": "This detector", **metrics}]), always_half, *constant]
 
 
 def measured_baselines(rows: Sequence[Mapping[str, Any]]) -> list[Baseline]:
-    """Rows of `dfutils.evaluation.baselines`, in words."""
+    """Return rows of `dfutils.evaluation.baselines` as text."""
     return [Baseline(row["name"], *(with_interval(name, row[name]) for name in Baseline.__slots__[1:])) for row in rows]
 
 
 def difference_sentence(difference: Estimate, *, whose: str = "The detector's") -> str:
-    """What a detector has over something else in AUC, and whether that is shown."""
+    """Say how much higher or lower the AUC of a detector is, and whether the difference is significant."""
     value, low, high = difference["value"], difference["low"], difference["high"]
     if value is None:
         return ""
     words = f"{whose} AUC is {abs(value):.2f} {'higher' if value >= 0 else 'lower'}"
     if low is None or high is None:
-        return f"{words}, but there are too few groups to say how sure that is."
-    shown = "which is more than chance" if low > 0 or high < 0 else "and the interval includes no difference"
+        return f"{words}, but there are too few groups for an interval."
+    shown = "more than chance explains" if low > 0 or high < 0 else "which may be chance"
     return f"{words} (paired, 95 % interval {low:+.2f} to {high:+.2f}), {shown}.".replace("-", "−")
 
 
-def sort_key(estimate: Estimate) -> str:
-    """What a table sorts an estimate by."""
-    return "" if estimate["value"] is None else repr(estimate["value"])
-
-
 def limits(metrics: Mapping[str, Any]) -> list[str]:
-    """What the report does not show."""
+    """Return sentences on what the report does not show."""
     sentences = [
-        "Only videos like these were looked at. Detectors usually lose much of their score on forgery methods, cameras "
-        "and compressions that they have not met.",
-        "The intervals say how much the numbers would move with other groups of the same kind. They leave out the luck "
-        "of the training (another seed) and any difference between these videos and yours.",
-        "The threshold must have been chosen on other videos. Chosen on these, it would flatter accuracy, precision, "
-        "recall and F1.",
-        _rare_fakes(metrics),
-        "A fake probability is not evidence about a person. Let nobody be judged by it alone.",
+        "Only videos like these were tested. Detectors usually do much worse on unfamiliar forgery methods, cameras "
+        "and compression.",
+        "The intervals show how much the numbers would vary with other groups of the same kind. They do not include "
+        "the randomness of training (another seed) or any difference between these videos and yours.",
     ]
-    if metrics["groups"] < FEW_GROUPS:
-        sentences.insert(
-            2, f"With {metrics['groups']} groups the intervals are rough themselves, and tend to be too narrow."
-        )
     if any(metrics[name]["low"] is not None and metrics[name]["low"] == metrics[name]["high"] for name in _CARDS[:-1]):
-        sentences.insert(
-            2, "An interval of no width means that every resample came out alike, not that all is certain."
+        sentences.append("An interval of zero width means that all resamples agreed, not that the value is certain.")
+    if metrics["groups"] < FEW_GROUPS:
+        sentences.append(f"With only {metrics['groups']} groups the intervals are rough, and tend to be too narrow.")
+    sentences.append(
+        "The threshold must have been chosen on other videos. If it was chosen on these, accuracy, precision, recall "
+        "and F1 are too good."
+    )
+    confusion = metrics["confusion"]["at_threshold"]
+    real, fake = _scored(metrics)
+    if real and fake and confusion["fake_called_fake"] + confusion["real_called_fake"]:
+        recall, false_positive_rate = confusion["fake_called_fake"] / fake, confusion["real_called_fake"] / real
+        wrong = 0.99 * false_positive_rate / (0.99 * false_positive_rate + 0.01 * recall)
+        sentences.append(
+            f"Here {percent(fake / (real + fake))} of the videos are FAKE. If only 1 in 100 were, "
+            f"{percent(wrong)} of the videos that this detector calls FAKE would be REAL."
         )
+    sentences.append("A fake probability is not evidence about a person. Do not judge anybody by it alone.")
     if metrics["one_class_resamples"]:
         sentences.append(
             f"{metrics['one_class_resamples']} of {metrics['resamples']} resamples held one class only; they are left "
-            "out where a number needs both."
+            "out of intervals that need both."
         )
-    return [sentence for sentence in sentences if sentence]
-
-
-def _rare_fakes(metrics: Mapping[str, Any]) -> str:
-    confusion = metrics["confusion"]["at_threshold"]
-    real, fake = _scored(metrics)
-    if not real or not fake:
-        return ""
-    found, false_alarms = confusion["fake_called_fake"] / fake, confusion["real_called_fake"] / real
-    if not found + false_alarms:
-        return ""
-    wrong = 0.99 * false_alarms / (0.99 * false_alarms + 0.01 * found)
-    return (
-        f"Here {percent(fake / (real + fake))} of the videos are FAKE. Where 1 in 100 is, the same detector would be "
-        f"wrong about {percent(wrong)} of the videos that it calls FAKE."
-    )
+    return sentences
 
 
 def _number(name: str, metrics: Mapping[str, Any]) -> Number:
     estimate = metrics[name]
     real, fake = _scored(metrics)
-    meaning = _MEANINGS[name].format(
-        threshold=decimal(metrics["threshold"]),
-        fake_share=percent(fake / (real + fake)),
-        common="FAKE" if fake >= real else "REAL",
-        common_share=percent(max(real, fake) / (real + fake)),
-    )
+    common_share = max(real, fake) / (real + fake)
     if estimate["value"] is None:
-        meaning = metrics["reasons"].get(name, meaning)
-    value = format_value(name, estimate["value"])
-    return Number(
-        name, METRIC_HEADINGS[name], value, format_interval(name, estimate), unbroken(meaning), _bar(name, metrics)
-    )
-
-
-def _bar(name: str, metrics: Mapping[str, Any]) -> Bar | None:
-    estimate = metrics[name]
-    if estimate["value"] is None:
-        return None
-    real, fake = _scored(metrics)
-    chances = {
-        "auc": 0.5,
-        "balanced_accuracy": 0.5,
-        "accuracy": max(real, fake) / (real + fake),
-        "log_loss": COIN_TOSS_LOG_LOSS,
-    }
-    marks = (estimate["low"], estimate["high"], chances.get(name))
-    return Bar(_position(name, estimate["value"]), *(None if mark is None else _position(name, mark) for mark in marks))
-
-
-def _position(name: str, mark: float) -> float:
-    return round(100 * min(1.0, mark / _SCALE_ENDS.get(name, 1.0)), 1)
+        meaning, bar = metrics["reasons"].get(name, _MEANINGS[name]), None
+    else:
+        chances = {"auc": 0.5, "balanced_accuracy": 0.5, "accuracy": common_share, "log_loss": COIN_TOSS_LOG_LOSS}
+        end = _SCALE_ENDS.get(name, 1.0)
+        value, low, high, chance = (
+            None if mark is None else round(100 * min(1.0, mark / end), 1)
+            for mark in (estimate["value"], estimate["low"], estimate["high"], chances.get(name))
+        )
+        bar = Bar(value or 0.0, low, high, chance)
+        meaning = _MEANINGS[name].format(
+            threshold=decimal(metrics["threshold"]),
+            fake_share=percent(fake / (real + fake)),
+            common="FAKE" if fake >= real else "REAL",
+            common_share=percent(common_share),
+        )
+    text, interval = format_value(name, estimate["value"]), format_interval(name, estimate)
+    return Number(name, METRIC_HEADINGS[name], text, interval, unbroken(meaning), bar)
 
 
 def _scored(metrics: Mapping[str, Any]) -> tuple[int, int]:
+    """Number of REAL and of FAKE videos with a score."""
     confusion = metrics["confusion"]["at_half"]
     real = confusion["real_called_real"] + confusion["real_called_fake"]
     return real, confusion["fake_called_real"] + confusion["fake_called_fake"]

@@ -1,14 +1,14 @@
-"""How much a number would vary with other videos: the bootstrap over groups."""
+"""Bootstrap over groups: how much a number would vary on other videos of the same kind."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from dfutils.statistics.estimates import FloatArray
+from dfutils.statistics.estimates import BoolArray, FloatArray, class_weights_by_score, weighted_auc
 
 _WEIGHTS_AT_ONCE = 2_000_000  # 16 MB of float64: large enough to be fast, small enough for any machine
 
@@ -22,15 +22,15 @@ Statistic: TypeAlias = Callable[[FloatArray], FloatArray]
 def bootstrap_over_groups(
     groups: npt.ArrayLike, statistic: Statistic, *, resamples: int = 1000, seed: int = 0
 ) -> FloatArray:
-    """Values of a statistic when whole groups are drawn with replacement (the cluster bootstrap).
+    """Compute a statistic on resamples in which whole groups are drawn with replacement (the cluster bootstrap).
 
     Source: Davison and Hinkley, Bootstrap Methods and Their Application (1997), section 3.8.
 
     Args:
-        groups: ``(N,)`` group of each row; as many groups are drawn as there are.
+        groups: ``(N,)`` group of each row. Each resample draws as many groups as there are.
         statistic: Works on row weights, so that many resamples are computed at once.
-        resamples: How often to draw.
-        seed: Same seed, same groups: same draws, whatever the statistic.
+        resamples: Number of resamples.
+        seed: The same seed and groups give the same resamples, whatever the statistic.
 
     Returns:
         ``(resamples,)`` or ``(resamples, K)``.
@@ -51,25 +51,70 @@ def bootstrap_over_groups(
     )
 
 
+def bootstrap_estimates(
+    groups: npt.ArrayLike,
+    statistic: Statistic,
+    needs: Mapping[str, Sequence[BoolArray]],
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """Return each column of a statistic with its 95 % interval from a bootstrap over groups.
+
+    Args:
+        groups: ``(N,)`` group of each row.
+        statistic: Its columns are named by the keys of ``needs``, in order.
+        needs: For each column the subsets of rows that it compares, as masks ``(N,)``. Without two groups in each
+            subset (and in all rows) there is no interval: resamples would be alike and look far too certain.
+        resamples: Number of resamples; 0 gives values without intervals.
+        seed: See `bootstrap_over_groups`.
+    """
+    names = np.asarray(groups)
+    values = statistic(np.ones((1, len(names)))).ravel()
+    drawn = None
+    if resamples and len(np.unique(names)) >= 2:
+        drawn = bootstrap_over_groups(names, statistic, resamples=resamples, seed=seed).reshape(resamples, -1)
+    estimates = {}
+    for column, (name, subsets) in enumerate(needs.items()):
+        has_interval = drawn is not None and all(len(np.unique(names[subset])) >= 2 for subset in subsets)
+        estimates[name] = estimate(values[column], drawn[:, column] if drawn is not None and has_interval else None)
+    return estimates
+
+
+def auc_with_interval(
+    is_fake: BoolArray, scores: FloatArray, groups: npt.ArrayLike, *, resamples: int = 1000, seed: int = 0
+) -> tuple[float, float, float]:
+    """Return the AUC and its 95 % interval from a bootstrap over groups; NaN where one does not exist.
+
+    Args:
+        is_fake: ``(N,)``.
+        scores: ``(N,)`` of any range, higher for FAKE; ties count half.
+        groups: ``(N,)``.
+        resamples: Number of resamples.
+        seed: See `bootstrap_over_groups`.
+    """
+
+    def auc(weights: FloatArray) -> FloatArray:
+        return weighted_auc(*class_weights_by_score(is_fake, scores, weights))
+
+    drawn = bootstrap_over_groups(groups, auc, resamples=resamples, seed=seed)
+    return (float(auc(np.ones((1, len(scores))))[0]), *(percentile_interval(drawn) or (np.nan, np.nan)))
+
+
 def estimate(value: float, drawn: FloatArray | None) -> Estimate:
-    """A value with its 95 % percentile interval, as every document has it; the last bits depend on the machine.
+    """Return a value with its 95 % percentile interval, rounded to 6 decimals: further ones depend on the machine.
 
     Args:
         value: NaN where it does not exist.
-        drawn: The same of each resample; None where there can be no interval.
+        drawn: The value in each resample; None if there can be no interval.
     """
     interval = None if drawn is None or np.isnan(value) else percentile_interval(drawn)
     ends = zip(("value", "low", "high"), (None if np.isnan(value) else value, *(interval or (None, None))), strict=True)
     return {name: None if end is None else round(float(end), 6) for name, end in ends}
 
 
-def enough_groups(groups: npt.NDArray[Any], *parts: npt.NDArray[np.bool_]) -> bool:
-    """Whether resamples differ in each of the parts that a number needs: one group would be drawn unchanged."""
-    return all(len(np.unique(groups[part])) >= 2 for part in parts)
-
-
 def percentile_interval(values: FloatArray) -> tuple[float, float] | None:
-    """The 2.5th and 97.5th percentile of what is not NaN; None where nothing is left."""
+    """Return the 2.5th and 97.5th percentile of the values that are not NaN; None if all are."""
     present = values[~np.isnan(values)]
     if not present.size:
         return None

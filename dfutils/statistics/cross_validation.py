@@ -1,37 +1,54 @@
-"""Cross-validated scores measured: each fold has a model of its own, so only clips of one fold are compared."""
+"""Cross-validation: scores of held-out rows, and measures that compare only scores of one fold, hence of one model."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from dfutils.statistics.bootstrap import Statistic, bootstrap_over_groups, percentile_interval
-from dfutils.statistics.estimates import (
-    TWO_CLASS_METRICS,
-    BoolArray,
-    FloatArray,
-    class_weights_by_score,
-    log_losses,
-    ratio,
-)
-
-Estimate: TypeAlias = dict[str, float | None]
+from dfutils.statistics.bootstrap import Estimate, Statistic, bootstrap_estimates
+from dfutils.statistics.estimates import BoolArray, FloatArray, class_weights_by_score, log_losses, ratio
 
 MEASURES = ("auc", "balanced_accuracy", "log_loss")
 
 
+def fit_logistic_regression(features: FloatArray, is_fake: npt.ArrayLike) -> Any:
+    """Fit a logistic regression on standardised ``features (N, F)``, with both classes weighted equally."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000))
+    return model.fit(features, is_fake)
+
+
+def cross_validated_scores(features: FloatArray, is_fake: BoolArray, folds: npt.NDArray[np.int_]) -> FloatArray:
+    """Score each row ``(N,)`` by a logistic regression fitted on the other folds; higher means FAKE.
+
+    Args:
+        features: ``(N, F)``.
+        is_fake: ``(N,)``.
+        folds: ``(N,)`` fold in which each row is held out. Rows of one group belong in one fold.
+    """
+    scores = np.zeros(len(features))
+    for fold in np.unique(folds):
+        held_out = folds == fold
+        model = fit_logistic_regression(features[~held_out], is_fake[~held_out])
+        scores[held_out] = model.decision_function(features[held_out])
+    return scores
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class FoldScores:
-    """Out-of-fold scores of N clips, a row for each of S repetitions of the cross-validation.
+    """Out-of-fold scores of N clips, one row for each of S repetitions of the cross-validation.
 
     Attributes:
         probability: ``(S, N)`` float64, calibrated fake probability.
-        called_fake: ``(S, N)`` bool, whether it reached the operating point of its fold.
-        fold: ``(S, N)`` int, number of the fold in which the clip was tested.
+        called_fake: ``(S, N)`` bool, whether the score reached the threshold of its fold.
+        fold: ``(S, N)`` int, the fold in which the clip was tested.
     """
 
     probability: FloatArray
@@ -42,16 +59,15 @@ class FoldScores:
 def measure(
     scores: FoldScores, is_fake: BoolArray, groups: Sequence[str], *, resamples: int = 2000
 ) -> dict[str, Estimate]:
-    """Each of `MEASURES`, averaged over repetitions, as ``{"value", "low", "high"}``.
+    """Return each of `MEASURES`, averaged over repetitions, with its 95 % interval from a bootstrap over groups.
 
-    Intervals are 95 % percentiles of a bootstrap over groups. A value or an interval that does not exist is None: an
-    interval needs two groups, of each label where both matter, or resamples would come out alike and look certain.
+    A value or interval that does not exist is None; see `bootstrap_estimates`.
 
     Args:
-        scores: Of N clips.
+        scores: Scores of N clips.
         is_fake: ``(N,)`` bool.
         groups: N names.
-        resamples: Bootstrap resamples behind each interval.
+        resamples: Bootstrap resamples.
     """
     return _estimates(_statistic(scores, is_fake), is_fake, groups, resamples=resamples)
 
@@ -59,7 +75,7 @@ def measure(
 def measure_difference(
     scores: FoldScores, baseline: FoldScores, is_fake: BoolArray, groups: Sequence[str], *, resamples: int = 2000
 ) -> dict[str, Estimate]:
-    """The same for ``scores`` minus ``baseline``, on the same resamples of groups (paired)."""
+    """Return the same for ``scores`` minus ``baseline``, paired: both are measured on the same resamples of groups."""
     one, two = _statistic(scores, is_fake), _statistic(baseline, is_fake)
     return _estimates(lambda weights: one(weights) - two(weights), is_fake, groups, resamples=resamples)
 
@@ -67,7 +83,7 @@ def measure_difference(
 def auc_within_folds(
     is_fake: BoolArray, probability: FloatArray, fold: npt.NDArray[np.int_], weights: FloatArray
 ) -> FloatArray:
-    """Share of (FAKE, REAL) pairs of one fold in which the FAKE scores higher, over the pairs of all folds. ``(B,)``.
+    """Share of (FAKE, REAL) pairs within a fold in which the FAKE scores higher, over the pairs of all folds. ``(B,)``.
 
     Scores of different folds come from different models. Comparing them puts even a constant below 0.5: a fold with
     many FAKE clips in its test part has few in training.
@@ -91,38 +107,28 @@ def auc_within_folds(
 def _estimates(
     statistic: Statistic, is_fake: BoolArray, groups: Sequence[str], *, resamples: int
 ) -> dict[str, Estimate]:
-    names = np.asarray(groups)
-    values = statistic(np.ones((1, len(is_fake))))[0]
-    drawn = bootstrap_over_groups(names, statistic, resamples=resamples)
-    of_each_label = min(len(np.unique(names[label])) for label in (is_fake, ~is_fake))
-    enough = {name: (of_each_label if name in TWO_CLASS_METRICS else len(np.unique(names))) >= 2 for name in MEASURES}
+    both = (is_fake, ~is_fake)
+    needs: dict[str, Sequence[BoolArray]] = {"auc": both, "balanced_accuracy": both, "log_loss": ()}
+    found = bootstrap_estimates(groups, statistic, needs, resamples=resamples)
     return {
-        name: _estimate(values[k], drawn[:, k] if enough[name] else np.array([])) for k, name in enumerate(MEASURES)
+        name: {end: None if value is None else round(value, 4) for end, value in one.items()}
+        for name, one in found.items()
     }
 
 
 def _statistic(scores: FoldScores, is_fake: BoolArray) -> Statistic:
     def values(weights: FloatArray) -> FloatArray:
-        repetitions = zip(scores.probability, scores.called_fake, scores.fold, strict=True)
-        return np.mean([_one_repetition(is_fake, *one, weights) for one in repetitions], axis=0)
+        repetitions = []
+        for probability, called, fold in zip(scores.probability, scores.called_fake, scores.fold, strict=True):
+            true_positive_rate = ratio(weights @ (is_fake & called), weights @ is_fake.astype(float))
+            true_negative_rate = ratio(weights @ (~is_fake & ~called), weights @ (~is_fake).astype(float))
+            repetitions.append(
+                [
+                    auc_within_folds(is_fake, probability, fold, weights),
+                    (true_positive_rate + true_negative_rate) / 2,
+                    weights @ log_losses(is_fake, probability) / weights.sum(axis=1),
+                ]
+            )
+        return np.mean(repetitions, axis=0).T
 
     return values
-
-
-def _one_repetition(
-    is_fake: BoolArray, probability: FloatArray, called: BoolArray, fold: npt.NDArray[np.int_], weights: FloatArray
-) -> FloatArray:
-    auc = auc_within_folds(is_fake, probability, fold, weights)
-    found = ratio(weights @ (is_fake & called), weights @ is_fake.astype(float))
-    cleared = ratio(weights @ (~is_fake & ~called), weights @ (~is_fake).astype(float))
-    losses = weights @ log_losses(is_fake, probability) / weights.sum(axis=1)
-    return np.column_stack([auc, (found + cleared) / 2, losses])
-
-
-def _estimate(value: float, drawn: FloatArray) -> Estimate:
-    low, high = percentile_interval(drawn) or (None, None)
-    return {"value": _rounded(value), "low": _rounded(low), "high": _rounded(high)}
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None or np.isnan(value) else round(float(value), 4)

@@ -1,4 +1,4 @@
-"""Metrics of weighted videos, for many weightings at once: what makes a bootstrap over groups fast.
+"""Metrics of weighted videos, computed for many weightings at once, which makes a bootstrap over groups fast.
 
 ``is_fake`` is ``(N,)`` bool, ``fake_probability`` ``(N,)`` float in 0..1 with 1 = FAKE, ``weights`` ``(B, N)`` float:
 how often each of N videos was drawn in each of B resamples. A value that does not exist is NaN. A video is called FAKE
@@ -37,42 +37,39 @@ METRIC_NAMES = (
 def weighted_metrics(
     is_fake: BoolArray, fake_probability: FloatArray, weights: FloatArray, *, threshold: float
 ) -> FloatArray:
-    """All of `METRIC_NAMES`, in that order, as ``(B, 10)``."""
-    values = _threshold_metrics(is_fake, fake_probability >= threshold, weights)
+    """Return all of `METRIC_NAMES`, in that order, as ``(B, 10)``."""
+    called_fake = fake_probability >= threshold
+    true_positives = weights @ (is_fake & called_fake).astype(float)
+    false_negatives = weights @ (is_fake & ~called_fake).astype(float)
+    false_positives = weights @ (~is_fake & called_fake).astype(float)
+    true_negatives = weights @ (~is_fake & ~called_fake).astype(float)
     fakes, reals = class_weights_by_score(is_fake, fake_probability, weights)
-    values["auc"] = weighted_auc(fakes, reals)
-    values["average_precision"] = weighted_average_precision(fakes, reals)
     total = weights.sum(axis=1)
-    values["log_loss"] = weights @ log_losses(is_fake, fake_probability) / total
-    values["brier"] = weights @ (fake_probability - is_fake) ** 2 / total
-    values["ece"] = weighted_calibration_error(is_fake, fake_probability, weights, bins=10)
+    recall = ratio(true_positives, true_positives + false_negatives)
+    values = {
+        "accuracy": (true_positives + true_negatives) / total,
+        "balanced_accuracy": (recall + ratio(true_negatives, true_negatives + false_positives)) / 2,
+        "precision": ratio(true_positives, true_positives + false_positives),
+        "recall": recall,
+        "f1": ratio(2 * true_positives, 2 * true_positives + false_positives + false_negatives),
+        "auc": weighted_auc(fakes, reals),
+        "average_precision": weighted_average_precision(fakes, reals),
+        "log_loss": weights @ log_losses(is_fake, fake_probability) / total,
+        "brier": weights @ (fake_probability - is_fake) ** 2 / total,
+        "ece": weighted_calibration_error(is_fake, fake_probability, weights, bins=10),
+    }
     return np.column_stack([values[name] for name in METRIC_NAMES])
 
 
-def _threshold_metrics(is_fake: BoolArray, called_fake: BoolArray, weights: FloatArray) -> dict[str, FloatArray]:
-    found = weights @ (is_fake & called_fake).astype(float)
-    missed = weights @ (is_fake & ~called_fake).astype(float)
-    false_alarms = weights @ (~is_fake & called_fake).astype(float)
-    cleared = weights @ (~is_fake & ~called_fake).astype(float)
-    recall = ratio(found, found + missed)
-    return {
-        "accuracy": ratio(found + cleared, found + missed + false_alarms + cleared),
-        "balanced_accuracy": (recall + ratio(cleared, cleared + false_alarms)) / 2,
-        "precision": ratio(found, found + false_alarms),
-        "recall": recall,
-        "f1": ratio(2 * found, 2 * found + false_alarms + missed),
-    }
-
-
 def ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
-    """Quotient, NaN where the denominator is 0."""
+    """Return the quotient, NaN where the denominator is 0."""
     return np.divide(numerator, denominator, out=np.full(denominator.shape, np.nan), where=denominator > 0)
 
 
 def class_weights_by_score(
     is_fake: BoolArray, fake_probability: FloatArray, weights: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Weight of the fakes and of the reals at each distinct score, lowest score first: two arrays ``(B, levels)``."""
+    """Sum the weights of fakes and of reals at each distinct score, lowest first: two arrays ``(B, levels)``."""
     order = np.argsort(fake_probability, kind="stable")
     scores = fake_probability[order]
     starts = np.flatnonzero(np.r_[True, scores[1:] != scores[:-1]])
@@ -82,7 +79,7 @@ def class_weights_by_score(
 
 
 def weighted_auc(fakes: FloatArray, reals: FloatArray) -> FloatArray:
-    """Share of (fake, real) pairs in which the fake scores higher; ties count half. ``(B,)``.
+    """Return the AUC ``(B,)``: the share of (fake, real) pairs in which the fake scores higher; ties count half.
 
     Args:
         fakes: From `class_weights_by_score`.
@@ -93,7 +90,7 @@ def weighted_auc(fakes: FloatArray, reals: FloatArray) -> FloatArray:
 
 
 def weighted_average_precision(fakes: FloatArray, reals: FloatArray) -> FloatArray:
-    """Precision averaged over the fakes without interpolation, as in scikit-learn. ``(B,)``, NaN with one class."""
+    """Average the precision over the fakes without interpolation, as scikit-learn. ``(B,)``, NaN with one class."""
     found = np.cumsum(fakes[:, ::-1], axis=1)
     called = np.cumsum((fakes + reals)[:, ::-1], axis=1)
     precision = np.nan_to_num(ratio(found, called))
@@ -102,13 +99,13 @@ def weighted_average_precision(fakes: FloatArray, reals: FloatArray) -> FloatArr
 
 
 def log_losses(is_fake: BoolArray, fake_probability: FloatArray) -> FloatArray:
-    """Negative natural logarithm of the probability given to the truth, ``(N,)``; clipped at `LOG_LOSS_CLIP`."""
+    """Return the negative log of the probability given to the true class, ``(N,)``; clipped at `LOG_LOSS_CLIP`."""
     clipped = np.clip(fake_probability, LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP)
     return -np.log(np.where(is_fake, clipped, 1 - clipped))
 
 
 def bin_membership(fake_probability: FloatArray, bins: int) -> FloatArray:
-    """1 where a score lies in a bin, ``(N, bins)``; a score on an inner edge belongs to the bin above it."""
+    """Return ``(N, bins)``, 1 where a score lies in a bin; a score on an inner edge belongs to the bin above it."""
     index = np.minimum((fake_probability * bins).astype(int), bins - 1)
     return np.eye(bins)[index]
 
@@ -116,14 +113,14 @@ def bin_membership(fake_probability: FloatArray, bins: int) -> FloatArray:
 def weighted_calibration_error(
     is_fake: BoolArray, fake_probability: FloatArray, weights: FloatArray, *, bins: int
 ) -> FloatArray:
-    """Expected calibration error, ``(B,)``; defined at `dfutils.evaluation.metrics.expected_calibration_error`."""
-    # count × |mean score − share of fakes| is |sum of (score − is_fake)|: one product instead of two means a bin.
+    """Return the expected calibration error ``(B,)``, as defined by `expected_calibration_error`."""
+    # count × |mean score − share of fakes| is |sum of (score − is_fake)|: one product instead of two means per bin.
     gaps = weights @ (bin_membership(fake_probability, bins) * (fake_probability - is_fake)[:, None])
     return np.abs(gaps).sum(axis=1) / weights.sum(axis=1)
 
 
 def auc_score(is_fake: npt.ArrayLike, fake_probability: npt.ArrayLike) -> float:
-    """Area under the ROC curve: the share of (fake, real) pairs in which the fake scores higher; ties count half.
+    """Return the area under the ROC curve; ties count half.
 
     Raises:
         ReportError: One class is absent.
@@ -140,12 +137,12 @@ def auc_score(is_fake: npt.ArrayLike, fake_probability: npt.ArrayLike) -> float:
 
 
 def expected_calibration_error(is_fake: npt.ArrayLike, fake_probability: npt.ArrayLike, bins: int = 10) -> float:
-    """Mean over the videos of their bin's ``|mean predicted fake probability − share of fakes|``.
+    """Return the mean over videos of ``|mean predicted fake probability − share of fakes|`` of their bin.
 
     Bins have equal width over 0..1. Source: Naeini, Cooper and Hauskrecht, "Obtaining Well Calibrated Probabilities
     Using Bayesian Binning" (2015); Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks" (2017).
-    They compare confidence with accuracy; for two classes and one score this is the usual form. It is never negative
-    by chance, so that it overstates the error of few videos.
+    They compare confidence with accuracy; with two classes and one score this is the usual form. It cannot be
+    negative, and therefore overstates the error of few videos.
 
     Example:
         >>> round(expected_calibration_error([True, False, True, True], [0.55, 0.55, 0.95, 0.95]), 3)
@@ -156,9 +153,9 @@ def expected_calibration_error(is_fake: npt.ArrayLike, fake_probability: npt.Arr
 
 
 def reliability_table(is_fake: npt.ArrayLike, fake_probability: npt.ArrayLike, bins: int = 10) -> pd.DataFrame:
-    """What a reliability diagram draws: a row a bin of equal width.
+    """Return the rows of a reliability diagram: one per bin of equal width.
 
-    The interval is Wilson's (1927) 95 % interval for a share; it takes videos for independent.
+    The interval is Wilson's (1927) 95 % interval for a share, which treats videos as independent.
 
     Returns:
         Columns ``low, high`` (edges; the upper one belongs to the next bin), ``count, mean_probability, fake_share,
@@ -196,10 +193,10 @@ def _label_and_score_arrays(is_fake: npt.ArrayLike, fake_probability: npt.ArrayL
     labels, scores = np.asarray(is_fake, bool), np.asarray(fake_probability, float)
     if labels.ndim != 1 or labels.shape != scores.shape or not labels.size:
         raise ValueError(
-            f"is_fake and fake_probability: need one length N > 0. Received: {labels.shape}, {scores.shape}"
+            f"is_fake and fake_probability: must have the same length N > 0. Received: {labels.shape}, {scores.shape}"
         )
     if not ((scores >= 0) & (scores <= 1)).all():
-        raise ReportError("fake_probability: must be in 0..1, without NaN. Leave out the videos without a score.")
+        raise ReportError("fake_probability: must be in 0..1, without NaN. Leave out videos without a score.")
     return labels, scores
 
 

@@ -1,17 +1,15 @@
-"""Numbers and intervals as people read them."""
+"""Format numbers and intervals for people."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 
-Estimate = Mapping[str, float | None]
-
 PERCENTAGES = frozenset({"balanced_accuracy", "accuracy", "precision", "recall", "coverage"})
 
 
 def percent(share: float | None) -> str:
-    r"""A share as a percentage; a dash where there is none.
+    r"""Return a share as a percentage, or a dash for None.
 
     Example:
         >>> percent(0.834)
@@ -21,29 +19,38 @@ def percent(share: float | None) -> str:
 
 
 def decimal(value: float | None, digits: int = 2) -> str:
-    """A number with ``digits`` decimals; a dash where there is none."""
+    """Return a number with ``digits`` decimals, or a dash for None."""
     return "–" if value is None else f"{value:.{digits}f}"
 
 
+def interval_text(low: str, high: str) -> str:
+    r"""Return ``low–high``, with a per cent sign only at the end.
+
+    Example:
+        >>> interval_text("70\xa0%", "80\xa0%")
+        '70–80\xa0%'
+    """
+    return f"{low.removesuffix(chr(0xA0) + '%')}–{high}"
+
+
 def unbroken(text: str) -> str:
-    """The same text with per cent signs on the line of their number, and intervals on one line."""
+    """Return the text with characters that keep per cent signs and intervals from being broken across lines."""
     return re.sub(r"(?<=[\d\xa0%])–(?=\d)", "\u2060–\u2060", text.replace(" %", "\xa0%"))
 
 
-def with_interval(name: str, estimate: Estimate) -> str:
-    """A metric as ``value (low–high)``."""
+def with_interval(name: str, estimate: Mapping[str, float | None]) -> str:
+    """Return a metric as ``value (low–high)``."""
     interval = format_interval(name, estimate)
     return format_value(name, estimate["value"]) + (f" ({interval})" if interval else "")
 
 
 def format_value(name: str, value: float | None) -> str:
-    """A metric as a percentage, or with as many decimals as it deserves."""
+    """Return a metric as a percentage or with its usual number of decimals."""
     return percent(value) if name in PERCENTAGES else decimal(value, 3 if name in ("log_loss", "brier") else 2)
 
 
-def format_interval(name: str, estimate: Estimate) -> str:
-    """The interval of a metric as ``low–high``; empty where it has none."""
+def format_interval(name: str, estimate: Mapping[str, float | None]) -> str:
+    """Return the interval of a metric as ``low–high``; empty if there is none."""
     if estimate["low"] is None:
         return ""
-    low, high = format_value(name, estimate["low"]), format_value(name, estimate["high"])
-    return f"{low.removesuffix(chr(0xA0) + '%')}–{high}"
+    return interval_text(format_value(name, estimate["low"]), format_value(name, estimate["high"]))

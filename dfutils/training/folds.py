@@ -38,7 +38,7 @@ def train_folds(
 ) -> DetectorRecord:
     """Train one detector per fold and write their ensemble, which `dfutils.prediction.detector.load_detector` loads.
 
-    Every group is in the test split of exactly one fold; `dfutils.evaluation.folds.summarise_folds` measures that.
+    Every group is in the test split of exactly one fold, measured by `dfutils.evaluation.out_of_fold.summarise_folds`.
     Finished folds are left alone, so that the same call continues after an interruption.
 
     Args:

@@ -1,4 +1,4 @@
-"""Baselines by hand: one frame at a time, and all datasets of a report together."""
+"""Baselines worked out by hand: one frame at a time, and all datasets of a report together."""
 
 from types import SimpleNamespace
 
@@ -19,7 +19,7 @@ def sigmoid(value):
 
 
 class MotionNetwork:
-    """Its logit is the last frame's number, and a hundred times what has changed since the first."""
+    """A network whose logit is the last frame's number plus a hundred times the change since the first."""
 
     def score(self, features):
         first, last = features[:, 0, 0], features[:, -1, 0]
@@ -55,11 +55,11 @@ def test_frames_are_scored_one_at_a_time_and_their_calibrated_logits_averaged():
         [clip("moves"), clip("stands")],
         {"a": features_of([1, 2, 6], [-2, -2, -2])},
     )
-    # (1 + 2 + 6) / 3 / 2 and -2 / 2: the motion, which the whole clip would show, is not seen.
+    # (1 + 2 + 6) / 3 / 2 and -2 / 2: without the motion that the whole clip shows.
     assert scores == pytest.approx({"moves": sigmoid(1.5), "stands": sigmoid(-1.0)}, abs=1e-6)
 
 
-def test_members_of_an_ensemble_see_the_same_frame_of_their_own_features():
+def test_members_of_an_ensemble_get_the_same_frame_of_their_own_features():
     scores = frame_average_scores(
         detector_of(member("a", temperature=1.0), member("b", temperature=2.0)),
         [clip("v")],
@@ -68,7 +68,7 @@ def test_members_of_an_ensemble_see_the_same_frame_of_their_own_features():
     assert scores == pytest.approx({"v": sigmoid((2 + 2 / 2) / 2)}, abs=1e-6)
 
 
-def test_the_highest_person_counts_in_the_frame_average_too():
+def test_the_highest_person_counts_in_the_frame_average():
     rows = [clip("v", track=0), clip("v", track=1)]
     scores = frame_average_scores(
         detector_of(member("a", temperature=1.0)), rows, {"a": features_of([0, 2, 4], [1, 1, 1])}
@@ -76,17 +76,17 @@ def test_the_highest_person_counts_in_the_frame_average_too():
     assert scores == pytest.approx({"v": sigmoid(2.0)}, abs=1e-6)
 
 
-def test_there_is_no_frame_average_of_images_and_of_what_averages_frames_anyway():
+def test_images_and_models_that_average_frames_have_no_frame_average():
     one = member("a", temperature=1.0)
     features = {"a": features_of([1, 2, 3])}
     assert frame_average_scores(detector_of(one, has_frame_head=True), [clip("v")], features) is None
     assert frame_average_scores(detector_of(one), [clip("v", frames=1)], features) is None
 
 
-def test_baselines_of_several_datasets_are_measured_on_all_of_them_together():
+def test_baselines_of_several_datasets_are_measured_on_all_together():
     detector = detector_of(member("a", temperature=1.0))
     parts, tables = [], []
-    # The same names in both, and the other way round: mixed up, the frame average would be at chance.
+    # The same names with opposite labels: if they were mixed up, the frame average would be at chance.
     for prefix, sign in (("1 x/", 1), ("2 y/", -1)):
         rows = tuple(clip(f"v{n}", is_fake=(n % 2 == 0) == (sign > 0)) for n in range(4))
         features = {"a": features_of(*([2.0 if row.is_fake else -2.0] * 3 for row in rows))}
@@ -99,12 +99,12 @@ def test_baselines_of_several_datasets_are_measured_on_all_of_them_together():
         )  # fmt: skip
         parts.append(Measured(SimpleNamespace(rows=rows), rows, (), features, table))
         tables.append(table)
-    sides = SimpleNamespace(of=lambda video, _group: "train" if video in ("v0", "v1") else "test")
-    facts, frames = measure_baselines(
-        detector, parts, ["1 x/", "2 y/"], pd.concat(tables, ignore_index=True), sides, resamples=20
+    splits = SimpleNamespace(of=lambda video, _group: "train" if video in ("v0", "v1") else "test")
+    metadata, frames = measure_baselines(
+        detector, parts, ["1 x/", "2 y/"], pd.concat(tables, ignore_index=True), splits, resamples=20
     )
-    assert (facts["name"], frames["name"]) == ("File facts only", "Frame average")
-    assert facts["auc"]["value"] == 0.5  # all files are alike
+    assert (metadata["name"], frames["name"]) == ("File metadata only", "Frame average")
+    assert metadata["auc"]["value"] == 0.5  # all files are alike
     assert (frames["auc"]["value"], frames["accuracy"]["value"]) == (1, 1)
     assert frames["log_loss"]["value"] == pytest.approx(-np.log(sigmoid(2.0)), abs=1e-4)
     assert frames["difference"]["value"] == -0.5  # of a detector that always says 0.5

@@ -1,4 +1,4 @@
-"""What changes a verdict in behaviour tests, where no detector is needed to know."""
+"""Judgement of behaviour tests, without a detector."""
 
 import cv2
 import numpy as np
@@ -7,17 +7,16 @@ import pytest
 from dfutils.evaluation.behaviour import (
     _IMAGES,
     NEAR,
-    ORDER,
     SAME,
     Expectation,
     Outcome,
-    _other_people,
-    behaviour_section,
+    choose_other_people,
 )
 from dfutils.records import ClipRow
+from dfutils.report.sections import behaviour_section
 
-MIRRORED = Expectation("mirrored", "left and right exchanged", "nothing")
-REVERSED = Expectation("time reversed", "frames in reverse", ORDER)
+MIRRORED = Expectation("mirrored", "left and right swapped", "nothing")
+REVERSED = Expectation("time reversed", "frames in reverse", "order")
 FROZEN = Expectation("all frames the same", "the middle frame only", "content")
 
 
@@ -31,16 +30,16 @@ def row_of(*given, **settings):
     return row
 
 
-def test_a_clear_verdict_that_turns_is_a_violation_and_is_flagged():
+def test_a_clear_verdict_that_flips_is_flagged():
     section = section_of(MIRRORED, [0.9, 0.8, 0.2, 0.51], [0.9, 0.3, 0.2, 0.49])
     (row,) = section.document
-    assert row["held"] == "no: 1 of 3 clear verdicts turned"  # the one at 0.51 was near, and is no violation
+    assert row["held"] == "no: 1 of 3 clear verdicts flipped"  # the one at 0.51 was near the threshold
     assert (row["clips"], row["turned"], row["moved"]) == (4, 0.5, pytest.approx((0.5 + 0.02) / 4))
-    assert section.flag == "1 of 1 changes turned verdicts that they should not: mirrored."
+    assert section.flag == "1 of 1 changes affected verdicts that they should not: mirrored."
     assert section.tables[0].rows == [row]
 
 
-def test_only_what_was_violated_is_flagged():
+def test_only_violations_are_flagged():
     outcomes = [
         Outcome(MIRRORED, np.array([0.9, 0.1]), np.array([0.9, 0.1])),
         Outcome(REVERSED, np.array([0.9, 0.1]), np.array([0.8, 0.1])),
@@ -48,27 +47,27 @@ def test_only_what_was_violated_is_flagged():
     ]
     section = behaviour_section(outcomes, threshold=0.5, is_recurrent=False)
     assert [row["held"] for row in section.document] == ["yes", "no: the order mattered", "–"]
-    assert section.flag == "1 of 3 changes turned verdicts that they should not: time reversed."
+    assert section.flag == "1 of 3 changes affected verdicts that they should not: time reversed."
 
 
 @pytest.mark.parametrize("distance", [0.0, NEAR / 2, -NEAR / 2, NEAR * 0.99], ids="{:+.4f}".format)
 @pytest.mark.parametrize("threshold", [0.3, 0.5])
-def test_a_verdict_near_the_threshold_may_turn(distance, threshold):
-    other_side = threshold - 0.1 if distance >= 0 else threshold + 0.1
-    section = section_of(MIRRORED, [threshold + distance], [other_side], threshold=threshold)
+def test_a_verdict_near_the_threshold_may_flip(distance, threshold):
+    other = threshold - 0.1 if distance >= 0 else threshold + 0.1
+    section = section_of(MIRRORED, [threshold + distance], [other], threshold=threshold)
     assert (section.document[0]["turned"], section.document[0]["held"], section.flag) == (1, "yes", "")
 
 
 @pytest.mark.parametrize("distance", [NEAR * 1.01, -NEAR * 1.01], ids="{:+.4f}".format)
-def test_a_verdict_further_off_may_not_turn(distance):
-    assert row_of(MIRRORED, [0.5 + distance], [0.5 - distance])["held"] == "no: 1 of 1 clear verdicts turned"
+def test_a_verdict_further_away_may_not_flip(distance):
+    assert row_of(MIRRORED, [0.5 + distance], [0.5 - distance])["held"] == "no: 1 of 1 clear verdicts flipped"
 
 
 def test_order_may_matter_to_a_recurrent_model_only():
     changed = [0.9, 0.2], [0.3, 0.2]
     recurrent = section_of(REVERSED, *changed, is_recurrent=True)
     (row,) = recurrent.document
-    assert (row["expected"], row["held"]) == ("may change: the model looks at time", "as expected: the order matters")
+    assert (row["expected"], row["held"]) == ("may change: the model uses time", "as expected: the order matters")
     assert (row["turned"], recurrent.flag) == (0.5, "")
     averaging = section_of(REVERSED, *changed, is_recurrent=False)
     (row,) = averaging.document
@@ -76,27 +75,27 @@ def test_order_may_matter_to_a_recurrent_model_only():
     assert averaging.flag
 
 
-def test_a_recurrent_model_that_is_blind_to_order_is_told_so():
+def test_a_recurrent_model_may_ignore_the_order():
     row = row_of(REVERSED, [0.9, 0.2], [0.9 + SAME / 2, 0.2], is_recurrent=True)
     assert row["held"] == "the order does not matter to this model"
 
 
-def test_last_bits_are_no_change_of_a_model_that_averages_frames():
+def test_last_bits_do_not_count_as_a_change():
     assert row_of(REVERSED, [0.9, 0.2], [0.9, 0.2 + SAME / 2])["held"] == "yes"
     assert row_of(REVERSED, [0.9, 0.2], [0.9, 0.2 + SAME * 2])["held"] == "no: the order mattered"
 
 
 def changed_image(name):
-    """The words of a change, a clip whose pixels are all different, and what the change makes of it."""
+    """The description of a change, a clip with all pixels different, and the changed clip."""
     (found,) = [(expectation, change) for expectation, change in _IMAGES if expectation.name == name]
     across, down = np.meshgrid(np.arange(40), np.arange(40))
     clip = np.stack([across * 6, down * 6, across + down], axis=-1)[None].astype(np.uint8).repeat(2, axis=0)
     return found[0].words, clip, found[1](clip)
 
 
-def test_mirrored_is_left_for_right():
+def test_mirroring_swaps_left_and_right():
     words, clip, changed = changed_image("mirrored")
-    assert words == "left and right exchanged"
+    assert words == "left and right swapped"
     assert np.array_equal(changed, clip[:, :, ::-1])
 
 
@@ -108,15 +107,15 @@ def test_black_bars_are_on_the_crop_and_cover_a_tenth_at_each_end():
     assert np.array_equal(changed[:, 4:-4], clip[:, 4:-4])
 
 
-def test_a_smaller_box_shows_less_and_larger():
+def test_a_smaller_box_shows_a_smaller_part_enlarged():
     words, clip, changed = changed_image("face box smaller")
-    assert words == "cut a tenth closer on each side"
+    assert words == "cropped a tenth closer on each side"
     assert changed.shape == clip.shape
     inner = cv2.resize(clip[0, 4:-4, 4:-4], (40, 40), interpolation=cv2.INTER_AREA).astype(int)
-    assert np.abs(changed[0] - inner).max() <= 4  # another interpolation of the same part
+    assert np.abs(changed[0] - inner).max() <= 4  # a different interpolation of the same part
 
 
-def test_no_change_of_images_is_without_a_test():
+def test_every_change_of_images_has_a_test():
     names = {expectation.name for expectation, _ in _IMAGES}
     assert names == {"mirrored", "black bars on the crop", "face box smaller"}
 
@@ -125,14 +124,14 @@ def clip(index, group, *, is_fake):
     return ClipRow(f"c{index}", f"v{index}", is_fake, "d", group, None, 0, 10, 1, 1, 1.0, 1.0, 1, "")
 
 
-def test_the_second_person_is_real_and_of_another_group_and_not_always_the_same():
+def test_second_people_are_real_of_another_group_and_vary():
     rows = [clip(index, f"g{index % 3}", is_fake=index % 2 == 1) for index in range(12)]
-    chosen = _other_people(rows)
+    chosen = choose_other_people(rows)
     assert all(rows[other].group != row.group for row, other in zip(rows, chosen, strict=True))
     assert not any(rows[other].is_fake for other in chosen)
     assert len(set(chosen)) > 3
 
 
-def test_no_second_person_is_added_where_a_clip_has_none_to_meet():
-    assert _other_people([clip(0, "g0", is_fake=False), clip(1, "g0", is_fake=True)]) is None
-    assert _other_people([clip(0, "g0", is_fake=True), clip(1, "g1", is_fake=True)]) is None
+def test_no_second_person_is_added_if_a_clip_has_no_candidate():
+    assert choose_other_people([clip(0, "g0", is_fake=False), clip(1, "g0", is_fake=True)]) is None
+    assert choose_other_people([clip(0, "g0", is_fake=True), clip(1, "g1", is_fake=True)]) is None

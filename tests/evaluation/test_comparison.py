@@ -1,4 +1,4 @@
-"""Two detectors compared: DeLong by its definition, the bootstrap by the rows it drew."""
+"""Comparisons of two detectors agree with DeLong's equations and with scikit-learn on the drawn rows."""
 
 import math
 
@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from dfutils.errors import ReportError
-from dfutils.evaluation.comparison import compare_predictions, delong_test, rate_estimates
+from dfutils.evaluation.metrics import compare_predictions, estimate_rates
+from dfutils.evaluation.predictions import Scores
 from dfutils.statistics.bootstrap import bootstrap_over_groups
+from dfutils.statistics.delong import delong_test
 
 
 def table(is_fake, scores, groups=None):
@@ -153,7 +155,7 @@ def test_thresholds_count_for_their_own_detector():
 def test_rates_of_an_operating_point_are_those_of_scikit_learn(scores, threshold):
     is_fake, first, _ = scores
     groups = np.arange(len(is_fake)).astype(str)
-    rates = rate_estimates(is_fake, first, groups, threshold=threshold, resamples=0)
+    rates = estimate_rates(Scores(is_fake, first, groups), threshold=threshold, resamples=0)
     called = first >= threshold
     assert rates["true_positive_rate"]["value"] == pytest.approx(sk.recall_score(is_fake, called), abs=1e-6)
     assert rates["false_positive_rate"]["value"] == pytest.approx(1 - sk.recall_score(~is_fake, ~called), abs=1e-6)

@@ -1,4 +1,4 @@
-"""Risk against coverage, the undecided band and promises of operating points, worked out by hand."""
+"""Risk against coverage, the undecided band and rates of operating points, worked out by hand."""
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ def table(is_fake, scores):
 
 
 PREDICTIONS = table([True, False, True, False], [0.95, 0.2, 0.4, 0.55])
-"""Surest first: 0.95 right, 0.2 right, 0.4 wrong, 0.55 wrong."""
+"""Most certain first: 0.95 right, 0.2 right, 0.4 wrong, 0.55 wrong."""
 
 
 def detector(**values):
@@ -35,7 +35,7 @@ def detector(**values):
     )
 
 
-def test_the_surest_videos_are_decided_first():
+def test_the_most_certain_videos_are_decided_first():
     curve = risk_coverage(PREDICTIONS, threshold=0.5, resamples=50)
     assert curve.coverage.tolist() == [0.25, 0.5, 0.75, 1.0]
     assert curve.risk == pytest.approx([0, 0, 1 / 3, 1 / 2])
@@ -43,20 +43,20 @@ def test_the_surest_videos_are_decided_first():
     assert np.all(curve.low <= curve.high)
 
 
-def test_videos_that_are_equally_sure_are_decided_together():
+def test_equally_certain_videos_are_decided_together():
     curve = risk_coverage(table([True, False, True], [0.8, 0.2, 0.2]), threshold=0.5, resamples=0)
     assert (curve.coverage.tolist(), curve.low) == ([1.0], None)
     assert curve.risk == pytest.approx([1 / 3])
 
 
-def test_the_band_is_measured_on_what_it_leaves():
+def test_the_band_is_measured_on_the_videos_outside_it():
     band = measure_band(PREDICTIONS, detector(undecided=(0.3, 0.6)), resamples=0)
     assert band["decided"]["value"] == 0.5
     assert band["accuracy"]["value"] == 1
     assert measure_band(PREDICTIONS, detector(), resamples=0) is None
 
 
-def test_an_operating_point_stands_beside_its_promise():
+def test_rates_of_an_operating_point_are_compared_with_those_where_it_was_chosen():
     (row,) = measure_operating_points(PREDICTIONS, detector(), resamples=0)
     assert (row["used"], row["promised"]) == ("yes", "0% of 20 REAL, 70% of 30 FAKE")
     assert (row["false_positive_rate"]["value"], row["true_positive_rate"]["value"]) == (0.5, 0.5)

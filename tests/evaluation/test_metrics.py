@@ -1,4 +1,4 @@
-"""Metrics against scikit-learn, against plain Python, and against a table that can be worked out by hand."""
+"""Metrics agree with scikit-learn, with plain Python, and with a table worked out by hand."""
 
 import json
 import math
@@ -143,7 +143,7 @@ def test_log_loss_is_clipped_and_not_infinite():
     assert document["log_loss"]["value"] == pytest.approx((-math.log(1e-7) - math.log(1 - 1e-7)) / 2)
 
 
-def test_copies_of_a_video_in_its_group_bring_no_certainty():
+def test_copies_of_a_video_in_its_group_do_not_narrow_intervals():
     rng = np.random.default_rng(0)
     is_fake = np.tile([True, False], 20)
     scores = np.clip(0.5 + 0.1 * is_fake + rng.normal(0, 0.2, 40), 0, 1)
@@ -176,7 +176,7 @@ def test_same_seed_same_document_and_another_seed_another_interval():
     assert first["auc"]["low"] != other["auc"]["low"]
 
 
-def test_drawing_in_pieces_changes_nothing(monkeypatch):
+def test_resampling_in_batches_changes_nothing(monkeypatch):
     predictions = table(np.tile([True, False], 10), np.linspace(0, 1, 20))
     whole = compute_metrics(predictions, threshold=0.5, resamples=101)
     monkeypatch.setattr("dfutils.statistics.bootstrap._WEIGHTS_AT_ONCE", 20 * 7)
@@ -184,7 +184,7 @@ def test_drawing_in_pieces_changes_nothing(monkeypatch):
 
 
 @pytest.mark.parametrize("is_fake", [True, False])
-def test_with_one_class_only_what_needs_two_is_null_and_the_rest_is_computed(is_fake):
+def test_with_one_class_only_metrics_that_need_two_are_null(is_fake):
     document = compute_metrics(table([is_fake] * 4, [0.9, 0.8, 0.3, 0.6]), threshold=0.5)
     for name in TWO_CLASS:
         assert document[name] == {"value": None, "low": None, "high": None}
@@ -203,7 +203,7 @@ def test_one_group_has_values_without_intervals():
     assert "2 groups" in document["reasons"]["auc"]
 
 
-def test_a_class_that_is_one_group_gets_no_interval_where_both_matter():
+def test_without_two_groups_per_class_two_class_metrics_have_no_interval():
     predictions = table([True, True, False, False], [0.9, 0.8, 0.3, 0.6], ["f", "f", "r1", "r2"])
     document = compute_metrics(predictions, threshold=0.5)
     assert document["auc"] == {"value": 1, "low": None, "high": None}
@@ -220,7 +220,7 @@ def test_videos_without_a_score_count_in_coverage_only():
     assert document["unscored"] == 1
 
 
-def test_datasets_are_reported_apart():
+def test_datasets_are_reported_separately():
     predictions = table([True, False, True, False], [0.9, 0.1, 0.2, 0.8]).assign(dataset=["a", "a", "b", "b"])
     documents = compute_metrics(predictions, threshold=0.5)["datasets"]
     assert [(row["dataset"], row["videos"], row["auc"]["value"]) for row in documents] == [("a", 2, 1), ("b", 2, 0)]
@@ -233,12 +233,12 @@ def test_datasets_are_reported_apart():
         (lambda rows: rows.assign(fake_probability=[1.01, 0.5]), "not in 0..1"),
         (lambda rows: rows.assign(fake_probability=[-0.1, 0.5]), "not in 0..1"),
         (lambda rows: rows.assign(fake_probability=["high", 0.5]), "not in 0..1"),
-        (lambda rows: rows.assign(fake_probability=np.nan), "no video got a score"),
+        (lambda rows: rows.assign(fake_probability=np.nan), "no video has a score"),
         (lambda rows: rows.assign(is_fake=["FAKE", "REAL"]), "neither True nor False"),
         (lambda rows: rows.assign(group=["g", None]), "missing"),
         (lambda rows: rows.assign(video="same.mp4"), "twice"),
         (lambda rows: rows.drop(columns="group"), "'group' is missing"),
-        (lambda rows: rows.iloc[:0], "no row"),
+        (lambda rows: rows.iloc[:0], "table is empty"),
     ],
     ids=["inf", "above 1", "below 0", "text", "no score", "label", "group", "twice", "column", "empty"],
 )
@@ -247,7 +247,7 @@ def test_impossible_predictions_are_refused(change, message):
         compute_metrics(change(table([True, False], [0.9, 0.1])), threshold=0.5)
 
 
-def test_the_frame_given_stays_as_it_was():
+def test_the_given_table_is_not_changed():
     predictions = table([1, 0], [0.9, None]).iloc[::-1]
     before = predictions.copy()
     compute_metrics(predictions, threshold=0.5, resamples=10)

@@ -1,17 +1,17 @@
-"""A video's score in a report is the one that prediction gives it."""
+"""A video has the same score in a report as in prediction."""
 
 from collections import Counter
 from dataclasses import replace
 
 import pytest
 
-from dfutils.evaluation.scoring import Measured, RunSplits, sides_of_skipped, video_predictions
+from dfutils.evaluation.scoring import Measured, RunSplits, splits_of_skipped, video_predictions
 from dfutils.extraction.dataset import SKIPPED_COLUMNS, FaceDataset, read_face_dataset
 from dfutils.files import write_csv
 from dfutils.prediction.detector import Detector, face_pixels
 from dfutils.prediction.members import ClipScore
 from dfutils.records import ClipRow
-from dfutils.report.gallery import error_gallery
+from dfutils.report.examples import error_gallery
 from dfutils.runs.record import DetectorRecord
 from dfutils.settings import ExtractionSettings
 
@@ -23,7 +23,7 @@ def dataset(demo_faces):
 
 @pytest.fixture(scope="module")
 def people(dataset):
-    """A clip with a large face and one with a smaller face, entered as two people of one REAL video."""
+    """A clip with a large and one with a smaller face, as two people in one REAL video."""
     by_size = sorted(dataset.rows, key=lambda row: face_pixels(dataset.boxes[row.clip_id]))
     return [
         replace(row, video="two.mp4", is_fake=False, track=track)
@@ -39,7 +39,7 @@ def detector(demo_run, **values):
 LARGE, SMALL = ClipScore(0.2, 0.2, None), ClipScore(0.9, 0.9, None)
 
 
-def test_a_face_that_is_too_small_to_decide_does_not_decide_in_a_report(demo_run, dataset, people):
+def test_a_face_that_is_too_small_does_not_decide_in_a_report(demo_run, dataset, people):
     large, small = (face_pixels(dataset.boxes[row.clip_id]) for row in people)
     found = {}
     for least in (0, int(small) + 1, int(large) + 1):
@@ -69,10 +69,10 @@ def clip(number, *, group):
 
 
 @pytest.fixture
-def half_dealt(tmp_path):
-    """Five groups with clips, dealt 3 to 1 to 1; no clip of a sixth video of group_0, nor of 1,000 groups beside."""
-    dealt = ["train", "train", "train", "validation", "test"]
-    splits = [{"video": f"{n}.mp4", "group": f"group_{n}", "split": side} for n, side in enumerate(dealt)]
+def partly_assigned(tmp_path):
+    """Five groups with clips, split 3:1:1; skipped are a sixth video of group_0 and videos of 1,000 other groups."""
+    assigned = ["train", "train", "train", "validation", "test"]
+    splits = [{"video": f"{n}.mp4", "group": f"group_{n}", "split": split} for n, split in enumerate(assigned)]
     write_csv(tmp_path / "splits.csv", ("video", "group", "split"), splits)
     skipped = [("5.mp4", "group_0"), *((f"skipped_{n}.mp4", f"skipped_{n}") for n in range(1000))]
     about = {"reason": "no_face", "detail": "", "is_fake": "false", "dataset": "d", "split": ""}
@@ -82,18 +82,18 @@ def half_dealt(tmp_path):
     return FaceDataset(tmp_path, clips, ExtractionSettings(), {}), RunSplits(tmp_path, is_ensemble=False)
 
 
-def test_videos_without_a_clip_go_with_their_group_or_to_every_side_by_its_share_of_the_groups(half_dealt):
-    sides = [side for _, side in sides_of_skipped(*half_dealt)]
-    assert sides[0] == "train"
-    assert Counter(sides[1:]) == {
+def test_videos_without_a_clip_follow_their_group_or_are_spread_over_the_splits(partly_assigned):
+    found = [split for _, split in splits_of_skipped(*partly_assigned)]
+    assert found[0] == "train"
+    assert Counter(found[1:]) == {
         "train": pytest.approx(600, abs=50),
         "validation": pytest.approx(200, abs=40),
         "test": pytest.approx(200, abs=40),
     }
-    assert sides == [side for _, side in sides_of_skipped(*half_dealt)]
+    assert found == [split for _, split in splits_of_skipped(*partly_assigned)]
 
 
-def test_videos_without_a_clip_of_a_dataset_that_the_run_does_not_know_are_test_as_those_with_one(half_dealt):
-    dataset, sides = half_dealt
+def test_videos_without_a_clip_of_an_unknown_dataset_are_test(partly_assigned):
+    dataset, splits = partly_assigned
     foreign = replace(dataset, rows=(clip(6, group="elsewhere"),))
-    assert {side for row, side in sides_of_skipped(foreign, sides) if row["video"] != "5.mp4"} == {"test"}
+    assert {split for row, split in splits_of_skipped(foreign, splits) if row["video"] != "5.mp4"} == {"test"}

@@ -35,10 +35,10 @@ def test_a_manipulation_without_reals_has_no_auc_and_no_wrong_number(predictions
     (row,) = [one for one in by_manipulation(predictions, threshold=0.5) if one["manipulation"] == "celebdf"]
     assert row["auc"] == {"value": None, "low": None, "high": None}
     assert row["true_positive_rate"]["value"] == 1
-    assert row["true_positive_rate"]["low"] is None  # one group is no sample
+    assert row["true_positive_rate"]["low"] is None  # a single group cannot be resampled
 
 
-def test_groups_stand_with_the_worst_first(predictions):
+def test_groups_are_listed_with_the_worst_first(predictions):
     table = by_group(predictions, threshold=0.5)
     assert [(row["group"], row["wrong"]) for row in table] == [("g1", 2), ("g0", 1), ("g2", 0)]
     assert table[0]["mean_fake"] == pytest.approx(0.425)
@@ -47,7 +47,7 @@ def test_groups_stand_with_the_worst_first(predictions):
 
 def test_levels_keep_groups_whole(predictions):
     scored = predictions.dropna()
-    doubled = pd.concat([scored, scored])  # two tracks a video, alike: values and intervals stay
+    doubled = pd.concat([scored, scored])  # two equal tracks per video: values and intervals stay
     once, twice = by_level({"video": scored, "track": doubled}, threshold=0.5, resamples=200)
     assert (once["rows"], twice["rows"]) == (7, 14)
     assert once["auc"] == twice["auc"]

@@ -1,4 +1,4 @@
-"""Damage is what it says, in every strength more of it; scores are kept; the rest goes on where it stopped."""
+"""Each kind of damage does what it says, scores are kept, and an interrupted test resumes."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ from dfutils.extraction.catalogue import read_catalogue
 from dfutils.extraction.video import iter_frames
 from dfutils.prediction.detector import Detector
 from dfutils.records import Box, FaceClip, FaceCrop
-from dfutils.report.content import stress_section
+from dfutils.report.sections import stress_section
 
 
 def images_of(path):
@@ -52,7 +52,7 @@ def test_brightness_moves_levels_and_downscaling_the_size(source, whole, tmp_pat
 
 
 @pytest.mark.parametrize("share", [0.1, 0.4])
-def test_letterbox_adds_black_bars_and_leaves_the_image_between_them(source, whole, tmp_path, share):
+def test_letterbox_adds_black_bars_around_the_image(source, whole, tmp_path, share):
     write_damaged(source, tmp_path / "barred.mp4", "letterbox", share)
     barred, height = images_of(tmp_path / "barred.mp4").astype(int), whole.shape[1]
     bar = round(height * share / 2)
@@ -62,7 +62,7 @@ def test_letterbox_adds_black_bars_and_leaves_the_image_between_them(source, who
     assert np.abs(barred[:, bar:-bar] - whole).mean() < 3
 
 
-def test_dropped_frames_leave_the_times_of_the_others(source, whole, tmp_path):
+def test_dropping_frames_keeps_the_times_of_the_others(source, whole, tmp_path):
     write_damaged(source, tmp_path / "dropped.mp4", "drop", 0.5)
     kept = [frame.time_seconds for frame in iter_frames(tmp_path / "dropped.mp4")]
     times = [frame.time_seconds for frame in iter_frames(source)]
@@ -82,7 +82,7 @@ def clip_of(frames):
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 10])
-def test_fewer_frames_fill_the_clip_as_short_tracks_are_filled(count):
+def test_fewer_frames_are_repeated_as_in_short_tracks(count):
     shown = with_fewer_frames(clip_of(10), count)
     assert len(shown.images) == 10
     assert len(np.unique(shown.images)) == count
@@ -129,7 +129,7 @@ def test_untouched_videos_come_first_and_every_strength_follows(stressed):
     assert section.figures[0].draw().axes
 
 
-def test_what_is_scored_is_not_scored_again_and_a_cut_off_line_is(stressed, monkeypatch):
+def test_only_a_video_whose_line_was_cut_off_is_scored_again(stressed, monkeypatch):
     folder, rows, test = stressed
     (path,) = folder.glob("stress/scores-*.jsonl")
     text = path.read_text()
@@ -143,11 +143,7 @@ def test_what_is_scored_is_not_scored_again_and_a_cut_off_line_is(stressed, monk
 
 @pytest.fixture(scope="module")
 def damaged(demo_run, demo_labels, tmp_path_factory):
-    """A stress test of the severest strength of two kinds of damage.
-
-    Returns:
-        Its folder, its rows, and the first image of every video that was predicted, in turn.
-    """
+    """Folder, rows and first image of every predicted video of a stress test with two kinds of damage."""
     folder, seen, predict = tmp_path_factory.mktemp("damaged"), [], Detector.predict
 
     def seeing(detector, path):
@@ -164,7 +160,7 @@ def damaged(demo_run, demo_labels, tmp_path_factory):
     return folder, rows, seen
 
 
-def test_what_is_predicted_is_the_damaged_video(damaged):
+def test_the_damaged_video_is_predicted(damaged):
     _, _, seen = damaged
     untouched, squeezed, barred = (np.stack(seen[place : place + 2]).astype(int) for place in (0, 2, 4))
     assert np.abs(squeezed - untouched).mean() > 1
@@ -172,7 +168,7 @@ def test_what_is_predicted_is_the_damaged_video(damaged):
     assert barred.shape[1:3] == (height + 2 * round(height * 0.2), width)
 
 
-def test_damaged_videos_are_scored_and_the_scores_are_other_ones(damaged):
+def test_damage_changes_the_scores(damaged):
     folder, rows, _ = damaged
     assert [(row["kind"], row["strength"]) for row in rows] == [
         ("none", "untouched"),
@@ -191,7 +187,7 @@ def test_an_unknown_kind_is_refused(demo_run, demo_labels, tmp_path):
         stress.stress_test(demo_run, read_catalogue(demo_labels.parent, demo_labels), tmp_path, kinds=["rain"])
 
 
-def test_an_altered_run_is_refused_before_the_work_and_not_after(demo_run, demo_labels, tmp_path):
+def test_an_altered_run_is_refused_before_the_work(demo_run, demo_labels, tmp_path):
     run = shutil.copytree(demo_run, tmp_path / "run", ignore=shutil.ignore_patterns("model.*"))
     text = (run / "detector.json").read_text()
     (run / "detector.json").write_text(text.replace('"temperature": ', '"temperature": 1'))

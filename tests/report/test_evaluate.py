@@ -1,4 +1,4 @@
-"""A run and a face dataset to a report: what is in it, what stays honest, and how it looks in a browser."""
+"""Evaluating a run writes a complete report that flags what is wrong and is readable in a browser."""
 
 import json
 import shutil
@@ -39,17 +39,17 @@ def test_every_part_is_in_the_document_and_in_files(report, metrics):
     assert all(f"## {part}" in card for part in ("Intended use", "Data", "Protocol", "Limits", "Licence"))
 
 
-def test_the_model_card_on_the_page_is_the_one_of_the_file(report, metrics, browser_page):
+def test_the_page_shows_the_model_card_of_the_file(report, metrics, browser_page):
     page = browser_page.open(report / "report.html").page
     shown = page.locator("#model-card li").all_inner_texts()
     written = [line[2:] for line in (report / "MODEL_CARD.md").read_text().splitlines() if line.startswith("* ")]
-    # Spaces and joiners that keep an interval on one line are no part of the text.
+    # Ignore the characters that keep an interval on one line.
     shown, written = ([line.replace("\xa0", " ").replace("\u2060", "") for line in text] for text in (shown, written))
     assert shown == written
     assert f"AUC: {metrics['auc']['value']:.2f}" in "".join(shown)
 
 
-def test_a_desk_shows_every_table_whole(report, browser_page):
+def test_a_desktop_shows_every_table_whole(report, browser_page):
     browser_page.page.set_viewport_size({"width": SIZES[1][0], "height": SIZES[1][1]})
     page = browser_page.open(report / "report.html").page
     cut_off = "[...document.querySelectorAll('.scroll')].filter(one => one.scrollWidth > one.clientWidth)"
@@ -61,22 +61,25 @@ def test_videos_tracks_and_frames_have_their_own_numbers(metrics):
     assert rows == {"video": 12, "track (clip)": 12, "frame": 120}
 
 
-def test_the_table_of_a_level_says_what_the_document_says(report, metrics):
+def test_the_table_of_levels_agrees_with_the_document(report, metrics):
     table = pd.read_csv(report / "tables" / "levels.csv")
     assert table["auc"].tolist() == [row["auc"]["value"] for row in metrics["slices"]["levels"]]
 
 
-def test_measuring_on_what_was_trained_on_is_flagged(report, metrics):
+def test_measuring_on_training_videos_is_flagged(report, metrics):
     assert metrics["leaks"]["known_to_training"] > 0
-    assert "these numbers flatter" in (report / "report.html").read_text()
+    assert (
+        "used in training or validation. The numbers of this report are too good."
+        in (report / "report.html").read_text()
+    )
 
 
-def test_a_model_that_averages_frames_does_not_care_for_their_order(metrics):
+def test_the_order_of_frames_does_not_matter_to_a_model_that_averages_them(metrics):
     held = {row["change"]: row["held"] for row in metrics["behaviour"]}
     assert held["time reversed"] == held["frames shuffled"] == "yes"
 
 
-def test_a_second_person_raises_the_score_of_a_video_or_leaves_it(report, metrics):
+def test_a_second_person_never_lowers_the_score_of_a_video(report, metrics):
     (row,) = (row for row in metrics["behaviour"] if row["change"] == "a second person added")
     scores = pd.read_csv(report / "predictions.csv")
     lowest_of_real = scores[scores["label"] == "REAL"]["fake_probability"].min()
@@ -84,13 +87,13 @@ def test_a_second_person_raises_the_score_of_a_video_or_leaves_it(report, metric
     assert 0 < row["moved"] <= (scores["fake_probability"].max() - lowest_of_real)
 
 
-def test_file_facts_stand_beside_the_detector(metrics):
+def test_file_metadata_is_a_baseline(metrics):
     (row,) = metrics["baselines"]
-    assert row["name"] == "File facts only"
+    assert row["name"] == "File metadata only"
     assert row["difference"]["value"] == pytest.approx(metrics["auc"]["value"] - row["auc"]["value"], abs=1e-5)
 
 
-@pytest.mark.parametrize("size", SIZES, ids=["phone", "desk"])
+@pytest.mark.parametrize("size", SIZES, ids=["phone", "desktop"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_report_is_whole_in_a_browser(report, browser_page, size, scheme):
     page = browser_page.page
@@ -109,7 +112,7 @@ def test_the_report_is_whole_in_a_browser(report, browser_page, size, scheme):
     assert visible == page.evaluate("document.querySelectorAll('figure').length")  # one of light and dark
 
 
-def test_paper_cuts_nothing_off(report, browser_page):
+def test_nothing_is_cut_off_in_print(report, browser_page):
     page = browser_page.page
     page.set_viewport_size({"width": 688, "height": 1000})  # A4 without its margins
     page.emulate_media(media="print", color_scheme="dark")
@@ -133,7 +136,7 @@ def test_several_face_datasets_are_measured_each_and_together(demo_run, demo_fac
     other = shutil.copytree(demo_faces, tmp_path / "other")
     manifest = other / "manifest.csv"
     manifest.write_text(manifest.read_text().replace("person_", "stranger_").replace("stranger_0", "person_0", 0))
-    with pytest.raises(DfutilsError):  # its frames are of other clips now
+    with pytest.raises(DfutilsError):  # its frames now belong to other clips
         evaluate(demo_run, [demo_faces, other], tmp_path / "report", resamples=0, progress=False)
     shutil.copy(demo_faces / "manifest.csv", manifest)
     document = evaluate(demo_run, [demo_faces, other], tmp_path / "report", resamples=0, progress=False)
@@ -141,10 +144,12 @@ def test_several_face_datasets_are_measured_each_and_together(demo_run, demo_fac
     assert (first["known"], first["videos"]) == ("yes", second["videos"])
     assert document["videos"] == first["videos"] + second["videos"]
     assert read_predictions(tmp_path / "report" / "predictions.csv")["video"].is_unique
-    (facts,) = document["baselines"]  # the model averages frames: there is no other frame average
-    assert facts["difference"]["value"] == pytest.approx(document["auc"]["value"] - facts["auc"]["value"], abs=1e-5)
+    (metadata,) = document["baselines"]  # the model averages frames itself
+    assert metadata["difference"]["value"] == pytest.approx(
+        document["auc"]["value"] - metadata["auc"]["value"], abs=1e-5
+    )
     html = (tmp_path / "report" / "report.html").read_text()
-    assert all(f'<th scope="row">{name}</th>' in html for name in ("Always 0.5", "Always FAKE", "File facts only"))
+    assert all(f'<th scope="row">{name}</th>' in html for name in ("Always 0.5", "Always FAKE", "File metadata only"))
 
 
 def test_a_dataset_named_twice_is_refused(demo_run, demo_faces, tmp_path):
@@ -185,7 +190,7 @@ def test_a_run_with_an_altered_file_gives_an_error_and_no_report(demo_run, demo_
     assert not (tmp_path / "report").exists()
 
 
-def test_one_class_only_is_flagged_and_nothing_is_invented(demo_run, demo_faces, tmp_path):
+def test_a_report_of_one_class_says_so(demo_run, demo_faces, tmp_path):
     faces = shutil.copytree(demo_faces, tmp_path / "faces")
     lines = (faces / "manifest.csv").read_text().splitlines(keepends=True)
     fakes = [line for line in lines[1:] if ",true," in line.lower()]
@@ -198,7 +203,7 @@ def test_one_class_only_is_flagged_and_nothing_is_invented(demo_run, demo_faces,
     assert metrics["auc"] == {"value": None, "low": None, "high": None}
     assert "Only FAKE videos were scored" in html
     assert "ROC curve: needs REAL and FAKE" in html
-    assert "Only faces of at least 5000 pixels decide. 6 of 6 scored videos show none" in html
+    assert "Only faces of at least 5000 pixels decide. 6 of 6 scored videos have none" in html
 
 
 def test_crops_of_other_settings_are_refused(demo_run, demo_faces, tmp_path):

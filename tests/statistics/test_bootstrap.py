@@ -1,17 +1,21 @@
-"""Bootstrap intervals agree with a cluster bootstrap that is written here anew, draw by draw."""
+"""Bootstrap intervals agree with an independent cluster bootstrap, written draw by draw."""
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
 
 from dfutils.evaluation.metrics import estimate_metrics
 from dfutils.evaluation.predictions import Scores
-from dfutils.statistics.bootstrap import bootstrap_over_groups, percentile_interval
+from dfutils.statistics.bootstrap import auc_with_interval, bootstrap_over_groups, percentile_interval
+from dfutils.statistics.estimates import class_weights_by_score, weighted_auc
 
 RESAMPLES = 800
 
 
 def clustered(seed, *, groups, luck):
-    """Videos of groups of 1 to 5, whose scores share their group's luck; every other group is of one label only."""
+    """Groups of 1 to 5 videos whose scores share a random offset; every other group has one label only."""
     rng = np.random.default_rng(seed)
     group = np.repeat(np.arange(groups), rng.integers(1, 6, groups))
     is_fake = np.where(group % 2, group % 4 == 1, rng.random(len(group)) < 0.5)
@@ -20,7 +24,7 @@ def clustered(seed, *, groups, luck):
 
 
 def resampled_rows(group, seed):
-    """Row numbers of each resample: all rows of as many groups as there are, drawn with replacement."""
+    """Row numbers of each resample: all rows of groups drawn with replacement."""
     rng = np.random.default_rng(seed)
     members = [np.flatnonzero(group == number) for number in np.unique(group)]
     for _ in range(RESAMPLES):
@@ -47,7 +51,7 @@ CASES = [(1, 15, 0.0), (2, 15, 2.0), (3, 40, 1.0), (4, 40, 3.0)]
 @pytest.mark.parametrize(("seed", "groups", "luck"), CASES)
 def test_intervals_are_those_of_an_independent_cluster_bootstrap(seed, groups, luck):
     group, is_fake, scores = clustered(seed, groups=groups, luck=luck)
-    ours, _ = estimate_metrics(
+    ours = estimate_metrics(
         Scores(is_fake=is_fake, fake_probability=scores, groups=group), threshold=0.5, resamples=RESAMPLES, seed=seed
     )
     drawn = [
@@ -57,9 +61,12 @@ def test_intervals_are_those_of_an_independent_cluster_bootstrap(seed, groups, l
     lows, highs = np.nanpercentile(drawn, [2.5, 97.5], axis=0)
     for (name, measure), low, high in zip(MEASURES.items(), lows, highs, strict=True):
         assert ours[name]["value"] == pytest.approx(measure(is_fake, scores), abs=1e-6)
-        # Ends of two bootstraps of 800 differ by about a tenth of the width; rows for groups would differ by far more.
+        # Ends of two bootstraps of 800 differ by about a tenth of the width; drawing rows would differ by far more.
         assert ours[name]["low"] == pytest.approx(low, abs=0.15 * (high - low))
         assert ours[name]["high"] == pytest.approx(high, abs=0.15 * (high - low))
+    assert auc_with_interval(is_fake, 10 * scores, group, resamples=RESAMPLES, seed=seed) == pytest.approx(
+        tuple(ours["auc"].values()), abs=1e-6
+    )
 
 
 def test_groups_widen_an_interval_that_single_rows_would_make_too_narrow():
@@ -73,3 +80,14 @@ def test_groups_widen_an_interval_that_single_rows_would_make_too_narrow():
         for key in (group, np.arange(len(group)))
     )
     assert grouped > 1.3 * single
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 5), st.integers(0, 3)), min_size=2, max_size=40))
+def test_the_weighted_auc_is_that_of_scikit_learn(cases):
+    is_fake, scores, weights = (np.array(column) for column in zip(*cases, strict=True))
+    (value,) = weighted_auc(*class_weights_by_score(is_fake, scores.astype(float), weights[None].astype(float)))
+    if weights[is_fake].sum() == 0 or weights[~is_fake].sum() == 0:
+        assert np.isnan(value)
+    else:
+        assert value == pytest.approx(roc_auc_score(is_fake, scores, sample_weight=weights))

@@ -12,7 +12,7 @@ from rounding import HEAD, SCORE
 
 from dfutils.cli import main
 from dfutils.errors import ReportError, RunError
-from dfutils.evaluation.folds import COLUMNS, summarise_folds
+from dfutils.evaluation.out_of_fold import COLUMNS, summarise_folds
 from dfutils.extraction.dataset import MANIFEST_COLUMNS, manifest_row, read_face_dataset
 from dfutils.files import read_csv, read_json, sha256_of, write_csv, write_json
 from dfutils.prediction.detector import load_detector
@@ -384,7 +384,7 @@ def renamed(faces, folder, *, keep_group_of=""):
 
 @pytest.mark.parametrize("split", ["test", "train", "all"])
 def test_an_ensemble_is_not_evaluated_on_what_its_members_were_trained_on(run, demo_faces, tmp_path, split):
-    with pytest.raises(ReportError, match=r"folds\.csv measures them out of fold.*fold-0"):
+    with pytest.raises(ReportError, match=r"out-of-fold scores are measured in .*folds\.csv.*fold-0"):
         evaluation.evaluate(run, demo_faces, tmp_path / "report", split=split, progress=False)
     assert not (tmp_path / "report").exists()
 
@@ -399,9 +399,9 @@ def test_an_ensemble_is_evaluated_on_new_videos_only(run, ensemble, demo_faces, 
     assert f"new {known}" not in set(content.predictions["video"])
     (leaks,) = (section for section in content.sections if section.name == "leaks")
     assert leaks.document["trained_under_another_name"] == 11  # the names are new, the files are not
-    assert "11 of the measured clips are of files that were trained" in leaks.flag
+    assert "The files of 11 measured clips were used in training" in leaks.flag
     assert content.threshold == DetectorRecord.read(run / "detector.json").threshold
-    with pytest.raises(ReportError, match="out of fold"):
+    with pytest.raises(ReportError, match="out-of-fold"):
         evaluation.evaluate(run, faces, tmp_path / "report", split="all", progress=False)
 
 

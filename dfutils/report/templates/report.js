@@ -1,5 +1,5 @@
 "use strict";
-// Tables sort by a click, or by Enter, on a heading; without scripts they stay as they are.
+// Sort a table by clicking a heading or pressing Enter on it; without scripts the order is fixed.
 for (const table of document.querySelectorAll("table.sortable")) {
   const headings = [...table.tHead.rows[0].cells];
   const body = table.tBodies[0];
@@ -17,7 +17,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
       const key = (row) => row.cells[column].dataset.sort;
       const rows = [...body.rows].sort((one, two) => {
         const [a, b] = [key(one), key(two)];
-        if (a === "" || b === "") return (a === "") - (b === "");  // what has no value stays last
+        if (a === "" || b === "") return (a === "") - (b === "");  // rows without a value stay last
         const order = isNumber ? a - b : a.localeCompare(b, undefined, { numeric: true });
         return isRising ? order : -order;
       });

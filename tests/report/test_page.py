@@ -15,14 +15,15 @@ from dfutils.evaluation.metrics import compute_metrics
 from dfutils.evaluation.predictions import read_predictions
 from dfutils.files import read_json
 from dfutils.report import wording
-from dfutils.report.report import BACKBONE_FACT, ReportContent, worst_mistakes, write_report
+from dfutils.report.examples import worst_mistakes
+from dfutils.report.page import BACKBONE_FACT, ReportContent, write_report
 
 HOSTILE = 'evil"><img src=//x.example/a onerror=alert(1)>.mp4'
 FIGURES = {"scores", "confusion", "confusion_half", "roc", "precision_recall", "reliability", "history"}
 
 
 class Page(HTMLParser):
-    """Collects what a page would fetch, its tags and its text."""
+    """Collects the references, tags and text of a page."""
 
     def __init__(self, html):
         super().__init__()
@@ -47,7 +48,7 @@ def made_up(strength=0.3, count=40):
     is_fake = np.arange(count) % 5 >= 2
     scores = np.clip(0.5 + strength * (is_fake - 0.5) + rng.normal(0, 0.15, count), 0, 1)
     scores[[7, 21]] = np.nan
-    scores[0] = 0.987  # the hostile name is REAL, and the worst false alarm
+    scores[0] = 0.987  # the hostile name is REAL, and the worst false positive
     names = [HOSTILE, "NA", "007", 'comma, quote" and ünï.mp4', *(f"clip {index}.mp4" for index in range(4, count))]
     return pd.DataFrame(
         {
@@ -64,7 +65,8 @@ def made_up(strength=0.3, count=40):
 @pytest.fixture(scope="module")
 def content():
     predictions = made_up()
-    images = {name: np.full((300, 200, 3), 120, np.uint8) for name in predictions["video"][:20]}
+    crop = np.full((300, 200, 3), 120, np.uint8)
+    mistakes = [replace(one, image=crop) for one in worst_mistakes(predictions, threshold=0.45)]
     return ReportContent(
         title="A <b>title</b>",
         predictions=predictions,
@@ -72,8 +74,8 @@ def content():
         facts={"Detector": "tiny 0.1", BACKBONE_FACT: "random, seed 7 <none>"},
         warnings=["These clips are made up by a program."],
         history=pd.DataFrame({"epoch": [1, 2], "loss": [0.7, 0.6], "val_loss": [0.7, 0.65]}),
-        leaks=["No group is on two sides."],
-        mistakes=worst_mistakes(predictions, threshold=0.45, images=images),
+        leaks=["No group is in two splits."],
+        mistakes=[*mistakes[:-1], replace(mistakes[-1], image=None)],
     )
 
 
@@ -94,7 +96,7 @@ def page(html):
     return Page(html)
 
 
-def test_the_folder_is_complete_and_nothing_else_is_in_it(folder):
+def test_the_folder_has_exactly_the_expected_files(folder):
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert names == {
         "metrics.json",
@@ -104,13 +106,13 @@ def test_the_folder_is_complete_and_nothing_else_is_in_it(folder):
     }
 
 
-def test_metrics_are_those_of_the_predictions_beside_them(folder):
+def test_metrics_can_be_recomputed_from_the_predictions(folder):
     predictions = read_predictions(folder / "predictions.csv")
     again = compute_metrics(predictions, threshold=0.45, resamples=200, seed=3)
     assert read_json(folder / "metrics.json") == again
 
 
-def test_predictions_come_back_to_the_bit_with_all_their_columns(folder, content):
+def test_predictions_are_read_back_exactly_with_all_columns(folder, content):
     back = read_predictions(folder / "predictions.csv")
     assert list(back.columns) == ["video", "dataset", "group", "is_fake", "fake_probability", "label"]
     pd.testing.assert_frame_equal(back, content.predictions[list(back.columns)], check_exact=True, check_dtype=False)
@@ -147,7 +149,7 @@ def test_the_page_fetches_nothing(page, html):
 def test_the_page_contains_every_figure(folder, html):
     for path in (folder / "figures").glob("*.svg"):
         assert base64.b64encode(path.read_bytes()).decode() in html, path.name
-    assert html.count("data:image/svg+xml;base64,") == 2 * len(FIGURES)  # a light and a dark one
+    assert html.count("data:image/svg+xml;base64,") == 2 * len(FIGURES)  # light and dark
 
 
 def test_names_from_outside_are_escaped(page, html):
@@ -157,7 +159,7 @@ def test_names_from_outside_are_escaped(page, html):
     assert "A <b>title</b>" in page.text
 
 
-def test_the_first_line_states_the_backbone_weights_and_warnings_stand_before_numbers(page):
+def test_backbone_weights_are_the_first_line_and_warnings_come_before_numbers(page):
     body = page.text[page.text.index("Backbone weights:") :]
     assert body.startswith("Backbone weights: random, seed 7 <none>")
     assert body.index("made up by a program") < body.index("AUC")
@@ -166,11 +168,19 @@ def test_the_first_line_states_the_backbone_weights_and_warnings_stand_before_nu
 def test_the_page_says_what_the_document_says(folder, page):
     auc = read_json(folder / "metrics.json")["auc"]
     assert f"{auc['value']:.2f} {auc['low']:.2f}–{auc['high']:.2f}" in page.text
-    for words in ("0.693", "Always FAKE", "coin toss", "No group is on two sides.", "does not show", "celebdf", "0.99"):
+    for words in (
+        "0.693",
+        "Always FAKE",
+        "coin toss",
+        "No group is in two splits.",
+        "does not show",
+        "celebdf",
+        "0.99",
+    ):
         assert words in page.text, words
 
 
-def test_thumbnails_are_shown_for_the_mistakes_that_have_one(html, content):
+def test_mistakes_with_a_crop_show_it(html, content):
     with_image = [mistake for mistake in content.mistakes if mistake.image is not None]
     assert with_image
     assert html.count("data:image/jpeg;base64,") == len(with_image)
@@ -192,7 +202,7 @@ def test_the_same_content_gives_the_same_report(tmp_path, content, folder):
             assert (tmp_path / path.relative_to(folder)).read_bytes() == path.read_bytes(), path.name
 
 
-def test_one_class_is_reported_and_figures_of_an_older_report_go(tmp_path, content):
+def test_one_class_is_reported_and_older_figures_are_removed(tmp_path, content):
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures" / "roc.png").write_bytes(b"of an older report")
     (tmp_path / "metrics.json").write_text("{}")
@@ -201,11 +211,11 @@ def test_one_class_is_reported_and_figures_of_an_older_report_go(tmp_path, conte
     text = Page((tmp_path / "report.html").read_text(encoding="utf-8")).text
     assert metrics["auc"]["value"] is None
     assert "Only FAKE videos were scored" in text
-    assert "Not drawn. ROC curve: needs REAL and FAKE" in text
+    assert "Not drawn: ROC curve: needs REAL and FAKE" in text
     assert not (tmp_path / "figures" / "roc.png").exists()
 
 
-def test_figures_of_somebody_else_are_left_alone(tmp_path, content):
+def test_other_files_are_kept_where_there_was_no_report(tmp_path, content):
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures" / "holiday.png").write_bytes(b"no report is here yet")
     write_report(tmp_path, replace(content, history=None, mistakes=()), resamples=0)
@@ -233,8 +243,11 @@ def test_the_headline_says_whether_the_interval_includes_chance(auc, expected):
     assert expected in wording.headline({"auc": dict(zip(("value", "low", "high"), auc, strict=True))})
 
 
-def test_rare_fakes_make_most_alarms_false():
+def test_with_rare_fakes_most_positives_are_false():
     predictions = made_up().iloc[:10].assign(is_fake=[True] * 5 + [False] * 5, fake_probability=[0.9] * 6 + [0.1] * 4)
     metrics = compute_metrics(predictions, threshold=0.5, resamples=10)
     # All 5 fakes and 1 of 5 reals are called FAKE: 0.99 × 0.2 / (0.99 × 0.2 + 0.01 × 1) = 95.2 %.
-    assert any("wrong about 95\xa0%" in sentence for sentence in wording.limits(metrics))
+    assert any(
+        "95\xa0% of the videos that this detector calls FAKE would be REAL" in sentence
+        for sentence in wording.limits(metrics)
+    )
