@@ -53,11 +53,7 @@ def data_card(dataset: FaceDataset, *, about: str = "") -> str:
 
 
 def network_text(run: Path, detector: Mapping[str, Any]) -> str:
-    """Say in two sentences what a detector sees and how it comes to its score.
-
-    Args:
-        run: Its run folder, for the message of an error.
-        detector: Content of its ``detector.json``.
+    """Say in two sentences what the detector of a run folder sees and how it comes to its score.
 
     Raises:
         PublishError: Its head or sampling is unknown.

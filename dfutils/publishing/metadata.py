@@ -40,7 +40,8 @@ _FIELDS: dict[str, dict[type, str]] = {
     MODEL_FILE: {str: "ownerSlug title slug description", bool: "isPrivate"},
     VARIATION_FILE: {str: "ownerSlug framework licenseName", bool: "fineTunable"},
 }
-"""Fields that have to be there. For a flag that is not, the client takes a default: the internet would be on."""
+"""Required fields. For a flag that is missing the client takes a default: the internet would be on."""
+METADATA_FILES = frozenset(_FIELDS)
 _ADDRESS = re.compile(r"[a-z0-9]+(?:[_-][a-z0-9]+)*/[a-z0-9]+(?:-[a-z0-9]+)*")
 
 

@@ -28,12 +28,12 @@ NOTEBOOK_BYTES = 10**6
 
 
 def stage_notebooks(source: Path, staging: Path, *, metadata: Path, owner: str, public: bool = False) -> list[Staged]:
-    """Lay out each notebook in a folder of its own, ordered so that each comes after those that feed it.
+    """Lay out a notebook, or each of a folder, in a folder of its own, each after those that feed it.
 
     Args:
         source: A notebook, or a folder of them.
         staging: Folder to write.
-        metadata: ``kaggle-metadata/``.
+        metadata: The folder ``kaggle-metadata/``.
         owner: Name in the address of your Kaggle page.
         public: Whether everybody may see what the notebooks show.
 

@@ -31,14 +31,9 @@ SOURCES = ("dfutils", "pyproject.toml", "README.md", "LICENSE")
 def stage_package(
     source: Path, staging: Path, metadata: dict[str, Any], *, notes: str, with_wheels: bool = False
 ) -> Staged:
-    """Lay out the package's wheel with what else an offline notebook needs.
+    """Lay out the package's wheel, built from the project's folder unless given, with what an offline notebook needs.
 
-    Args:
-        source: The project's folder, or a wheel that is built already.
-        staging: Folder to write.
-        metadata: Content of ``dataset-metadata.json``.
-        notes: What changed, for a new version.
-        with_wheels: Whether to download what Kaggle's image lacks, for each of `IMAGE_PYTHONS`, and missing weights.
+    With ``with_wheels`` the wheels that Kaggle's image lacks, for each of `IMAGE_PYTHONS`, and weights are downloaded.
 
     Raises:
         PublishError: The wheel cannot be built, a download failed, or one of `IMAGE_PYTHONS` has no wheel.
@@ -82,13 +77,7 @@ def download_wheels(
 ) -> list[Path]:
     """Download wheels for each of `IMAGE_PYTHONS`, whatever Python runs here; one that serves both comes once.
 
-    Args:
-        folder: Where to put them.
-        requirements: As pip takes them.
-        constraints: The versions that the project is tested with, if there is such a file.
-
-    Raises:
-        PublishError: A requirement has no such wheel; the message names the Python.
+    A file of ``constraints`` names the tested versions. If one has no wheel, the `PublishError` names the Python.
     """
     platforms = [word for platform in IMAGE_PLATFORMS for word in ("--platform", platform)]
     pinned = ["--constraint", str(constraints)] if constraints and constraints.is_file() else []

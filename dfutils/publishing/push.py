@@ -33,13 +33,7 @@ class Terms(NamedTuple):
 def push_dataset(kaggle: Kaggle, staged: Staged, *, fewer_files: bool = False) -> list[str]:
     """Send a staged dataset, new or as a version, and wait until Kaggle holds exactly what was staged.
 
-    Args:
-        kaggle: The client.
-        staged: What to send.
-        fewer_files: Whether a version may lack files of the one it replaces.
-
-    Returns:
-        What happened, in lines.
+    With ``fewer_files`` a version may lack files of the one it replaces. What happened is returned in lines.
 
     Raises:
         PublishError: It was refused, would lose files, would be shown to others than staged, or did not arrive whole.
@@ -144,12 +138,7 @@ def push_notebook(kaggle: Kaggle, staged: Staged) -> list[str]:
 
 
 def wait_for_run(kaggle: Kaggle, notebook: str, *, just_pushed: bool = False) -> str:
-    """Wait until a notebook's run is complete and return its status.
-
-    Args:
-        kaggle: The client.
-        notebook: Its address.
-        just_pushed: Whether it exists although Kaggle may not find it at once.
+    """Wait until a notebook's run is complete and return its status; Kaggle may not find at once what was just pushed.
 
     Raises:
         PublishError: There is no such notebook, its run failed, or is not over in time.
@@ -218,19 +207,7 @@ def terms(document: Mapping[str, Any], variation: Mapping[str, Any] | None = Non
 
 
 def check_terms(name: str, held: Terms, staged: Terms) -> list[str]:
-    """Refuse a version that others would see, or under another licence, than was staged.
-
-    Args:
-        name: Address of the dataset or model.
-        held: Its terms on Kaggle.
-        staged: Its terms as staged.
-
-    Returns:
-        A line about the title on Kaggle, if it differs.
-
-    Raises:
-        PublishError: Visibility or licence differ.
-    """
+    """Compare the terms held on Kaggle with those staged: another title is a line, anything else a `PublishError`."""
     if staged.private and not held.private:
         raise PublishError(
             f"{name}: is public on Kaggle, and so is every version of it, but it was staged as private. Nothing was "

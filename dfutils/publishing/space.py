@@ -50,14 +50,7 @@ _WITHOUT_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def stage_space(project: Path, staging: Path) -> dict[str, int]:
-    """Lay out app, header, pinned requirements, and the wheel with the shipped detector.
-
-    Args:
-        project: The project's folder.
-        staging: Folder to write; an earlier staging of a Space is replaced.
-
-    Returns:
-        Name and size in bytes of each file.
+    """Lay out app, header, pinned requirements and the wheel, in the place of an earlier staging; return their sizes.
 
     Raises:
         PublishError: The project is incomplete, a pin is missing, or ``staging`` holds something else.
@@ -130,7 +123,18 @@ def check_space(
         shutil.copytree(staged, folder / "space")
         (folder / "temporary").mkdir()
         times = [time.perf_counter()]
-        python = _make_environment(folder)
+        logger.info("Installing the Space's requirements in a fresh environment: 2 GB and some minutes")
+        venv.create(folder / "environment", with_pip=False, symlinks=os.name != "nt")
+        python = folder / "environment" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+        try:
+            run_pip("install", "--requirement", str(folder / "space" / "requirements.txt"), python=python)
+        except PublishError as error:
+            if index_is_reachable():
+                raise
+            raise PublishError(
+                "The Space was staged and not checked: the package index, from which the check installs, cannot be "
+                "reached. Try again with the network, or skip the check with --no-check."
+            ) from error
         times.append(time.perf_counter())
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -158,22 +162,6 @@ def check_space(
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(server.pid, signal.SIGKILL)
     return SpaceCheck(sys.version.split()[0], *(after - before for before, after in itertools.pairwise(times)))
-
-
-def _make_environment(folder: Path) -> Path:
-    venv.create(folder / "environment", with_pip=False, symlinks=os.name != "nt")
-    python = folder / "environment" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    logger.info("Installing the Space's requirements in a fresh environment: 2 GB and some minutes")
-    try:
-        run_pip("install", "--requirement", str(folder / "space" / "requirements.txt"), python=python)
-    except PublishError as error:
-        if index_is_reachable():
-            raise
-        raise PublishError(
-            "The Space was staged and not checked: the package index cannot be reached, from which the check installs. "
-            "Try again with the network, or skip the check with --no-check."
-        ) from error
-    return python
 
 
 def _wait_for_page(address: str, server: subprocess.Popen[bytes], seconds: float, log: Path) -> None:

@@ -16,8 +16,8 @@ from dfutils.files import read_json, sha256_of, write_json, writing_error
 from dfutils.publishing.card import TABLES, data_card, network_text
 from dfutils.publishing.metadata import (
     DATASET_FILE,
+    METADATA_FILES,
     MODEL_FILE,
-    NOTEBOOK_FILE,
     VARIATION_FILE,
     check_metadata,
     read_metadata,
@@ -25,7 +25,6 @@ from dfutils.publishing.metadata import (
 
 TOP_LEVEL_FILES = 50
 DATASET_BYTES = 200 * 10**9
-METADATA_FILES = {DATASET_FILE, NOTEBOOK_FILE, MODEL_FILE, VARIATION_FILE}
 
 CREATE, CREATE_MODEL, CREATE_VARIATION = "make the dataset", "make the model", "make its variation"
 VERSION, PUSH = "send a new version", "run it"
@@ -73,14 +72,8 @@ def stage_dataset(
 ) -> Staged:
     """Check a face dataset and lay it out with its data card: the tables, the crops they name, and nothing else.
 
-    Args:
-        faces: A face dataset folder.
-        staging: Folder to write; an earlier staging of the same dataset is replaced.
-        owner: Name in the address of your Kaggle page.
-        slug: Last part of the dataset's address; Kaggle makes it of the title.
-        title: Title of its page.
-        metadata: Further fields of ``dataset-metadata.json``. By default it is private, with the licence ``other``.
-        notes: What changed, for a new version.
+    Its address is ``owner/slug``, and ``metadata`` may have further fields of ``dataset-metadata.json``: by default it
+    is private, with the licence ``other``. An earlier staging of the same dataset is replaced.
 
     Raises:
         PublishError: Kaggle would refuse a name, a crop is missing, or ``staging`` holds something else.
@@ -117,14 +110,7 @@ def stage_files(
 def stage_model(
     run: Path, staging: Path, *, model: Mapping[str, Any], variation: Mapping[str, Any], notes: str
 ) -> Staged:
-    """Lay out what prediction needs of a run folder, described by what its ``detector.json`` says.
-
-    Args:
-        run: A finished run folder.
-        staging: Folder to write; an earlier staging of the same model is replaced.
-        model: Content of ``model-metadata.json``.
-        variation: Content of ``model-instance-metadata.json``.
-        notes: What changed, for a new version.
+    """Lay out what prediction needs of a run folder, with both metadata documents completed from ``detector.json``.
 
     Raises:
         PublishError: The run folder is incomplete, altered or an ensemble, or Kaggle would refuse the metadata.
@@ -166,13 +152,8 @@ def lay_out(
 ) -> dict[str, int]:
     """Make ``staging`` hold exactly ``files`` and ``documents``, or leave it as it is.
 
-    Files are hard links where the file system has them, so that staging costs no space.
-
-    Args:
-        staging: Folder to write; an earlier staging under the same name is replaced.
-        files: Name in the folder, and the file to put there.
-        documents: Name in the folder, and the JSON to write there; the first one says whose staging it is.
-        source: What is staged; ``staging`` may lie neither in it nor around it.
+    Files are hard links where the file system has them, so that staging costs no space. An earlier staging whose first
+    document has the same address is replaced; ``staging`` may lie neither in ``source`` nor around it.
 
     Returns:
         Name and size in bytes of each file but the metadata.

@@ -239,8 +239,3 @@ def test_what_is_not_ready_in_time_is_no_success(stub, stage):
     stub.fail("GetDatasetStatus", None, None, {"status": "BLOBS_RECEIVED"})
     with pytest.raises(PublishError, match="not ready after 0 s .status blobs_received.. It was sent"):
         push(stage(), wait_seconds=0)
-
-
-def test_a_failure_of_the_command_is_exit_code_1_and_one_line(publish, stub, demo_faces):
-    stub.fail("CreateDataset", TAKEN)
-    assert "already in use" in publish("dataset", demo_faces, "--push", "--json").reason

@@ -164,11 +164,6 @@ def test_what_fails_while_pushing_is_a_failure(stub, first, answer, reason):
     assert "\n" not in str(raised.value)
 
 
-def test_a_failed_push_is_exit_code_1_and_one_line(publish, stub, sources):
-    stub.fail("SaveKernel", {"error": "Title is taken"})
-    assert "Title is taken" in publish("notebooks", sources / "02-publish-dataset.ipynb", "--push").reason
-
-
 def keep(stub, **changes):
     """Let the server keep every notebook with these changes, whatever it was sent."""
     on_save = stub.on_save_kernel
