@@ -1,4 +1,4 @@
-"""The package's wheel as pip builds it; only a package index that is out of reach is a reason to do without."""
+"""The package's wheel as pip builds it; only an unreachable package index is a reason to skip a test."""
 
 from pathlib import Path
 

@@ -1,7 +1,7 @@
-"""A small stand-in for Kaggle's servers, which the real client talks to over a proxy setting.
+"""A small stub of Kaggle's servers, which the real client reaches through a proxy setting.
 
-What it holds is what it was sent: uploads are kept byte for byte, folders sent as archives are unpacked as Kaggle does,
-and a version holds only the files of that upload. ``fail`` makes the next calls of one method go wrong.
+It holds what it received: uploads byte for byte, folders sent as archives unpacked as Kaggle does, and in each version
+only the files of that upload. ``fail`` makes the next calls of one method go wrong.
 """
 
 import contextlib
@@ -21,16 +21,15 @@ FOREIGN = ("KAGGLE_API_TOKEN", "KAGGLE_CONFIG_DIR", "KAGGLE_KERNEL_RUN_TYPE", "H
 """Variables that would lead the client elsewhere."""
 
 CUT = "connection cut"
-"""An answer that is none: the connection ends."""
-
+"""Ends the connection instead of an answer."""
 
 SETTINGS = {"title": "Deepfake motion faces", "isPrivate": True, "licenseName": "other"}
-"""Of a dataset that a test put there without a request."""
+"""Settings of a dataset that a test put there without a request."""
 
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, request, client_address):
-        """A client that was ended in the middle of its question is no error of ours: nothing is printed."""
+        """Print nothing: a client may be stopped in the middle of its question."""
 
 
 @dataclass
@@ -42,7 +41,7 @@ class Holding:
 
 
 class KaggleStub:
-    """State, and what to do on each call."""
+    """What Kaggle holds, and the answer to each call."""
 
     def __init__(self):
         self.calls, self.answers = [], {}
@@ -70,7 +69,7 @@ class KaggleStub:
         return [document for name, document in self.calls if name == method]
 
     def environment(self, home):
-        """What makes the real client come here, signed in with a key that nobody may ever see."""
+        """Return variables that lead the real client here, signed in with a key that nobody may ever see."""
         return {
             "KAGGLE_API_ENVIRONMENT": "LOCALHOST",
             "http_proxy": f"http://127.0.0.1:{self.port}",
@@ -185,9 +184,13 @@ class KaggleStub:
         return {**self._received(holding, body.get("files", []), "models"), "id": 2}
 
     def on_get_model_instance(self, request):
-        sent = self.variations[variation_name(request)].request.get("body", {})
+        if variation_name(request) not in self.variations:
+            return missing("Variation")
+        holding = self.variations[variation_name(request)]
+        sent = holding.request.get("body", {})
         return {
             "id": 2,
+            "versionNumber": len(holding.versions),
             "slug": request["instanceSlug"],
             "framework": request["framework"],
             "licenseName": sent.get("licenseName", "Attribution-NonCommercial 4.0 International (CC BY-NC 4.0)"),
@@ -197,12 +200,6 @@ class KaggleStub:
     def on_create_model_instance_version(self, request):
         holding = self.variations[variation_name(request)]
         return {**self._received(holding, request["body"].get("files", []), "models"), "id": 3}
-
-    def on_list_model_instance_versions(self, request):
-        if variation_name(request) not in self.variations:
-            return missing("Variation")
-        numbers = range(1, len(self.variations[variation_name(request)].versions) + 1)
-        return {"versionList": {"versions": [{"versionNumber": number} for number in numbers]}}
 
     def on_list_model_instance_version_files(self, request):
         versions = self.variations[variation_name(request)].versions

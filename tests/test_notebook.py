@@ -209,12 +209,7 @@ def test_what_is_staged_is_told_with_its_commands(demo_faces, tmp_path):
     assert staged_table(staged).loc["id", "value"] == "some-one/demo-faces"
     commands = commands_table(staged)["command"].tolist()
     assert commands[0] == "kaggle kernels output some-one/deepfakes-2-publish-the-face-dataset -p ."
-    assert commands[1:] == [
-        staged.create_command,
-        staged.status_command,
-        staged.files_command,
-        staged.version_command,
-    ]
+    assert commands[1:] == [command for _, command in staged.shell_commands()]
     contents = contents_table(staged)
     assert contents["files"].to_dict() == {
         "crops of REAL clips": 60, "crops of FAKE clips": 60, "tables and settings": 4

@@ -1,12 +1,19 @@
-"""``dfutils publish``: a sub-command for each kind of thing."""
+"""``dfutils publish``: one sub-command per kind of thing. Each stages and shows the commands; it sends when asked."""
 
 from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dfutils.commands.base import add_usual_options, print_result, show
+import dfutils
+from dfutils.commands.base import add_usual_options, print_result
+from dfutils.errors import PublishError
+
+if TYPE_CHECKING:
+    from dfutils.publishing.kaggle import Kaggle
+    from dfutils.publishing.staging import Staged
 
 EXAMPLES = {
     "dataset": "dfutils publish dataset faces --owner some-one",
@@ -66,7 +73,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                 "--wait", type=float, default=minutes, metavar="MINUTES", help="for Kaggle (default: %(default)s)"
             )
     for command in (dataset, package, model):
-        command.add_argument("--version-notes", metavar="TEXT", help="what changed (default: the package's version)")
+        command.add_argument(
+            "--version-notes",
+            metavar="TEXT",
+            default=f"dfutils {dfutils.__version__}",
+            help="what changed (default: the package's version)",
+        )
         command.add_argument("--slug", metavar="NAME", help="last part of its address (default: made of the title)")
         command.add_argument("--title", metavar="TEXT", help="what people read (default: as in kaggle-metadata)")
         command.add_argument("--subtitle", metavar="TEXT", help="20 to 80 characters (default: as in kaggle-metadata)")
@@ -81,40 +93,102 @@ def run(options: argparse.Namespace) -> None:
     if options.kind == "space":
         _stage_space(options)
         return
-    from dfutils.publishing.publish import PublishOptions, publish
+    from dfutils.publishing.credentials import check_no_credentials
+    from dfutils.publishing.kaggle import Kaggle
+    from dfutils.publishing.push import push_dataset, push_model, push_notebook
 
-    # Not every kind has all of these.
-    names = ("owner", "metadata", "public", "push", "slug", "title", "subtitle", "licence", "fewer_files", "fetch")
-    given = {name: getattr(options, name) for name in names if hasattr(options, name)}
-    if notes := getattr(options, "version_notes", None):
-        given["notes"] = notes
-    values = PublishOptions(
-        source=options.source,
-        staging=options.staging or Path("dist", "kaggle", options.kind),
-        rights=options.i_have_the_rights,
-        wheels=getattr(options, "with_wheels", False),
-        wait_seconds=60.0 * options.wait,
-        **given,
-    )
-    publication = publish(options.kind, values)
-    show(options, publication)
+    if (options.public or getattr(options, "licence", None)) and not options.i_have_the_rights:
+        raise PublishError(
+            "rights: --public and --licence are for what is yours to give. Add --i-have-the-rights if that is so; "
+            "faces of research data sets stay private."
+        )
+    kaggle = Kaggle(wait_seconds=60 * options.wait)
+    staging = options.staging or Path("dist", "kaggle", options.kind)
+    staged = _stage_notebooks(options, staging) if options.kind == "notebooks" else [_stage(options, staging, kaggle)]
+    check_no_credentials(staging)
+    sent: list[str] = []
+    for one in staged if options.push else ():
+        if options.kind == "notebooks":
+            sent += push_notebook(kaggle, one)
+        else:
+            push = push_model if options.kind == "model" else push_dataset
+            sent += push(kaggle, one, fewer_files=options.fewer_files)
+
+    names = [one.name for one in staged]
+    sizes = [size for one in staged for size in one.files.values()]
+    remarks = [remark for one in staged for remark in one.remarks]
+    commands = [command for one in staged for command in one.shell_commands()]
+    document = {
+        "names": names,
+        "folder": str(staging),
+        "files": len(sizes),
+        "size_bytes": sum(sizes),
+        "commands": [{"to": purpose, "command": command} for purpose, command in commands],
+        "notes": remarks,
+        "pushed": bool(sent),
+        "sent": sent,
+    }
+    lines = [f"{', '.join(names)}: {len(sizes)} files, {sum(sizes) / 1e6:.1f} MB staged in {staging}", *remarks, *sent]
+    if not sent:
+        lines += [f"to {purpose}:\n  {command}" for purpose, command in commands]
+        lines.append("Nothing was sent. Add --push to send it.")
+    print_result(options, document, lines)
+
+
+def _stage_notebooks(options: argparse.Namespace, staging: Path) -> list[Staged]:
+    from dfutils.publishing.metadata import metadata_folder, owner_name
+    from dfutils.publishing.notebooks import stage_notebooks
+
+    folder, owner = metadata_folder(options.metadata), owner_name(options.owner)
+    return stage_notebooks(options.source, staging, metadata=folder, owner=owner, public=options.public)
+
+
+def _stage(options: argparse.Namespace, staging: Path, kaggle: Kaggle) -> Staged:
+    """Stage a dataset, the package or a model, with what the command line changes of its committed metadata."""
+    from dfutils.publishing import metadata
+    from dfutils.publishing.package import stage_package
+    from dfutils.publishing.push import fetch_faces
+    from dfutils.publishing.staging import stage_dataset, stage_model
+
+    folder, owner = metadata.metadata_folder(options.metadata), metadata.owner_name(options.owner)
+    folder /= {"dataset": "datasets/faces", "package": "datasets/dfutils", "model": "models/detector"}[options.kind]
+    file = metadata.MODEL_FILE if options.kind == "model" else metadata.DATASET_FILE
+    document = metadata.read_metadata(folder / file, owner=owner)
+    changes = {"title": options.title, "subtitle": options.subtitle, "isPrivate": not options.public}
+    document.update({field: value for field, value in changes.items() if value is not None})
+    slug = options.slug or (metadata.slugify(options.title) if options.title else None)
+    notes = options.version_notes
+    if options.kind == "model":
+        variation = metadata.read_metadata(folder / metadata.VARIATION_FILE, owner=owner)
+        document["slug"] = slug or document.get("slug")
+        variation["licenseName"] = options.licence or variation.get("licenseName")
+        return stage_model(options.source, staging, model=document, variation=variation, notes=notes)
+
+    slug = slug or str(document.get("id")).rpartition("/")[2]
+    document["id"] = f"{owner}/{slug}"
+    document.update({"licenses": [{"name": options.licence}]} if options.licence else {})
+    if options.kind == "package":
+        return stage_package(options.source, staging, document, notes=notes, with_wheels=options.with_wheels)
+    faces = fetch_faces(kaggle, options.fetch, options.source) if options.fetch else options.source
+    title = str(document.get("title"))
+    return stage_dataset(faces, staging, owner=owner, slug=slug, title=title, metadata=document, notes=notes)
 
 
 def _stage_space(options: argparse.Namespace) -> None:
-    from dfutils.publishing.space import stage_space
-    from dfutils.publishing.space_check import check_space
+    from dfutils.publishing.space import check_space, stage_space
 
-    staged = stage_space(options.source, options.staging or Path("dist", "space"))
-    check = None if options.no_check else check_space(staged.folder)
-    size = sum(staged.files.values())
+    staging = options.staging or Path("dist", "space")
+    files = stage_space(options.source, staging)
+    check = None if options.no_check else check_space(staging)
+    size = sum(files.values())
     document = {
-        "folder": str(staged.folder),
-        "files": staged.files,
+        "folder": str(staging),
+        "files": files,
         "size_bytes": size,
         "check": asdict(check) if check else None,
     }
     lines = [
-        f"{len(staged.files)} files, {size / 1e6:.1f} MB staged in {staged.folder}: {', '.join(staged.files)}",
+        f"{len(files)} files, {size / 1e6:.1f} MB staged in {staging}: {', '.join(files)}",
         check.line() if check else "It was not checked (--no-check).",
         "Nothing was sent. To show it: make a Gradio Space, copy these files into its repository, and push with git "
         "(the wheel is larger than 10 MB: git lfs track '*.whl').",

@@ -10,8 +10,7 @@ from dfutils.extraction.catalogue import Catalogue
 from dfutils.extraction.dataset import FaceDataset
 from dfutils.extraction.layouts import LABELS
 from dfutils.notebook.page import Markdown, TextTable, counted_table, facts_table, text_table
-from dfutils.publishing.rules import uploaded_files
-from dfutils.publishing.staging import StagedDataset
+from dfutils.publishing.staging import Staged
 from dfutils.records import ClipRow
 
 NOTEBOOK = "deepfakes-2-publish-the-face-dataset"
@@ -106,13 +105,13 @@ def skipped_rows_table(dataset: FaceDataset) -> TextTable:
     return text_table(rows, ["video", "reason", "detail"])
 
 
-def staged_table(staged: StagedDataset) -> TextTable:
+def staged_table(staged: Staged) -> TextTable:
     """What lies ready, in words and numbers; the data card is shown by itself."""
     facts = {
         "folder": staged.folder.as_posix(),
-        "clips": staged.clips,
-        "files": staged.files,
-        "size": f"{staged.size_bytes / 1e6:.1f} MB",
+        "clips": len({name.rpartition("/")[0] for name in staged.files if "/" in name}),
+        "files": len(staged.files),
+        "size": f"{sum(staged.files.values()) / 1e6:.1f} MB",
         "private": "yes" if staged.metadata["isPrivate"] else "no",
         "licence": staged.metadata["licenses"][0]["name"],
         **{name: staged.metadata[name] for name in ("id", "title")},
@@ -120,23 +119,22 @@ def staged_table(staged: StagedDataset) -> TextTable:
     return facts_table(facts)
 
 
-def card_text(staged: StagedDataset) -> Markdown:
+def card_text(staged: Staged) -> Markdown:
     """The data card as people will read it on Kaggle."""
     return Markdown(staged.metadata["description"])
 
 
-def contents_table(staged: StagedDataset) -> TextTable:
+def contents_table(staged: Staged) -> TextTable:
     """What a version of the dataset would hold: everything, since a version replaces the one before."""
-    files = uploaded_files(staged.folder)
     kinds = {"real/": "crops of REAL clips", "fake/": "crops of FAKE clips", "": "tables and settings"}
     rows = []
     for start, meaning in kinds.items():
-        sizes = [size for name, size in files.items() if (name.startswith(start) if start else "/" not in name)]
+        sizes = [size for name, size in staged.files.items() if (name.startswith(start) if start else "/" not in name)]
         rows.append((meaning, len(sizes), f"{sum(sizes) / 1e6:.1f} MB"))
     return text_table(rows, ["what", "files", "size"])
 
 
-def commands_table(staged: StagedDataset, *, notebook: str = NOTEBOOK) -> TextTable:
+def commands_table(staged: Staged, *, notebook: str = NOTEBOOK) -> TextTable:
     """The commands that bring a dataset from Kaggle's notebook to Kaggle's dataset, and what each is for.
 
     The first puts the notebook's output where it lay, so that the others find the staged folder under the same name.
@@ -144,9 +142,6 @@ def commands_table(staged: StagedDataset, *, notebook: str = NOTEBOOK) -> TextTa
     owner = staged.metadata["id"].split("/")[0]
     rows = [
         ("fetch what this notebook staged on Kaggle", f"kaggle kernels output {owner}/{notebook} -p ."),
-        ("make the dataset", staged.create_command),
-        ("ask whether it is ready", staged.status_command),
-        ("look at what arrived", staged.files_command),
-        ("send a new version", staged.version_command),
+        *staged.shell_commands(),
     ]
     return text_table(rows, ["to", "command"])

@@ -1,41 +1,50 @@
-"""The data card of a face dataset, and what was checked before anybody else gets to see it."""
+"""Descriptions for Kaggle's pages, made from the files themselves, and the last check of a face dataset."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from dfutils.errors import PublishError
 from dfutils.extraction.dataset import FaceDataset
+from dfutils.settings import DEFAULT_BACKBONE
 
-USED_AT_TOP = {"manifest.csv", "frames.csv", "skipped.csv", "extraction.json"}
+TABLES = ("manifest.csv", "frames.csv", "skipped.csv", "extraction.json")
+
+HEAD_SENTENCES = {
+    "inception_mean": "A linear head scores each crop by itself, and their mean is the video's: order means nothing.",
+    "inception_gru": "A recurrent head (GRU) reads them in order.",
+    "inception_lstm_gru": "A recurrent head of two layers (LSTM, then GRU) reads them in order.",
+}
+SAMPLING_WORDS = {
+    "motion": "the frames that move most",
+    "uniform": "frames at even distances",
+    "first": "the first frames",
+}
 
 
 def data_card(dataset: FaceDataset, *, about: str = "") -> str:
-    """What a stranger has to know of a face dataset, in Markdown, from its own tables.
-
-    Args:
-        dataset: The dataset.
-        about: Opens the card.
-    """
+    """Describe a face dataset from its own tables, in Markdown; ``about`` opens the card."""
     settings, rows = dataset.settings, dataset.rows
     fakes, groups = sum(row.is_fake for row in rows), len({row.group for row in rows})
-    crop = f"{settings.size} × {settings.size} pixels, {settings.image_format.upper()}"
+    datasets = sorted(Counter(row.dataset for row in rows).items())
     skipped = Counter(row["reason"] for row in dataset.skipped)
     reasons = ", ".join(f"{count} `{reason}`" for reason, count in sorted(skipped.items())) or "none"
     parts = [
         about,
-        f"**What it is.** {sum(row.frames for row in rows):,} face crops of {len(rows):,} clips: "
+        f"**What it is.** {sum(row.frames for row in rows):,} face crops in {len(rows):,} clips: "
         f"{len(rows) - fakes:,} REAL and {fakes:,} FAKE, from {groups:,} groups of videos that share a source. "
-        f"Up to {settings.frames} crops a clip, {crop}, cut around the face that YuNet found, with a margin of "
-        f"{settings.margin:g}.",
-        "**Data sets:** " + ", ".join(f"{name} ({count:,} clips)" for name, count in _datasets(dataset)) + ".",
-        f"**How frames were chosen:** {settings.sampling} sampling. **Videos that gave no clip:** {reasons}; "
+        f"Each clip has up to {settings.frames} crops, {settings.size} × {settings.size} pixels, "
+        f"{settings.image_format.upper()}, cut around the face that YuNet found, with a margin of {settings.margin:g}.",
+        "**Data sets:** " + ", ".join(f"{name} ({count:,} clips)" for name, count in datasets) + ".",
+        f"**How frames were chosen:** {settings.sampling} sampling. **Videos without a clip:** {reasons}; "
         "`skipped.csv` names them.",
-        "**Tables.** `manifest.csv` has a row a clip (label, group, source file and its checksum), `frames.csv` one a "
-        "crop (time, motion, boxes, landmarks), `extraction.json` every setting.",
-        "**How to use it.** Split by `group`, never by clip: whatever shares a source gives the answer away. With "
+        "**Tables.** `manifest.csv` has one row per clip (label, group, source file and its checksum), `frames.csv` "
+        "one per crop (time, motion, boxes, landmarks); `extraction.json` has every setting.",
+        "**How to use it.** Split by `group`, never by clip: clips that share a source give the answer away. With "
         '`keras.utils.image_dataset_from_directory` pass `class_names=["real", "fake"]`, or fake becomes 0.',
         "**What it is not for.** Judging a person. A detector trained on these forgeries misses others.",
         "**Terms.** The terms of the source videos apply to the crops; faces belong to the people they show.",
@@ -43,43 +52,52 @@ def data_card(dataset: FaceDataset, *, about: str = "") -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _datasets(dataset: FaceDataset) -> list[tuple[str, int]]:
-    return sorted(Counter(row.dataset for row in dataset.rows).items())
+def network_text(run: Path, detector: Mapping[str, Any]) -> str:
+    """Say in two sentences what the detector of a run folder sees and how it comes to its score.
+
+    Raises:
+        PublishError: Its head or sampling is unknown.
+    """
+    try:
+        crops = detector["extraction"]["frames"]
+        sampling = SAMPLING_WORDS[detector["extraction"]["sampling"]]
+        head = HEAD_SENTENCES[detector["model"]]
+    except (KeyError, TypeError) as error:
+        raise PublishError(
+            f"{run / 'detector.json'}: {error} is missing or unknown. "
+            "Send it with the version of dfutils that made it, or train it again."
+        ) from error
+    return f"{detector.get('backbone', DEFAULT_BACKBONE)} features of {crops} face crops from {sampling}. {head}"
 
 
 def check_integrity(dataset: FaceDataset) -> dict[str, str]:
     """Open every crop and look for what would embarrass a publisher.
 
     Returns:
-        Each check, and what it found.
+        Each check, and its result.
 
     Raises:
         DatasetError: A crop is missing, unreadable or of another size.
         PublishError: The same crop is both REAL and FAKE.
     """
     labels: dict[str, bool] = {}
-    again = 0
+    crops = 0
     for row in dataset.rows:
         dataset.load_clip(row)
         for file in dict.fromkeys(dataset.files[row.clip_id]):
             digest = hashlib.sha256((dataset.folder / file).read_bytes()).hexdigest()
             if labels.setdefault(digest, row.is_fake) is not row.is_fake:
                 raise PublishError(f"{dataset.folder / file}: the same image is also there with the other label.")
-            again += 1
+            crops += 1
     named = {file for files in dataset.files.values() for file in files}
-    surplus, twice = _surplus(dataset.folder, named), again - len(labels)
-    mixed = {row.group for row in dataset.rows if row.is_fake} & {row.group for row in dataset.rows if not row.is_fake}
+    visible = (path for path in dataset.folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    surplus = {path.relative_to(dataset.folder).as_posix() for path in visible} - named - set(TABLES)
+    groups = {is_fake: {row.group for row in dataset.rows if row.is_fake is is_fake} for is_fake in (False, True)}
     return {
         "tables agree": f"{len(dataset.rows):,} clips, {len(named):,} crops",
         "crops that open and have the right size": f"{len(named):,} of {len(named):,}",
-        "crops that are REAL and FAKE at once": "none",
-        "crops that are there twice (short tracks repeat theirs)": str(twice or "none"),
-        "groups with REAL and FAKE": f"{len(mixed):,} of {len({row.group for row in dataset.rows}):,}",
-        "files that no table names, and that stay here": str(len(surplus) or "none"),
+        "crops that are both REAL and FAKE": "none",
+        "duplicate crops (short tracks repeat theirs)": str(crops - len(labels) or "none"),
+        "groups with REAL and FAKE": f"{len(groups[False] & groups[True]):,} of {len(groups[False] | groups[True]):,}",
+        "files that no table names and that are not sent": str(len(surplus) or "none"),
     }
-
-
-def _surplus(folder: Path, named: set[str]) -> list[str]:
-    files = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    names = (path.relative_to(folder).as_posix() for path in files)
-    return sorted(name for name in names if name not in named and name not in USED_AT_TOP)

@@ -1,17 +1,15 @@
-"""Keeping credentials out of everything that is printed, logged or staged."""
+"""Credentials stay out of everything that is printed, logged or staged."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from dfutils.errors import PublishError
 
-HIDDEN = "***"
 SHORTEST_SECRET = 6
 """Shorter values would blot out ordinary words; Kaggle's keys have 32 characters."""
 TEXT_ENDINGS = {".ipynb", ".json", ".csv", ".md", ".txt", ".yaml", ".cfg"}
@@ -21,47 +19,36 @@ _QUERY = re.compile(r"(?<=[\w/])\?[^\s'\"<>)]*=[^\s'\"<>)]*")
 
 
 def without_credentials(text: str) -> str:
-    """Blot out keys and tokens, and the queries of addresses: those of uploads are signed."""
+    """Blot out keys and tokens, and the queries of addresses, since upload addresses are signed."""
     for secret in sorted(secrets(), key=len, reverse=True):
-        text = text.replace(secret, HIDDEN)
-    return _QUERY.sub("?…", _TOKEN.sub(HIDDEN, text))
+        text = text.replace(secret, "***")
+    return _QUERY.sub("?…", _TOKEN.sub("***", text))
 
 
 def check_no_credentials(folder: Path) -> None:
-    """Refuse a staged folder with a text file that holds one of the user's keys or tokens.
-
-    Raises:
-        PublishError: Names the file, not what it holds.
-    """
+    """Raise `PublishError` for a text file that holds one of the user's keys or tokens, without showing it."""
     hidden = secrets()
     for path in sorted(folder.rglob("*")):
-        if path.suffix not in TEXT_ENDINGS or not path.is_file():
-            continue
-        content = path.read_text(encoding="utf-8", errors="replace")
-        if any(secret in content for secret in hidden) or re.search(r"KGAT_\w{8,}", content):
-            raise PublishError(f"{path}: holds a Kaggle key or token. Remove it there, and make a new key.")
+        if path.suffix in TEXT_ENDINGS and path.is_file():
+            content = path.read_text(encoding="utf-8", errors="replace")
+            if any(secret in content for secret in hidden) or re.search(r"KGAT_\w{8,}", content):
+                raise PublishError(f"{path}: holds a Kaggle key or token. Remove it there, and make a new key.")
 
 
 def secrets() -> set[str]:
-    """Every credential that Kaggle's client would find here."""
-    return {secret for secret in _candidates() if len(secret) >= SHORTEST_SECRET}
-
-
-def _candidates() -> Iterator[str]:
-    yield os.environ.get("KAGGLE_KEY", "")
-    token = os.environ.get("KAGGLE_API_TOKEN", "")
-    yield token
-    home = Path(os.environ.get("KAGGLE_CONFIG_DIR") or Path.home() / ".kaggle")
-    for place in (Path(token) if token else None, home / "access_token", home / "access_token.txt"):
+    """Return every credential that Kaggle's client would find on this machine."""
+    token = os.environ.get("KAGGLE_API_TOKEN", "")  # or the path of a file that holds it
+    found = [os.environ.get("KAGGLE_KEY", ""), token]
+    for path in (Path(token or os.devnull), kaggle_folder() / "access_token", kaggle_folder() / "access_token.txt"):
         with suppress(OSError):
-            yield place.read_text(encoding="utf-8").strip() if place else ""
+            found.append(path.read_text(encoding="utf-8").strip())
     for name in ("kaggle.json", "credentials.json"):
-        with suppress(OSError, ValueError):
-            yield from _secret_values(json.loads((home / name).read_text(encoding="utf-8")))
+        with suppress(OSError, ValueError, AttributeError):
+            document = json.loads((kaggle_folder() / name).read_text(encoding="utf-8"))
+            found += [str(value) for key, value in document.items() if re.search("key|token", key, re.IGNORECASE)]
+    return {secret for secret in found if len(secret) >= SHORTEST_SECRET}
 
 
-def _secret_values(document: object) -> Iterator[str]:
-    if isinstance(document, dict):
-        for name, value in document.items():
-            if isinstance(value, str) and ("key" in name.lower() or "token" in name.lower()):
-                yield value
+def kaggle_folder() -> Path:
+    """Return the folder in which Kaggle's client keeps its settings."""
+    return Path(os.environ.get("KAGGLE_CONFIG_DIR") or Path.home() / ".kaggle")

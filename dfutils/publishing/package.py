@@ -1,4 +1,4 @@
-"""The package for notebooks without the internet: its wheel, the wheels that Kaggle's image lacks, weight files."""
+"""The package for notebooks without internet: its wheel, the wheels that Kaggle's image lacks, weight files."""
 
 from __future__ import annotations
 
@@ -8,96 +8,66 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from dfutils.errors import PublishError, WeightsError
 from dfutils.publishing.credentials import without_credentials
-from dfutils.publishing.layout import lay_out
-from dfutils.publishing.rules import DATASET_FILE, check_dataset
-from dfutils.publishing.wheels import IMAGE_PYTHONS, check_wheels, project_of
+from dfutils.publishing.staging import Staged, stage_files
 from dfutils.weights import WEIGHT_FILES, find_weights
 
 LACKING = ("av>=14",)
-"""What the package needs and Kaggle's image has not."""
+"""What the package needs and Kaggle's image lacks."""
+IMAGE_PYTHONS = ("3.12", "3.13")
+"""Kaggle's image moves from the first to the second. Wheels for both lie side by side, and pip picks."""
 IMAGE_PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 
 PROBE = "setuptools"
 """A package that every index has, and that the build needs."""
-
-_SOURCES = ("dfutils", "pyproject.toml", "README.md", "LICENSE")
-
-
-@dataclass(frozen=True, slots=True)
-class StagedPackage:
-    """What lies ready.
-
-    Attributes:
-        folder: Holds the wheels, the weight files and ``dataset-metadata.json``.
-        metadata: The content of ``dataset-metadata.json``.
-        notes: What is in it, and what is not.
-    """
-
-    folder: Path
-    metadata: dict[str, Any]
-    notes: list[str]
+SOURCES = ("dfutils", "pyproject.toml", "README.md", "LICENSE")
 
 
 def stage_package(
-    source: Path, staging: Path, *, metadata: dict[str, Any], wheels: bool = False, offline: bool = True
-) -> StagedPackage:
-    """Build or take the package's wheel, and lay it out with what else an offline notebook needs.
+    source: Path, staging: Path, metadata: dict[str, Any], *, notes: str, with_wheels: bool = False
+) -> Staged:
+    """Lay out the package's wheel, built from the project's folder unless given, with what an offline notebook needs.
 
-    Args:
-        source: The project's folder, or a wheel that is built already.
-        staging: Folder to write.
-        metadata: The content of ``dataset-metadata.json``.
-        wheels: Whether to download the wheels that Kaggle's image lacks, for each of `IMAGE_PYTHONS`.
-        offline: Whether weight files are only looked for on this machine.
+    With ``with_wheels`` the wheels that Kaggle's image lacks, for each of `IMAGE_PYTHONS`, and weights are downloaded.
 
     Raises:
-        PublishError: The wheel cannot be built, a download failed, one of `IMAGE_PYTHONS` has no wheel, or the metadata
-            breaks one of Kaggle's rules.
+        PublishError: The wheel cannot be built, a download failed, or one of `IMAGE_PYTHONS` has no wheel.
     """
-    check_dataset(metadata)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         wheel = source if source.suffix == ".whl" and source.is_file() else build_wheel(source, folder)
-        others = download_wheels(folder / "lacking", constraints=source / "constraints.txt") if wheels else []
-        weights, missing = found_weights(offline=offline)
+        others = download_wheels(folder / "lacking", constraints=source / "constraints.txt") if with_wheels else []
+        weights, missing = find_weight_files(offline=not with_wheels)
         files = {path.name: path for path in (wheel, *others, *weights)}
-        check_wheels(files, ("dfutils", *map(project_of, LACKING if wheels else ())))
-        # Named here, a file that is deleted before it is sent is missed by `push_dataset` and by Kaggle's client.
+        check_wheels(files, ("dfutils", *map(project_of, LACKING if with_wheels else ())))
+        # Kaggle's client refuses to send the dataset without a file that is named here.
         metadata = {**metadata, "resources": [{"path": name} for name in files]}
         inside = source / "dfutils" if source.is_dir() else source
-        lay_out(staging, files, {DATASET_FILE: metadata}, source=inside, what="package")
-    check_dataset(metadata, staging)
-    notes = [f"in it, for Python {' and '.join(IMAGE_PYTHONS)}: {', '.join(files)}"]
-    if not wheels:
-        notes.append(f"not in it: {', '.join(LACKING)}, which Kaggle's image lacks (--with-wheels downloads them)")
-    notes += [f"not in it: {name} (not found on this machine)" for name in missing]
-    return StagedPackage(staging, metadata, notes)
+        staged = stage_files(files, staging, metadata, source=inside, notes=notes)
+    staged.remarks.append(f"in it, for Python {' and '.join(IMAGE_PYTHONS)}: {', '.join(files)}")
+    if not with_wheels:
+        lacking = ", ".join(LACKING)
+        staged.remarks.append(f"not in it: {lacking}, which Kaggle's image lacks (--with-wheels downloads them)")
+    staged.remarks.extend(f"not in it: {name} (not found on this machine)" for name in missing)
+    return staged
 
 
 def build_wheel(project: Path, folder: Path) -> Path:
-    """Build the wheel from a copy of the sources, so that nothing left over from earlier builds gets into it.
-
-    Raises:
-        PublishError: There is no project, or the build failed.
-    """
+    """Build the wheel from a copy of today's sources, so that nothing left over from earlier builds gets into it."""
     if not (project / "pyproject.toml").is_file():
         raise PublishError(f"{project}: holds no pyproject.toml. Name the project's folder, or a wheel.")
     copy = folder / "sources"
     copy.mkdir()
-    for name in _SOURCES:
-        place = project / name
-        if place.is_dir():
-            shutil.copytree(place, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-        elif place.is_file():
-            shutil.copy2(place, copy / name)
+    for path in (project / name for name in SOURCES):
+        if path.is_dir():
+            shutil.copytree(path, copy / path.name, ignore=shutil.ignore_patterns("__pycache__"))
+        elif path.is_file():
+            shutil.copy2(path, copy / path.name)
     run_pip("wheel", "--no-deps", "--wheel-dir", str(folder / "built"), str(copy))
     return _wheels(folder / "built")[0]
 
@@ -105,15 +75,9 @@ def build_wheel(project: Path, folder: Path) -> Path:
 def download_wheels(
     folder: Path, requirements: Sequence[str] = LACKING, *, constraints: Path | None = None
 ) -> list[Path]:
-    """Download wheels for each of `IMAGE_PYTHONS`, whatever runs here; one that serves both is downloaded once.
+    """Download wheels for each of `IMAGE_PYTHONS`, whatever Python runs here; one that serves both comes once.
 
-    Args:
-        folder: Where to put them.
-        requirements: As pip takes them.
-        constraints: The versions that the project is tested with, if there is such a file.
-
-    Raises:
-        PublishError: One of them has no such wheel; with the Python it was for.
+    A file of ``constraints`` names the tested versions. If one has no wheel, the `PublishError` names the Python.
     """
     platforms = [word for platform in IMAGE_PLATFORMS for word in ("--platform", platform)]
     pinned = ["--constraint", str(constraints)] if constraints and constraints.is_file() else []
@@ -128,34 +92,45 @@ def download_wheels(
     return _wheels(folder)
 
 
-def found_weights(*, offline: bool = True) -> tuple[list[Path], list[str]]:
-    """Paths of the weight files that can be found, and the names of those that cannot."""
+def _wheels(folder: Path) -> list[Path]:
+    found = sorted(folder.glob("*.whl"))
+    if not found:
+        raise PublishError(f"{folder.name}: pip made no wheel. Give the same command again with --verbose.")
+    return found
+
+
+def find_weight_files(*, offline: bool) -> tuple[list[Path], list[str]]:
+    """Return the paths of the weight files that can be found, and the names of those that cannot."""
     found, missing = [], []
-    with _network(offline=offline):
+    before = os.environ.get("DFUTILS_OFFLINE", "")
+    os.environ["DFUTILS_OFFLINE"] = "1" if offline else before
+    try:
         for name, known in WEIGHT_FILES.items():
             try:
                 found.append(find_weights(name))
             except WeightsError:
                 missing.append(known.filename)
+    finally:
+        os.environ["DFUTILS_OFFLINE"] = before
     return found, missing
 
 
-@contextmanager
-def _network(*, offline: bool) -> Iterator[None]:
-    before = os.environ.get("DFUTILS_OFFLINE")
-    if offline:
-        os.environ["DFUTILS_OFFLINE"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            os.environ.pop("DFUTILS_OFFLINE", None)
-        else:
-            os.environ["DFUTILS_OFFLINE"] = before
+def run_pip(*arguments: str, python: Path | None = None) -> None:
+    """Run this Python's pip, on the environment of another ``python`` if one is given; failure is a `PublishError`."""
+    elsewhere = ["--python", str(python)] if python else []
+    quiet = ["--quiet", "--disable-pip-version-check"]
+    command = [sys.executable, "-m", "pip", *elsewhere, arguments[0], *quiet, *arguments[1:]]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = [line.strip() for line in without_credentials(done.stderr).splitlines() if line.strip()] or [""]
+        reason = next((line for line in lines if line.lower().startswith("error")), lines[-1])
+        raise PublishError(
+            f"pip {arguments[0]}: failed ({reason}). pip needs its index for this; or name a wheel that is built."
+        )
 
 
 def index_is_reachable() -> bool:
-    """Whether pip gets a package that is surely there: tells a fault of ours from one of the network."""
+    """Whether pip can download `PROBE`: tells a fault of ours from one of the network."""
     with tempfile.TemporaryDirectory() as scratch:
         try:
             run_pip("download", "--no-deps", "--retries", "1", "--dest", scratch, PROBE)
@@ -164,30 +139,48 @@ def index_is_reachable() -> bool:
     return True
 
 
-def run_pip(*arguments: str, python: Path | None = None) -> None:
-    """Run this Python's pip, quietly.
+def project_of(text: str) -> str:
+    """Return the project of a wheel's name or of a requirement.
 
-    Args:
-        arguments: The sub-command first.
-        python: Interpreter of another environment, which it is to work on and which needs no pip.
-
-    Raises:
-        PublishError: It failed; with its reason.
+    Example:
+        >>> project_of("av-18.1.0-cp311-abi3-manylinux_2_28_x86_64.whl"), project_of("av>=14")
+        ('av', 'av')
     """
-    elsewhere = ["--python", str(python)] if python else []
-    quiet = ["--quiet", "--disable-pip-version-check"]
-    command = [sys.executable, "-m", "pip", *elsewhere, arguments[0], *quiet, *arguments[1:]]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = [line.strip() for line in without_credentials(done.stderr).splitlines() if line.strip()]
-        reason = next((line for line in said if re.match("error", line, re.IGNORECASE)), said[-1] if said else "")
-        raise PublishError(
-            f"pip {arguments[0]}: failed ({reason}). pip needs its index for this; or name a wheel that is built."
-        )
+    return re.split(r"[-<>=~! ]", text)[0].lower()
 
 
-def _wheels(folder: Path) -> list[Path]:
-    found = sorted(folder.glob("*.whl"))
-    if not found:
-        raise PublishError(f"{folder.name}: pip made no wheel. Give the same command again with --verbose.")
-    return found
+def runs_on(wheel: str, python: str) -> bool:
+    """Whether pip would install the wheel for this version of CPython on 64-bit Linux.
+
+    Example:
+        >>> runs_on("av-18.1.0-cp311-abi3-manylinux_2_28_x86_64.whl", "3.13")
+        True
+        >>> runs_on("av-14.0.0-cp312-cp312-manylinux_2_17_x86_64.whl", "3.13")
+        False
+    """
+    parts = wheel.removesuffix(".whl").split("-")
+    if len(parts) < 5:  # name, version, Python, ABI, platform; a build number may stand before the last three
+        return False
+    interpreters, abis, platform = parts[-3].split("."), set(parts[-2].split(".")), parts[-1]
+    minor = int(python.split(".")[1])
+    if platform != "any" and not ("manylinux" in platform and "x86_64" in platform):
+        return False
+    if not abis & {"none", "abi3", f"cp3{minor}"}:
+        return False
+    if f"cp3{minor}" in interpreters:
+        return True
+    lasting = "cp" if "abi3" in abis else "py"  # such a wheel for an older Python also serves the newer ones
+    return any(re.fullmatch(rf"{lasting}3\d*", one) and int(one[3:] or 0) <= minor for one in interpreters)
+
+
+def check_wheels(names: Collection[str], projects: Iterable[str]) -> None:
+    """Raise `PublishError` for wheels from which one of `IMAGE_PYTHONS` could not install all of ``projects``."""
+    for project in projects:
+        wheels = [name for name in names if name.endswith(".whl") and project_of(name) == project]
+        for python in IMAGE_PYTHONS:
+            if not any(runs_on(name, python) for name in wheels):
+                raise PublishError(
+                    f"{project}: has no wheel for Python {python} (only {', '.join(wheels) or 'none at all'}). A "
+                    "notebook on Kaggle's image with that Python could not install it. Stage it again --with-wheels, "
+                    "with a version that has wheels for both."
+                )

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import shutil
 from dataclasses import dataclass
 
 import pytest
 from stub import FOREIGN, KEY, KaggleStub
 
 from dfutils.cli import main
+from dfutils.publishing import kaggle
 
 
 @dataclass
@@ -20,14 +22,15 @@ class Outcome:
 
     @property
     def reason(self):
-        """The one line of a failure."""
+        """The one line of a failure, after which nothing is on stdout."""
+        assert (self.exit_code, self.stdout) == (1, "")
         (line,) = (line for line in self.stderr.splitlines() if line.startswith("dfutils publish: "))
         return line.removeprefix("dfutils publish: ")
 
 
 @pytest.fixture
 def stub(tmp_path, monkeypatch):
-    """Kaggle's servers, empty, and this process signed in to them."""
+    """Kaggle's servers, empty, and this process signed in to them; a client in this process waits shortly."""
     home = tmp_path / "home"
     home.mkdir()
     server = KaggleStub()
@@ -35,6 +38,7 @@ def stub(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     for name, value in server.environment(home).items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(kaggle, "LONGEST_PAUSE_SECONDS", 0.1)
     yield server
     server.close()
 
@@ -56,14 +60,19 @@ def publish(stub, tmp_path, capsys):
 
 
 @pytest.fixture
+def faces(demo_faces, tmp_path):
+    """A copy of the demo's face dataset that a test may damage."""
+    return shutil.copytree(demo_faces, tmp_path / "faces")
+
+
+@pytest.fixture
 def run_folder(tmp_path):
-    """What of a run folder matters here: a detector, its weights, and tables that name other people's videos."""
+    """The part of a run folder that matters here: a detector, its weights, and a table that names others' videos."""
     folder = tmp_path / "run"
-    folder.mkdir()
+    (folder / "export").mkdir(parents=True)
     weights = bytes(range(256)) * 8
     (folder / "model.weights.h5").write_bytes(weights)
     (folder / "model.keras").write_bytes(b"keras" * 100)
-    (folder / "export").mkdir()
     (folder / "export" / "export.json").write_text("{}")
     (folder / "splits.csv").write_text("video,split\nsomebody.mp4,train\n")
     detector = {"model": "inception_gru", "extraction": {"frames": 8, "sampling": "uniform"}}

@@ -9,39 +9,33 @@ from dfutils.extraction.dataset import read_face_dataset
 from dfutils.publishing.card import check_integrity, data_card
 
 
-@pytest.fixture
-def faces(demo_faces, tmp_path):
-    """A copy that a test may damage."""
-    return shutil.copytree(demo_faces, tmp_path / "faces")
-
-
 def crops(folder):
     return sorted(folder.glob("real/*/*.png")), sorted(folder.glob("fake/*/*.png"))
 
 
-def test_the_card_counts_what_is_there(demo_faces):
+def test_the_card_describes_the_dataset(demo_faces):
     card = data_card(read_face_dataset(demo_faces), about="Made up.")
     assert card.startswith("Made up.\n\n")
-    assert "120 face crops of 12 clips: 6 REAL and 6 FAKE, from 6 groups" in card
+    assert "120 face crops in 12 clips: 6 REAL and 6 FAKE, from 6 groups" in card
     assert "96 × 96 pixels, PNG" in card
     assert "demo (12 clips)" in card
     assert 'class_names=["real", "fake"]' in card
     assert "The terms of the source videos apply" in card
 
 
-def test_the_card_says_what_is_missing(faces):
+def test_the_card_counts_videos_without_a_clip(faces):
     (faces / "skipped.csv").write_text(
         "video,reason,detail,is_fake,dataset,group,split\na.mp4,no_face,x,true,demo,g,\nb.mp4,no_face,x,true,demo,h,\n"
     )
-    assert "**Videos that gave no clip:** 2 `no_face`;" in data_card(read_face_dataset(faces))
+    assert "**Videos without a clip:** 2 `no_face`;" in data_card(read_face_dataset(faces))
 
 
-def test_a_whole_dataset_passes_and_what_lies_beside_it_is_counted(faces):
+def test_a_whole_dataset_passes_and_surplus_files_are_counted(faces):
     (faces / "notes.txt").write_text("mine")
     found = check_integrity(read_face_dataset(faces))
     assert found["crops that open and have the right size"] == "120 of 120"
     assert found["groups with REAL and FAKE"] == "6 of 6"
-    assert found["files that no table names, and that stay here"] == "1"
+    assert found["files that no table names and that are not sent"] == "1"
 
 
 def test_a_broken_crop_is_found(faces):
@@ -50,18 +44,19 @@ def test_a_broken_crop_is_found(faces):
         check_integrity(read_face_dataset(faces))
 
 
-def test_a_image_with_both_labels_is_found(faces):
+def test_an_image_with_both_labels_is_found(faces):
     reals, fakes = crops(faces)
     shutil.copy(reals[0], fakes[0])
     with pytest.raises(PublishError, match="also there with the other label"):
         check_integrity(read_face_dataset(faces))
 
 
-def test_a_image_that_is_there_twice_is_counted(faces):
-    before = check_integrity(read_face_dataset(faces))
-    fresh = [path for path in crops(faces)[0] if path.parent == crops(faces)[0][0].parent]
-    shutil.copy(fresh[0], fresh[-1])
-    after = check_integrity(read_face_dataset(faces))
-    name = "crops that are there twice (short tracks repeat theirs)"
-    count = {"none": 0}
-    assert int(count.get(after[name], after[name])) == int(count.get(before[name], before[name])) + 1
+def test_a_duplicate_image_is_counted(faces):
+    def duplicates():
+        found = check_integrity(read_face_dataset(faces))["duplicate crops (short tracks repeat theirs)"]
+        return 0 if found == "none" else int(found)
+
+    before = duplicates()
+    first = crops(faces)[0][0]
+    shutil.copy(first, max(first.parent.glob("*.png")))
+    assert duplicates() == before + 1

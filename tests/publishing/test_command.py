@@ -1,25 +1,19 @@
-"""``dfutils publish``: help, wrong use, and what it shows before anything is sent."""
+"""``dfutils publish``: wrong use, what it shows before anything is sent, and whose it says that it is."""
 
 import json
 
 import pytest
 
 from dfutils.cli import main
-from dfutils.publishing import publish as module
-from dfutils.publishing.kaggle import Answer, Kaggle
+from dfutils.publishing.kaggle import Kaggle
+from dfutils.publishing.metadata import DATASET_FILE, owner_name
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
-        [],
-        ["film", "a"],
-        ["dataset"],
-        ["model"],
-        ["dataset", "a", "--wait", "long"],
-        ["notebooks", "--title", "Another title"],
-        ["space", "--push"],
-        ["model", "run", "--fetch", "some-one/notebook"],
+        *([], ["film", "a"], ["dataset"], ["model"], ["dataset", "a", "--wait", "long"], ["space", "--push"]),
+        *(["notebooks", "--title", "Another title"], ["model", "run", "--fetch", "some-one/notebook"]),
     ],
     ids=" ".join,
 )
@@ -29,11 +23,9 @@ def test_wrong_use_exits_with_2(arguments):
     assert exited.value.code == 2
 
 
-def test_a_dry_run_says_what_lies_where_and_that_nothing_was_sent(publish, run_folder, tmp_path):
-    done = publish("model", run_folder)
-    assert done.exit_code == 0
+def test_a_dry_run_shows_the_commands_and_says_that_nothing_was_sent(publish, run_folder, tmp_path):
     folder = tmp_path / "to send"
-    assert done.stdout.splitlines() == [
+    assert publish("model", run_folder, "--version-notes", "it's new").stdout.splitlines() == [
         f"some-one/deepfake-detector/keras/inception-gru: 4 files, 0.0 MB staged in {folder}",
         "to make the model:",
         f"  kaggle models create -p '{folder}'",
@@ -41,66 +33,39 @@ def test_a_dry_run_says_what_lies_where_and_that_nothing_was_sent(publish, run_f
         f"  kaggle models instances create -p '{folder}' --dir-mode zip",
         "to send a new version:",
         "  kaggle models instances versions create some-one/deepfake-detector/keras/inception-gru "
-        f"-p '{folder}' --dir-mode zip -n 'dfutils 0.1.0'",
+        f"""-p '{folder}' --dir-mode zip -n 'it'"'"'s new'""",
         "Nothing was sent. Add --push to send it.",
     ]
 
 
-def test_json_stands_alone_on_stdout(publish, run_folder):
-    document = json.loads(publish("model", run_folder, "--json").stdout)
-    assert (document["files"], document["pushed"], document["sent"]) == (4, False, [])
+def test_without_push_the_client_is_never_called(publish, stub, demo_faces, monkeypatch):
+    monkeypatch.setattr(Kaggle, "run", lambda *_: pytest.fail("called"))
+    document = json.loads(publish("dataset", demo_faces, "--json").stdout)
+    assert (document["pushed"], document["sent"], stub.calls) == (False, [], [])
+    assert document["files"] > 100
+    commands = {entry["to"]: entry["command"] for entry in document["commands"]}
+    assert commands["make the dataset"].endswith("/to send' --dir-mode zip")
 
 
-def test_a_client_that_is_not_installed_is_named(publish, run_folder, monkeypatch):
-    monkeypatch.setattr("sys.executable", "/nowhere/python")
-    monkeypatch.setenv("PATH", "/nowhere")
-    assert publish("model", run_folder, "--push").reason.startswith(
-        "kaggle: is not installed. Run `pip install kaggle six`"
-    )
+@pytest.mark.parametrize("wish", [["--public"], ["--licence", "CC0-1.0"]], ids=str)
+def test_faces_go_public_only_by_somebody_who_says_to_have_the_right(publish, demo_faces, tmp_path, wish):
+    assert "--i-have-the-rights" in publish("dataset", demo_faces, *wish).reason
+    assert not (tmp_path / "to send").exists()
+    assert publish("dataset", demo_faces, *wish, "--i-have-the-rights").exit_code == 0
+    metadata = json.loads((tmp_path / "to send" / DATASET_FILE).read_text())
+    assert metadata["isPrivate"] is (wish != ["--public"])
+    assert metadata["licenses"] == [{"name": "CC0-1.0" if wish[0] == "--licence" else "other"}]
 
 
 def test_metadata_that_is_elsewhere_has_to_be_named(publish, run_folder, tmp_path):
     assert "name it with --metadata" in publish("model", run_folder, "--metadata", tmp_path / "none").reason
 
 
-def test_a_client_that_exits_with_0_is_not_believed(monkeypatch):
-    monkeypatch.setattr(Kaggle, "run", lambda *_: Answer(0, "Dataset creation error: no room\n", ""))
-    with pytest.raises(module.PublishError, match="did not take it .Dataset creation error: no room"):
-        Kaggle().send("it", ["datasets", "create"], success="is being created")
-
-
-@pytest.mark.parametrize(
-    ("stdout", "believed"),
-    [
-        (
-            "Starting upload for file error.csv\nUpload successful: error.csv\nYour private Dataset is being created.",
-            True,
-        ),
-        ("Upload unsuccessful: real.zip\nYour private Dataset is being created.", False),
-        ("Skipping folder: real; use '--dir-mode' to upload folders\nYour private Dataset is being created.", False),
-        ("The following are not valid tags: ['x']\nYour private Dataset is being created.", False),
-        ("Your private Dataset will exist one day.", False),
-        ("", False),
-    ],
-    ids=["all well", "file refused", "folder skipped", "tag refused", "other words", "silence"],
-)
-def test_only_success_without_any_word_of_trouble_is_success(monkeypatch, stdout, believed):
-    monkeypatch.setattr(Kaggle, "run", lambda *_: Answer(0, stdout, "file:  50%|#####| 1/2"))
-    if believed:
-        assert Kaggle().send("it", [], success="is being created") == "Your private Dataset is being created."
-    else:
-        with pytest.raises(module.PublishError, match="did not take it"):
-            Kaggle().send("it", [], success="is being created")
-
-
-def test_the_reason_is_no_hint_that_the_client_puts_under_it():
-    hint = "If this is unexpected, you can re-run with `kaggle --debug` to see the full\ntraceback. If you think"
-    assert Answer(1, "", f"Exception: not now\n\n{hint}").reason == "Exception: not now"
-
-
-def test_a_client_that_fails_after_its_words_of_success_is_not_believed(monkeypatch):
-    monkeypatch.setattr(
-        Kaggle, "run", lambda *_: Answer(1, "Your private Dataset is being created.", "KeyError: 'url'")
-    )
-    with pytest.raises(module.PublishError, match="did not take it .KeyError: 'url'"):
-        Kaggle().send("it", [], success="is being created")
+def test_the_owner_is_the_one_who_is_signed_in_unless_another_is_named(publish, run_folder, tmp_path, monkeypatch):
+    assert publish("model", run_folder, "--owner", "given-owner").stdout.startswith("given-owner/")
+    monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path))
+    assert owner_name(None) == "some-one"
+    monkeypatch.delenv("KAGGLE_USERNAME")
+    assert "owner: is unknown. Give --owner" in publish("model", run_folder).reason
+    (tmp_path / "kaggle.json").write_text('{"username": "file-owner", "key": "0123456789"}')
+    assert owner_name(None) == "file-owner"

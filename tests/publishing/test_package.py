@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import re
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,19 +15,20 @@ from stub import Holding, files_of
 from dfutils import weights
 from dfutils.errors import PublishError
 from dfutils.publishing import package
-from dfutils.publishing.datasets import push_dataset
 from dfutils.publishing.kaggle import Kaggle
-from dfutils.publishing.rules import DATASET_FILE
-from dfutils.publishing.wheels import IMAGE_PYTHONS, runs_on
+from dfutils.publishing.metadata import DATASET_FILE
+from dfutils.publishing.package import IMAGE_PYTHONS, runs_on
 
 PROJECT = Path(__file__).parents[2]
 WHEEL = "dfutils-0.1.0-py3-none-any.whl"
-YUNET = ("LICENSE", "face_detection_yunet_2023mar.onnx")
+AV_312 = "av-14.2.0-cp312-cp312-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"
+AV_313 = "av-14.2.0-cp313-cp313-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"
+AV_ABI3 = "av-18.1.0-cp311-abi3-manylinux_2_28_x86_64.whl"
 
 
 @pytest.fixture
 def wheel(tmp_path):
-    """Not the package, but named like its wheel."""
+    """A small file with the name of the package's wheel."""
     path = tmp_path / "dist" / WHEEL
     path.parent.mkdir()
     with zipfile.ZipFile(path, "w") as archive:
@@ -36,7 +36,7 @@ def wheel(tmp_path):
     return path
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def known_weights(tmp_path, monkeypatch):
     """One weight file that is there and one that is not."""
     folder = tmp_path / "weights"
@@ -48,28 +48,6 @@ def known_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(weights, "WEIGHT_FILES", {"small": there, "gone": gone})
     monkeypatch.setenv("DFUTILS_WEIGHTS", str(folder))
     monkeypatch.delenv("DFUTILS_OFFLINE", raising=False)
-
-
-def test_wheel_and_weights_arrive_byte_by_byte(publish, stub, wheel, known_weights, tmp_path):
-    done = publish("package", wheel, "--push")
-    assert done.exit_code == 0
-    assert stub.datasets["some-one/dfutils"].versions == [{WHEEL: wheel.read_bytes(), "small.onnx": b"small"}]
-    assert "not in it: gone.h5 (not found on this machine)" in done.stdout
-    assert "not in it: av>=14" in done.stdout
-
-
-def test_an_older_wheel_is_replaced_but_a_lost_weight_file_is_not_sent(publish, stub, wheel, known_weights):
-    before = {"dfutils-0.0.9-py3-none-any.whl": b"old", "small.onnx": b"small", "gone.h5": b"was there"}
-    stub.datasets["some-one/dfutils"] = Holding({}, [before])
-    done = publish("package", wheel, "--push")
-    assert done.exit_code == 1
-    assert "would lack 1 of 3 files (gone.h5)" in done.reason
-
-
-AV_312 = "av-14.2.0-cp312-cp312-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"
-AV_313 = "av-14.2.0-cp313-cp313-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"
-AV_ABI3 = "av-18.1.0-cp311-abi3-manylinux_2_28_x86_64.whl"
-BOTH = [AV_312, AV_313]
 
 
 @pytest.fixture
@@ -90,83 +68,82 @@ def index(monkeypatch):
     return SimpleNamespace(wheels=wheels, asked=asked)
 
 
+def test_wheel_and_weights_arrive_byte_by_byte_with_the_owner(publish, stub, wheel, tmp_path):
+    done = publish("package", wheel, "--owner", "another-one", "--push")
+    assert stub.datasets["another-one/dfutils"].versions == [{WHEEL: wheel.read_bytes(), "small.onnx": b"small"}]
+    assert "not in it: gone.h5 (not found on this machine)" in done.stdout
+    assert "not in it: av>=14" in done.stdout
+    assert json.loads((tmp_path / "to send" / DATASET_FILE).read_text())["id"] == "another-one/dfutils"
+
+
+def test_an_older_wheel_is_replaced_but_lost_weights_and_pythons_are_not_sent(publish, stub, wheel):
+    before = {"dfutils-0.0.9-py3-none-any.whl": b"old", "small.onnx": b"small", "gone.h5": b"there", AV_312: b"wheel"}
+    stub.datasets["some-one/dfutils"] = Holding({"title": "dfutils"}, [before])
+    assert f"would lack 2 of 4 files ({AV_312}, gone.h5)" in publish("package", wheel, "--push").reason
+
+
 def test_the_wheels_that_the_image_lacks_are_asked_for_each_of_its_pythons(index, tmp_path):
     constraints = tmp_path / "constraints.txt"
     constraints.write_text("av==18.1.0")
-    assert [path.name for path in package.download_wheels(tmp_path, constraints=constraints)] == BOTH
+    assert [path.name for path in package.download_wheels(tmp_path, constraints=constraints)] == [AV_312, AV_313]
     for asked, python, abi in zip(index.asked, ["3.12", "3.13"], ["cp312", "cp313"], strict=True):
         assert asked[asked.index("--python-version") + 1] == python
         assert asked[asked.index("--constraint") + 1] == str(constraints)
         assert {"--only-binary=:all:", abi, "abi3", "manylinux_2_28_x86_64"} <= set(asked)
 
 
-def test_wheels_for_both_pythons_lie_side_by_side_and_arrive(publish, stub, index, wheel, known_weights):
+def test_wheels_for_both_pythons_lie_side_by_side_and_arrive(publish, stub, index, wheel):
     done = publish("package", wheel, "--with-wheels", "--push")
     assert done.exit_code == 0
-    assert sorted(stub.datasets["some-one/dfutils"].versions[0]) == [*BOTH, WHEEL, "small.onnx"]
+    assert sorted(stub.datasets["some-one/dfutils"].versions[0]) == [AV_312, AV_313, WHEEL, "small.onnx"]
     assert f"in it, for Python 3.12 and 3.13: {WHEEL}, {AV_312}, {AV_313}, small.onnx" in done.stdout
 
 
-def test_a_wheel_that_serves_both_pythons_is_staged_once(publish, index, wheel, known_weights, tmp_path):
+def test_a_wheel_that_serves_both_pythons_is_staged_once(publish, index, wheel, tmp_path):
     index.wheels.update({"3.12": AV_ABI3, "3.13": AV_ABI3})
     assert publish("package", wheel, "--with-wheels").exit_code == 0
     assert sorted(files_of(tmp_path / "to send", but=[DATASET_FILE])) == [AV_ABI3, WHEEL, "small.onnx"]
 
 
-@pytest.mark.usefixtures("known_weights")
-@pytest.mark.parametrize("python", ["3.12", "3.13"])
-def test_a_python_that_the_index_has_no_wheel_for_is_named(publish, index, wheel, tmp_path, python):
-    del index.wheels[python]
-    assert publish("package", wheel, "--with-wheels").reason.startswith(f"wheels for Python {python}: pip download: ")
+@pytest.mark.parametrize(
+    ("wheels", "reason"),
+    [
+        ({"3.13": AV_313}, "wheels for Python 3.12: pip download: "),
+        ({"3.12": AV_312}, "wheels for Python 3.13: pip download: "),
+        ({"3.12": AV_312, "3.13": AV_312}, f"av: has no wheel for Python 3.13 (only {AV_312})."),
+        ({"3.12": AV_313, "3.13": AV_313}, f"av: has no wheel for Python 3.12 (only {AV_313})."),
+    ],
+    ids=["none for 3.12", "none for 3.13", "3.12 only", "3.13 only"],
+)
+def test_a_python_without_a_wheel_is_named_and_nothing_staged(*, publish, index, wheel, tmp_path, wheels, reason):
+    index.wheels.clear()
+    index.wheels.update(wheels)
+    assert publish("package", wheel, "--with-wheels").reason.startswith(reason)
     assert not (tmp_path / "to send").exists()
 
 
-@pytest.mark.usefixtures("known_weights")
-@pytest.mark.parametrize(("there", "lost"), [(AV_312, "3.13"), (AV_313, "3.12")], ids=["3.12 only", "3.13 only"])
-def test_a_python_without_a_wheel_among_those_downloaded_is_named(publish, index, wheel, there, lost):
-    index.wheels.update({"3.12": there, "3.13": there})
-    reason = publish("package", wheel, "--with-wheels").reason
-    assert reason.startswith(f"av: has no wheel for Python {lost} (only {there}).")
-
-
-@pytest.mark.usefixtures("index", "known_weights")
-@pytest.mark.parametrize("name", [*BOTH, WHEEL, "small.onnx"])
-def test_a_file_deleted_after_staging_is_named_and_nothing_is_sent(publish, stub, wheel, tmp_path, name):
+@pytest.mark.usefixtures("index")
+@pytest.mark.parametrize("name", [AV_312, WHEEL, "small.onnx"])
+@pytest.mark.parametrize("command", [["create"], ["version", "-m", "notes"]], ids=["create", "version"])
+def test_the_client_refuses_to_send_without_a_staged_file(*, publish, stub, wheel, tmp_path, name, command):
     assert publish("package", wheel, "--with-wheels").exit_code == 0
-    staged = tmp_path / "to send"
-    (staged / name).unlink()
-    with pytest.raises(PublishError, match=f"{re.escape(name)}: does not exist"):
-        push_dataset(Kaggle(timeout_seconds=60, wait_seconds=20), staged, notes="")
-    by_hand = Kaggle(timeout_seconds=60).run("datasets", "create", "-p", str(staged))
-    assert f"{name} does not exist" in by_hand.reason
+    (tmp_path / "to send" / name).unlink()
+    answer = Kaggle(timeout_seconds=60).run("datasets", *command, "-p", str(tmp_path / "to send"))
+    assert f"{name} does not exist" in answer.reason
     assert not stub.called("StartBlobUpload")
 
 
-@pytest.mark.usefixtures("index", "known_weights")
-@pytest.mark.parametrize("name", BOTH)
-def test_an_upload_that_arrived_without_one_of_them_is_a_failure(publish, stub, wheel, monkeypatch, name):
+def test_an_upload_that_arrived_without_one_of_them_is_a_failure(publish, stub, index, wheel, monkeypatch):
     receive = stub._received
 
     def receive_less(holding, files, place):
         answer = receive(holding, files, place)
-        del holding.versions[-1][name]
+        del holding.versions[-1][AV_313]
         return answer
 
     monkeypatch.setattr(stub, "_received", receive_less)
     reason = publish("package", wheel, "--with-wheels", "--push").reason
-    assert f"arrived with 3 files, staged were 4; 1 missing ({name})" in reason
-
-
-@pytest.mark.usefixtures("known_weights")
-@pytest.mark.parametrize("python", ["3.12", "3.13"])
-def test_a_version_without_the_wheel_of_a_python_that_was_served_is_not_sent(publish, stub, wheel, tmp_path, python):
-    kept, lost = BOTH if python == "3.13" else BOTH[::-1]
-    stub.datasets["some-one/dfutils"] = Holding({}, [{kept: b"wheel", lost: b"wheel", WHEEL: b"wheel"}])
-    staged = tmp_path / "to send"
-    assert publish("package", wheel).exit_code == 0
-    (staged / kept).write_bytes(b"wheel")
-    with pytest.raises(PublishError, match=f"would lack 1 of 3 files .{re.escape(lost)}"):
-        push_dataset(Kaggle(timeout_seconds=60, wait_seconds=20), staged, notes="")
+    assert f"arrived with 3 files, staged were 4; 1 missing ({AV_313})" in reason
 
 
 @pytest.mark.parametrize(
@@ -198,7 +175,7 @@ def tags_of(python):
     return {*cpython_tags(version, [abi], platforms), *compatible_tags(version, abi, platforms)}
 
 
-def test_what_pip_cannot_do_is_one_line(tmp_path):
+def test_a_failure_of_pip_is_one_line(tmp_path):
     with pytest.raises(PublishError, match=r"pip download: failed \(ERROR: .*pip needs its index"):
         package.download_wheels(tmp_path, ["--no-index", "no-such-package-at-all"])
 
@@ -208,25 +185,18 @@ def test_a_folder_without_a_project_is_refused(publish, tmp_path):
 
 
 def test_the_wheel_holds_the_sources_of_today_and_nothing_left_over(tmp_path):
+    yunet = [f"dfutils/extraction/yunet/{name}" for name in ("LICENSE", "face_detection_yunet_2023mar.onnx")]
     project = tmp_path / "project"
-    (project / "dfutils").mkdir(parents=True)
-    (project / "dfutils" / "__init__.py").write_text('__version__ = "0.1.0"\n')
-    yunet = project / "dfutils" / "extraction" / "yunet"
-    yunet.mkdir(parents=True)
-    for name in YUNET:
-        (yunet / name).write_text("text")
-    (project / "build" / "lib" / "dfutils").mkdir(parents=True)
-    (project / "build" / "lib" / "dfutils" / "deleted.py").write_text("")
-    (project / "README.md").write_text("text")
-    (project / "LICENSE").write_text("text")
+    for name in ("dfutils/__init__.py", *yunet, "build/lib/dfutils/deleted.py", "README.md", "LICENSE"):
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text('__version__ = "0.1.0"\n')
     (project / "pyproject.toml").write_text((PROJECT / "pyproject.toml").read_text())
     before = files_of(project)
     wheel = build_or_skip(project, tmp_path)
     assert package.index_is_reachable()  # else this test, and others, would never fail but skip
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-    yunet_in_wheel = [f"dfutils/extraction/yunet/{name}" for name in YUNET]
-    assert [name for name in names if name.startswith("dfutils/")] == ["dfutils/__init__.py", *yunet_in_wheel]
+    assert [name for name in names if name.startswith("dfutils/")] == ["dfutils/__init__.py", *yunet]
     assert "dfutils-0.1.0.dist-info/licenses/dfutils/extraction/yunet/LICENSE" in names
     assert files_of(project) == before
 
@@ -245,13 +215,8 @@ def test_a_broken_build_fails_the_tests_and_only_a_missing_index_skips_them(monk
     assert raised.type is outcome
 
 
-def test_the_terms_of_the_weights_in_the_wheel_are_told_beside_those_of_the_code():
+def test_the_terms_of_the_weights_in_the_wheel_stand_beside_those_of_the_code():
     path = PROJECT / "kaggle-metadata" / "datasets" / "dfutils" / DATASET_FILE
     description = json.loads(path.read_text())["description"]
     assert "code is under the MIT licence" in description
     assert "weights of a trained detector, for research and teaching only: not for commerce" in description
-
-
-def test_the_metadata_of_the_package_is_staged_with_the_owner(publish, wheel, known_weights, tmp_path):
-    assert publish("package", wheel, "--owner", "another-one").exit_code == 0
-    assert json.loads((tmp_path / "to send" / DATASET_FILE).read_text())["id"] == "another-one/dfutils"

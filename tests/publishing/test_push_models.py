@@ -3,16 +3,26 @@
 import json
 
 import pytest
-from stub import CUT, Holding, files_of, missing
+from stub import CUT, Holding, files_of
 
-from dfutils.errors import PublishError
 from dfutils.pretrained import pretrained_names
 from dfutils.pretrained import resolve_detector as shipped_folder
-from dfutils.publishing.model_text import HEAD_SENTENCES, network_text
+from dfutils.publishing.card import HEAD_SENTENCES
 from dfutils.training.model import HEADS
 
 NAME = "some-one/deepfake-detector"
 VARIATION = f"{NAME}/keras/inception-gru"
+PUBLIC = ["--public", "--i-have-the-rights"]
+
+
+def hold(stub, **settings):
+    """A model with one version on Kaggle."""
+    stub.models[NAME] = settings
+    stub.variations[VARIATION] = Holding({"body": settings}, [{"detector.json": b"old"}])
+
+
+def staged_metadata(folder):
+    return [json.loads((folder / f"model-{name}metadata.json").read_text()) for name in ("", "instance-")]
 
 
 def test_a_new_model_arrives_byte_by_byte_and_without_other_peoples_names(publish, stub, run_folder, tmp_path):
@@ -29,101 +39,77 @@ def test_a_new_model_arrives_byte_by_byte_and_without_other_peoples_names(publis
 
 
 def test_a_model_that_is_there_gets_a_new_version(publish, stub, run_folder):
-    stub.models[NAME] = {}
-    stub.variations[VARIATION] = Holding({}, [{"detector.json": b"old"}])
-    assert publish("model", run_folder, "--push", "--version-notes", "longer training").exit_code == 0
+    hold(stub, title="Detector of fakes")
+    # The new version is there a little later.
+    stub.fail("GetModelInstance", None, {"id": 2, "versionNumber": 1, "slug": "s", "framework": "keras"})
+    done = publish("model", run_folder, "--push", "--version-notes", "longer training")
+    assert f"{VARIATION}/2: 4 files of " in done.stdout
+    assert "keeps its title 'Detector of fakes'" in done.stdout
     assert stub.called("CreateModelInstanceVersion")[0]["body"]["versionNotes"] == "longer training"
     assert stub.variations[VARIATION].versions[1] == files_of(run_folder, but=["splits.csv"])
 
 
-def test_a_version_that_would_lose_files_is_not_sent(publish, stub, run_folder):
-    stub.models[NAME] = {}
-    stub.variations[VARIATION] = Holding({}, [{"detector.json": b"old", "saved_model.pb": b"old"}])
-    done = publish("model", run_folder, "--push")
-    assert done.exit_code == 1
-    assert "would lack 1 of 2 files (saved_model.pb)" in done.reason
-    assert not stub.called("StartBlobUpload")
-
-
-PUBLIC = ["--public", "--i-have-the-rights"]
-
-
-@pytest.mark.parametrize(
-    ("held", "reason"),
-    [
-        ({"isPrivate": False}, f"{NAME}: is public on Kaggle, "),
-        ({"licenseName": "MIT"}, f"{NAME}: its licence on Kaggle is 'MIT', "),
-    ],
-    ids=["public", "another licence"],
-)
-def test_a_version_that_others_would_get_otherwise_is_not_sent(publish, stub, run_folder, held, reason):
-    stub.models[NAME] = held
-    stub.variations[VARIATION] = Holding({"body": held}, [{"detector.json": b"old"}])
-    done = publish("model", run_folder, "--push")
-    assert (done.exit_code, done.stdout) == (1, "")
-    assert done.reason.startswith(reason)
-    assert not stub.called("StartBlobUpload")
-
-
-def test_public_is_no_wish_that_a_version_can_fulfil(publish, stub, run_folder):
-    stub.models[NAME] = {}
-    stub.variations[VARIATION] = Holding({}, [{"detector.json": b"old"}])
-    assert "is private on Kaggle" in publish("model", run_folder, "--push", *PUBLIC).reason
-    assert not stub.called("StartBlobUpload")
-
-
-def test_a_new_variation_of_a_public_model_is_no_secret_either(publish, stub, run_folder):
-    stub.models[NAME] = {"isPrivate": False, "title": "Detector of fakes"}
+def test_a_public_model_gets_a_public_variation(publish, stub, run_folder):
+    stub.models[NAME] = {"isPrivate": False}
     assert "is public on Kaggle" in publish("model", run_folder, "--push").reason
-    done = publish("model", run_folder, "--push", *PUBLIC)
-    assert done.exit_code == 0
-    assert "keeps its title 'Detector of fakes'" in done.stdout
+    assert publish("model", run_folder, "--push", *PUBLIC).exit_code == 0
 
 
 @pytest.mark.parametrize(
-    ("failing", "reason"),
+    ("held", "arguments", "reason"),
     [
-        (("GetModel", None, (500, {})), "could not be asked (500"),
-        (("GetModelInstance", CUT), "could not be asked ("),
-        (("GetModelInstance", missing("Variation")), "cannot be read (it is there, but its metadata are not)"),
+        ({"isPrivate": False}, [], "is public on Kaggle, "),
+        ({}, PUBLIC, "is private on Kaggle, "),
+        ({"licenseName": "MIT"}, [], "its licence on Kaggle is 'MIT', "),
     ],
-    ids=str,
+    ids=["public on Kaggle", "staged as public", "another licence"],
 )
-def test_nothing_is_sent_to_a_model_whose_settings_cannot_be_read(publish, stub, run_folder, failing, reason):
-    stub.models[NAME] = {}
-    stub.variations[VARIATION] = Holding({}, [{"detector.json": b"old"}])
-    stub.fail(*failing)
-    assert reason in publish("model", run_folder, "--push").reason
+def test_push_refuses_changed_visibility_or_licence(*, publish, stub, run_folder, held, arguments, reason):
+    hold(stub, **held)
+    assert publish("model", run_folder, "--push", *arguments).reason.startswith(f"{NAME}: {reason}")
+    assert not stub.called("StartBlobUpload")
+
+
+def test_a_version_that_would_lose_files_is_not_sent(publish, stub, run_folder):
+    hold(stub)
+    stub.variations[VARIATION].versions[0]["saved_model.pb"] = b"old"
+    assert "would lack 1 of 2 files (saved_model.pb)" in publish("model", run_folder, "--push").reason
     assert not stub.called("StartBlobUpload")
 
 
 @pytest.mark.parametrize(
-    ("answers", "reason"),
+    ("held", "method", "answers", "reason"),
     [
-        ({"GetModel": [CUT]}, "could not be asked"),
-        ({"CreateModel": [{"error": "slug is already in use"}]}, "already in use"),
-        ({"PUT": [403, 403, 403]}, "Upload unsuccessful"),
-        ({"CreateModelInstance": [{"id": 0, "error": "no such licence"}]}, "no such licence"),
-        ({"ListModelInstanceVersionFiles": [{"files": []}]}, "4 missing"),
+        (True, "GetModel", [(500, {})], "could not be asked (500"),
+        (True, "GetModelInstance", [CUT], "could not be asked ("),
+        (False, "GetModel", [CUT], "could not be asked"),
+        (False, "CreateModel", [{"error": "slug is already in use"}], "already in use"),
+        (False, "PUT", [403, 403, 403], "Upload unsuccessful"),
+        (False, "CreateModelInstance", [{"id": 0, "error": "no such licence"}], "no such licence"),
+        (True, "CreateModelInstanceVersion", [{"id": 0, "error": "no room"}], "no room"),
+        (False, "ListModelInstanceVersionFiles", [{"files": []}], "4 missing"),
     ],
     ids=str,
 )
-def test_what_fails_on_the_way_is_exit_code_1_and_one_line(publish, stub, run_folder, answers, reason):
-    for method, planned in answers.items():
-        stub.fail(method, *planned)
-    done = publish("model", run_folder, "--push")
-    assert (done.exit_code, done.stdout) == (1, "")
-    assert reason in done.reason
-    assert done.reason.startswith(NAME)
+def test_whatever_fails_on_the_way_is_a_failure_in_one_line(
+    *, publish, stub, run_folder, held, method, answers, reason
+):
+    if held:
+        hold(stub)
+    stub.fail(method, *answers)
+    failure = publish("model", run_folder, "--push").reason
+    assert reason in failure
+    assert failure.startswith(NAME)
 
 
-def staged_metadata(folder):
-    names = ("model-metadata.json", "model-instance-metadata.json")
-    return [json.loads((folder / name).read_text()) for name in names]
+def test_a_version_that_does_not_come_in_time_is_no_success(publish, stub, run_folder):
+    hold(stub)
+    stub.fail("GetModelInstance", None, {"id": 2, "versionNumber": 1, "slug": "s", "framework": "keras"})
+    assert "no new version after 0 s" in publish("model", run_folder, "--push", "--wait", "0").reason
 
 
 @pytest.mark.parametrize("name", pretrained_names())
-def test_a_shipped_detector_is_staged_with_its_licence_and_card_and_described_as_what_it_is(publish, tmp_path, name):
+def test_a_shipped_detector_is_staged_with_its_licence_and_card_and_described(publish, tmp_path, name):
     shipped, staged = shipped_folder(name), tmp_path / "to send"
     assert publish("model", shipped).exit_code == 0
     model, variation = staged_metadata(staged)
@@ -139,9 +125,11 @@ def test_a_shipped_detector_is_staged_with_its_licence_and_card_and_described_as
     assert "recurrent" not in str((model, variation))
 
 
-def test_the_description_is_made_of_what_the_detector_says(publish, run_folder, tmp_path):
-    assert publish("model", run_folder).exit_code == 0
+def test_title_licence_and_description_are_those_of_the_command_line_and_the_detector(publish, run_folder, tmp_path):
+    assert publish("model", run_folder, "--title", "My detector", "--licence", "MIT", *PUBLIC).exit_code == 0
     model, variation = staged_metadata(tmp_path / "to send")
+    assert (model["slug"], model["isPrivate"]) == ("my-detector", False)
+    assert (variation["modelSlug"], variation["licenseName"]) == ("my-detector", "MIT")
     assert variation["overview"] == (
         "InceptionV3 features of 8 face crops from frames at even distances. "
         "A recurrent head (GRU) reads them in order."
@@ -153,34 +141,22 @@ def test_every_head_that_can_be_trained_has_a_sentence():
     assert set(HEAD_SENTENCES) == set(HEADS)
 
 
-def test_a_head_without_a_sentence_is_not_described_as_another(run_folder):
-    path = run_folder / "detector.json"
+def damage_head(folder):
+    path = folder / "detector.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "model": "inception_transformer"}))
-    with pytest.raises(PublishError, match="says nothing that is known of 'inception_transformer'"):
-        network_text(run_folder)
 
 
-def test_altered_weights_are_not_staged(publish, run_folder, tmp_path):
-    (run_folder / "model.weights.h5").write_bytes(b"others")
-    assert "was altered since training" in publish("model", run_folder).reason
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (damage_head, "'inception_transformer' is missing or unknown"),
+        (lambda folder: (folder / "model.weights.h5").write_bytes(b"others"), "was altered since training"),
+        (lambda folder: (folder / "detector.json").unlink(), "no finished run folder (no detector.json)"),
+        (lambda folder: (folder / "fold-0").mkdir(), "run/fold-0"),
+    ],
+    ids=["unknown head", "altered weights", "unfinished", "ensemble"],
+)
+def test_a_run_folder_that_cannot_be_sent_is_not_staged(publish, run_folder, tmp_path, damage, reason):
+    damage(run_folder)
+    assert reason in publish("model", run_folder).reason
     assert not (tmp_path / "to send").exists()
-
-
-def test_an_unfinished_run_is_not_staged(publish, run_folder):
-    (run_folder / "detector.json").unlink()
-    assert "no finished run folder (no detector.json)" in publish("model", run_folder).reason
-
-
-def test_an_ensemble_is_not_staged_and_a_member_is_named(publish, run_folder):
-    (run_folder / "fold-0").mkdir()
-    assert f"{run_folder}/fold-0" in publish("model", run_folder).reason
-
-
-def test_another_name_and_licence_are_taken_from_the_command_line(publish, run_folder, tmp_path):
-    wishes = ["--title", "My detector", "--licence", "MIT", "--public", "--i-have-the-rights"]
-    assert publish("model", run_folder, *wishes).exit_code == 0
-    staged = tmp_path / "to send"
-    model = json.loads((staged / "model-metadata.json").read_text())
-    variation = json.loads((staged / "model-instance-metadata.json").read_text())
-    assert (model["slug"], model["isPrivate"]) == ("my-detector", False)
-    assert (variation["modelSlug"], variation["licenseName"]) == ("my-detector", "MIT")
