@@ -257,7 +257,7 @@ def test_media_facts_stand_side_by_side(dataset):
     others = [replace(row, size_bytes=30_000) for row in dataset.rows[1:]]
     mixed = media_table(type(dataset)(dataset.folder, (longer, *others), dataset.settings, {}))
     assert sorted(mixed.loc["duration in seconds"]) == ["2.0", "2.0 to 7.5"]
-    assert sorted(mixed.loc["kilobits a second"]) == ["120", "80 to 120"]
+    assert sorted(mixed.loc["kilobits per second"]) == ["120", "80 to 120"]
 
 
 def test_a_skipped_video_is_told_without_its_folder(dataset):
@@ -271,7 +271,7 @@ def test_the_network_is_shown_from_the_crops_to_the_probability(demo_run):
     assert table.index[0] == "preprocess"
     assert table.index[-1] == "fake_probability"
     assert table.loc["frame_logits", "weights"] == "2,049"
-    assert table.loc["inception_v3", "gives"] == "2048"
+    assert table.loc["inception_v3", "output"] == "2048"
 
 
 def test_what_a_training_runs_on_is_shown():
@@ -299,7 +299,7 @@ SCORES = pd.DataFrame(
 def test_every_line_between_real_and_fake_is_counted():
     table = thresholds_table(SCORES, {"low": 0.15, "half": 0.5, "high": 0.7})
     assert table["fakes found"].tolist() == ["3 of 3", "2 of 3", "1 of 3"]
-    assert table["false alarms"].tolist() == ["1 of 2", "1 of 2", "0 of 2"]
+    assert table["false positives"].tolist() == ["1 of 2", "1 of 2", "0 of 2"]
     assert table["balanced accuracy"].tolist() == ["75%", "58%", "67%"]
 
 
@@ -322,7 +322,7 @@ def test_mistakes_are_shown_with_their_score_and_none_is_said_so(dataset, tmp_pa
     write_predictions(tmp_path / "predictions.csv", table)
     assert titles(show_mistakes(tmp_path, dataset, threshold=0.5, count=2)) == ["FAKE given 0.10"] * 2
     write_predictions(tmp_path / "predictions.csv", table.assign(fake_probability=table["is_fake"].astype(float)))
-    assert "No video was called wrong" in show_mistakes(tmp_path, dataset, threshold=0.5).text
+    assert "No video was classified wrongly" in show_mistakes(tmp_path, dataset, threshold=0.5).text
 
 
 TWO = Verdict(

@@ -81,7 +81,7 @@ def test_a_page_fits_telephones_and_wide_screens_by_day_and_by_night(pages, brow
 def test_a_notebook_that_was_not_run_is_not_rendered(tmp_path):
     cells = [nbformat.v4.new_markdown_cell("# Title\n\nGoes in."), nbformat.v4.new_code_cell("1")]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "a.ipynb")
-    with pytest.raises(ReportError, match="holds no outputs. Run it first"):
+    with pytest.raises(ReportError, match="has no outputs. Run it first"):
         read_page(tmp_path / "a.ipynb")
 
 

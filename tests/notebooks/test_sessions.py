@@ -92,7 +92,7 @@ def test_the_settings_for_kaggle_train_on_two_devices_and_go_on_in_another_sessi
     assert OWNER in place.parts
 
     finished, said = session(few_faces, tmp_path, "second")
-    assert "goes on from" in said
+    assert "continues from" in said
     assert "used up" not in said
     history = read_csv(finished / "history.csv", ("loss", "val_auc"))
     assert len(history) == 2
