@@ -180,7 +180,7 @@ def test_a_reader_that_goes_away_is_told_as_such(demo_run, demo_videos, tmp_path
     os.close(write)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert said.splitlines()[-1] == "dfutils predict: stdout was closed before all was printed."
+    assert said.splitlines()[-1] == "dfutils predict: stdout was closed before everything was printed."
     assert not any(tmp_path.iterdir())
 
 
