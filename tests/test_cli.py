@@ -168,29 +168,22 @@ def test_a_failure_exits_with_1_and_one_line_of_reason(tmp_path, arguments, reas
     assert reason in line
 
 
-def test_a_wrong_label_is_a_failure_that_names_the_row(tmp_path):
-    (tmp_path / "a.mp4").write_bytes(b"")
-    (tmp_path / "labels.csv").write_text("file,label\na.mp4,FALSE\n")
-    done = run("extract", tmp_path, "--labels", tmp_path / "labels.csv", "--out", tmp_path / "faces")
-    assert done.returncode == 1
-    assert "FALSE" in done.stderr
-
-
-def test_help_starts_without_tensorflow_and_opencv():
-    heavy = ("tensorflow", "keras", "cv2", "av", "numpy", "pydantic")
-    code = (
-        "import sys, dfutils.cli; dfutils.cli.build_parser().format_help();"
-        f"print([m for m in {heavy} if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-
-
-def test_extraction_and_prediction_import_no_tensorflow():
-    code = (
-        "import sys, dfutils.extraction.extract, dfutils.prediction.detector;"
-        "print([m for m in ('tensorflow', 'keras', 'pandas', 'matplotlib') if m in sys.modules])"
-    )
+@pytest.mark.parametrize(
+    ("code", "heavy"),
+    [
+        (
+            "import dfutils.cli; dfutils.cli.build_parser().format_help()",
+            ("tensorflow", "keras", "cv2", "av", "numpy", "pydantic"),
+        ),
+        (
+            "import dfutils.extraction.extract, dfutils.prediction.detector",
+            ("tensorflow", "keras", "pandas", "matplotlib"),
+        ),
+    ],
+    ids=["help", "extraction and prediction"],
+)
+def test_heavy_libraries_are_imported_only_where_they_are_used(code, heavy):
+    code += f"\nimport sys; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -10,7 +10,6 @@ import pytest
 
 from dfutils.demo.examples import make_faceless_video, make_two_people_video
 from dfutils.errors import DfutilsError
-from dfutils.evaluation.metrics import compute_metrics
 from dfutils.evaluation.predictions import write_predictions
 from dfutils.extraction.catalogue import Catalogue
 from dfutils.extraction.dataset import read_face_dataset
@@ -23,14 +22,8 @@ from dfutils.notebook import (
     catalogue_table,
     commands_table,
     contents_table,
-    dataset_table,
-    datasets_table,
     devices_table,
-    files_table,
-    labels_table,
-    manifest_table,
     media_table,
-    network_table,
     plot_face_step,
     plot_faces,
     plot_heat_maps,
@@ -45,7 +38,6 @@ from dfutils.notebook import (
     splits_table,
     staged_table,
     start_notebook,
-    submission_table,
     thresholds_table,
     verdicts_table,
 )
@@ -95,11 +87,6 @@ def test_long_epochs_are_shown_unless_the_output_is_to_be_compared(page, monkeyp
     assert ("epoch 1" in page.readouterr().out) is is_shown
 
 
-def test_versions_name_the_package(page):
-    table = start_notebook()
-    assert {"python", "dfutils", "numpy", "keras"} <= set(table.index)
-
-
 def test_folders_refuse_a_misspelt_name():
     assert NotebookFolders(faces="elsewhere").faces.name == "elsewhere"
     with pytest.raises(DfutilsError, match="face:"):
@@ -115,14 +102,6 @@ def test_every_setting_is_explained():
 def test_a_group_of_settings_is_one_row_until_it_is_changed():
     assert settings_table(TrainingSettings()).loc["split", "value"] == "defaults"
     assert settings_table(TrainingSettings(split={"seed": 3})).loc["split.seed", "value"] == "3"
-
-
-def test_text_is_aligned_to_the_left(page):
-    table = settings_table(ExtractionSettings())
-    html = table._repr_html_()
-    assert '<tr style="text-align: right;">' not in html
-    assert html.count('<td style="text-align: left;">') == table.size
-    assert max(table["meaning"], key=len) in html
 
 
 def test_the_catalogue_is_counted_by_data_set(tmp_path):
@@ -142,12 +121,6 @@ def test_videos_are_counted_by_split(dataset):
     table = splits_table([*dataset.rows, dataset.rows[0]], assignment)  # a second track is not a second video
     assert table.loc["test"].to_dict() == {"groups": 1, "videos": 2, "REAL": 1, "FAKE": 1}
     assert table["videos"].to_dict() == {"train": 10, "validation": 0, "test": 2}
-
-
-def test_a_dataset_says_which_face_detector_was_used(dataset):
-    assert dataset_table(dataset).loc["face detector", "value"] == "YuNet"
-    assert dataset_table(dataset).loc["crops", "value"] == 120
-    assert len(manifest_table(dataset, rows=4)) == 4
 
 
 def test_skipped_videos_are_counted_by_reason(dataset):
@@ -242,12 +215,6 @@ def test_balancing_leaves_nothing_if_no_group_has_both_labels(tmp_path):
     assert balance_table(Catalogue(tuple(videos), ()))["videos"].tolist() == [2, 0, 0]
 
 
-def test_labels_are_listed_with_their_groups(tmp_path):
-    videos = tuple(Video(tmp_path / f"{n}", f"{n}.mp4", is_fake=n == 0, group="g") for n in range(9))
-    table = labels_table(Catalogue(videos, ()), rows=2)
-    assert table["label"].to_dict() == {"0.mp4": "FAKE", "1.mp4": "REAL"}
-
-
 def test_media_facts_of_real_and_fake_are_compared(dataset):
     table = media_table(dataset)
     assert list(table) == ["REAL", "FAKE"]
@@ -266,23 +233,9 @@ def test_a_skipped_video_is_listed_without_its_folder(dataset):
     assert skipped_rows_table(dataset).loc["v/a.mp4"].tolist() == ["no_face", "no face was found: none."]
 
 
-def test_the_network_is_shown_from_the_crops_to_the_probability(demo_run):
-    table = network_table(demo_run)
-    assert table.index[0] == "preprocess"
-    assert table.index[-1] == "fake_probability"
-    assert table.loc["frame_logits", "weights"] == "2,049"
-    assert table.loc["inception_v3", "output"] == "2048"
-
-
 def test_devices_of_a_training_are_shown():
     table = devices_table(TrainingSettings(devices={"strategy": "mirrored", "cross_device": "reduce_to_one"}))
     assert table.loc[["strategy", "cross_device"], "value"].tolist() == ["mirrored", "reduce_to_one"]
-
-
-def test_the_files_of_a_run_are_listed(demo_run):
-    names = list(files_table(demo_run).index)
-    assert {"detector.json", "model.keras", "splits.csv"} <= set(names)
-    assert names == sorted(names)
 
 
 SCORES = pd.DataFrame(
@@ -301,13 +254,6 @@ def test_the_outcomes_of_thresholds_are_counted():
     assert table["fakes found"].tolist() == ["3 of 3", "2 of 3", "1 of 3"]
     assert table["false positives"].tolist() == ["1 of 2", "1 of 2", "0 of 2"]
     assert table["balanced accuracy"].tolist() == ["75%", "58%", "67%"]
-
-
-def test_each_data_set_has_a_row():
-    metrics = compute_metrics(pd.concat([SCORES, SCORES.assign(dataset="e")]), threshold=0.5, resamples=20)
-    table = datasets_table(metrics)
-    assert table.index.tolist() == ["d", "e"]
-    assert table["no score"].tolist() == [1, 1]
 
 
 def test_mistakes_are_shown_with_their_score_or_their_absence_is_stated(dataset, tmp_path):
@@ -362,13 +308,6 @@ def test_the_face_step_draws_face_and_crop_in_place(demo_videos):
     square, face = figure.axes[0].patches
     assert (square.get_x(), square.get_width()) == (clip.crops[0].square.left, clip.crops[0].square.width)
     assert (face.get_x(), face.get_width()) == (clip.crops[0].face.box.left, clip.crops[0].face.box.width)
-
-
-def test_a_submission_is_shown_with_its_number_of_rows():
-    rows = [{"filename": f"{n}.mp4", "label": "0.5000"} for n in range(9)]
-    table = submission_table(rows, most=2)
-    assert table["label"].to_dict() == {"0.mp4": "0.5000", "1.mp4": "0.5000"}
-    assert table.columns.name == "filename (9 rows)"
 
 
 def test_the_clip_of_two_people_is_made_once(tmp_path):
