@@ -58,7 +58,7 @@ class Outcome:
     Attributes:
         what: ``verdict``, ``heat maps``, ``busy``, or what went wrong.
         seconds: Until then, from the start of the upload.
-        saw_place: Whether it was told its place in line.
+        saw_place: Whether it saw its position in the queue.
     """
 
     what: str
@@ -145,12 +145,12 @@ def ask(address: str, clip: Path, *, heat_maps: bool = False) -> Outcome:
             what = "busy" if sent.status_code == httpx.codes.SERVICE_UNAVAILABLE else f"HTTP {sent.status_code}"
             return Outcome(what, time.perf_counter() - start, saw_place=False)
         visit = _Visit(client)
-        said = visit.click("look", {"path": sent.json()[0]})
+        said = visit.click("examine", {"path": sent.json()[0]})
         what = "verdict" if "df-verdict" in said[-1] else "busy" if "Busy" in said[-1] else "error"
         if heat_maps and what == "verdict":
             # The session's last answer lies on the server; nothing of it is sent.
             what = "heat maps" if "Heat map over face" in visit.click("heat", None)[-1] else "no heat maps"
-    return Outcome(what, time.perf_counter() - start, any("in line" in line for line in said))
+    return Outcome(what, time.perf_counter() - start, any("in the queue" in line for line in said))
 
 
 class _Visit:

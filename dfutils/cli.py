@@ -1,7 +1,7 @@
-"""The command ``dfutils``: its parser, and what the exit code is.
+"""The command ``dfutils``: its parser and exit codes.
 
-Each sub-command is a module of `dfutils.commands` with ``EXAMPLE``, ``add_options`` and ``run``. It is imported when it
-is the one that was asked for, so that ``dfutils --help`` starts quickly.
+Each sub-command is a module of `dfutils.commands` with ``EXAMPLE``, ``add_options`` and ``run``. Only the requested one
+is imported, so that ``dfutils --help`` starts quickly.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"dfutils {options.command}: {error}\n")
         return EXIT_FAILURE
     except KeyboardInterrupt:
-        # A prediction starts from the beginning: what it has not printed or written is not kept.
-        advice = "" if options.command == "predict" else " Give the same command again to continue."
+        # A prediction cannot be continued: it keeps nothing but what it has printed or written.
+        advice = "" if options.command == "predict" else " Repeat the command to continue."
         sys.stderr.write(f"\ndfutils {options.command}: interrupted.{advice}\n")
         return EXIT_INTERRUPTED
 
@@ -78,7 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 class _CommandParser(argparse.ArgumentParser):
-    """The parser of one sub-command, which gets its options from the command's module when they are first needed."""
+    """Parser of one sub-command, which imports the command's module when its options are first needed."""
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)

@@ -1,6 +1,6 @@
-"""Starts the web page of dfutils on a Hugging Face Space; everything is in the wheel beside this file.
+"""Start the web page of dfutils on a Hugging Face Space.
 
-A Space installs its requirements before it has any other file, so the wheel is unpacked here.
+A Space installs its requirements before it has any other file, so the wheel beside this file is unpacked here.
 """
 
 import os
@@ -16,7 +16,7 @@ zipfile.ZipFile(WHEEL).extractall(PACKAGE)
 sys.path.insert(0, PACKAGE)
 os.environ.setdefault("DFUTILS_OFFLINE", "1")
 
-from dfutils.app.server import serve  # noqa: E402 (the package is there only now)
+from dfutils.app.server import serve  # noqa: E402 (the package exists only now)
 
 if __name__ == "__main__":
     host = os.environ.get("GRADIO_SERVER_NAME", "0.0.0.0")

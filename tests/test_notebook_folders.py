@@ -1,4 +1,4 @@
-"""Where notebooks find things: here, or in either place that Kaggle has for what is attached."""
+"""Input folders of notebooks: local, or at either place where Kaggle mounts inputs."""
 
 import json
 import shutil
@@ -32,7 +32,7 @@ def kaggle(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
-    """Where made-up clips are drawn once."""
+    """A folder in which clips are drawn once."""
     return tmp_path_factory.mktemp("drawn")
 
 
@@ -44,7 +44,7 @@ def holding(folder, *files):
 
 
 @pytest.mark.parametrize("form", DATASET)
-def test_a_dataset_is_known_by_what_it_holds(kaggle, form):
+def test_a_dataset_is_identified_by_its_content(kaggle, form):
     place = holding(kaggle / DATASET[form].format("any-name"), "manifest.csv", "real/a/00.png")
     holding(kaggle / DATASET[form].format("other"), "notes.csv")
     assert attached("output/faces") == place
@@ -62,13 +62,13 @@ def test_a_model_is_found_as_deep_as_kaggle_puts_it(kaggle):
     assert attached("output/run") == place
 
 
-def test_what_is_here_comes_before_what_is_attached(kaggle):
+def test_a_local_folder_is_preferred_to_an_attached_one(kaggle):
     holding(kaggle / "faces", "manifest.csv")
     holding(kaggle.parent / "working" / "output" / "faces", "manifest.csv")
     assert attached("output/faces").as_posix() == "output/faces"
 
 
-def test_of_several_the_one_of_the_very_name_counts_and_then_the_nearest(kaggle):
+def test_a_folder_of_the_same_name_is_preferred_and_then_the_highest(kaggle):
     near = holding(kaggle / "datasets/some-one/faces", "manifest.csv")
     holding(kaggle / "notebooks/some-one/deepfakes-2/output/staging", "manifest.csv")
     assert attached("output/faces") == near
@@ -76,11 +76,11 @@ def test_of_several_the_one_of_the_very_name_counts_and_then_the_nearest(kaggle)
     assert attached("output/faces") == named
 
 
-def test_what_is_nowhere_is_left_to_its_reader(kaggle):
+def test_a_missing_folder_is_returned_unchanged(kaggle):
     assert attached("output/run").as_posix() == "output/run"
 
 
-def test_nothing_is_looked_for_inside_what_was_found(kaggle):
+def test_a_found_folder_is_not_searched(kaggle):
     holding(kaggle / "a", "detector.json", "fold-0/detector.json")
     assert attached("output/run") == kaggle / "a"
 
@@ -99,7 +99,7 @@ def dfdc(kaggle, demo_videos):
     return sample
 
 
-def test_the_dfdc_sample_is_read_where_it_is_attached(dfdc, tmp_path):
+def test_the_attached_dfdc_sample_is_read(dfdc, tmp_path):
     catalogue = open_videos(tmp_path / "source")
     assert [(video.dataset, video.is_fake) for video in catalogue.videos] == [("dfdc", True), ("dfdc", False)]
     assert len({video.group for video in catalogue.videos}) == 1
@@ -110,13 +110,15 @@ def test_the_test_videos_are_those_of_the_competition(dfdc):
     assert [path.name for path in competition_videos()] == ["a.mp4", "b.mp4"]
 
 
-def test_faces_are_cut_for_the_backbone_that_the_demo_starts_from_and_as_usual_for_the_competition(kaggle, request):
+def test_demo_crops_match_the_included_backbone(kaggle):
     assert suggested_extraction() == demo_extraction()
-    request.getfixturevalue("dfdc")
+
+
+def test_dfdc_uses_default_crops(dfdc):
     assert suggested_extraction() == ExtractionSettings()
 
 
-def test_without_the_competition_clips_are_drawn_and_two_of_them_hold_no_face(kaggle, drawn):
+def test_without_the_competition_clips_are_drawn_two_of_them_without_a_usable_face(kaggle, drawn):
     catalogue = open_videos(drawn, people=2)
     names = [video.name for video in catalogue.videos]
     assert names[-2:] == ["videos/room_without_anybody.mp4", "videos/unfinished.mp4"]
@@ -124,7 +126,7 @@ def test_without_the_competition_clips_are_drawn_and_two_of_them_hold_no_face(ka
     assert competition_videos() == []
 
 
-def test_unseen_videos_are_the_test_side_of_the_run(kaggle, drawn, tmp_path):
+def test_unseen_videos_are_the_test_split_of_the_run(kaggle, drawn, tmp_path):
     catalogue = open_videos(drawn, people=2)
     (tmp_path / "splits.csv").write_text(
         "video,split\nvideos/person_00_real.mp4,test\nvideos/person_00_fake.mp4,train\n"

@@ -1,1 +1,1 @@
-"""The web page: upload a video, watch it being looked at, understand the verdict."""
+"""The web page: upload a video, follow its examination, understand the verdict."""

@@ -1,4 +1,4 @@
-"""An answer as HTML: everything is inside it, so that the server needs to serve no file; everything is escaped."""
+"""An answer as HTML. It is self-contained, so that the server need not serve files, and everything is escaped."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
 
 from dfutils.app import words
 from dfutils.app.service import Answer
@@ -20,40 +19,62 @@ STYLE = (Path(__file__).parent / "templates" / "page.css").read_text(encoding="u
 
 
 def status_html(text: str, *, busy: bool) -> str:
-    """What happens now, read aloud by screen readers."""
+    """Return the current status, which screen readers read aloud."""
     spinner = '<span class="df-spinner" aria-hidden="true"></span>' if busy else ""
     return f'<p class="df-status" role="status" aria-live="polite">{spinner}{escape(text)}</p>'
 
 
 def answer_html(answer: Answer, detector: Detector, *, people: int, is_fake: bool | None = None) -> str:
-    """The whole answer.
+    """Return the whole answer.
 
     Args:
-        answer: Of the service.
-        detector: Which gave it.
-        people: Of whom faces are shown, at most.
-        is_fake: The truth, where it is known.
+        answer: Answer of the service.
+        detector: Detector that gave it.
+        people: Largest number of people whose faces are shown.
+        is_fake: Ground truth, if known.
     """
-    known = "" if is_fake is None else words.truth(answer.verdict, is_fake=is_fake)
-    parts = [_verdict(answer, detector, known)]
+    verdict = answer.verdict
+    name = str(verdict.label).lower()
+    head = f'<h2 class="df-{name}">{escape(words.HEADLINES[verdict.label])}</h2>'
+    if verdict.fake_probability is not None:
+        percent, threshold = verdict.fake_probability * 100, detector.settings.threshold * 100
+        head += (
+            f'<p class="df-number"><b>{words.of_a_hundred(verdict.fake_probability)} %</b> probability of FAKE, '
+            'calibrated</p><div class="df-meter" role="img" '
+            f'aria-label="Probability of FAKE {percent:.0f} of 100; FAKE from {threshold:.0f} on">'
+            f'<i style="width:{percent:.1f}%"></i><s style="left:{threshold:.1f}%"></s></div>'
+        )
+    head += "".join(f"<p>{escape(line)}</p>" for line in words.meaning(verdict, detector.settings))
+    if is_fake is not None:
+        head += f"<p><b>{escape(words.truth(verdict, is_fake=is_fake))}</b></p>"
+    parts = [f'<section class="df-verdict df-edge-{name}">{head}</section>']
     if answer.extraction is not None:
-        parts += [timeline(answer.verdict, answer.extraction, threshold=detector.settings.threshold)]
-        shown = list(zip(answer.extraction.clips, answer.verdict.tracks, strict=True))[:people]
+        parts += [timeline(verdict, answer.extraction, threshold=detector.settings.threshold)]
+        shown = list(zip(answer.extraction.clips, verdict.tracks, strict=True))[:people]
         parts += [_person(number, clip, track, detector, of=len(shown)) for number, (clip, track) in enumerate(shown)]
-        if hidden := len(answer.verdict.tracks) - len(shown):
+        if hidden := len(verdict.tracks) - len(shown):
             parts.append(f"<p>{hidden} more people were scored and are not shown; the JSON has them.</p>")
-    parts.append(_around(answer, detector))
+    document = json.dumps(verdict_document(detector, [verdict]), indent=2)
+    parts.append(
+        f"<section><h3>What was not examined</h3><p>{escape(words.not_examined(answer.extraction))}</p>"
+        f"<h3>The detector</h3>{detector_html(detector)}"
+        f"<p>Its verdict is a second opinion and no evidence about anybody. Answered in {answer.seconds:.1f} s; "
+        "uploads have been deleted.</p>"
+        '<p><a class="df-download" download="verdict.json" '
+        f'href="data:application/json;base64,{base64.b64encode(document.encode()).decode()}">'
+        "Download the verdict as JSON</a></p></section>"
+    )
     return f'<article class="df-answer" aria-label="Verdict">{"".join(parts)}</article>'
 
 
 def detector_html(detector: Detector) -> str:
-    """Name, measurements and limits."""
+    """Return the detector's name, measurements and limits."""
     sentence = words.detector_sentence(detector.settings, detector.folder)
     points = "".join(f"<li>{escape(point)}</li>" for point in words.weaknesses(detector.folder))
     measured = "".join(
         f"<li>{escape(what)}: {escape(value)}</li>" for what, value in words.measurements(detector.folder).items()
     )
-    return f"<p>{escape(sentence)}</p>{_details('All that was measured', measured)}{_details('Where it fails', points)}"
+    return f"<p>{escape(sentence)}</p>{_details('All measurements', measured)}{_details('Where it fails', points)}"
 
 
 def _details(summary: str, items: str) -> str:
@@ -61,7 +82,7 @@ def _details(summary: str, items: str) -> str:
 
 
 def heat_html(maps: Sequence[Sequence[Image]]) -> str:
-    """Faces with heat maps over them, a row a person."""
+    """Return the faces with heat maps over them, one row per person."""
     rows = []
     for number, images in enumerate(maps, start=1):
         figures = "".join(
@@ -71,66 +92,32 @@ def heat_html(maps: Sequence[Sequence[Image]]) -> str:
         title = f"<h4>Person {number}</h4>" if len(maps) > 1 else ""
         rows.append(f'{title}<ul class="df-faces">{figures}</ul>')
     note = (
-        "Bright and orange is where the network found what raised its score most in that image (Grad-CAM). The maps "
-        "are coarse, and every face has one, REAL ones too: a hint where to look, and no evidence."
+        "Bright and orange marks what raised the network's score most in that image (Grad-CAM). The maps are coarse, "
+        "and every face has one, REAL faces too: they are a hint where to look and no evidence."
     )
     return f'<section class="df-answer" aria-label="Heat maps"><h3>Heat maps</h3><p>{note}</p>{"".join(rows)}</section>'
-
-
-def _verdict(answer: Answer, detector: Detector, known: str) -> str:
-    verdict = answer.verdict
-    lines = "".join(f"<p>{escape(line)}</p>" for line in words.meaning(verdict, detector.settings))
-    lines += f"<p><b>{escape(known)}</b></p>" if known else ""
-    meter = ""
-    if verdict.fake_probability is not None:
-        percent, threshold = verdict.fake_probability * 100, detector.settings.threshold * 100
-        number = words.of_a_hundred(verdict.fake_probability)
-        meter = (
-            f'<p class="df-number"><b>{number} %</b> probability of FAKE, calibrated</p>'
-            f'<div class="df-meter" role="img" aria-label="Probability of FAKE {percent:.0f} of 100; FAKE from '
-            f'{threshold:.0f} on"><i style="width:{percent:.1f}%"></i><s style="left:{threshold:.1f}%"></s></div>'
-        )
-    name = str(verdict.label).lower()
-    head = f'<h2 class="df-{name}">{escape(words.headline(verdict))}</h2>'
-    return f'<section class="df-verdict df-edge-{name}">{head}{meter}{lines}</section>'
 
 
 def _person(number: int, clip: FaceClip, track: TrackScore, detector: Detector, *, of: int) -> str:
     is_small = face_pixels([frame.box for frame in track.frames]) < detector.settings.min_face_pixels
     label = Label.UNDECIDED if is_small else detector.label(track.fake_probability)
     title = f"Person {number + 1}" if of > 1 else "The faces that were scored"
-    weight = "from a face too small to decide anything" if is_small else f"which alone would be {label}"
+    weight = "but the face is too small to decide" if is_small else f"which alone would be {label}"
     score = f"{words.of_a_hundred(track.fake_probability)} % probability of FAKE, {weight}"
     items, seen = [], set[int]()
     for image, crop, frame in zip(clip.images, clip.crops, track.frames, strict=True):
         if crop.frame_index in seen:
-            continue  # a short track has some frames twice
+            continue  # a short track repeats some frames
         seen.add(crop.frame_index)
         at = f"{frame.time_seconds:.1f} s"
-        text = (
-            at
-            if frame.fake_probability is None
-            else f"{at} · {words.of_a_hundred(frame.fake_probability, short=True)} %"
-        )
+        score_of_frame = frame.fake_probability
+        text = at if score_of_frame is None else f"{at} · {words.of_a_hundred(score_of_frame, short=True)} %"
         alt = f"Face of person {number + 1} at {at}"
         items.append(f'<li><img src="{_data(image)}" alt="{alt}"><span>{escape(text)}</span></li>')
     note = "" if detector.has_frame_head else "<p>This detector scores a person's faces together, not one by one.</p>"
     return (
         f"<section><h3>{title}</h3><p>{score if of > 1 or label == Label.UNDECIDED else 'Time and score of each face.'}"
         f'</p><ul class="df-faces">{"".join(items)}</ul>{note}</section>'
-    )
-
-
-def _around(answer: Answer, detector: Detector) -> str:
-    document: dict[str, Any] = verdict_document(detector, [answer.verdict])
-    content = base64.b64encode(json.dumps(document, indent=2).encode()).decode()
-    return (
-        f"<section><h3>What was not looked at</h3><p>{escape(words.not_looked_at(answer.extraction))}</p>"
-        f"<h3>Who says so</h3>{detector_html(detector)}"
-        f"<p>It is a second opinion, no evidence about anybody. Answered in {answer.seconds:.1f} s; an "
-        "upload is deleted by now.</p>"
-        f'<p><a class="df-download" download="verdict.json" href="data:application/json;base64,{content}">'
-        "Download the verdict as JSON</a></p></section>"
     )
 
 

@@ -1,4 +1,4 @@
-"""Examples that the program makes: a made-up person, two with a forged face, and a room with nobody in it."""
+"""Example clips of the page: a made-up person, two with a forged face, and an empty room."""
 
 from __future__ import annotations
 
@@ -16,7 +16,13 @@ from dfutils.demo.examples import make_faceless_video
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One of them: what its button says, what writes its file, and whether its face is forged, if it has one."""
+    """One example.
+
+    Attributes:
+        title: Text of its button.
+        make: Writes the file.
+        is_fake: Whether the face is forged; None without a face.
+    """
 
     title: str
     make: Callable[[Path], object]
@@ -24,7 +30,7 @@ class Example:
 
     @property
     def name(self) -> str:
-        """Of its file and its event."""
+        """Name of the file and of the event."""
         return self.title.lower().replace(" ", "_").replace("-", "_")
 
 
@@ -37,19 +43,19 @@ EXAMPLES = (
 
 
 class ExampleFolder:
-    """A folder of this process for the examples; each is made when it is first asked for, in about a second."""
+    """A temporary folder of examples; each is made at its first use, in about a second."""
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="dfutils-examples-"))
         self._lock = threading.Lock()
 
     def path(self, example: Example) -> Path:
-        """The file, made now if it is not there yet."""
+        """Return the file, which is made if it does not exist."""
         path = self._folder / f"{example.name}.mp4"
-        with self._lock:  # another visitor may have asked for it just now
+        with self._lock:  # another visitor may be asking for it
             example.make(path)
         return path
 
     def close(self) -> None:
-        """Delete them."""
+        """Delete the folder."""
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -1,6 +1,6 @@
-"""In front of Gradio: only what the page needs gets through, uploads end in a folder of ours, headers are set.
+"""In front of Gradio: only requests that the page needs get through, uploads go to our own folder, headers are set.
 
-Gradio serves files, fetches addresses and offers an API for all of its events. None of that is needed here: what is not
+Gradio serves files, fetches URLs and offers an API for all of its events. The page needs none of that: whatever is not
 on the list below does not exist.
 """
 
@@ -10,8 +10,7 @@ import asyncio
 import json
 import logging
 import re
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -36,7 +35,7 @@ UPLOAD, PROGRESS = "/gradio_api/upload", "/gradio_api/upload_progress"
 JOIN = "/gradio_api/queue/join"
 MAX_JSON_BYTES = 65_536
 FORM_BYTES = 10_000
-"""Of an upload, for what surrounds the file."""
+"""Bytes of an upload's form around the file."""
 
 HEADERS = {
     "content-security-policy": "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
@@ -49,24 +48,22 @@ HEADERS = {
     "cross-origin-opener-policy": "same-origin",
 }
 
-Answering: TypeAlias = Callable[[Request], Awaitable[Response]]
 
+class _RefusalError(Exception):
+    """Raised where a request is refused, with the status and text of the response."""
 
-class _TooLargeError(Exception):
-    pass
-
-
-class _NonsenseError(Exception):
-    pass
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status, self.text = status, text
 
 
 class Guard:
     """ASGI middleware.
 
     Args:
-        app: Gradio's.
-        uploads: Where uploads go.
-        limits: Of the page.
+        app: Gradio's application.
+        uploads: Folder of the uploads.
+        limits: Limits of the page.
     """
 
     def __init__(self, app: ASGIApp, *, uploads: Uploads, limits: PageLimits) -> None:
@@ -74,174 +71,134 @@ class Guard:
         self._arriving = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request through, answer it here, or refuse it."""
+        """Pass a request on, answer it here, or refuse it."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
-        elif scope["type"] == "http":
-            await self._http(scope, receive, _with_headers(send))
-        else:
-            await send({"type": "websocket.close", "code": 1008})
-
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        method, path = scope["method"], scope["path"]
-        own: dict[tuple[str, str], Answering] = {("POST", UPLOAD): self._upload, ("GET", PROGRESS): _progress}
-        limit = self._limits.upload_bytes + FORM_BYTES if path == UPLOAD else MAX_JSON_BYTES
-        allowed = ALLOWED.get("GET" if method == "HEAD" else method)
-        if _claimed_length(scope) > limit:
-            response: Response = self._too_large()
-        elif (method, path) in own:
-            response = await own[method, path](Request(scope, _counted(receive, limit)))
-        elif allowed is None or not allowed.fullmatch(path) or ".." in path:
-            response = PlainTextResponse("Not found", 404)
-        else:
-            await self._pass_on(scope, _counted(receive, limit), send, is_question=path.rstrip("/") == JOIN)
             return
-        await response(scope, receive, send)
-
-    async def _pass_on(self, scope: Scope, receive: Receive, send: Send, *, is_question: bool) -> None:
-        """Gradio's answer; an error of its own tells nothing."""
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+            return
         begun = False
 
-        async def noted(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal begun
             begun = True
+            if message["type"] == "http.response.start":
+                kept: list[Any] = [
+                    one for one in message.get("headers", []) if one[0].lower() not in {b"server", b"x-powered-by"}
+                ]
+                kept += [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+                message = {**message, "headers": kept}
             await send(message)
 
         try:
-            await self._app(scope, await _harmless(scope, receive) if is_question else receive, noted)
-        except _TooLargeError:
-            response: Response = PlainTextResponse("Too long.", 413)
-        except _NonsenseError:
-            response = PlainTextResponse("This is no question that the page asks.", 400)
+            response = await self._handle(scope, receive, send_with_headers)
+        except _RefusalError as refusal:
+            # The rest of a body that is too long is not read.
+            headers = {"connection": "close"} if refusal.status == 413 else None
+            response = PlainTextResponse(refusal.text, refusal.status, headers)
         except Exception:
             logger.exception("%s failed", scope["path"])
             response = PlainTextResponse("Something broke on the server.", 500)
-        else:
-            return
-        if not begun:
-            await response(scope, receive, send)
+        if response and not begun:
+            await response(scope, receive, send_with_headers)
 
-    async def _upload(self, request: Request) -> Response:
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> Response | None:
+        """Return the response, or None if Gradio has given it."""
+        method, path, limits = scope["method"], scope["path"], self._limits
+        is_upload = path == UPLOAD
+        limit = limits.upload_bytes + FORM_BYTES if is_upload else MAX_JSON_BYTES
+        too_long = _RefusalError(413, self._too_large if is_upload else "Too long.")
+        for name, value in scope["headers"]:
+            if name == b"content-length" and not (value.isdigit() and len(value) < 20 and int(value) <= limit):
+                raise too_long
+        total = 0
+
+        async def receive_counted() -> Message:
+            """Receive the body, which ends in an error once it is too long, whatever its header claimed."""
+            nonlocal total
+            message = await receive()
+            total += len(message.get("body", b""))
+            if total > limit:
+                raise too_long
+            return message
+
+        if (method, path) == ("POST", UPLOAD):
+            return await self._store_upload(Request(scope, receive_counted))
+        if (method, path) == ("GET", PROGRESS):
+            # Gradio's page asks for this beside an upload; the browser's own progress bar is enough.
+            return StreamingResponse(iter([f"data: {json.dumps({'msg': 'done'})}\n\n"]), media_type="text/event-stream")
+        allowed = ALLOWED.get("GET" if method == "HEAD" else method)
+        if allowed is None or not allowed.fullmatch(path) or ".." in path:
+            raise _RefusalError(404, "Not found")
+        is_event = path.rstrip("/") == JOIN
+        await self._app(scope, await _without_files(scope, receive_counted) if is_event else receive_counted, send)
+        return None
+
+    @property
+    def _too_large(self) -> str:
+        return f"Larger than {self._limits.upload_megabytes:g} MB. Cut the clip or scale it down."
+
+    async def _store_upload(self, request: Request) -> Response:
+        busy = _RefusalError(503, "Busy: too many uploads wait for their answer. Please try again soon.")
+        not_one_file = _RefusalError(400, "This is not an upload of one file.")
         if self._arriving >= self._limits.uploads:
-            return _busy()
+            raise busy
         self._arriving += 1
         try:
             async with asyncio.timeout(self._limits.upload_seconds):
-                return await self._stored(request)
+                form = await MultiPartParser(request.headers, request.stream(), max_files=1, max_fields=4).parse()
+                try:
+                    files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+                    if len(files) != 1:
+                        raise not_one_file
+                    if (files[0].size or 0) > self._limits.upload_bytes:
+                        raise _RefusalError(413, self._too_large)
+                    token = await asyncio.to_thread(self.uploads.store, files[0].file, files[0].filename or "")
+                    return JSONResponse([token])
+                finally:
+                    await form.close()
         except TimeoutError:
-            return PlainTextResponse("The upload took too long.", 408)
-        except _TooLargeError:
-            return self._too_large()
+            raise _RefusalError(408, "The upload took too long.") from None
         except UploadsFullError:
-            return _busy()
+            raise busy from None
         except (MultiPartException, KeyError, ValueError):
-            return PlainTextResponse("This is no upload of one file.", 400)
+            raise not_one_file from None
         finally:
             self._arriving -= 1
 
-    async def _stored(self, request: Request) -> Response:
-        parser = MultiPartParser(request.headers, request.stream(), max_files=1, max_fields=4)
-        form = await parser.parse()
-        try:
-            files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
-            if len(files) != 1:
-                return PlainTextResponse("This is no upload of one file.", 400)
-            (file,) = files
-            if (file.size or 0) > self._limits.upload_bytes:
-                return self._too_large()
-            token = await asyncio.to_thread(self.uploads.store, file.file, file.filename or "")
-            return JSONResponse([token])
-        finally:
-            await form.close()
 
-    def _too_large(self) -> Response:
-        text = f"Larger than {self._limits.upload_megabytes:g} MB. Cut the clip or scale it down."
-        return PlainTextResponse(text, 413, headers={"connection": "close"})
+async def _without_files(scope: Scope, receive: Receive) -> Receive:
+    """Replace an event's body by one without anything that Gradio would open, copy or fetch as a file.
 
-
-async def _harmless(scope: Scope, receive: Receive) -> Receive:
-    """A question to Gradio without anything that it would open, copy or fetch as a file.
-
-    What describes a file becomes ``{"token": …}``, which means nothing to Gradio and is looked up in our own folder.
+    A description of a file becomes ``{"token": …}``, which means nothing to Gradio and is looked up in our own folder.
     """
+    refusal = _RefusalError(400, "This is not an event of the page.")
     try:
-        asked = json.loads(await Request(scope, receive).body())
+        event = json.loads(await Request(scope, receive).body())
         clean = {
-            "data": [_no_file(value) for value in asked["data"]],
-            "fn_index": int(asked["fn_index"]),
-            "session_hash": _short_text(asked["session_hash"]),
-            "trigger_id": None if asked.get("trigger_id") is None else int(asked["trigger_id"]),
+            "data": [_without_file(value) for value in event["data"]],
+            "fn_index": int(event["fn_index"]),
+            "session_hash": str(event["session_hash"]),
+            "trigger_id": None if event.get("trigger_id") is None else int(event["trigger_id"]),
             "event_data": None,
         }
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise _NonsenseError from None
+        raise refusal from None
+    if not re.fullmatch(r"\w{1,64}", str(clean["session_hash"]), re.ASCII):
+        raise refusal
     body = json.dumps(clean).encode()
     scope["headers"] = [one for one in scope["headers"] if one[0] not in {b"content-length", b"content-type"}]
     scope["headers"] += [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    given = False
+    messages = iter([{"type": "http.request", "body": body, "more_body": False}])
 
-    async def replaying() -> Message:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
+    async def replay() -> Message:
+        return next(messages, None) or await receive()
 
-    return replaying
+    return replay
 
 
-def _no_file(value: Any) -> Any:
+def _without_file(value: Any) -> Any:
     if isinstance(value, dict):
         return {"token": value["path"]} if isinstance(value.get("path"), str) else None
     return value if isinstance(value, str) else None
-
-
-def _short_text(value: Any) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"\w{1,64}", value, re.ASCII):
-        raise ValueError
-    return value
-
-
-async def _progress(_: Request) -> Response:
-    """What Gradio's page asks for beside an upload; the browser's own bar is enough."""
-    return StreamingResponse(iter([f"data: {json.dumps({'msg': 'done'})}\n\n"]), media_type="text/event-stream")
-
-
-def _busy() -> Response:
-    return PlainTextResponse("Busy: too many uploads wait for their answer. Please try again soon.", 503)
-
-
-def _claimed_length(scope: Scope) -> int:
-    """Of ``content-length``; anything that is no number is as if it were too large."""
-    for name, value in scope["headers"]:
-        if name == b"content-length":
-            return int(value) if value.isdigit() and len(value) < 20 else 2**63
-    return 0
-
-
-def _counted(receive: Receive, limit: int) -> Receive:
-    """The request's body, which ends in an error once it is too long, whatever its header claimed."""
-    total = 0
-
-    async def counting() -> Message:
-        nonlocal total
-        message = await receive()
-        total += len(message.get("body", b""))
-        if total > limit:
-            raise _TooLargeError
-        return message
-
-    return counting
-
-
-def _with_headers(send: Send) -> Send:
-    async def adding(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            kept: list[Any] = [
-                one for one in message.get("headers", []) if one[0].lower() not in {b"server", b"x-powered-by"}
-            ]
-            kept += [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-            message = {**message, "headers": kept}
-        await send(message)
-
-    return adding

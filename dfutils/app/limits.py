@@ -1,4 +1,4 @@
-"""What one visitor, and all of them together, may cost the server."""
+"""Limits on what one visitor, and all of them together, may cost the server."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ class PageLimits(Settings):
     """Limits of the page, enforced by the server whatever the browser says."""
 
     upload_megabytes: float = Field(100.0, gt=0)
-    """Largest upload; counted while it arrives, whatever its header claims."""
+    """Size of the largest upload; counted while it arrives, whatever its header claims."""
     upload_seconds: float = Field(120.0, gt=0)
-    """An upload that takes longer is ended."""
+    """An upload that takes longer is aborted."""
     uploads: int = Field(40, ge=1)
-    """Uploads that lie on the disk at a time; further ones are refused until one is answered."""
+    """Uploads on the disk at a time; further ones are refused until one is answered."""
     keep_seconds: float = Field(900.0, gt=0)
-    """An upload that nobody asked about is deleted after this time."""
+    """An upload for which no answer is requested is deleted after this time."""
     max_seconds: float = Field(300.0, gt=0)
     """Longer videos are refused."""
     max_pixels: int = Field(9_000_000, ge=1)
     """Larger images are refused; 4K has 8.3 million pixels."""
     job_seconds: float = Field(90.0, gt=0)
-    """Time that one answer may take once it is its turn."""
-    line: int = Field(20, ge=0)
-    """People who may wait while one is served; the next is asked to come back."""
+    """Time that one answer may take, without the wait in the queue."""
+    waiting: int = Field(20, ge=0)
+    """Visitors who may wait while one is served; the next is asked to come back later."""
     answers: int = Field(20, ge=1)
-    """Last answers whose faces stay in memory, for heat maps on request."""
+    """Answers whose faces stay in memory, for heat maps on request."""
     people: int = Field(8, ge=1)
     """People whose faces are shown; all are scored."""
 
@@ -38,7 +38,7 @@ class PageLimits(Settings):
 
     @property
     def media(self) -> MediaLimits:
-        """The same for the child process that decodes."""
+        """Limits of the child process that decodes."""
         seconds = min(60.0, self.job_seconds)
         return MediaLimits(
             memory_megabytes=1536, cpu_seconds=max(1, round(2 * seconds)), wall_seconds=seconds, frames=40_000

@@ -1,4 +1,4 @@
-"""The line in front of the detector: one is served at a time, everybody knows their place."""
+"""FIFO queue in front of the detector: one visitor is served at a time, and everyone can see their position."""
 
 from __future__ import annotations
 
@@ -12,74 +12,73 @@ from typing import Generic, TypeVar
 Result = TypeVar("Result")
 
 
-class LineFullError(Exception):
-    """Nobody else may wait."""
+class QueueFullError(Exception):
+    """Raised when as many visitors are waiting as may wait."""
 
 
 class Ticket(Generic[Result]):
-    """One person's place and, later, their answer."""
+    """A visitor's place in the queue and, later, their result."""
 
-    def __init__(self, line: Line, future: Future[Result]) -> None:
-        self._line, self._future = line, future
+    def __init__(self, queue: JobQueue, future: Future[Result]) -> None:
+        self._queue, self._future = queue, future
 
     @property
-    def place(self) -> int:
-        """How many are in front; 0 when it is this one's turn."""
-        return self._line.place_of(self._future)
+    def position(self) -> int:
+        """Number of visitors in front; 0 while being served."""
+        return self._queue.position_of(self._future)
 
     def wait(self, seconds: float) -> bool:
-        """Wait so long at most; whether the answer is there."""
+        """Wait for at most ``seconds``, and return whether the result is ready."""
         return bool(wait([self._future], seconds).done)
 
     def result(self) -> Result:
-        """The answer, or the error that the work ended with."""
+        """Return the result, or raise the error with which the work ended."""
         return self._future.result()
 
     def leave(self) -> None:
-        """Give up the place; what has begun is finished."""
-        self._line.remove(self._future)
+        """Give up the place. Work that has begun is finished."""
+        self._queue.remove(self._future)
 
 
-class Line:
-    """Serves one at a time, in the order of arrival.
+class JobQueue:
+    """Run jobs one at a time, in the order of arrival.
 
     Args:
-        longest: How many may wait while one is served.
+        waiting: Number of visitors who may wait while one is served.
     """
 
-    def __init__(self, longest: int) -> None:
-        self._longest = longest
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="line")
+    def __init__(self, waiting: int) -> None:
+        self._waiting = waiting
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="queue")
         self._lock = threading.Lock()
-        self._all: deque[Future] = deque()
+        self._jobs: deque[Future] = deque()
 
     def enter(self, work: Callable[[], Result]) -> Ticket[Result]:
         """Take the last place.
 
         Raises:
-            LineFullError: There is none.
+            QueueFullError: Too many are waiting already.
         """
         with self._lock:
-            if len(self._all) > self._longest:
-                raise LineFullError
+            if len(self._jobs) > self._waiting:
+                raise QueueFullError
             future = self._pool.submit(work)
-            self._all.append(future)
+            self._jobs.append(future)
         future.add_done_callback(self.remove)
         return Ticket(self, future)
 
-    def place_of(self, future: Future) -> int:
-        """How many are in front; 0 when it is served, or was."""
+    def position_of(self, future: Future) -> int:
+        """Return the number of jobs in front; 0 for one that runs or is done."""
         with self._lock:
-            return self._all.index(future) if future in self._all else 0
+            return self._jobs.index(future) if future in self._jobs else 0
 
     def remove(self, future: Future) -> None:
-        """Forget a place."""
+        """Remove a job; one that runs keeps its place until it ends."""
         future.cancel()
-        if not future.done():
-            return  # it is being served: it keeps its place until it ends
-        with self._lock, suppress(ValueError):
-            self._all.remove(future)
+        if future.done():
+            with self._lock, suppress(ValueError):
+                self._jobs.remove(future)
 
     def close(self) -> None:
-        """Serve nobody any more."""
+        """Stop taking jobs, and cancel those that wait."""
         self._pool.shutdown(wait=False, cancel_futures=True)

@@ -1,4 +1,4 @@
-"""Uploads: under names of the server's own that cannot be guessed, and gone after the answer."""
+"""Uploads, stored under random names and deleted after the answer."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from dfutils.extraction.layouts import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 _TOKEN = re.compile(r"[\w-]{43}(\.[a-z0-9]{1,5})?", re.ASCII)
 UNKNOWN_SUFFIX = ".mp4"
-"""What a file of no known kind is treated as: the decoder looks at its content anyway."""
+"""Suffix for files of unknown type; the decoder goes by the content anyway."""
 
 
 class UploadsFullError(Exception):
-    """As many uploads as are allowed wait for their answer."""
+    """Raised when as many uploads wait for their answer as may."""
 
 
 class Uploads:
     """A folder of uploads that only this process may read.
 
-    A token names an upload: 256 random bits and a suffix from a short list. Nothing that a visitor sends, the file's
-    name least of all, becomes part of a path.
+    An upload is named by a token: 256 random bits and a suffix from a short list. Nothing that a visitor sends, least
+    of all the name of the file, becomes part of a path.
 
     Args:
-        most: Uploads that may lie there at a time.
-        keep_seconds: Those that nobody asked about are deleted after this time.
+        most: Largest number of uploads at a time.
+        keep_seconds: Uploads for which no answer is requested are deleted after this time.
     """
 
     def __init__(self, *, most: int, keep_seconds: float) -> None:
@@ -45,17 +45,21 @@ class Uploads:
         """Copy an upload here and return its token.
 
         Args:
-            file: Its content.
-            name: As the visitor calls it; only a known suffix of it is used.
+            file: Content of the upload.
+            name: The visitor's name for it, of which only a known suffix is used.
 
         Raises:
-            UploadsFullError: There is no room.
+            UploadsFullError: Too many uploads are stored.
         """
         suffix = Path(name).suffix.lower()
         known = suffix if suffix in VIDEO_SUFFIXES | IMAGE_SUFFIXES else UNKNOWN_SUFFIX
         token = secrets.token_urlsafe(32) + known
         with self._lock:
-            self._sweep()
+            oldest = time.time() - self._keep_seconds
+            for path in self.folder.iterdir():
+                with suppress(OSError):
+                    if path.name not in self._in_use and path.stat().st_mtime < oldest:
+                        path.unlink()
             if sum(1 for _ in self.folder.iterdir()) >= self._most:
                 raise UploadsFullError
             path = self.folder / token
@@ -70,12 +74,17 @@ class Uploads:
 
     @contextmanager
     def taken(self, token: object) -> Iterator[Path | None]:
-        """The file of a token, or None where there is none (any more); deleted at the end, whatever happens."""
-        path = self._claim(token)
+        """Yield the file of a token, or None if there is none (any more), and delete it at the end in any case."""
+        path = self.folder / token if isinstance(token, str) and _TOKEN.fullmatch(token) else None
+        with self._lock:
+            if path and (path.name in self._in_use or not path.is_file()):
+                path = None
+            if path:
+                self._in_use.add(path.name)
         try:
             yield path
         finally:
-            if path is not None:
+            if path:
                 path.unlink(missing_ok=True)
                 with self._lock:
                     self._in_use.discard(path.name)
@@ -83,20 +92,3 @@ class Uploads:
     def close(self) -> None:
         """Delete everything."""
         shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _claim(self, token: object) -> Path | None:
-        if not isinstance(token, str) or not _TOKEN.fullmatch(token):
-            return None
-        path = self.folder / token
-        with self._lock:
-            if token in self._in_use or not path.is_file():
-                return None
-            self._in_use.add(token)
-        return path
-
-    def _sweep(self) -> None:
-        oldest = time.time() - self._keep_seconds
-        for path in self.folder.iterdir():
-            with suppress(OSError):
-                if path.name not in self._in_use and path.stat().st_mtime < oldest:
-                    path.unlink()

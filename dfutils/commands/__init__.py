@@ -1,1 +1,1 @@
-"""Sub-commands of ``dfutils`` by room; heavy parts are imported where they are used."""
+"""Sub-commands of ``dfutils``, one module each; heavy libraries are imported where they are used."""

@@ -12,7 +12,7 @@ EXAMPLE = "dfutils app --port 7860"
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     parser.add_argument("--port", type=int, default=7860, help="default: %(default)s")
-    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 shows it to the network (default: %(default)s)")
+    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 serves the network (default: %(default)s)")
     parser.add_argument("--model", metavar="RUN", help="run folder, or a name that `dfutils models` lists")
 
 
@@ -24,5 +24,5 @@ def run(options: argparse.Namespace) -> None:
         serve(model=options.model, host=options.host, port=options.port)
     except ModuleNotFoundError as error:
         raise DfutilsError(
-            f"{error.name}: is missing, which the web page needs. pip install 'dfutils[app]'."
+            f"{error.name}: is not installed, but the web page needs it. pip install 'dfutils[app]'."
         ) from error

@@ -1,4 +1,4 @@
-"""What all sub-commands share: options, and one way to print."""
+"""Common parts of all sub-commands: options and output."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
 
 
 class OutputClosedError(DfutilsError):
-    """What reads stdout has ended."""
+    """Raised when the process reading our stdout has closed the pipe."""
 
 
 def add_usual_options(parser: argparse.ArgumentParser, example: str) -> None:
-    """Add what every command has: ``--verbose``, ``--json`` and an example below its help."""
+    """Add the options of every command, ``--verbose`` and ``--json``, and an example below its help."""
     parser.epilog = f"example:\n  {example}"
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     flags = {"verbose": "also log details", "json": "print one JSON document on stdout and nothing else there"}
     for name, about in flags.items():
-        # Without a default of its own, so that it may stand before or after the name of a sub-command.
+        # Without a default, so that the option may stand before or after the name of a sub-command.
         parser.add_argument(f"--{name}", action="store_true", default=argparse.SUPPRESS, help=about)
 
 
 def count(text: str) -> int:
-    """A whole number from 1, as the type of an option."""
+    """Parse the value of an option that counts something: an integer from 1."""
     if (number := int(text)) < 1:
         raise argparse.ArgumentTypeError(f"must be 1 or more, not {number}")
     return number
@@ -50,11 +50,11 @@ def say(text: str) -> None:
     """Print to stdout at once.
 
     Raises:
-        OutputClosedError: Nobody reads it any more, as after ``| head -1``.
+        OutputClosedError: The reader has closed the pipe, as ``| head -1`` does.
     """
     try:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
     except BrokenPipeError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains as it ends
-        raise OutputClosedError("stdout was closed before all was printed.") from error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at exit
+        raise OutputClosedError("stdout was closed before everything was printed.") from error

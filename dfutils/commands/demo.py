@@ -19,7 +19,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Make the clips, train on them and show verdicts."""
+    """Run the demo and print its verdicts."""
     from dfutils.demo.pipeline import run_demo
 
     result = run_demo(options.out, people=options.people)

@@ -20,11 +20,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default="float32",
         help="int8 also needs nncf (default: %(default)s)",
     )
-    parser.add_argument("--most", type=count, metavar="N", help="compare on at most N clips")
+    parser.add_argument("--most", type=count, metavar="N", help="compare on at most N clips (default: all)")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write the network for OpenVINO and compare it with Keras."""
+    """Export the network for OpenVINO, and compare it with Keras."""
     from dfutils.prediction.export import export_detector
     from dfutils.pretrained import resolve_detector
 

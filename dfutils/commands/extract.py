@@ -40,7 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Crop the faces and say how many videos gave some."""
+    """Extract the faces, and print how many videos gave a clip."""
     from dfutils.extraction.catalogue import read_catalogue
     from dfutils.extraction.extract import extract_dataset
     from dfutils.extraction.shards import Shard

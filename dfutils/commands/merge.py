@@ -12,12 +12,12 @@ EXAMPLE = "dfutils merge faces-1 faces-2 --out faces"
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.add_argument("shards", nargs="+", type=Path, metavar="FACES", help="face datasets, one for each shard")
+    parser.add_argument("shards", nargs="+", type=Path, metavar="FACES", help="face datasets, one per shard")
     parser.add_argument("--out", type=Path, required=True, metavar="FACES", help="face dataset to write")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Join the shards."""
+    """Merge the shards."""
     from dfutils.extraction.shards import merge_datasets
 
     summary = merge_datasets(options.shards, options.out)

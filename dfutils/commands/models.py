@@ -10,11 +10,11 @@ EXAMPLE = "dfutils models"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the command: it has none of its own."""
+    """Add no options: the command has none of its own."""
 
 
 def run(options: argparse.Namespace) -> None:
-    """List the detectors that come with the package, and what was measured of them."""
+    """List the included detectors with their measurements."""
     from dfutils.pretrained import describe, pretrained_names
 
     models = [describe(name) for name in pretrained_names()]
@@ -24,6 +24,4 @@ def run(options: argparse.Namespace) -> None:
         lines.append(f"{model['name']}: {model['model']}, {size}. {model['about']}")
         lines += [f"  {words}: {value}" for words, value in model["measured"].items()]
         lines.append(f"  {model['licence']}")
-    print_result(
-        options, {"models": models}, lines or ["No detector comes with this package. Train one: dfutils train."]
-    )
+    print_result(options, {"models": models}, lines or ["This package includes no detector. Train one: dfutils train."])

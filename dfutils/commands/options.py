@@ -1,4 +1,4 @@
-"""Command-line options that are fields of settings: their name, type, choices, default and help are the field's own."""
+"""Command-line options made from fields of settings: name, type, choices, default and help come from the field."""
 
 from __future__ import annotations
 
@@ -29,13 +29,16 @@ def add_setting_options(parser: argparse._ArgumentGroup, settings: type[Settings
     for name in names:
         field = settings.model_fields[name]
         option = "--" + name.replace("_", "-")
-        about = f"{_first_sentence(field.description or '')} (default: {field.default})".replace("%", "%%")
-        kind, choices = _kind_of(field.annotation)
+        first_sentence = " ".join((field.description or "").replace("`", "").split()).split(". ")[0].rstrip(".")
+        about = f"{first_sentence} (default: {field.default})".replace("%", "%%")
+        kind: Any = field.annotation
+        if typing.get_origin(kind) in (typing.Union, types.UnionType):  # ``T | None`` counts as ``T``
+            (kind,) = (one for one in typing.get_args(kind) if one is not type(None))
         common: dict[str, Any] = {"default": argparse.SUPPRESS, "help": about}
         if kind is bool:
             parser.add_argument(option, action=argparse.BooleanOptionalAction, **common)
-        elif choices:
-            parser.add_argument(option, choices=choices, **common)
+        elif typing.get_origin(kind) is typing.Literal:
+            parser.add_argument(option, choices=typing.get_args(kind), **common)
         else:
             parser.add_argument(option, type=kind, metavar={int: "N", float: "X"}.get(kind, "NAME"), **common)
 
@@ -44,27 +47,13 @@ def settings_of(options: argparse.Namespace, settings: type[AnySettings]) -> Any
     """Return the settings of the file, overridden by the options that were given.
 
     Raises:
-        DfutilsError: The file cannot be read, or a value is impossible; says which.
+        DfutilsError: The file cannot be read, or it or an option has an invalid value.
     """
     values: dict[str, Any] = {}
     if options.settings:
         document = read_json(options.settings)
-        # What extraction writes beside a face dataset holds its settings among other facts.
+        # In the extraction.json of a face dataset the settings are one entry among others.
         values = document.get("settings", document) if isinstance(document, dict) else document
         settings.parse(values, source=str(options.settings))
     given = {name: value for name, value in vars(options).items() if name in settings.model_fields}
     return settings.parse({**values, **given}, source="options")
-
-
-def _kind_of(annotation: Any) -> tuple[Any, tuple[str, ...]]:
-    """The type that parses an option's text, and its choices if they are named; ``T | None`` counts as ``T``."""
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        (annotation,) = (kind for kind in typing.get_args(annotation) if kind is not type(None))
-    if typing.get_origin(annotation) is typing.Literal:
-        return str, typing.get_args(annotation)
-    return annotation, ()
-
-
-def _first_sentence(text: str) -> str:
-    """Without the markup of docstrings."""
-    return " ".join(text.replace("`", "").split()).split(". ")[0].rstrip(".")

@@ -22,7 +22,6 @@ logger = logging.getLogger(__name__)
 EXIT_FOUND = 3
 """Exit code when a verdict has a label of ``--fail-on``."""
 
-
 EXAMPLE = "dfutils predict clip.mp4 photo.jpg --model run"
 
 EXIT_CODES = (
@@ -44,19 +43,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=count, default=1, help="inputs decoded at a time (default: %(default)s)")
     parser.add_argument("--json-lines", action="store_true", help="print one JSON document per verdict, as they come")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="also write a table of all verdicts")
-    parser.add_argument("--frames-dir", type=Path, metavar="DIR", help="also write the faces that were looked at")
+    parser.add_argument("--frames-dir", type=Path, metavar="DIR", help="also write the faces that were examined")
     parser.add_argument(
         "--engine",
         choices=["auto", "keras", "openvino"],
         default="auto",
-        help="openvino needs no TensorFlow; auto (default) takes it if it is installed and supports the "
-        "network, otherwise keras",
+        help="openvino needs no TensorFlow; auto (default) uses it if it is installed and supports the network, "
+        "otherwise keras",
     )
     parser.add_argument(
         "--explain",
         type=Path,
         metavar="DIR",
-        help="also write the faces with heat maps of where FAKE is seen; needs TensorFlow",
+        help="also write the faces with heat maps of what raises the score; needs TensorFlow",
     )
     parser.add_argument(
         "--fail-on",
@@ -64,7 +63,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="LABEL",
-        help="exit with 3 if any verdict is this (may be repeated)",
+        help="exit with 3 if any verdict has this label (may be repeated)",
     )
     parser.epilog = f"{parser.epilog}\n\n{EXIT_CODES}"
 
@@ -74,13 +73,13 @@ def run(options: argparse.Namespace) -> int:
     from dfutils.extraction.isolation import close_children, start_child
 
     if options.explain and options.engine == "openvino":
-        options.usage_error("--explain: heat maps are drawn by Keras; leave --engine openvino out")
+        options.usage_error("--explain: heat maps need Keras; omit --engine openvino")
     if options.json and options.json_lines:
-        options.usage_error("--json prints one document of all verdicts, --json-lines one of each: leave one out")
+        options.usage_error("--json prints one document of all verdicts, --json-lines one per verdict: omit one")
     start_child()  # it imports its decoder while this process imports the engine
     try:
         return _predict_all(options)
-    except BaseException:  # Ctrl-C among them: nobody waits for the videos that are being decoded
+    except BaseException:  # also Ctrl-C: do not wait for videos that are being decoded
         close_children()
         raise
 
@@ -99,7 +98,7 @@ def _predict_all(options: argparse.Namespace) -> int:
     def noted() -> Iterator[Verdict]:
         for verdict in _shown(options, detector, inputs):
             labels.add(verdict.label)
-            if options.json:  # only one document of all needs them: a folder of any size fits into memory otherwise
+            if options.json:  # otherwise verdicts are not kept, so that a folder of any size fits into memory
                 kept.append(verdict)
             yield verdict
 
@@ -113,7 +112,7 @@ def _predict_all(options: argparse.Namespace) -> int:
 
 
 def _shown(options: argparse.Namespace, detector: Detector, inputs: Sequence[str]) -> Iterator[Verdict]:
-    """Verdicts as they come, printed and their faces written on the way."""
+    """Yield the verdicts as they come, after printing each and writing its faces."""
     from dfutils.prediction.outputs import input_folder, plain_verdict, verdict_line, write_faces
 
     for number, (verdict, extraction) in enumerate(detector.examine_many(inputs, workers=options.workers)):

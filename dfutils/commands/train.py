@@ -23,7 +23,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("faces", type=Path, metavar="FACES", help="face dataset")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="run folder to write")
-    parser.add_argument("--splits", type=Path, metavar="FILE", help="splits.csv of an earlier run, to be kept")
+    parser.add_argument("--splits", type=Path, metavar="FILE", help="splits.csv of an earlier run, to keep its splits")
     parser.add_argument(
         "--folds",
         type=int,
@@ -34,13 +34,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Train a detector, or one for each fold."""
+    """Train a detector, or one per fold."""
     if options.folds is not None and (options.folds < 2 or options.splits):
-        options.usage_error("--folds: needs at least 2, and makes its own splits: leave --splits out")
+        options.usage_error("--folds: needs at least 2, and makes its own splits: omit --splits")
     from dfutils.settings import TrainingSettings
 
     settings = settings_of(options, TrainingSettings)
-    if "seed" in options:  # one option for both: the split changes with it too
+    if "seed" in options:  # the option seeds the split too
         settings = settings.model_copy(update={"split": settings.split.model_copy(update={"seed": settings.seed})})
     if options.folds is None:
         from dfutils.training.run import train
@@ -64,10 +64,10 @@ def run(options: argparse.Namespace) -> None:
 
 
 def draw_history(run: Path) -> None:
-    """Write ``history.png``, unless matplotlib is not installed."""
+    """Write ``history.png`` if matplotlib is installed."""
     try:
         from dfutils.figures.history import write_history_figure
     except ImportError:
-        logger.info("history.png: is left out. To have it, pip install 'dfutils[report]'.")
+        logger.info("history.png: was not drawn, because matplotlib is not installed. pip install 'dfutils[report]'.")
         return
     write_history_figure(run)

@@ -20,52 +20,31 @@ logger = logging.getLogger(__name__)
 
 LABEL_COLUMNS = ("file", "label", "group", "dataset")
 DETERMINISTIC_X264 = "mbtree=0"
-"""Its macroblock tree gives other bytes from run to run, even on one thread (seen with x264 in PyAV 18)."""
+"""With x264's macroblock tree the bytes differ from run to run, even on one thread (seen in PyAV 18)."""
 
-# What a random stream is for; part of its seed, so that no clip's stream depends on another's.
+# Purposes of random streams: part of the seed, so that no clip's stream depends on another's.
 _LOOKS, _DONOR_LOOKS, _REAL_CLIP, _FAKE_CLIP = range(4)
 
 
 def make_demo_videos(out: Path, *, settings: DemoSettings = DEFAULT_SETTINGS, progress: bool = True) -> Path:
     """Make one REAL and one FAKE clip of each made-up person, and their labels.
 
-    Clips that are there already are kept as they are. The donors of the forged faces appear nowhere else, so every
-    person is a group of their own.
+    Existing clips are kept. The donors of the forged faces appear nowhere else, so every person is their own group.
 
     Args:
         out: Folder for ``videos/person_00_real.mp4`` … and ``labels.csv``.
-        settings: How many people, and what their clips are like.
-        progress: Show a bar while working, if on a terminal.
+        settings: Number of people, and size and length of their clips.
+        progress: Show a progress bar on a terminal.
 
     Returns:
-        Path of ``labels.csv`` (file, label, group, dataset), the files relative to it.
+        Path of ``labels.csv`` (file, label, group, dataset); the files are relative to it.
 
     Raises:
         DatasetError: The folder holds demo clips made with other settings, or cannot be written.
     """
-    _claim_folder(out, settings)
-    clips = [(index, is_fake) for index in range(settings.people) for is_fake in (False, True)]
-    for index, is_fake in tqdm(clips, desc="demo clips", unit="clip", disable=None if progress else True):
-        make_demo_video(out / _clip_file(index, is_fake=is_fake), index, is_fake=is_fake, settings=settings)
-    labels = out / "labels.csv"
-    rows = [_label_row(index, is_fake=is_fake) for index, is_fake in clips]
-    if not labels.exists() or read_csv(labels, LABEL_COLUMNS) != rows:
-        write_csv(labels, LABEL_COLUMNS, rows)
-    logger.info("%s: %d clips of %d made-up people", labels, len(clips), settings.people)
-    return labels
-
-
-def make_demo_video(path: Path, index: int, *, is_fake: bool, settings: DemoSettings = DEFAULT_SETTINGS) -> None:
-    """Make the clip of one person of `make_demo_videos`, unless it is there already."""
-    if not path.exists():
-        write_video(path, _make_clip(index, is_fake=is_fake, settings=settings), fps=settings.fps)
-
-
-def _claim_folder(out: Path, settings: DemoSettings) -> None:
-    """Refuse a folder of other clips; more or fewer people of the same kind are welcome."""
-    path = out / "demo.json"
-    if path.exists():
-        before, now = (made.model_dump(exclude={"people"}) for made in (DemoSettings.read(path), settings))
+    made_with = out / "demo.json"
+    if made_with.exists():  # more or fewer people of the same kind are welcome
+        before, now = (made.model_dump(exclude={"people"}) for made in (DemoSettings.read(made_with), settings))
         changed = {name: (before[name], now[name]) for name in now if before[name] != now[name]}
         if changed:
             raise DatasetError(
@@ -73,30 +52,42 @@ def _claim_folder(out: Path, settings: DemoSettings) -> None:
                 "Choose another folder, or delete this one."
             )
     else:
-        settings.write(path)
+        settings.write(made_with)
+    clips = [(index, is_fake) for index in range(settings.people) for is_fake in (False, True)]
+    for index, is_fake in tqdm(clips, desc="demo clips", unit="clip", disable=None if progress else True):
+        make_demo_video(out / _clip_file(index, is_fake=is_fake), index, is_fake=is_fake, settings=settings)
+    labels = out / "labels.csv"
+    rows = [
+        {
+            "file": _clip_file(index, is_fake=is_fake),
+            "label": "FAKE" if is_fake else "REAL",
+            "group": f"person_{index:02d}",
+            "dataset": "demo",
+        }
+        for index, is_fake in clips
+    ]
+    if not labels.exists() or read_csv(labels, LABEL_COLUMNS) != rows:
+        write_csv(labels, LABEL_COLUMNS, rows)
+    logger.info("%s: %d clips of %d made-up people", labels, len(clips), settings.people)
+    return labels
 
 
-def _clip_file(index: int, *, is_fake: bool) -> str:
-    return f"videos/person_{index:02d}_{'fake' if is_fake else 'real'}.mp4"
+def make_demo_video(path: Path, index: int, *, is_fake: bool, settings: DemoSettings = DEFAULT_SETTINGS) -> None:
+    """Make one clip of one person of `make_demo_videos`, unless the file exists."""
+    if path.exists():
+        return
 
-
-def _label_row(index: int, *, is_fake: bool) -> dict[str, str]:
-    return {
-        "file": _clip_file(index, is_fake=is_fake),
-        "label": "FAKE" if is_fake else "REAL",
-        "group": f"person_{index:02d}",
-        "dataset": "demo",
-    }
-
-
-def _make_clip(index: int, *, is_fake: bool, settings: DemoSettings) -> Frames:
     def stream(purpose: int) -> np.random.Generator:
         return np.random.default_rng([settings.seed, index, purpose])
 
     person = random_person(stream(_LOOKS))
     donor = random_person(stream(_DONOR_LOOKS)) if is_fake else None
     clip_stream = stream(_FAKE_CLIP if is_fake else _REAL_CLIP)
-    return render_clip(person, donor=donor, rng=clip_stream, settings=settings)
+    write_video(path, render_clip(person, donor=donor, rng=clip_stream, settings=settings), fps=settings.fps)
+
+
+def _clip_file(index: int, *, is_fake: bool) -> str:
+    return f"videos/person_{index:02d}_{'fake' if is_fake else 'real'}.mp4"
 
 
 def write_video(path: Path, frames: Frames, *, fps: int, codec: str = "libx264", crf: int = 23) -> None:

@@ -1,4 +1,4 @@
-"""Clips beside the labelled ones, with nobody or several people in them, and how the demo cuts faces and trains."""
+"""Settings with which the demo extracts faces and trains, and clips that show nobody or two people."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from dfutils.runs.folder import RunFolder
 from dfutils.settings import ExtractionSettings, FinetuneSettings, TrainingSettings
 
 DEMO_TRAINING = TrainingSettings(model="inception_mean", init_from=DEFAULT, epochs=40, patience=20)
-"""A head on the backbone of the detector that comes with the package, which is the same everywhere, offline."""
+"""Train a head on the backbone of the included detector, which is available everywhere, also offline."""
 
 DEMO_QUICK_LOOK = DEMO_TRAINING.model_copy(update={"model": "inception_lstm_gru", "epochs": 10})
-"""The same with a recurrent head: what notebook 3 begins with."""
+"""The same with a recurrent head: the first training of notebook 3."""
 
 DEMO_FINETUNING = TrainingSettings(
     model="inception_mean",
@@ -30,17 +30,17 @@ DEMO_FINETUNING = TrainingSettings(
         unfreeze="mixed10", backbone_lr_multiplier=0.1, steps_per_epoch=3, self_blended=0.5, paired=True
     ),
 )
-"""What notebook 3 goes on with. A few steps of the last block, so that two CPU cores are done in half a minute."""
+"""The second training of notebook 3: a few steps of the last block, half a minute on two CPU cores."""
 
 
 def demo_extraction() -> ExtractionSettings:
-    """The usual settings, with crops of the size that the backbone of `DEMO_TRAINING` was trained on."""
+    """Return the default settings, but with the crop size that the backbone of `DEMO_TRAINING` was trained on."""
     start = RunFolder(resolve_detector(DEFAULT)).detector()
     return ExtractionSettings(size=start.extraction.size)
 
 
 def make_faceless_video(path: Path) -> Path:
-    """Write a clip of a room without anybody, unless it is there already; returns ``path``."""
+    """Write a clip of an empty room, unless it exists, and return its path."""
     settings = DemoSettings()
     if not path.exists():
         write_video(path, faceless_frames(rng=np.random.default_rng(0), settings=settings), fps=settings.fps)
@@ -48,7 +48,7 @@ def make_faceless_video(path: Path) -> Path:
 
 
 def make_two_people_video(path: Path) -> Path:
-    """Write a clip of two honest people side by side, unless it is there already; returns ``path``."""
+    """Write a clip of two people side by side, neither forged, unless it exists, and return its path."""
     settings = DemoSettings()
     if not path.exists():
         rng = np.random.default_rng(1)
@@ -58,19 +58,19 @@ def make_two_people_video(path: Path) -> Path:
 
 
 def add_odd_videos(labels: Path) -> Path:
-    """Add two clips that give no face to made-up ones: an empty room, and a file that was cut short.
+    """Add two videos without a usable face to the demo's: an empty room, and a file that was cut short.
 
     Args:
         labels: The CSV of `dfutils.demo.clips.make_demo_videos`.
 
     Returns:
-        A CSV beside it that lists these too.
+        Path of a second CSV beside it, which lists these videos too.
     """
     rows = read_csv(labels, LABEL_COLUMNS)
     folder = labels.parent / Path(rows[0]["file"]).parent
     make_faceless_video(folder / "room_without_anybody.mp4")
     whole = (labels.parent / rows[0]["file"]).read_bytes()
-    write_bytes(folder / "unfinished.mp4", whole[: len(whole) // 3])  # its index stood at the end
+    write_bytes(folder / "unfinished.mp4", whole[: len(whole) // 3])  # an MP4's index is at its end
     odd = [
         {"file": f"{folder.name}/{name}.mp4", "label": "REAL", "group": name, "dataset": "demo"}
         for name in ("room_without_anybody", "unfinished")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from dfutils.demo.brushes import Canvas, Floats
+from dfutils.demo.brushes import Canvas
 from dfutils.demo.people import Person, Pose, mix_colors
 from dfutils.demo.portraits import paint_portrait
 
@@ -18,13 +18,13 @@ REGION_RADII = (0.6, 0.64)
 
 @dataclass(frozen=True)
 class Forgery:
-    """How one clip is forged. One forger, one set of flaws; the jitter differs from frame to frame."""
+    """How one clip is forged: the flaws are the same in all frames, the jitter differs from frame to frame."""
 
     donor: Person
     detail: float
     """Resolution of the donor's face as a fraction of the target's."""
     cast: tuple[float, float, float]
-    """What is left of the colour mismatch: factors of red, green and blue."""
+    """Remaining colour mismatch: factors of red, green and blue."""
     jitter: float
     """Standard deviation of the misplacement in head units."""
     feather: float
@@ -35,25 +35,31 @@ class Forgery:
 
         Args:
             person: The target.
-            pose: The target's, which the donor's face copies.
+            pose: Pose of the target, which the donor's face copies.
             scale: Pixels per head unit.
             rng: Random stream of the jitter.
         """
         target = paint_portrait(person, pose, scale=scale)
-        donor = _coarsen(paint_portrait(self.donor, pose, scale=scale).pixels, detail=self.detail)
+        donor = paint_portrait(self.donor, pose, scale=scale).pixels
+        height, width = donor.shape[:2]
+        coarse = (round(width * self.detail), round(height * self.detail))
+        donor = cv2.resize(donor, coarse, interpolation=cv2.INTER_AREA)
+        donor = cv2.resize(donor, (width, height), interpolation=cv2.INTER_LINEAR)
         flicker = 1 + 0.006 * rng.standard_normal()
         donor *= np.asarray(self.cast, np.float32) * np.float32(flicker)
-        donor = _misplace(donor, target, shift=rng.normal(0, self.jitter, 2), zoom=1 + 0.004 * rng.standard_normal())
-        mask = self._mask(target)
-        return Canvas(target.pixels + mask[..., None] * (donor - target.pixels), scale, target.corner)
-
-    def _mask(self, canvas: Canvas) -> Floats:
-        patch = canvas.everything()
+        shift, zoom = rng.normal(0, self.jitter, 2), 1 + 0.004 * rng.standard_normal()
+        move = (np.asarray(REGION_CENTER) - np.asarray(target.corner)) * scale * (1 - zoom) + shift * scale
+        matrix = np.asarray([[zoom, 0, move[0]], [0, zoom, move[1]]])
+        donor = cv2.warpAffine(
+            donor, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )  # fmt: skip
+        patch = target.everything()
         distance = np.hypot(
             (patch.x - REGION_CENTER[0]) / REGION_RADII[0], (patch.y - REGION_CENTER[1]) / REGION_RADII[1]
         )
         share = np.clip((1 - distance) / self.feather, 0, 1)
-        return share * share * (3 - 2 * share)
+        mask = share * share * (3 - 2 * share)
+        return Canvas(target.pixels + mask[..., None] * (donor - target.pixels), scale, target.corner)
 
 
 def random_forgery(person: Person, donor: Person, rng: np.random.Generator) -> Forgery:
@@ -83,17 +89,3 @@ def random_forgery(person: Person, donor: Person, rng: np.random.Generator) -> F
         jitter=0.009,
         feather=rng.uniform(0.25, 0.4),
     )
-
-
-def _coarsen(pixels: Floats, *, detail: float) -> Floats:
-    height, width = pixels.shape[:2]
-    small = cv2.resize(pixels, (round(width * detail), round(height * detail)), interpolation=cv2.INTER_AREA)
-    return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
-
-
-def _misplace(pixels: Floats, canvas: Canvas, *, shift: Floats, zoom: float) -> Floats:
-    height, width = pixels.shape[:2]
-    middle = (np.asarray(REGION_CENTER) - np.asarray(canvas.corner)) * canvas.scale
-    move = middle * (1 - zoom) + np.asarray(shift) * canvas.scale
-    matrix = np.asarray([[zoom, 0, move[0]], [0, zoom, move[1]]])
-    return cv2.warpAffine(pixels, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

@@ -30,28 +30,24 @@ def paint_front_hair(canvas: Canvas, person: Person, rng: np.random.Generator) -
         return
     patch = canvas.everything()
     strands = _strands(patch, person, rng)
-    depth = _hairline(patch, person) - patch.y + 0.045 * strands
+    across = patch.x / person.face_width
+    # The lower edge of the hair at each column is never quite straight: a little lower on the side it is combed to.
+    hairline = person.hairline + 0.12 * across**2 - 0.1 * person.parting * np.sin(2 * across)
+    if person.hair_style == "fringe":
+        hairline = -0.3 + 0.05 * across**2
+    elif person.hair_style in ("parted", "long"):
+        hairline = person.hairline - 0.1 + 0.55 * np.abs(across - person.parting) ** 1.5
+    sideburns = {"long": 0.95, "fringe": 0.9, "bun": 0.0, "buzz": -0.08}.get(person.hair_style, 0.06)
+    start = 0.8 if person.hair_style in COVERS_EARS else 0.86
+    share = np.clip((np.abs(across) - start) / 0.1, 0, 1)
+    hairline = hairline + (sideburns - hairline) * share * share * (3 - 2 * share)
+    depth = hairline - patch.y + 0.045 * strands
     softness = {"buzz": 0.14, "curly": 0.05}.get(person.hair_style, 0.035)
     covered = patch.edge(depth, softness=softness)
     # The hair throws a shadow on the forehead.
     patch.shade(patch.edge(depth + 0.05, softness=0.1) * (1 - covered), 0.82)
     opacity = 0.72 if person.hair_style == "buzz" else 1.0
     _paint_hair(patch, person, opacity * covered, strands)
-
-
-def _hairline(patch: Patch, person: Person) -> Floats:
-    """The lower edge of the front hair at each column."""
-    across = patch.x / person.face_width
-    # Never quite straight: a little lower on the side it is combed to.
-    forehead = person.hairline + 0.12 * across**2 - 0.1 * person.parting * np.sin(2 * across)
-    if person.hair_style == "fringe":
-        forehead = -0.3 + 0.05 * across**2 + 0 * across
-    elif person.hair_style in ("parted", "long"):
-        forehead = person.hairline - 0.1 + 0.55 * np.abs(across - person.parting) ** 1.5
-    sideburns = {"long": 0.95, "fringe": 0.9, "bun": 0.0, "buzz": -0.08}.get(person.hair_style, 0.06)
-    start = 0.8 if person.hair_style in COVERS_EARS else 0.86
-    share = np.clip((np.abs(across) - start) / 0.1, 0, 1)
-    return forehead + (sideburns - forehead) * share * share * (3 - 2 * share)
 
 
 def _strands(patch: Patch, person: Person, rng: np.random.Generator) -> Floats:
@@ -98,7 +94,7 @@ def paint_beard(canvas: Canvas, person: Person, rng: np.random.Generator) -> Non
 
 
 def paint_back_hair(canvas: Canvas, person: Person, rng: np.random.Generator) -> None:
-    """Paint the hair behind the head: a bun, or what falls on the shoulders."""
+    """Paint the hair behind the head: a bun, or hair that falls on the shoulders."""
     width = person.face_width
     if person.hair_style == "bun":
         canvas.ellipse((person.parting * 0.3, -1.2), (0.3, 0.24), person.hair)
@@ -114,12 +110,9 @@ def paint_back_hair(canvas: Canvas, person: Person, rng: np.random.Generator) ->
         _paint_hair(patch, person, sides * ends, strands)
         canvas.shadow((0, 0.9), (width * 0.75, 0.6), 0.55)
     if person.hair_style == "curly":
-        for x, y in rng.normal(0, 0.03, (15, 2)) + _curl_places(width):
+        angles = np.linspace(-0.35, np.pi + 0.35, 15)
+        places = np.stack([np.cos(angles) * (width + 0.06), -0.28 - np.sin(angles) * 0.84], axis=-1)
+        for x, y in rng.normal(0, 0.03, (15, 2)) + places.astype(np.float32):
             canvas.ellipse((x, y), (0.17, 0.17), mix_colors(person.hair, (0, 0, 0), share=rng.uniform(0.1, 0.3)))
         patch = canvas.everything()
         patch.vary(0.3 * _strands(patch, person, rng))
-
-
-def _curl_places(width: float) -> Floats:
-    angles = np.linspace(-0.35, np.pi + 0.35, 15)
-    return np.stack([np.cos(angles) * (width + 0.06), -0.28 - np.sin(angles) * 0.84], axis=-1).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Who appears in the demo: made-up people, and how a head is held in one frame."""
+"""Made-up people, and how a head is held in one frame."""
 
 from __future__ import annotations
 
@@ -40,11 +40,34 @@ SHIRTS: tuple[Color, ...] = (
 )
 LONG_STYLES: tuple[HairStyle, ...] = ("long", "bun", "fringe", "curly", "long", "parted")
 SHORT_STYLES: tuple[HairStyle, ...] = ("short", "parted", "curly", "buzz", "bald", "short")
+PROPORTIONS = {
+    "hairline": (-0.66, -0.52),
+    "parting": (-0.4, 0.4),
+    "face_width": (0.72, 0.81),
+    "jaw_squareness": (2.2, 3.1),
+    "jaw_taper": (0.04, 0.2),
+    "eye_line": (-0.07, 0.0),
+    "eye_distance": (0.315, 0.36),
+    "eye_width": (0.155, 0.185),
+    "eye_height": (0.066, 0.086),
+    "eye_tilt": (-0.03, 0.1),
+    "brow_gap": (0.185, 0.23),
+    "brow_thickness": (0.022, 0.045),
+    "nose_tip": (0.31, 0.39),
+    "nose_width": (0.125, 0.175),
+    "mouth_line": (0.57, 0.64),
+    "mouth_width": (0.26, 0.33),
+    "lip_fullness": (0.8, 1.35),
+    "blush": (0.02, 0.14),
+    "freckles": (0.0, 1.0),
+    "wrinkles": (0.0, 1.0),
+}
+"""Range of each proportion of a `Person`."""
 
 
 @dataclass(frozen=True)
 class Person:
-    """Looks of one made-up person.
+    """Appearance of one made-up person.
 
     Lengths are in head units: the face runs from -1 (crown) to 1 (chin), x grows to the image's right, y down.
     """
@@ -131,40 +154,18 @@ def random_person(rng: np.random.Generator) -> Person:
         skin=skin,
         hair=_vary(_pick(hairs, rng), rng, spread=6),
         iris=_vary(_pick(eyes, rng), rng, spread=8),
-        lips=_lip_color(skin, redness=rng.uniform(0.25, 0.6) if has_long_hair else rng.uniform(0.15, 0.3)),
+        lips=mix_colors(
+            (skin[0] * 0.8, skin[1] * 0.62, skin[2] * 0.62),
+            (176, 52, 62),
+            share=rng.uniform(0.25, 0.6) if has_long_hair else rng.uniform(0.15, 0.3),
+        ),
         shirt=_vary(_pick(SHIRTS, rng), rng, spread=10),
         hair_style=_pick(LONG_STYLES if has_long_hair else SHORT_STYLES, rng),
         beard="none" if has_long_hair else _pick(("none", "none", "stubble", "moustache", "full"), rng),
         glasses=_pick(("none", "none", "none", "round", "square"), rng),
         texture_seed=int(rng.integers(2**31)),
-        **_random_proportions(rng),
+        **{name: float(rng.uniform(low, high)) for name, (low, high) in PROPORTIONS.items()},
     )
-
-
-def _random_proportions(rng: np.random.Generator) -> dict[str, float]:
-    ranges = {
-        "hairline": (-0.66, -0.52),
-        "parting": (-0.4, 0.4),
-        "face_width": (0.72, 0.81),
-        "jaw_squareness": (2.2, 3.1),
-        "jaw_taper": (0.04, 0.2),
-        "eye_line": (-0.07, 0.0),
-        "eye_distance": (0.315, 0.36),
-        "eye_width": (0.155, 0.185),
-        "eye_height": (0.066, 0.086),
-        "eye_tilt": (-0.03, 0.1),
-        "brow_gap": (0.185, 0.23),
-        "brow_thickness": (0.022, 0.045),
-        "nose_tip": (0.31, 0.39),
-        "nose_width": (0.125, 0.175),
-        "mouth_line": (0.57, 0.64),
-        "mouth_width": (0.26, 0.33),
-        "lip_fullness": (0.8, 1.35),
-        "blush": (0.02, 0.14),
-        "freckles": (0.0, 1.0),
-        "wrinkles": (0.0, 1.0),
-    }
-    return {name: float(rng.uniform(low, high)) for name, (low, high) in ranges.items()}
 
 
 def _pick(choices: tuple[T, ...], rng: np.random.Generator) -> T:
@@ -176,10 +177,6 @@ def _vary(color: Color, rng: np.random.Generator, *, spread: float) -> Color:
     change = rng.normal(0, spread) + rng.normal(0, 0.3 * spread, 3)
     red, green, blue = np.clip(np.add(color, change), 8, 250).tolist()
     return (red, green, blue)
-
-
-def _lip_color(skin: Color, *, redness: float) -> Color:
-    return mix_colors((skin[0] * 0.8, skin[1] * 0.62, skin[2] * 0.62), (176, 52, 62), share=redness)
 
 
 def mix_colors(first: Color, second: Color, *, share: float) -> Color:

@@ -1,4 +1,4 @@
-"""The whole line on made-up clips: the very functions that the notebooks and the command line call."""
+"""The whole pipeline on made-up clips, with the functions that the notebooks and the command line call."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class DemoResult:
-    """What the demo made.
+    """Results of the demo.
 
     Attributes:
-        folder: Holds ``source`` (videos and labels), ``faces``, ``run`` and ``report``.
-        metrics: As in ``metrics.json``.
+        folder: Folder with ``source`` (videos and labels), ``faces``, ``run`` and ``report``.
+        metrics: Content of ``metrics.json``.
         detector: Name, version and checksum of the detector.
-        verdicts: On test videos and on one without a face.
+        verdicts: Verdicts on test videos and on a video without a face.
     """
 
     folder: Path
@@ -43,17 +43,17 @@ class DemoResult:
     verdicts: Sequence[Verdict]
 
     def document(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return the result as plain JSON values."""
         return {"report": str(self.folder / "report" / "report.html"), "metrics": self.metrics, **self.detector}
 
     def lines(self) -> list[str]:
-        """The same in words."""
+        """Return the result in words."""
         return [
             "",
             "Verdicts on clips that were not trained on, and on one without a face:",
             *(f"  {verdict_line(verdict)}" for verdict in self.verdicts),
             "",
-            "All of this is made up: people, clips and forgeries were drawn by a program.",
+            "The people, clips and forgeries are made up: a program drew them.",
             headline(self.metrics),
             f"Report: {self.folder / 'report' / 'report.html'}",
         ]
@@ -62,13 +62,13 @@ class DemoResult:
 def run_demo(out: Path, *, people: int = 24, workers: int = 2, progress: bool = True) -> DemoResult:
     """Make clips, extract faces, split by person, train, evaluate, predict and report.
 
-    What is finished is kept: the same call goes on where it was interrupted.
+    The same call continues an interrupted demo.
 
     Args:
         out: Folder for everything.
-        people: Made-up people; each gets a REAL and a FAKE clip.
-        workers: Processes that extract.
-        progress: Show bars on a terminal.
+        people: Number of made-up people, each with a REAL and a FAKE clip.
+        workers: Videos decoded at a time.
+        progress: Show progress bars on a terminal.
 
     Raises:
         DfutilsError: ``out`` cannot be written, or holds a demo with other settings.
@@ -96,6 +96,6 @@ def run_demo(out: Path, *, people: int = 24, workers: int = 2, progress: bool = 
 
 
 def held_out_videos(run: Path, source: Path) -> list[Path]:
-    """Videos of the run's test split, in the order of their names."""
+    """Return the videos of the run's test split, sorted by name."""
     rows = read_csv(RunFolder(run).splits_file, ("video", "split"))
     return sorted(source / row["video"] for row in rows if row["split"] == "test")

@@ -1,6 +1,6 @@
-"""The front of a face as a flat image, before it is bent round a head.
+"""The front of a face as a flat image, before it is warped onto a head.
 
-What never moves (skin, hair, brows, beard) is painted once a person; eyes, mouth and glasses once a frame.
+Skin, hair, brows and beard never move and are painted once per person; eyes, mouth and glasses are painted per frame.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from dfutils.demo.brushes import Canvas, Floats, Patch, bell, ellipse_coverage, lens_coverage
+from dfutils.demo.brushes import Canvas, bell, ellipse_coverage, lens_coverage
 from dfutils.demo.hair import paint_beard, paint_front_hair
 from dfutils.demo.people import Color, Person, Pose, mix_colors
 
@@ -43,32 +43,35 @@ def _paint_still_portrait(person: Person, scale: float) -> Canvas:
     rng = np.random.default_rng(person.texture_seed)
     canvas = Canvas.blank(left=-0.95, top=-1.3, right=0.95, bottom=1.2, scale=scale, channels=3)
     canvas.pixels[:] = person.skin
-    _paint_skin(canvas, person, rng)
-    _paint_relief(canvas, person)
-    paint_beard(canvas, person, rng)
-    for side in (-1, 1):
-        _paint_brow(canvas, person, side=side)
-    paint_front_hair(canvas, person, rng)
-    return canvas
-
-
-def _paint_skin(canvas: Canvas, person: Person, rng: np.random.Generator) -> None:
     shape = canvas.pixels.shape[:2]
-    blotches = cv2.GaussianBlur(rng.standard_normal(shape, np.float32), (0, 0), 0.12 * canvas.scale)
+    blotches = cv2.GaussianBlur(rng.standard_normal(shape, np.float32), (0, 0), 0.12 * scale)
     pores = cv2.GaussianBlur(rng.standard_normal(shape, np.float32), (0, 0), 0.9)
-    texture = 0.012 * blotches / blotches.std() + 0.016 * pores / pores.std()
-    canvas.everything().vary(texture)
+    canvas.everything().vary(0.012 * blotches / blotches.std() + 0.016 * pores / pores.std())
     blush = mix_colors(person.skin, (205, 70, 70), share=0.6)
     for center in ((-0.42, 0.3), (0.42, 0.3), (0.0, 0.36)):
         canvas.glow(center, (0.14, 0.11), blush, opacity=person.blush * 1.6)
     if person.freckles > 0.75:
         for x, y in rng.normal((0, 0.2), (0.28, 0.09), (70, 2)):
             canvas.glow((x, y), (0.008, 0.008), mix_colors(person.skin, (120, 60, 30), share=0.5), opacity=0.7)
+    _paint_relief(canvas, person)
+    paint_beard(canvas, person, rng)
+    brow = mix_colors(mix_colors(person.hair, (30, 20, 16), share=0.35), person.skin, share=0.1)
+    brow_y = person.eye_line - person.brow_gap + 0.03
+    for side in (-1, 1):
+        brow_x = side * (person.eye_distance + 0.01)
+        for offset, opacity in ((0.0, 0.75), (0.01, 0.45)):
+            canvas.stroke(
+                (brow_x + side * offset, brow_y + offset), person.eye_width * 1.3, brow,
+                thickness=person.brow_thickness, bend=0.05, tilt=side * -0.06, softness=0.022, opacity=opacity,
+            )  # fmt: skip
+    paint_front_hair(canvas, person, rng)
+    return canvas
 
 
 def _paint_relief(canvas: Canvas, person: Person) -> None:
     """Shade what stands out or lies back, as under a lamp above."""
     eye_y, tip, wing = person.eye_line, person.nose_tip, person.nose_width
+    nostril = mix_colors(person.skin, (40, 12, 8), share=0.75)
     for side in (-1, 1):
         eye_x = side * person.eye_distance
         canvas.shadow((eye_x, eye_y - 0.03), (0.15, 0.09), 0.84)
@@ -88,33 +91,17 @@ def _paint_relief(canvas: Canvas, person: Person) -> None:
     canvas.shadow((0, (tip + person.mouth_line) / 2 + 0.02), (0.02, 0.05), 0.93)
     canvas.shadow((0, -0.42), (0.3, 0.13), 1.06)
     canvas.shadow((0, 0.88), (0.13, 0.07), 1.07)
-    _paint_nostrils(canvas, person)
+    for side in (-1, 1):
+        canvas.stroke(
+            (side * wing * 0.55, tip + 0.06), 0.042, nostril, thickness=0.015, bend=0.018, softness=0.02, opacity=0.85
+        )
+        canvas.glow((side * wing, tip + 0.035), (0.013, 0.03), nostril, opacity=0.35)
     if person.wrinkles > 0.6:
         for y in (-0.46, -0.39):
             canvas.stroke(
                 (0, y), 0.3, mix_colors(person.skin, (60, 25, 20), share=0.5), thickness=0.006, bend=0.02,
                 softness=0.02, opacity=0.4,
             )  # fmt: skip
-
-
-def _paint_nostrils(canvas: Canvas, person: Person) -> None:
-    dark = mix_colors(person.skin, (40, 12, 8), share=0.75)
-    for side in (-1, 1):
-        canvas.stroke(
-            (side * person.nose_width * 0.55, person.nose_tip + 0.06), 0.042, dark, thickness=0.015,
-            bend=0.018, softness=0.02, opacity=0.85,
-        )  # fmt: skip
-        canvas.glow((side * person.nose_width, person.nose_tip + 0.035), (0.013, 0.03), dark, opacity=0.35)
-
-
-def _paint_brow(canvas: Canvas, person: Person, *, side: int) -> None:
-    color = mix_colors(mix_colors(person.hair, (30, 20, 16), share=0.35), person.skin, share=0.1)
-    center = (side * (person.eye_distance + 0.01), person.eye_line - person.brow_gap + 0.03)
-    for offset, opacity in ((0.0, 0.75), (0.01, 0.45)):
-        canvas.stroke(
-            (center[0] + side * offset, center[1] + offset), person.eye_width * 1.3, color,
-            thickness=person.brow_thickness, bend=0.05, tilt=side * -0.06, softness=0.022, opacity=opacity,
-        )  # fmt: skip
 
 
 def _paint_eye(canvas: Canvas, person: Person, pose: Pose, *, side: int) -> None:
@@ -124,7 +111,18 @@ def _paint_eye(canvas: Canvas, person: Person, pose: Pose, *, side: int) -> None
     up = person.eye_height * (1 - pose.blink) - down * pose.blink
     patch = canvas.around(center, (width * 1.2, person.eye_height * 2.5))
     lids = lens_coverage(patch, center, width, up=up, down=down, tilt=tilt)
-    _paint_eyeball(patch, person, center, lids)
+
+    x, y = center[0], center[1] - 0.008
+    radius = person.eye_height * 1.08
+    iris = ellipse_coverage(patch, (x, y), (radius, radius))
+    patch.paint(lids, (232, 224, 216))
+    patch.shade(lids * (1 - bell(patch, (x, y + 0.02), (width * 0.8, 0.05))), 0.72)
+    patch.paint(lids * iris, mix_colors(person.iris, (10, 8, 8), share=0.55))
+    patch.paint(lids * ellipse_coverage(patch, (x, y + 0.006), (radius * 0.8, radius * 0.8)), person.iris)
+    patch.paint(lids * ellipse_coverage(patch, (x, y), (radius * 0.42, radius * 0.42)), (12, 10, 10))
+    patch.shade(lids * bell(patch, (x, y - person.eye_height), (width, 0.022)), 0.6)
+    patch.paint(0.9 * lids * bell(patch, (x - 0.02, y - 0.022), (0.012, 0.012)), (255, 255, 255))
+
     lash = mix_colors(person.hair, (22, 12, 10), share=0.75)
     canvas.stroke(center, width * 1.06, lash, thickness=0.017, bend=up, tilt=tilt, softness=0.008, opacity=0.9)
     canvas.stroke(
@@ -135,19 +133,6 @@ def _paint_eye(canvas: Canvas, person: Person, pose: Pose, *, side: int) -> None
         (center[0], center[1] - 0.028), width * 1.05, mix_colors(person.skin, (60, 24, 16), share=0.6),
         thickness=0.007, bend=person.eye_height * (1 - 0.5 * pose.blink), tilt=tilt, softness=0.018, opacity=0.6,
     )  # fmt: skip
-
-
-def _paint_eyeball(patch: Patch, person: Person, center: tuple[float, float], lids: Floats) -> None:
-    x, y = center[0], center[1] - 0.008
-    radius = person.eye_height * 1.08
-    iris = ellipse_coverage(patch, (x, y), (radius, radius))
-    patch.paint(lids, (232, 224, 216))
-    patch.shade(lids * (1 - bell(patch, (x, y + 0.02), (person.eye_width * 0.8, 0.05))), 0.72)
-    patch.paint(lids * iris, mix_colors(person.iris, (10, 8, 8), share=0.55))
-    patch.paint(lids * ellipse_coverage(patch, (x, y + 0.006), (radius * 0.8, radius * 0.8)), person.iris)
-    patch.paint(lids * ellipse_coverage(patch, (x, y), (radius * 0.42, radius * 0.42)), (12, 10, 10))
-    patch.shade(lids * bell(patch, (x, y - person.eye_height), (person.eye_width, 0.022)), 0.6)
-    patch.paint(0.9 * lids * bell(patch, (x - 0.02, y - 0.022), (0.012, 0.012)), (255, 255, 255))
 
 
 def _paint_mouth(canvas: Canvas, person: Person, pose: Pose) -> None:

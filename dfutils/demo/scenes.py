@@ -1,4 +1,4 @@
-"""Where the demo takes place: out-of-focus rooms, an unsteady camera and its noise."""
+"""The surroundings of a demo clip: out-of-focus rooms, an unsteady camera and its noise."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from dfutils.demo.brushes import Canvas, Floats
-from dfutils.demo.motion import Series
 from dfutils.demo.people import Color
 
 Frames = npt.NDArray[np.uint8]
 """(T, H, W, 3) uint8 RGB."""
+
+Series = npt.NDArray[np.float64]
+"""One value per frame, shape (T,)."""
 
 MARGIN = 8
 """Pixels of room beyond each edge of the frame, for the camera to shake into."""
@@ -34,13 +36,13 @@ WALLS: tuple[Color, ...] = (
 
 @dataclass(frozen=True)
 class Room:
-    """An image a little larger than the frame."""
+    """A background image a little larger than the frame."""
 
     image: Floats
     """(H + 2 MARGIN, W + 2 MARGIN, 3) RGB 0..255."""
 
     def seen(self, shake: tuple[float, float], *, light: float) -> Floats:
-        """Take the frame that a shaken camera sees, ``shake`` pixels right and down of the middle."""
+        """Return what the camera sees when it is shaken by ``shake`` pixels to the right and down."""
         height, width = self.image.shape[0] - 2 * MARGIN, self.image.shape[1] - 2 * MARGIN
         matrix = np.asarray([[1, 0, -MARGIN - shake[0]], [0, 1, -MARGIN - shake[1]]], np.float64)
         return cv2.warpAffine(self.image, matrix, (width, height), flags=cv2.INTER_LINEAR) * np.float32(light)
@@ -57,31 +59,22 @@ def random_room(rng: np.random.Generator, *, size: tuple[int, int]) -> Room:
     canvas = Canvas(np.zeros((height, width, 3), np.float32), float(height), (0.0, 0.0))
     canvas.pixels[:] = WALLS[int(rng.integers(len(WALLS)))]
     for _ in range(int(rng.integers(4, 8))):
-        _put_furniture(canvas, rng, aspect=width / height)
+        # A shelf, a picture or a window is a box, a plant a heap of spots.
+        center = (rng.uniform(0, width / height), rng.uniform(0.05, 0.9))
+        color = rng.uniform(50, 225) * rng.uniform(0.86, 1.06, 3)
+        reach = (rng.uniform(0.05, 0.3), rng.uniform(0.03, 0.3))
+        if rng.random() < 0.25:
+            for x, y in rng.normal(center, 0.08, (12, 2)):
+                canvas.ellipse((x, y), (0.05, 0.03), (color * rng.uniform(0.7, 1.1)).tolist(), opacity=0.5)
+        else:
+            patch = canvas.around(center, reach)
+            patch.paint(np.full(patch.pixels.shape[:2], 0.45, np.float32), color.tolist())
     blurred = cv2.GaussianBlur(canvas.pixels, (0, 0), height * rng.uniform(0.012, 0.03))
-    _light_wall(Canvas(blurred, canvas.scale, canvas.corner), rng, aspect=width / height)
+    wall = Canvas(blurred, canvas.scale, canvas.corner).everything()
+    lamp = rng.uniform(0, width / height)
+    wall.vary(0.14 - 0.45 * np.clip(np.hypot(wall.x - lamp, wall.y - 0.1) / 1.5, 0, 1))
     grain = cv2.GaussianBlur(rng.standard_normal((height, width), np.float32), (0, 0), 1.5)
     return Room(blurred * (1 + 0.03 * grain[..., None]))
-
-
-def _put_furniture(canvas: Canvas, rng: np.random.Generator, *, aspect: float) -> None:
-    """A shelf, an image, a window or a plant: a bar, a box or a heap of spots."""
-    center = (rng.uniform(0, aspect), rng.uniform(0.05, 0.9))
-    color = rng.uniform(50, 225) * rng.uniform(0.86, 1.06, 3)
-    reach = (rng.uniform(0.05, 0.3), rng.uniform(0.03, 0.3))
-    if rng.random() < 0.25:
-        for x, y in rng.normal(center, 0.08, (12, 2)):
-            canvas.ellipse((x, y), (0.05, 0.03), (color * rng.uniform(0.7, 1.1)).tolist(), opacity=0.5)
-        return
-    patch = canvas.around(center, reach)
-    patch.paint(np.full(patch.pixels.shape[:2], 0.45, np.float32), color.tolist())
-
-
-def _light_wall(canvas: Canvas, rng: np.random.Generator, *, aspect: float) -> None:
-    patch = canvas.everything()
-    lamp = rng.uniform(0, aspect)
-    fall = np.clip(np.hypot(patch.x - lamp, patch.y - 0.1) / 1.5, 0, 1)
-    patch.vary(0.14 - 0.45 * fall)
 
 
 def camera_shake(rng: np.random.Generator, times: Series) -> Series:
@@ -96,13 +89,13 @@ def camera_shake(rng: np.random.Generator, times: Series) -> Series:
 
 
 class Sensor:
-    """Adds a camera's noise to frames and rounds them to 8 bits, the same noise whatever the frames show."""
+    """Add a camera's noise to frames, which does not depend on their content, and round them to 8 bits."""
 
     def __init__(self, rng: np.random.Generator, *, size: tuple[int, int], strength: float) -> None:
         self._rng = rng
         self._shape = (size[1], size[0], 3)
         self._values = size[0] * size[1] * 3
-        # Fresh noise for each frame would take as long as drawing it; where each frame begins in a pool is random.
+        # Fresh noise for each frame would take as long as drawing it. Each frame begins at a random place in a pool.
         self._pool = rng.standard_normal(4 * self._values, np.float32) * np.float32(strength)
 
     def read(self, frame: Floats) -> npt.NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""What the notebooks show and where they find it: everything a cell calls that is not the package's own work."""
+"""Tables, figures and folders of the notebooks: what their cells call besides the package's own functions."""
 
 from dfutils.notebook.data_tables import (
     balance_table,
@@ -14,6 +14,16 @@ from dfutils.notebook.data_tables import (
     skipped_table,
     staged_table,
 )
+from dfutils.notebook.display import Markdown, facts_table, settings_table, start_notebook, text_table
+from dfutils.notebook.drawings import (
+    plot_face_step,
+    plot_faces,
+    plot_heat_maps,
+    plot_ranking,
+    plot_timeline,
+    plot_verdict,
+    show_mistakes,
+)
 from dfutils.notebook.folders import (
     NotebookFolders,
     attached,
@@ -22,16 +32,6 @@ from dfutils.notebook.folders import (
     suggested_extraction,
     unseen_videos,
 )
-from dfutils.notebook.images import (
-    plot_called,
-    plot_face_step,
-    plot_faces,
-    plot_heat_maps,
-    plot_timeline,
-    plot_verdict,
-    show_mistakes,
-)
-from dfutils.notebook.page import Markdown, facts_table, settings_table, start_notebook, text_table
 from dfutils.notebook.result_tables import (
     baselines_table,
     datasets_table,
@@ -80,10 +80,10 @@ __all__ = [
     "metrics_table",
     "network_table",
     "open_videos",
-    "plot_called",
     "plot_face_step",
     "plot_faces",
     "plot_heat_maps",
+    "plot_ranking",
     "plot_timeline",
     "plot_verdict",
     "read_history",

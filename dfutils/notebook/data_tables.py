@@ -1,4 +1,4 @@
-"""Tables of videos, of face datasets, and of what is staged for Kaggle."""
+"""Tables about videos, face datasets, and what is staged for Kaggle."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ import pandas as pd
 from dfutils.extraction.catalogue import Catalogue
 from dfutils.extraction.dataset import FaceDataset
 from dfutils.extraction.layouts import LABELS
-from dfutils.notebook.page import Markdown, TextTable, counted_table, facts_table, text_table
+from dfutils.notebook.display import Markdown, TextTable, counted_table, facts_table, text_table
 from dfutils.publishing.staging import Staged
 from dfutils.records import ClipRow
 
 NOTEBOOK = "deepfakes-2-publish-the-face-dataset"
-"""Last part of the address of the notebook that stages the faces, as ``kaggle-metadata/`` has it."""
+"""Slug of the notebook that stages the faces, as in ``kaggle-metadata/``."""
 
 
 def catalogue_table(catalogue: Catalogue) -> pd.DataFrame:
-    """Videos and groups of each data set."""
+    """Count videos and groups per data set."""
     videos = [(video.dataset, video.is_fake, video.group) for video in catalogue.videos]
     return counted_table(pd.DataFrame(videos, columns=["dataset", "is_fake", "group"]), "dataset")
 
 
 def labels_table(catalogue: Catalogue, *, rows: int = 6) -> TextTable:
-    """The first videos of a catalogue with their labels and groups."""
+    """Show the first videos of a catalogue with their labels and groups."""
     shown = catalogue.videos[:rows]
     columns = ["video", "label", "group"]
     return text_table(((video.name, "FAKE" if video.is_fake else "REAL", video.group) for video in shown), columns)
 
 
 def balance_table(catalogue: Catalogue) -> pd.DataFrame:
-    """What is left of a catalogue when REAL and FAKE are balanced by groups."""
+    """Count what is left of a catalogue when REAL and FAKE are balanced by groups."""
     videos = pd.DataFrame(
         [(video.group, video.is_fake, video.name) for video in catalogue.videos], columns=["group", "is_fake", "name"]
     )
@@ -46,13 +46,13 @@ def balance_table(catalogue: Catalogue) -> pd.DataFrame:
 
 
 def dataset_table(dataset: FaceDataset) -> TextTable:
-    """What a face dataset holds, and how it was cut."""
+    """Show the size of a face dataset and how its crops were made."""
     settings = dataset.settings
     facts = {
         "clips": len(dataset.rows),
         "crops": sum(row.frames for row in dataset.rows),
         "videos without a clip": len(dataset.skipped),
-        "frames of a clip": f"{settings.frames}, {settings.sampling} sampling",
+        "frames per clip": f"{settings.frames}, {settings.sampling} sampling",
         "size of a crop": f"{settings.size} × {settings.size} pixels",
         "face detector": "YuNet",
     }
@@ -60,38 +60,38 @@ def dataset_table(dataset: FaceDataset) -> TextTable:
 
 
 def media_table(dataset: FaceDataset) -> TextTable:
-    """Durations, frame rates, bit rates and sizes of the videos that gave a clip, REAL beside FAKE."""
+    """Compare durations, frame rates, bit rates and sizes of REAL and FAKE videos that gave a clip."""
     videos = {row.video: row for row in dataset.rows}.values()
-    sides = {label: [row for row in videos if row.is_fake is is_fake] for label, is_fake in LABELS.items()}
+    by_label = {label: [row for row in videos if row.is_fake is is_fake] for label, is_fake in LABELS.items()}
+
+    def spread(values: Sequence[float], digits: int) -> str:
+        if not values:
+            return "–"
+        low, high = (f"{value:.{digits}f}" for value in (min(values), max(values)))
+        return low if low == high else f"{low} to {high}"
+
     facts: list[tuple[str, Callable[[ClipRow], float], int]] = [
         ("duration in seconds", lambda row: row.duration_seconds, 1),
-        ("frames a second", lambda row: row.fps, 1),
-        ("kilobits a second", lambda row: row.bits_per_second / 1000, 0),
+        ("frames per second", lambda row: row.fps, 1),
+        ("kilobits per second", lambda row: row.bits_per_second / 1000, 0),
         ("width", lambda row: row.width, 0),
         ("height", lambda row: row.height, 0),
     ]
-    rows: list[tuple[object, ...]] = [("videos", *(len(side) for side in sides.values()))]
+    table: list[tuple[object, ...]] = [("videos", *(len(rows) for rows in by_label.values()))]
     for name, fact, digits in facts:
-        rows.append((name, *(_spread([fact(row) for row in side], digits) for side in sides.values())))
-    return text_table(rows, ["", *sides])
-
-
-def _spread(values: Sequence[float], digits: int) -> str:
-    if not values:
-        return "–"
-    low, high = (f"{value:.{digits}f}" for value in (min(values), max(values)))
-    return low if low == high else f"{low} to {high}"
+        table.append((name, *(spread([fact(row) for row in rows], digits) for rows in by_label.values())))
+    return text_table(table, ["", *by_label])
 
 
 def manifest_table(dataset: FaceDataset, *, rows: int = 6) -> pd.DataFrame:
-    """The first clips of the manifest, the columns a person would read."""
+    """Show the first clips of the manifest, with the columns that people read."""
     columns = ["clip_id", "video", "is_fake", "group", "frames", "fps", "duration_seconds"]
     table = pd.DataFrame([{name: getattr(row, name) for name in columns} for row in dataset.rows[:rows]])
     return table.set_index("clip_id").rename_axis(index=None, columns="clip_id")
 
 
 def skipped_table(dataset: FaceDataset) -> TextTable:
-    """How many videos gave a clip, and how many did not, by reason."""
+    """Count the videos that gave a clip and, by reason, those that did not."""
     reasons = pd.Series([row["reason"] for row in dataset.skipped], dtype=str).value_counts().sort_index()
     clips = len({row.video for row in dataset.rows})
     return facts_table(
@@ -100,13 +100,13 @@ def skipped_table(dataset: FaceDataset) -> TextTable:
 
 
 def skipped_rows_table(dataset: FaceDataset) -> TextTable:
-    """Every video that gave no clip, with the reason in a word and in a sentence."""
+    """List every video that gave no clip, with the reason in a word and in a sentence."""
     rows = ((row["video"], row["reason"], row["detail"].split(f"{row['video']}: ")[-1]) for row in dataset.skipped)
     return text_table(rows, ["video", "reason", "detail"])
 
 
 def staged_table(staged: Staged) -> TextTable:
-    """What lies ready, in words and numbers; the data card is shown by itself."""
+    """Show what is staged, without the data card."""
     facts = {
         "folder": staged.folder.as_posix(),
         "clips": len({name.rpartition("/")[0] for name in staged.files if "/" in name}),
@@ -120,12 +120,12 @@ def staged_table(staged: Staged) -> TextTable:
 
 
 def card_text(staged: Staged) -> Markdown:
-    """The data card as people will read it on Kaggle."""
+    """Show the data card as people will read it on Kaggle."""
     return Markdown(staged.metadata["description"])
 
 
 def contents_table(staged: Staged) -> TextTable:
-    """What a version of the dataset would hold: everything, since a version replaces the one before."""
+    """Show the content of a version of the dataset: everything, since a version replaces the one before."""
     kinds = {"real/": "crops of REAL clips", "fake/": "crops of FAKE clips", "": "tables and settings"}
     rows = []
     for start, meaning in kinds.items():
@@ -135,13 +135,13 @@ def contents_table(staged: Staged) -> TextTable:
 
 
 def commands_table(staged: Staged, *, notebook: str = NOTEBOOK) -> TextTable:
-    """The commands that bring a dataset from Kaggle's notebook to Kaggle's dataset, and what each is for.
+    """List the commands that turn the output of a notebook on Kaggle into a dataset on Kaggle.
 
-    The first puts the notebook's output where it lay, so that the others find the staged folder under the same name.
+    The first one restores the notebook's output, so that the others find the staged folder under the same name.
     """
     owner = staged.metadata["id"].split("/")[0]
     rows = [
-        ("fetch what this notebook staged on Kaggle", f"kaggle kernels output {owner}/{notebook} -p ."),
+        ("download what this notebook staged on Kaggle", f"kaggle kernels output {owner}/{notebook} -p ."),
         *staged.shell_commands(),
     ]
     return text_table(rows, ["to", "command"])

@@ -1,4 +1,4 @@
-"""Where notebooks find what they read: in their own folder, or in what is attached to them on Kaggle."""
+"""Input folders of the notebooks: beside them, or attached to them on Kaggle."""
 
 from __future__ import annotations
 
@@ -19,57 +19,57 @@ from dfutils.weights import kaggle_input_folder
 logger = logging.getLogger(__name__)
 
 DEPTH = 6
-"""Levels below Kaggle's input folder; the deepest are ``models/OWNER/MODEL/FRAMEWORK/VARIATION/VERSION``."""
-HOLDS = {"faces": "manifest.csv", "run": RunFolder(Path()).detector_file.name}
-"""A file that says what a folder is, by the name that the notebooks give the folder."""
+"""Levels to search below Kaggle's input folder; the deepest is ``models/OWNER/MODEL/FRAMEWORK/VARIATION/VERSION``."""
+MARKERS = {"faces": "manifest.csv", "run": RunFolder(Path()).detector_file.name}
+"""A file that identifies a folder, by the notebooks' name for the folder."""
 DFDC_SAMPLE = Path("train_sample_videos", "metadata.json")
 DFDC_TEST = Path("test_videos")
 
 
 class NotebookFolders(Settings):
-    """Where the notebooks find and leave things; each reads what an earlier one wrote."""
+    """Input and output folders of the notebooks; each notebook reads what an earlier one wrote."""
 
     source: Path = Path("output/source")
     """Videos and their labels."""
     faces: Path = Path("output/faces")
     """The face dataset: written by 01, read by 02, 03 and 04."""
     staging: Path = Path("output/staging")
-    """What 02 lays out for Kaggle."""
+    """The dataset staged for Kaggle by 02."""
     quick_look: Path = Path("output/quick-look")
-    """The run folder of a first, short training: written by 03, read by nobody else."""
+    """The run folder of a first, short training: written and read by 03."""
     run: Path = Path("output/run")
     """The run folder: written by 03, read by 04 and 05."""
     report: Path = Path("output/report")
     """The report folder: written by 04."""
     inputs: Path = Path("output/inputs")
-    """Clips that 05 adds to look at."""
+    """Clips that 05 makes as examples."""
     submission: Path = Path("submission.csv")
-    """What 05 writes for the DFDC, beside the notebook: where Kaggle looks for it."""
+    """The submission to the DFDC: written by 05 beside the notebook, where Kaggle looks for it."""
 
 
 def attached(folder: str | Path) -> Path:
-    """A folder that an earlier notebook wrote: where it stands, else in what is attached on Kaggle.
+    """Find a folder that an earlier notebook wrote: at its own path, else among Kaggle's attached inputs.
 
-    Kaggle has two places for what is attached, with and without the owner's name; both are searched, and a data set or
-    model is known by what it holds, whatever it is called. The place nearest to the top counts.
+    Kaggle mounts inputs at two places, with and without the owner's name. Both are searched, and a data set or model is
+    identified by its content, whatever its name.
 
     Args:
-        folder: Such as ``output/faces``; its last part says what it is.
+        folder: A path such as ``output/faces``; its last part says what it holds.
 
     Returns:
-        The folder, or ``folder`` itself where there is none: whatever reads it says best what is missing.
+        The folder, or ``folder`` itself if there is none: whatever reads it reports best what is missing.
     """
     path = Path(folder)
-    marker = HOLDS.get(path.name)
+    marker = MARKERS.get(path.name)
     if marker is None or path.exists():
         return path
     return find_attached(path, marker) or path
 
 
 def find_attached(folder: Path, marker: str) -> Path | None:
-    """The attached folder that holds a file called ``marker``, if there is one.
+    """Return the attached folder that holds a file called ``marker``, if there is one.
 
-    Of several, the one whose path ends like ``folder``, else one of the same name, else the one nearest to the top.
+    Among several, one whose path ends in ``folder`` is preferred, then one of the same name, then the one highest up.
     """
     places = list(_attached_folders(Path(marker)))
     of_the_path = [place for place in places if place.as_posix().endswith(f"/{folder.as_posix()}")]
@@ -80,7 +80,7 @@ def find_attached(folder: Path, marker: str) -> Path | None:
 
 
 def _attached_folders(marker: Path) -> Iterator[Path]:
-    """Folders that hold ``marker``, level by level; nothing is looked for inside them."""
+    """Yield the folders that hold ``marker``, level by level, without searching inside them."""
     level = [kaggle_input_folder()]
     for _ in range(DEPTH + 1):
         below = []
@@ -93,11 +93,11 @@ def _attached_folders(marker: Path) -> Iterator[Path]:
 
 
 def open_videos(source: Path, *, people: int = 24) -> Catalogue:
-    """Labelled videos to begin with: the DFDC sample where it is attached, else made-up clips, drawn into ``source``.
+    """Return labelled videos to begin with: the DFDC sample if attached, else made-up clips, drawn into ``source``.
 
     Args:
-        source: Folder for the made-up clips; those that are there are kept.
-        people: How many there are, each with a REAL and a FAKE clip; two clips that give no face come with them.
+        source: Folder for the made-up clips; existing clips are kept.
+        people: Number of made-up people, each with a REAL and a FAKE clip. Two clips without a usable face are added.
     """
     sample = next(_attached_folders(DFDC_SAMPLE), None)
     if sample:
@@ -107,7 +107,7 @@ def open_videos(source: Path, *, people: int = 24) -> Catalogue:
 
 
 def unseen_videos(run: Path, catalogue: Catalogue) -> list[Path]:
-    """Videos of the catalogue that are on the test side of a run, in the order of their names."""
+    """Return the videos of the catalogue that are in the test split of a run."""
     tested = {
         row["video"] for row in read_csv(RunFolder(run).splits_file, ("video", "split")) if row["split"] == "test"
     }
@@ -115,12 +115,12 @@ def unseen_videos(run: Path, catalogue: Catalogue) -> list[Path]:
 
 
 def competition_videos() -> list[Path]:
-    """The DFDC's test videos, where the competition is attached; else none."""
+    """Return the DFDC's test videos if the competition is attached, else nothing."""
     folder = next(_attached_folders(DFDC_TEST), None)
     files = sorted((folder / DFDC_TEST).iterdir()) if folder else []
     return [path for path in files if path.suffix.lower() in VIDEO_SUFFIXES]
 
 
 def suggested_extraction() -> ExtractionSettings:
-    """The demo's settings where `open_videos` draws clips; else what the package cuts by default."""
+    """Return the demo's settings if `open_videos` draws clips, else the package's defaults."""
     return ExtractionSettings() if next(_attached_folders(DFDC_SAMPLE), None) else demo_extraction()

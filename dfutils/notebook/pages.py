@@ -1,4 +1,4 @@
-"""Executed notebooks as pages: one self-contained HTML file each, code folded, nothing fetched from anywhere.
+"""Executed notebooks as HTML pages: one self-contained file each, with folded code.
 
 ``python -m dfutils.notebook.pages NOTEBOOK… --report REPORT --out FOLDER``
 """
@@ -28,16 +28,16 @@ logger = logging.getLogger(__name__)
 IMAGES = ("image/png", "image/jpeg")
 REPORT_PAGE = "evaluation-report.html"
 LIGHT, DARK = "tango", "github-dark"
-"""Pygments' styles for the code."""
+"""Pygments styles of the code."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One cell, ready to be shown.
+    """One cell as HTML.
 
     Attributes:
         code: The highlighted source; empty for prose.
-        html: What is read: the prose, or what the code gave.
+        html: The prose, or the outputs of the code.
     """
 
     code: str = ""
@@ -51,7 +51,7 @@ class Page:
     Attributes:
         name: File name without its suffix.
         title: The notebook's first heading.
-        about: What goes in and what comes out, the first sentence below it.
+        about: The sentence below it, about input and output.
         parts: Its cells.
     """
 
@@ -65,26 +65,26 @@ def read_page(path: Path) -> Page:
     """Read an executed notebook.
 
     Raises:
-        ReportError: It is no notebook, starts without a heading, or was not run.
+        ReportError: It is not a notebook, starts without a heading, or was not run.
     """
     document = read_json(path)
     cells = document.get("cells", []) if isinstance(document, dict) else []
     opening = "".join(cells[0]["source"]) if cells else ""
     heading = re.match(r"# (.+)\n+(.+)", opening)
     if not heading:
-        raise ReportError(f"{path}: is no notebook that starts with a heading and a sentence. Render another one.")
+        raise ReportError(f"{path}: is not a notebook that starts with a heading and a sentence. Render another one.")
     if not any(cell.get("outputs") for cell in cells):
-        raise ReportError(f"{path}: holds no outputs. Run it first: `make notebooks`.")
+        raise ReportError(f"{path}: has no outputs. Run it first: `make notebooks`.")
     return Page(path.stem, heading[1], heading[2], [_part(cell) for cell in cells])
 
 
 def write_pages(notebooks: Sequence[Path], out: Path, *, report: Path | None = None) -> list[Path]:
-    """Render notebooks, an index of them, and put the evaluation report beside them.
+    """Render notebooks and an index of them, and copy the evaluation report beside them.
 
     Args:
-        notebooks: Executed notebooks, in their order.
+        notebooks: Executed notebooks, in order.
         out: Folder for the pages.
-        report: A report folder whose ``report.html`` belongs to them.
+        report: Report folder whose ``report.html`` belongs to them.
 
     Raises:
         ReportError: One cannot be rendered.
@@ -93,8 +93,13 @@ def write_pages(notebooks: Sequence[Path], out: Path, *, report: Path | None = N
     names = [page.name for page in pages]
     written = []
     for page in pages:
+        html = _render("page.html", page=page)
+        for name in names:  # links between notebooks become links between pages
+            html = html.replace(f'href="{name}.ipynb"', f'href="{name}.html"')
+        if report:
+            html = re.sub(r'href="[^":]*/report\.html"', f'href="{REPORT_PAGE}"', html)
         written.append(out / f"{page.name}.html")
-        write_text(written[-1], _linked(_render("page.html", page=page), names, report))
+        write_text(written[-1], html)
     if report:
         written.append(out / REPORT_PAGE)
         out.mkdir(parents=True, exist_ok=True)
@@ -102,15 +107,6 @@ def write_pages(notebooks: Sequence[Path], out: Path, *, report: Path | None = N
     written.append(out / "index.html")
     write_text(written[-1], _render("index.html", pages=pages, report=REPORT_PAGE if report else None))
     return written
-
-
-def _linked(html: str, names: Sequence[str], report: Path | None) -> str:
-    """Links between notebooks become links between pages."""
-    for name in names:
-        html = html.replace(f'href="{name}.ipynb"', f'href="{name}.html"')
-    if report:
-        html = re.sub(r'href="[^":]*/report\.html"', f'href="{REPORT_PAGE}"', html)
-    return html
 
 
 def _render(template: str, **values: Any) -> str:
@@ -143,7 +139,7 @@ def _prose(markdown: str) -> Markup:
 
 
 def _shown(output: Mapping[str, Any]) -> Iterator[Markup]:
-    """What a person sees of an output: its richest form."""
+    """Yield the richest form of an output."""
     if output["output_type"] == "stream":
         yield Markup('<pre class="said">{}</pre>').format("".join(output["text"]))
         return
@@ -163,7 +159,7 @@ def _shown(output: Mapping[str, Any]) -> Iterator[Markup]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("notebooks", nargs="+", type=Path)
     parser.add_argument("--report", type=Path, help="report folder of notebook 4")

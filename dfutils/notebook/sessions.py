@@ -1,4 +1,4 @@
-"""What notebook 3 trains, on the demo's clips and on Kaggle, and how it goes on in another session."""
+"""The trainings of notebook 3, on the demo's clips and on Kaggle, and how they continue in another session."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ KAGGLE_QUICK_LOOK = TrainingSettings(
     patience=10,
     devices=DeviceSettings(strategy="mirrored"),
 )
-"""A recurrent head on ImageNet's frozen features: about a minute on two T4s for the DFDC's sample. Such a detector has
-an AUC between .59 and .66 on people of FaceForensics++ (c23) whom it has not seen."""
+"""A recurrent head on frozen ImageNet features: about a minute on two T4s for the DFDC's sample. On people of
+FaceForensics++ (c23) whom it has not seen, such a detector has an AUC between 0.59 and 0.66."""
 
 KAGGLE_FINETUNING = TrainingSettings(
     model="inception_mean",
@@ -46,11 +46,11 @@ KAGGLE_FINETUNING = TrainingSettings(
     ),
     devices=DeviceSettings(strategy="mirrored"),
 )
-"""InceptionV3 end to end on Kaggle's GPU T4 x2: 9,000 steps of 32 crops per GPU, one random frame of each clip. That
-is about half an hour, for hundreds of videos as for thousands. Half of the fakes are blended from REAL crops; the
-backbone learns at 2e-4 and the head at a tenth of that. It resembles the recipe of the detector that comes with the
-package, with a larger batch, half precision and ImageNet's weights. The time budget matters where ``epochs`` is
-raised: of a session of nine hours it leaves one for everything around the training."""
+"""InceptionV3 end to end on Kaggle's GPU T4 x2: 9,000 steps of 32 crops per GPU, one random frame of each clip. This
+takes about half an hour, for hundreds of videos as for thousands. Half of the fakes are blended from REAL crops; the
+backbone learns at 2e-4 and the head at a tenth of that. It resembles the recipe of the included detector, with a larger
+batch, half precision and ImageNet's weights. The time budget matters if ``epochs`` is raised: it leaves one hour of a
+nine-hour session for everything around the training."""
 
 
 class Trainings(NamedTuple):
@@ -61,10 +61,10 @@ class Trainings(NamedTuple):
 
 
 def suggested_trainings(dataset: FaceDataset) -> Trainings:
-    """The demo's settings for made-up clips; else those for Kaggle's two T4s.
+    """Return the demo's settings for made-up clips, else those for Kaggle's two T4s.
 
-    Only the demo starts from the detector that comes with the package: that was trained on crops of the DFDC, and a
-    test on the DFDC's sample would flatter it.
+    Only the demo starts from the included detector: it was trained on crops of the DFDC, so a test on the DFDC's sample
+    would be too optimistic.
     """
     if {row.dataset for row in dataset.rows} == {"demo"}:
         return Trainings(DEMO_QUICK_LOOK, DEMO_FINETUNING)
@@ -74,30 +74,30 @@ def suggested_trainings(dataset: FaceDataset) -> Trainings:
 def train_in_session(faces: Path, run: Path, *, settings: TrainingSettings) -> DetectorRecord:
     """Train a detector in a session that may end before the training does.
 
-    Where ``run`` is missing and an unfinished run is attached, such as the output of this notebook's earlier session,
-    it is copied to ``run`` and training goes on from its checkpoint. Where the time budget ends the training, the page
+    If ``run`` is missing and an unfinished run is attached, such as the output of this notebook's earlier session, it
+    is copied to ``run`` and training continues from its checkpoint. If the time budget ends the training, a warning
     says so, and the best epoch so far is the detector.
 
     Args:
         faces: A face dataset folder.
         run: The run folder to write.
-        settings: Those of the earlier session, if there was one.
+        settings: The same settings as in the earlier session, if there was one.
 
     Raises:
-        DfutilsError: As `dfutils.training.run.train`, but for the time budget.
+        DfutilsError: As for `dfutils.training.run.train`, except for the time budget.
     """
     from dfutils.training.run import train  # TensorFlow is slow to import
 
     earlier = None if run.exists() else find_attached(run, RunFolder(run).checkpoint_file.name)
     if earlier:
-        partial = run.with_name(f".{run.name}.partial")  # a copy that was cut short must not look like a run
+        partial = run.with_name(f".{run.name}.partial")  # an interrupted copy must not look like a run
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         for path in earlier.iterdir():
             if path.is_file():
-                shutil.copyfile(path, partial / path.name)  # not its mode: what is attached is read-only
+                shutil.copyfile(path, partial / path.name)  # without the mode: attached files are read-only
         partial.rename(run)
-        logger.warning("%s: goes on from %s", run, earlier)
+        logger.warning("%s: continues from %s", run, earlier)
     try:
         return train(faces, run, settings=settings)
     except TimeBudgetError as stopped:

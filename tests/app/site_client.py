@@ -15,7 +15,7 @@ from dfutils.app.server import build_site
 
 
 class Client:
-    """A visitor, or an attacker."""
+    """A visitor or an attacker."""
 
     def __init__(self, address):
         self.address = address
@@ -23,21 +23,21 @@ class Client:
 
     @functools.cached_property
     def numbers(self):
-        """Of the page's events, by their names."""
+        """Numbers of the page's events, by name."""
         return {one["api_name"]: one["id"] for one in self.http.get("/config").json()["dependencies"]}
 
     def post_file(self, content, name="clip.mp4"):
-        """The answer to an upload."""
+        """Upload a file and return the response."""
         return self.http.post("/gradio_api/upload", files={"files": (name, content)})
 
     def upload(self, content, name="clip.mp4"):
-        """The token of an upload."""
+        """Upload a file and return its token."""
         answer = self.post_file(content, name)
         assert answer.status_code == 200, answer.text
         return answer.json()[0]
 
     def ask(self, event, data, *, heard=lambda _: None):
-        """Every message of one event, until it is over; ``heard`` gets each as it comes."""
+        """Return all messages of one event; ``heard`` gets each as it comes."""
         session = uuid.uuid4().hex
         body = {"data": data, "fn_index": self.numbers[event], "session_hash": session}
         joined = self.http.post("/gradio_api/queue/join", json=body)
@@ -52,10 +52,10 @@ class Client:
                         break
         return said
 
-    def look(self, path, *, heard=lambda _: None, **more):
-        """What the page shows at last of an upload: ``(status, result)`` as HTML."""
+    def examine(self, path, *, heard=lambda _: None, **more):
+        """Return what the page finally shows about an upload: ``(status, result)`` as HTML."""
         done = self.ask(
-            "look",
+            "examine",
             [None if path is None else {"path": path, "meta": {"_type": "gradio.FileData"}, **more}],
             heard=heard,
         )
@@ -65,7 +65,7 @@ class Client:
 
 @contextlib.contextmanager
 def served(model, limits):
-    """A client of a site that runs in a thread of this process; ``client.site`` is its guard."""
+    """Yield a client of a site that runs in a thread of this process; ``client.site`` is its guard."""
     site = build_site(model, limits=limits)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""Through the real HTTP interface: what visitors get, and what attackers do not."""
+"""The page through its HTTP interface: what visitors get, and what attackers do not."""
 
 import http.server
 import json
@@ -34,7 +34,7 @@ def client(demo_run):
 
 @pytest.fixture
 def elsewhere():
-    """A server that nobody should ask for anything; the paths that were asked for."""
+    """A server that should get no request, and the paths that were requested."""
     asked = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -66,7 +66,7 @@ def test_a_clip_gets_the_verdict_that_the_command_line_gives(client, demo_run, d
     from dfutils import load_detector
 
     expected = load_detector(demo_run).predict(demo_videos[0])
-    status, result = client.look(client.upload(demo_videos[0].read_bytes()))
+    status, result = client.examine(client.upload(demo_videos[0].read_bytes()))
     (verdict,) = downloaded(result)["verdicts"]
     assert "Done" in status
     assert verdict["label"] == str(expected.label)
@@ -77,15 +77,15 @@ def test_a_clip_gets_the_verdict_that_the_command_line_gives(client, demo_run, d
     assert uploads_of(client) == []
 
 
-def test_every_stage_is_told_on_the_way(client, demo_videos):
-    said = json.dumps(client.ask("look", [{"path": client.upload(demo_videos[1].read_bytes())}]))
+def test_every_stage_is_shown(client, demo_videos):
+    said = json.dumps(client.ask("examine", [{"path": client.upload(demo_videos[1].read_bytes())}]))
     assert "Step 1 of 2" in said
 
 
-def test_an_upload_is_answered_once_and_then_gone(client, demo_videos):
+def test_an_upload_is_answered_once_and_then_deleted(client, demo_videos):
     token = client.upload(demo_videos[0].read_bytes())
-    client.look(token)
-    status, result = client.look(token)
+    client.examine(token)
+    status, result = client.examine(token)
     assert "There is no upload" in status
     assert result == ""
 
@@ -104,8 +104,8 @@ def test_an_upload_is_answered_once_and_then_gone(client, demo_videos):
         "concat:/etc/passwd",
     ],
 )
-def test_no_path_but_an_uploads_own_token_is_looked_at(client, path):
-    status, result = client.look(path)
+def test_only_the_token_of_an_upload_is_examined(client, path):
+    status, result = client.examine(path)
     assert "There is no upload" in status
     assert result == ""
 
@@ -122,19 +122,19 @@ def test_an_upload_cannot_be_fetched(client, demo_videos):
     for name in (token, path):
         assert client.http.get(f"/gradio_api/file={name}").status_code == 404
     assert path.stat().st_mode & 0o077 == 0
-    client.look(token)
+    client.examine(token)
 
 
-def test_traversal_below_the_pages_own_parts_finds_nothing(client):
+def test_a_traversal_below_the_assets_finds_nothing(client):
     with socket.create_connection(client.http.base_url.netloc.decode().split(":")) as raw:
         raw.sendall(b"GET /assets/../../../../../../etc/passwd HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         assert b"404" in raw.recv(99)
 
 
 @pytest.mark.parametrize(
-    "route", ["run/look", "api/look", "call/look", "vibe-edit", "stream/a", "login", "process_recording"]
+    "route", ["run/examine", "api/examine", "call/examine", "vibe-edit", "stream/a", "login", "process_recording"]
 )
-def test_ways_that_the_page_does_not_need_are_closed(client, route):
+def test_routes_that_the_page_does_not_need_are_closed(client, route):
     assert client.http.post(f"/gradio_api/{route}", json={"data": [None]}).status_code == 404
 
 
@@ -142,21 +142,21 @@ def test_no_address_is_fetched(client, elsewhere):
     address, asked = elsewhere
     playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{address}/a.ts\n#EXT-X-ENDLIST\n".encode()
     for path, more in ((f"{address}/a.mp4", {}), ("x.mp4", {"url": f"{address}/b.mp4"}), (None, {})):
-        client.look(path, **more) if path else client.http.get(f"/gradio_api/file={address}/c.mp4")
+        client.examine(path, **more) if path else client.http.get(f"/gradio_api/file={address}/c.mp4")
     for name in ("a.m3u8", "a.mp4", "a.mpd"):
-        _, result = client.look(client.upload(playlist, name))
+        _, result = client.examine(client.upload(playlist, name))
         assert "UNDECIDED" in result
     assert asked == []
 
 
 def test_a_file_name_is_never_shown(client):
-    status, result = client.look(client.upload(b"no video", SCRIPT), orig_name=SCRIPT)
+    status, result = client.examine(client.upload(b"no video", SCRIPT), orig_name=SCRIPT)
     assert "onerror" not in status + result
     assert "UNDECIDED" in result
 
 
 def test_html_in_a_file_is_never_shown(client):
-    _, result = client.look(client.upload(b"<script>alert(1)</script>" * 99, "page.html"))
+    _, result = client.examine(client.upload(b"<script>alert(1)</script>" * 99, "page.html"))
     assert "<script" not in result
 
 
@@ -182,7 +182,7 @@ def zipped():
     ids=["empty", "text", "zip", "polyglot", "huge png", "huge jpeg", "concat script", "hollow mp4"],
 )
 def test_hostile_content_is_undecided_with_its_reason(client, content, reason):
-    status, result = client.look(client.upload(content))
+    status, result = client.examine(client.upload(content))
     assert "Done" in status
     assert "UNDECIDED" in result
     assert reason in result
@@ -190,21 +190,21 @@ def test_hostile_content_is_undecided_with_its_reason(client, content, reason):
     assert client.site.uploads.folder.name not in json.dumps(downloaded(result))
 
 
-def test_a_image_with_an_archive_behind_it_is_looked_at_as_a_image(client, demo_videos):
+def test_an_image_with_an_archive_behind_it_is_examined_as_an_image(client, demo_videos):
     import cv2
 
     from dfutils.extraction.video import iter_frames
 
     image = next(iter(iter_frames(demo_videos[0]))).image()
     content = cv2.imencode(".png", image[..., ::-1])[1].tobytes() + zipped()
-    _, result = client.look(client.upload(content, "polyglot.zip"))
-    assert "One image was looked at" in result
+    _, result = client.examine(client.upload(content, "polyglot.zip"))
+    assert "One image was examined" in result
 
 
-def test_a_job_that_takes_too_long_is_ended_and_the_next_is_served(demo_run, demo_videos):
+def test_a_job_that_takes_too_long_is_aborted_and_the_next_is_served(demo_run, demo_videos):
     with served(demo_run, PageLimits(job_seconds=0.05)) as hasty:
         for _ in range(2):
-            status, result = hasty.look(hasty.upload(demo_videos[0].read_bytes()))
+            status, result = hasty.examine(hasty.upload(demo_videos[0].read_bytes()))
             assert "too long" in result or "took more than" in status
             assert "FAKE:" not in result
             assert "REAL:" not in result
@@ -245,18 +245,18 @@ def test_a_body_without_a_length_is_counted(client):
     assert answer.status_code == 413
 
 
-def test_a_slow_upload_is_ended(client):
+def test_a_slow_upload_is_aborted(client):
     head = b"POST /gradio_api/upload HTTP/1.1\r\nHost: a\r\nContent-Type: multipart/form-data; boundary=b\r\n"
     assert b" 408 " in raw_request(client, head + b"Content-Length: 1000\r\n\r\n", b"--b\r\n")
 
 
-def test_a_request_that_is_no_upload_is_refused(client):
+def test_a_request_that_is_not_an_upload_is_refused(client):
     assert client.http.post("/gradio_api/upload", content=b"x").status_code == 400
     two = [("files", ("a.mp4", b"a")), ("files", ("b.mp4", b"b"))]
     assert client.http.post("/gradio_api/upload", files=two).status_code == 400
 
 
-def test_a_long_question_is_refused(client):
+def test_a_long_event_is_refused(client):
     assert client.http.post("/gradio_api/queue/join", content=b"[" * 100_000).status_code == 413
 
 
@@ -264,8 +264,8 @@ def test_uploads_do_not_fill_the_disk(client):
     tokens = [client.upload(b"x") for _ in range(LIMITS.uploads)]
     assert client.post_file(b"x").status_code == 503
     for token in tokens:
-        client.look(token)
-    client.look(client.upload(b"x"))
+        client.examine(token)
+    client.examine(client.upload(b"x"))
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b'{"data": 5, "fn_index": 99}', b'{"data": [], "fn_index": "a"}'])

@@ -13,7 +13,7 @@ from dfutils.app.limits import PageLimits
 from dfutils.demo.examples import make_faceless_video
 
 SCREENSHOTS = Path(__file__).parents[2] / ".cache" / "screenshots"
-"""What the tests saw, for people to look at."""
+"""Screenshots of the tests, for people to look at."""
 
 
 @pytest.fixture(scope="module")
@@ -30,21 +30,21 @@ def faceless(tmp_path_factory):
 @pytest.fixture(params=[390, 1400])
 def page(client, browser_page, request):
     browser_page.page.set_viewport_size({"width": request.param, "height": 900})
-    browser_page.open(client.address).page.wait_for_selector("#df-look")
+    browser_page.open(client.address).page.wait_for_selector("#df-examine")
     return browser_page
 
 
-def look_at(page, path):
+def examine(page, path):
     """Upload by the page's own means and wait for the verdict."""
     page.page.set_input_files("#df-file input[type=file]", path)
     page.page.wait_for_selector(f"#df-file :text('{path.stem}')")
-    page.page.click("#df-look")
+    page.page.click("#df-examine")
     page.page.wait_for_selector(".df-verdict", timeout=60_000)
     return page.page.inner_text(".df-answer")
 
 
-def test_a_clip_is_uploaded_judged_and_explained(page, demo_videos):
-    said = look_at(page, demo_videos[1])
+def test_a_clip_is_uploaded_scored_and_explained(page, demo_videos):
+    said = examine(page, demo_videos[1])
     number = re.search(r"([^\n]+) % probability of FAKE", said)[1]
     assert re.search(f"scored like this, (about )?{number} are fake", said)
     assert re.search(r"(REAL|FAKE): ", said)
@@ -64,10 +64,10 @@ def test_a_clip_is_uploaded_judged_and_explained(page, demo_videos):
 def test_a_text_file_and_a_room_without_anybody_are_undecided(page, faceless, tmp_path):
     text = tmp_path / "notes.mp4"
     text.write_text("this is no video\n" * 40)
-    assert "could not be read" in look_at(page, text)
+    assert "could not be read" in examine(page, text)
     page.page.reload()
-    page.page.wait_for_selector("#df-look")
-    said = look_at(page, faceless)
+    page.page.wait_for_selector("#df-examine")
+    said = examine(page, faceless)
     assert "UNDECIDED" in said
     assert "No face was found" in said
     assert page.errors == []
@@ -85,11 +85,11 @@ def test_it_can_be_used_by_keyboard_alone(page):
 
 
 @pytest.mark.parametrize("page", [390], indirect=True)
-def test_the_webcam_films_and_its_film_is_looked_at(page):
+def test_a_film_of_the_webcam_is_examined(page):
     page.page.click("#df-film")
     page.page.wait_for_selector("#df-file :text('webcam')", timeout=60_000)
     assert page.page.query_selector("#df-webcam video") is None
-    page.page.click("#df-look")
+    page.page.click("#df-examine")
     page.page.wait_for_selector(".df-verdict", timeout=60_000)
     assert "No face was found" in page.page.inner_text(".df-answer")
     assert page.errors == []

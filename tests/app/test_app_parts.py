@@ -1,4 +1,4 @@
-"""What the page says, keeps and makes, without a server."""
+"""Parts of the page that need no server: words, uploads, examples."""
 
 import io
 import os
@@ -31,7 +31,7 @@ def settings():
     return DetectorRecord.read(SHIPPED / "detector.json")
 
 
-def test_two_people_who_want_an_example_at_once_both_get_it():
+def test_two_visitors_get_the_same_example_at_once():
     examples, got = ExampleFolder(), []
     threads = [threading.Thread(target=lambda: got.append(examples.path(EXAMPLES[-1]))) for _ in range(2)]
     for thread in threads:
@@ -42,7 +42,7 @@ def test_two_people_who_want_an_example_at_once_both_get_it():
     examples.close()
 
 
-def test_equal_uploads_are_apart_and_one_goes_without_the_other(uploads):
+def test_equal_uploads_are_separate_and_deleted_separately(uploads):
     first, second = (uploads.store(io.BytesIO(b"same"), "a.mp4") for _ in range(2))
     with uploads.taken(first) as path:
         assert path.read_bytes() == b"same"
@@ -53,7 +53,7 @@ def test_equal_uploads_are_apart_and_one_goes_without_the_other(uploads):
     assert list(uploads.folder.iterdir()) == []
 
 
-def test_an_upload_that_nobody_asks_about_makes_room_after_a_time(uploads):
+def test_an_upload_without_a_request_is_deleted_after_a_while(uploads):
     tokens = [uploads.store(io.BytesIO(b"x"), "a.mp4") for _ in range(2)]
     with pytest.raises(UploadsFullError):
         uploads.store(io.BytesIO(b"x"), "a.mp4")
@@ -66,20 +66,20 @@ def test_an_upload_that_nobody_asks_about_makes_room_after_a_time(uploads):
     ("name", "suffix"),
     [("a.MOV", ".mov"), ("a.php", ".mp4"), ("../../b.png", ".png"), ("a.mp4/../c", ".mp4"), ("", ".mp4")],
 )
-def test_of_a_file_name_only_a_known_suffix_is_kept(uploads, name, suffix):
+def test_only_a_known_suffix_of_a_file_name_is_kept(uploads, name, suffix):
     token = uploads.store(io.BytesIO(b"x"), name)
     assert len(token) == 43 + len(suffix)
     assert token.endswith(suffix)
 
 
-def test_what_is_said_of_the_detector_is_what_its_files_say(settings):
+def test_the_sentence_about_the_detector_agrees_with_its_files(settings):
     said = words.detector_sentence(settings, SHIPPED)
     assert all(value in said for value in list(words.measurements(SHIPPED).values())[:1])
     assert f"{settings.name} {settings.version}" in said
     assert len(words.weaknesses(SHIPPED)) >= 3
 
 
-def test_a_detector_that_was_not_measured_is_called_so(settings, tmp_path):
+def test_a_detector_without_measurements_says_so(settings, tmp_path):
     assert "no measurement" in words.detector_sentence(settings, tmp_path)
     assert words.weaknesses(tmp_path) == []
 
@@ -91,7 +91,7 @@ def test_every_reason_has_a_sentence(settings, reason):
     assert first.endswith(".")
 
 
-def test_a_real_verdict_above_half_says_why_it_is_none_of_fake(settings):
+def test_a_real_verdict_above_half_explains_the_threshold(settings):
     said = " ".join(words.meaning(Verdict("a", 0.57, Label.REAL, Reason.OK), settings))
     assert "about 57 are fake" in said
     assert f"FAKE from a probability of {settings.threshold:.2f} on" in said
@@ -102,7 +102,7 @@ def test_a_real_verdict_above_half_says_why_it_is_none_of_fake(settings):
     ("fitted_on", "clips"),
     [("validation", "on its validation clips"), ("out_of_fold", "on clips new to networks that were trained like it")],
 )
-def test_a_promise_says_on_which_clips_it_was_kept(settings, fitted_on, clips):
+def test_the_error_rates_say_on_which_clips_they_were_measured(settings, fitted_on, clips):
     known = settings.model_copy(update={"fitted_on": fitted_on})
     assert f"; {clips} that called " in " ".join(words.meaning(Verdict("a", 0.9, Label.FAKE, Reason.OK), known))
 
@@ -117,10 +117,10 @@ def test_a_promise_says_on_which_clips_it_was_kept(settings, fitted_on, clips):
         (Label.UNDECIDED, True, "The detector does not decide."),
     ],
 )
-def test_of_an_example_the_truth_is_told_too(label, is_fake, end):
+def test_an_example_shows_the_ground_truth(label, is_fake, end):
     assert words.truth(Verdict("a", 0.5, label, Reason.OK), is_fake=is_fake).endswith(end)
 
 
-def test_a_face_too_small_to_decide_is_told_with_its_size(settings):
+def test_a_face_too_small_to_decide_is_explained_with_its_size(settings):
     verdict = Verdict("a", 0.9, Label.UNDECIDED, Reason.LOW_CONFIDENCE, "the largest face is 30 pixels wide or high")
     assert "to decide. The largest face is 30 pixels wide or high." in words.meaning(verdict, settings)[0]

@@ -1,4 +1,4 @@
-"""What visitors send through the real HTTP interface: the whole hostile corpus, long clips, two people, a crowd."""
+"""Uploads through the HTTP interface: the whole hostile corpus, long clips, two people, many visitors at once."""
 
 import itertools
 import json
@@ -26,8 +26,8 @@ from dfutils.demo.rendering import DemoSettings, faceless_frames
 from dfutils.extraction.video import iter_frames
 from dfutils.prediction.detector import Detector
 
-LIMITS = PageLimits(line=1, max_pixels=2_000_000, max_seconds=30)
-"""One person waits while one is served; the corpus' long clip takes hours, and its large images are far larger."""
+LIMITS = PageLimits(waiting=1, max_pixels=2_000_000, max_seconds=30)
+"""One visitor waits while one is served. The long clip and the large images of the corpus are far above the limits."""
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def corpus(client, demo_videos, tmp_path_factory):
     folder = tmp_path_factory.mktemp("corpus")
     right = make_corpus(folder, images, faceless)
     files = {name: folder / name for name in right if (folder / name).is_file()}  # no pipes, no links to nowhere
-    shown = {name: client.look(client.upload(path.read_bytes(), path.name)) for name, path in files.items()}
+    shown = {name: client.examine(client.upload(path.read_bytes(), path.name)) for name, path in files.items()}
     return {name: right[name] for name in files}, shown
 
 
@@ -54,7 +54,7 @@ def verdict_of(result):
     return verdict
 
 
-def test_every_file_of_the_corpus_is_answered_with_what_is_right_for_it(corpus):
+def test_every_file_of_the_corpus_gets_the_right_outcome(corpus):
     right, shown = corpus
     assert len(right) >= 70
     reasons = {name: verdict_of(result)["reason"] for name, (_, result) in shown.items()}
@@ -83,25 +83,25 @@ def test_no_answer_to_the_corpus_names_a_path_of_the_server(client, corpus):
         assert [secret for secret in secrets if len(secret) > 1 and secret in text] == []
 
 
-def test_after_the_corpus_the_server_lives_and_keeps_nothing(client, corpus, demo_videos):
+def test_after_the_corpus_the_server_runs_and_stores_nothing(client, corpus, demo_videos):
     assert client.http.get("/").status_code == 200
-    status, result = client.look(client.upload(demo_videos[0].read_bytes()))
+    status, result = client.examine(client.upload(demo_videos[0].read_bytes()))
     assert "Done" in status
     assert verdict_of(result)["fake_probability"] is not None
     assert list(client.site.uploads.folder.iterdir()) == []
 
 
-def test_a_clip_beyond_the_length_limit_is_undecided_and_says_so(client, tmp_path):
+def test_a_clip_above_the_length_limit_is_undecided_and_says_so(client, tmp_path):
     gray = [np.full((48, 64, 3), 90, np.uint8)] * 32
     clip = encode(tmp_path / "long.mp4", gray, rate=1)
-    _, result = client.look(client.upload(clip.read_bytes()))
+    _, result = client.examine(client.upload(clip.read_bytes()))
     assert verdict_of(result)["reason"] == "too_large"
     assert REASONS["too_large"] in result
     assert "longer than 30 s" in verdict_of(result)["detail"]
 
 
-def test_two_people_are_shown_each_with_a_score(client, tmp_path):
-    _, result = client.look(client.upload(make_two_people_video(tmp_path / "two.mp4").read_bytes()))
+def test_two_people_are_shown_with_a_score_each(client, tmp_path):
+    _, result = client.examine(client.upload(make_two_people_video(tmp_path / "two.mp4").read_bytes()))
     assert len(verdict_of(result)["tracks"]) == 2
     sections = re.findall(r"<section><h3>Person (\d)</h3>(.*?)</section>", result)
     assert [number for number, _ in sections] == ["1", "2"]
@@ -110,7 +110,7 @@ def test_two_people_are_shown_each_with_a_score(client, tmp_path):
         assert "<img" in section
 
 
-def test_who_comes_to_a_full_line_is_told_busy_and_who_waits_the_place(client, demo_videos, monkeypatch):
+def test_a_full_queue_refuses_visitors_and_a_waiting_visitor_sees_the_position(client, demo_videos, monkeypatch):
     content = demo_videos[0].read_bytes()
     begun, go_on, has_place = threading.Event(), threading.Event(), threading.Event()
     examine = Detector.examine
@@ -121,15 +121,15 @@ def test_who_comes_to_a_full_line_is_told_busy_and_who_waits_the_place(client, d
         return examine(*arguments, **more)
 
     def hear(message):
-        if "you are number 1 in line" in json.dumps(message):
+        if "you are number 1 in the queue" in json.dumps(message):
             has_place.set()
 
     monkeypatch.setattr(Detector, "examine", held)
     with ThreadPoolExecutor(3) as visitors:
         try:
-            first = visitors.submit(client.look, client.upload(content))
+            first = visitors.submit(client.examine, client.upload(content))
             assert begun.wait(60)
-            others = [visitors.submit(client.look, client.upload(content), heard=hear) for _ in range(2)]
+            others = [visitors.submit(client.examine, client.upload(content), heard=hear) for _ in range(2)]
             (refused,), (waiting,) = wait(others, 60, FIRST_COMPLETED)
             assert has_place.wait(60)
         finally:

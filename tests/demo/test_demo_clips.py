@@ -1,4 +1,4 @@
-"""The demo's clips: reproducible, alike but for the forgery, and with faces that detectors find."""
+"""The demo's clips: reproducible, equal except for the forgery, and with detectable faces."""
 
 import csv
 
@@ -98,7 +98,7 @@ def test_real_and_fake_share_size_rate_length_and_codec(demo):
     assert described == {("h264", "yuv420p", 320, 240, 20, 10)}
 
 
-def test_a_second_call_makes_nothing_anew(demo):
+def test_a_second_call_writes_nothing(demo):
     files = [path for path in demo.parent.rglob("*") if path.is_file()]
     before = {path: path.stat().st_mtime_ns for path in files}
     make_demo_videos(demo.parent, settings=SETTINGS, progress=False)

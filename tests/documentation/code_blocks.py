@@ -1,4 +1,4 @@
-"""The fenced code blocks of a page, and what each needs besides a shell, as the line that opens it says."""
+"""Read the fenced code blocks of a page, with the requirement that the opening line of a block may name."""
 
 import re
 import textwrap
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 RUN, SHOWN = ("sh", "python"), ("text", "csv", "json")
-"""Languages of blocks that are run, and of blocks that are there to be read."""
+"""Languages of blocks that are run, and of blocks that are only shown."""
 
 NEEDS = {
     "install": "installs packages for minutes: only the names of its files, extras and targets are checked",
@@ -14,18 +14,18 @@ NEEDS = {
     "cluster": "names the scheduler of a Dask cluster: run against one on this machine",
     "browser": "serves a page until it is interrupted: run until the page answers",
 }
-"""What may stand behind ``needs=`` after the language of a block that is run; readers of the page do not see it."""
+"""Values of ``needs=`` after the language of a block that is run; readers of the page do not see them."""
 
 OPENING = re.compile(r"^\s*(?P<fence>`{3,}|~{3,})\s*(?P<info>[^`]*)$")
 
 
 class MarkerError(ValueError):
-    """Raised when a code block says of itself nothing that is known."""
+    """Raised when a code block has no known language or an unknown requirement."""
 
 
 @dataclass(frozen=True, slots=True)
 class CodeBlock:
-    """One block: ``README.md:36``, what it is written in, a name in `NEEDS` or nothing, and its lines."""
+    """One block: place such as ``README.md:36``, language, a name in `NEEDS` or nothing, and text."""
 
     place: str
     language: str
@@ -34,7 +34,7 @@ class CodeBlock:
 
 
 def read_blocks(page: Path) -> list[CodeBlock]:
-    """Read the blocks of a page, in their order.
+    """Return the blocks of a page, in order.
 
     Raises:
         MarkerError: A block has no known language, an unknown marker or no end.

@@ -1,4 +1,4 @@
-"""A reader who types what a page says: its blocks are run as they are written, in one folder, one after the other."""
+"""A reader who types what a page says: its blocks are run as written, one after the other, in one folder."""
 
 import contextlib
 import itertools
@@ -21,14 +21,14 @@ from stub import FOREIGN, KaggleStub
 
 PROJECT = Path(__file__).parents[2]
 CLONE = ("pyproject.toml", "README.md", "LICENSE", "constraints.txt", "dfutils", "kaggle-metadata", "notebooks")
-"""What `dfutils publish` reads of the project."""
+"""Files of the project that `dfutils publish` reads."""
 
 OUTPUTS = ("--out", "--csv", "--frames-dir", "--explain", "--report")
 """Options that name a file or folder to be written."""
 
 COMMAND = """#!{python}
-# dfutils, but that one file of backbone weights, which no test downloads, is replaced by random ones.
-# Its web page takes a port that is free.
+# dfutils, but one file of backbone weights, which no test downloads, is replaced by random weights, and the
+# web page uses a free port.
 import os
 import sys
 from dataclasses import replace
@@ -46,10 +46,10 @@ class Reader:
     """Someone at a terminal, in a folder.
 
     Attributes:
-        folder: Where the commands are run.
-        environment: Of the commands.
-        output: What the notebook on Kaggle left whose output is fetched, by file name.
-        names: What the Python blocks of the page have defined so far.
+        folder: Working folder of the commands.
+        environment: Environment of the commands.
+        output: Output files of the notebook on Kaggle that is fetched, by name.
+        names: Names that the Python blocks of the page have defined so far.
     """
 
     folder: Path
@@ -58,7 +58,7 @@ class Reader:
     names: dict = field(default_factory=dict)
 
     def follow(self, block: CodeBlock) -> None:
-        """Do what a block says; an `AssertionError` says what went wrong."""
+        """Run a block; an `AssertionError` says what went wrong."""
         if block.language == "python":
             with contextlib.chdir(self.folder):
                 exec(compile(block.text, block.place, "exec"), self.names)
@@ -144,7 +144,7 @@ def _answers(address: str) -> bool:
 
 @contextlib.contextmanager
 def kaggle_account(home: Path, output: dict[str, bytes]) -> Iterator[dict[str, str]]:
-    """What makes Kaggle's own client talk to a stub, signed in; the output of every notebook there is ``output``."""
+    """Yield variables with which Kaggle's client is signed in to a stub; every notebook there has this output."""
     home.mkdir(exist_ok=True)
     server = KaggleStub()
     server.outputs = output
@@ -157,7 +157,7 @@ def kaggle_account(home: Path, output: dict[str, bytes]) -> Iterator[dict[str, s
 
 @contextlib.contextmanager
 def dask_cluster() -> Iterator[str]:
-    """The address of a scheduler with one worker."""
+    """Yield the address of a scheduler with one worker."""
     from distributed import LocalCluster
 
     with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
@@ -165,7 +165,7 @@ def dask_cluster() -> Iterator[str]:
 
 
 def reader_environment(commands: Path, weights: Path) -> dict[str, str]:
-    """Environment of a reader's terminal: this tree's package, ``commands`` before all others, no account."""
+    """Return the environment of a reader's terminal: this package, ``commands`` first on the path, no account."""
     kept = {name: value for name, value in os.environ.items() if name not in FOREIGN}
     paths = [str(commands), str(Path(sys.executable).parent), kept["PATH"]]
     return kept | {
@@ -177,7 +177,7 @@ def reader_environment(commands: Path, weights: Path) -> dict[str, str]:
 
 
 def write_command(commands: Path, *, weights_name: str, checksum: str) -> None:
-    """Write the ``dfutils`` that readers call, for which a file of that checksum is the one of that name."""
+    """Write the reader's ``dfutils``, which expects this checksum for the weights of this name."""
     commands.mkdir()
     script = commands / "dfutils"
     script.write_text(COMMAND.format(python=sys.executable, name=weights_name, checksum=checksum))

@@ -1,8 +1,8 @@
-"""What README.md and docs/ tell a reader to type works: their code blocks are run as they are written, in order.
+"""The code blocks of README.md and docs/ work: they are run as written, in order.
 
-All pages are followed in one folder, one after the other, as a reader would who goes on where the page before ended. At
-first it holds the inputs that pages name: `videos/` with `labels.csv` and with the sub-folders `real/` and `fake/`,
-`folder/` with two clips, `clip.mp4` and `photo.jpg`. Nothing here knows any command.
+All pages are run in one folder, one after the other, as by a reader who continues where the previous page ended. At
+first it holds the inputs that the pages name: `videos/` with `labels.csv` and the sub-folders `real/` and `fake/`,
+`folder/` with two clips, `clip.mp4` and `photo.jpg`. No command is known here.
 """
 
 import hashlib
@@ -31,12 +31,12 @@ FIRST = [
 PAGES = [*FIRST, *sorted(set((PROJECT / "docs").rglob("*.md")) - set(FIRST))]
 
 CLIPS = 8
-"""Of four people: the fewest that three folds can be dealt from."""
+"""Clips of four people: the fewest from which three folds can be made."""
 
 
 @pytest.fixture(scope="module")
 def backbone(tmp_path_factory):
-    """Random weights in the place of a file that is known by name; its name in the table, its checksum, its folder."""
+    """Random weights in place of a known file: its name in the table, checksum and folder."""
     name, known = next(one for one in weights.WEIGHT_FILES.items() if one[1].filename.endswith(".weights.h5"))
     path = tmp_path_factory.mktemp("weights") / known.filename
     keras.utils.set_random_seed(0)
@@ -46,7 +46,7 @@ def backbone(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def folder(demo_labels, tmp_path_factory):
-    """What pages take for granted: the reader's own videos, which are made-up clips here."""
+    """The reader's own videos, which the pages presuppose; made-up clips here."""
     folder = tmp_path_factory.mktemp("reader") / "story"
     videos, listed = folder / "videos", []
     for row in read_csv(demo_labels, ("file", "label", "group"))[:CLIPS]:
@@ -76,7 +76,7 @@ def reader(folder, backbone, demo_faces, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_what_a_page_tells_its_reader_to_type_works(page, reader):
+def test_the_code_blocks_of_a_page_work(page, reader):
     for block in read_blocks(page):
         try:
             reader.follow(block)
@@ -87,14 +87,14 @@ def test_what_a_page_tells_its_reader_to_type_works(page, reader):
 
 
 def sub_commands(parser):
-    """The parsers of a command's sub-commands, by name."""
+    """Return the parsers of a command's sub-commands, by name."""
     if hasattr(parser, "complete"):
         parser.complete()
     return next((action.choices for action in parser._actions if action.dest in ("command", "kind")), {})
 
 
 def known_options(parser):
-    """Options of a command and of the sub-commands that it has."""
+    """Return the options of a command and of its sub-commands."""
     return set().union(*(known_options(one) for one in sub_commands(parser).values())) | {
         *parser._option_string_actions
     }
@@ -173,13 +173,13 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("lines", BROKEN.values(), ids=BROKEN)
-def test_a_page_that_tells_what_does_not_work_fails(tmp_path, reader, lines):
+def test_a_code_block_that_does_not_work_fails(tmp_path, reader, lines):
     (block,) = read_blocks(page_of(tmp_path, *lines))
     with pytest.raises((AssertionError, CalledProcessError)):
         reader.follow(block)
 
 
-def test_a_scheduler_that_a_page_names_is_one_of_this_machine(tmp_path, reader):
+def test_a_named_scheduler_is_replaced_by_a_local_one(tmp_path, reader):
     pytest.importorskip("distributed")
     command = "dfutils extract videos/ --out faces --scheduler tcp://scheduler:8786 --frames 2 --size 75"
     (block,) = read_blocks(page_of(tmp_path, "```sh needs=cluster", command, "```"))

@@ -13,18 +13,18 @@ FENCED = re.compile(r"^(```).*?^\1", flags=re.DOTALL | re.MULTILINE)
 
 
 def links(text):
-    """Targets of the links and images of a page, but not of what a code block shows."""
+    """Return the targets of a page's links and images, except in code blocks."""
     return re.findall(r"\]\(([^()\s]+)\)", FENCED.sub("", text))
 
 
 def anchors(text):
-    """What GitHub makes of the headings of a page, to be linked to."""
+    """Return the anchors that GitHub makes of a page's headings."""
     headings = re.findall(r"^#+ (.+)$", FENCED.sub("", text), flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def broken_links(page):
-    """Relative links of a page that lead nowhere."""
+    """Return the relative links of a page that lead nowhere."""
     broken = []
     for link in links(page.read_text(encoding="utf-8")):
         if re.match(r"[a-z]+:", link):

@@ -1,4 +1,4 @@
-"""A notebook's machine on Kaggle, in folders: attached inputs that are read-only, an empty folder, no package."""
+"""A notebook's machine on Kaggle, imitated by folders: read-only inputs, an empty working folder, no package."""
 
 import importlib.metadata
 import json
@@ -21,16 +21,16 @@ FORMS = {
     },
     "without": dict.fromkeys(("datasets", "notebooks", "competitions"), "{}"),
 }
-"""Both places that Kaggle has for what is attached."""
+"""Both places where Kaggle mounts inputs."""
 DEAD_PROXY = "http://127.0.0.1:9"
 """Nothing listens there: the internet is off."""
 OURS = ("dfutils", "__editable__")
 LACKING = ("av", "openvino")
-"""What Kaggle's image lacks of what the package can use; the first is needed, and comes as a wheel."""
+"""Libraries that Kaggle's image lacks; the first is needed and comes as a wheel."""
 
 
 def make_image(folder: Path) -> Path:
-    """A Python with all that this one has installed but the package and `LACKING`; returns its interpreter."""
+    """Make a Python with everything installed here except the package and `LACKING`; return its interpreter."""
     links = folder / "site-packages"
     links.mkdir(parents=True)
     for place in dict.fromkeys((*site.getsitepackages(), *(path for path in sys.path if "site-packages" in path))):
@@ -49,12 +49,12 @@ def make_image(folder: Path) -> Path:
 
 
 def _distribution(place: Path) -> str:
-    """Of ``av``, ``av.libs`` and ``av-18.1.0.dist-info`` alike: ``av``."""
+    """Return ``av`` for ``av``, ``av.libs`` and ``av-18.1.0.dist-info``."""
     return place.name.split(".")[0].split("-")[0].lower()
 
 
 def pack_installed(name: str, folder: Path) -> Path:
-    """The wheel that an installed distribution came from, made anew of its files: no index is needed."""
+    """Rebuild the wheel of an installed distribution from its files, so that no index is needed."""
     distribution = importlib.metadata.distribution(name)
     about = dict(line.split(": ", 1) for line in str(distribution.read_text("WHEEL")).splitlines() if ": " in line)
     path = folder / f"{name}-{distribution.version}-{about['Tag']}.whl"
@@ -89,7 +89,7 @@ class KaggleMachine:
         return self.folder / "working"
 
     def attach(self, kind: str, name: str, content: Path) -> None:
-        """Mount a copy of a folder where Kaggle would, read-only."""
+        """Mount a read-only copy of a folder where Kaggle would."""
         place = self.root / FORMS[self.form][kind].format(name)
         shutil.copytree(content, place)
         for path in (place, *place.rglob("*")):
@@ -97,7 +97,7 @@ class KaggleMachine:
         self.attached.append(name)
 
     def run(self, notebook: Path, *, parameters: str = "") -> dict:
-        """Run a notebook alone in the empty folder, as Save & Run All does; its cells with their outputs."""
+        """Run a notebook alone in an empty folder, as Save & Run All does; return it with its outputs."""
         self.working.mkdir()
         before = self._inputs()
         content = json.loads(notebook.read_text())
@@ -120,7 +120,7 @@ class KaggleMachine:
         return json.loads(code.read_text())
 
     def _inputs(self) -> dict[str, tuple[int, int]]:
-        """Root may write what is read-only: so what is there is compared."""
+        """Describe the inputs, to compare them afterwards: root can write read-only files."""
         facts = {path: path.stat() for path in self.root.rglob("*")}
         return {str(path): (fact.st_size, fact.st_mtime_ns) for path, fact in facts.items()}
 

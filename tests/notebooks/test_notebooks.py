@@ -1,4 +1,4 @@
-"""The committed notebooks: thin, linked, and with outputs that belong to no machine. nbval runs them."""
+"""The committed notebooks: thin, linked, and with outputs that name no machine. nbval runs them."""
 
 import ast
 import json
@@ -63,7 +63,7 @@ def test_every_code_cell_was_run_in_order_and_shows_something(notebook):
         assert all(rich & set(output.data) for output in shown), cell.source
 
 
-def test_no_output_is_an_error_or_a_terminals_chatter(notebook):
+def test_no_output_is_an_error_or_goes_to_stderr(notebook):
     outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
     assert {output.output_type for output in outputs} <= {"execute_result", "display_data", "stream"}
     assert {output.name for output in outputs if output.output_type == "stream"} <= {"stdout"}
@@ -94,7 +94,7 @@ def test_all_imports_are_in_the_first_cell_which_shows_versions(notebook):
     assert not any(isinstance(node, ast.ImportFrom) for cell in others for node in ast.walk(ast.parse(cell.source)))
 
 
-def test_one_cell_is_there_to_be_edited(notebook):
+def test_one_cell_is_to_be_edited(notebook):
     (cell,) = tagged(notebook, "parameters")
     assert cell is code_cells(notebook)[1]
     assert "NotebookFolders(" in cell.source
@@ -145,7 +145,7 @@ def test_neighbours_are_linked_and_every_link_resolves(path, notebook):
 
 
 @pytest.mark.parametrize(("kept", "agrees"), [("AUC 0.81\n", True), ("AUC 0.82\n", False)])
-def test_the_comparison_fails_where_an_output_is_not_what_the_code_gives(tmp_path, kept, agrees):
+def test_the_comparison_fails_if_an_output_differs_from_the_committed_one(tmp_path, kept, agrees):
     cell = nbformat.v4.new_code_cell("print('AUC', 0.81)", execution_count=1)
     cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=kept)]
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "one.ipynb")

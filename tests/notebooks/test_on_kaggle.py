@@ -98,7 +98,7 @@ def series(tmp_path_factory, wheels, competition, staged):
     return machines
 
 
-def test_the_wheel_holds_every_file_of_the_package_the_shipped_detector_with_its_export_included(wheels):
+def test_the_wheel_holds_every_file_of_the_package_and_the_included_detector(wheels):
     with zipfile.ZipFile(next(wheels.glob("dfutils-*.whl"))) as archive:
         held = {one.filename: one.file_size for one in archive.infolist()}
     files = [path for path in (PROJECT / "dfutils").rglob("*") if path.is_file() and path.suffix != ".pyc"]
@@ -107,7 +107,7 @@ def test_the_wheel_holds_every_file_of_the_package_the_shipped_detector_with_its
     assert {name: held.get(name) for name in expected} == expected
 
 
-def test_the_package_and_what_the_image_lacks_are_installed_from_the_attached_wheels(series):
+def test_the_package_and_missing_libraries_are_installed_from_the_attached_wheels(series):
     for machine, cells in series.values():
         line = "import av, dfutils; print(dfutils.__file__, av.__file__)"
         places = subprocess.check_output([machine.python, "-c", line], cwd=machine.working, text=True).split()
@@ -119,14 +119,14 @@ def test_the_package_and_what_the_image_lacks_are_installed_from_the_attached_wh
         assert cells.index(installation) == 2
 
 
-def test_nothing_fails_and_nothing_is_written_to_standard_error(series):
+def test_nothing_fails_or_writes_to_stderr(series):
     for _, cells in series.values():
         outputs = [output for cell in cells for output in cell.get("outputs", [])]
         assert not [output for output in outputs if output["output_type"] == "error"]
         assert [output["text"] for output in outputs if output.get("name") == "stderr"] == []
 
 
-def test_the_attached_dfdc_sample_is_what_is_extracted(series):
+def test_the_attached_dfdc_sample_is_extracted(series):
     machine, _ = series["01-extract-motion-faces"]
     with (machine.working / "output" / "faces" / "manifest.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -151,7 +151,7 @@ def test_each_notebook_leaves_what_it_promises(series):
         assert all((series[name][0].working / file).is_file() for file in files)
 
 
-def test_what_is_staged_for_sending_and_the_commands_shown_are_the_owners(series):
+def test_the_staged_dataset_and_its_commands_name_the_owner(series):
     machine, cells = series["02-publish-dataset"]
     staging = machine.working / "output" / "staging"
     assert json.loads((staging / "dataset-metadata.json").read_text())["id"] == f"{OWNER}/{FACES}"
@@ -160,7 +160,7 @@ def test_what_is_staged_for_sending_and_the_commands_shown_are_the_owners(series
     assert "your-name" not in shown
 
 
-def test_real_videos_are_trained_on_with_the_suggested_settings_and_not_with_those_of_the_demo(series):
+def test_real_videos_are_trained_with_the_settings_for_kaggle(series):
     settings = json.loads((series["03-train"][0].working / "output" / "run" / "settings.json").read_text())
     suggested = suggested_trainings(FaceDataset(Path(), (), ExtractionSettings(), {})).finetuning.model_dump(
         mode="json"
@@ -169,7 +169,7 @@ def test_real_videos_are_trained_on_with_the_suggested_settings_and_not_with_tho
     assert {name for name, value in settings.items() if value != suggested[name]} == SHRUNK
 
 
-def test_the_report_of_notebook_4_holds_behaviour_tests_and_what_compression_does(series):
+def test_the_report_of_notebook_4_has_behaviour_and_compression_tests(series):
     report = series["04-evaluate"][0].working / "output" / "report"
     metrics = json.loads((report / "metrics.json").read_text())
     assert metrics["behaviour"]
@@ -177,11 +177,11 @@ def test_the_report_of_notebook_4_holds_behaviour_tests_and_what_compression_doe
     assert "Robustness" in (report / "report.html").read_text()
 
 
-def test_what_was_evaluated_is_the_test_side_of_what_was_trained(series):
+def test_notebook_4_evaluates_the_test_split_of_notebook_3(series):
     splits = series["03-train"][0].working / "output" / "run" / "splits.csv"
     predictions = series["04-evaluate"][0].working / "output" / "report" / "predictions.csv"
-    with splits.open() as sides, predictions.open() as scores:
-        tested = {row["video"] for row in csv.DictReader(sides) if row["split"] == "test"}
+    with splits.open() as assigned, predictions.open() as scores:
+        tested = {row["video"] for row in csv.DictReader(assigned) if row["split"] == "test"}
         assert {row["video"] for row in csv.DictReader(scores)} == tested
 
 

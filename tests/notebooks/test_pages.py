@@ -1,4 +1,4 @@
-"""The rendered notebooks: one file each that opens offline, seen in a real browser."""
+"""The rendered notebooks in a real browser: one file each, which opens offline."""
 
 import subprocess
 
@@ -13,7 +13,7 @@ from dfutils.report.evaluate import evaluate
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory, demo_run, demo_faces):
-    """All five, as committed, with an evaluation report of the tests' own run."""
+    """All five committed notebooks, with an evaluation report of the tests' run."""
     out = tmp_path_factory.mktemp("pages")
     evaluate(demo_run, demo_faces, out / "report", resamples=50, progress=False)
     write_pages(PATHS, out / "pages", report=out / "report")
@@ -21,14 +21,14 @@ def pages(tmp_path_factory, demo_run, demo_faces):
 
 
 def images_in(name):
-    """How many images the notebook's outputs hold."""
+    """Count the images in the notebook's outputs."""
     cells = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4).cells
     outputs = [output for cell in cells if cell.cell_type == "code" for output in cell.outputs]
     return sum(bool({"image/png", "image/jpeg"} & set(output.get("data", {}))) for output in outputs)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_page_opens_without_complaint_asks_for_nothing_and_shows_every_figure(pages, browser_page, name):
+def test_a_page_opens_without_errors_or_requests_and_shows_every_figure(pages, browser_page, name):
     page = browser_page.open(pages / f"{name}.html")
     assert (page.errors, page.failures, page.external) == ([], [], [])
     assert [request for request in page.requests if not request.startswith("data:")] == [page.page.url]
@@ -37,7 +37,7 @@ def test_a_page_opens_without_complaint_asks_for_nothing_and_shows_every_figure(
     assert page.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_code_is_folded_until_it_is_asked_for(pages, browser_page):
+def test_code_is_folded_at_first(pages, browser_page):
     tab = browser_page.open(pages / f"{NAMES[0]}.html").page
     codes = tab.query_selector_all("details .highlight")
     assert len(codes) > 10
@@ -46,7 +46,7 @@ def test_code_is_folded_until_it_is_asked_for(pages, browser_page):
     assert codes[0].is_visible()
 
 
-def test_the_evaluation_report_opens_without_complaint_and_shows_its_figures(pages, browser_page):
+def test_the_evaluation_report_opens_without_errors_and_shows_its_figures(pages, browser_page):
     page = browser_page.open(pages / REPORT_PAGE)
     assert (page.errors, page.failures, page.external) == ([], [], [])
     assert page.broken_images() == []
@@ -56,7 +56,7 @@ def test_the_evaluation_report_opens_without_complaint_and_shows_its_figures(pag
         assert sum(image.is_visible() for image in figure.query_selector_all("img")) == 1
 
 
-def test_one_can_walk_from_the_index_through_all_pages(pages, browser_page):
+def test_links_lead_from_the_index_through_all_pages(pages, browser_page):
     tab = browser_page.open(pages / "index.html").page
     assert len(tab.query_selector_all(".index li")) == len(NAMES) + 1
     tab.click(".index a >> nth=0")
@@ -70,7 +70,7 @@ def test_one_can_walk_from_the_index_through_all_pages(pages, browser_page):
 
 @pytest.mark.parametrize("width", [360, 1600])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_page_fits_telephones_and_wide_screens_by_day_and_by_night(pages, browser_page, width, scheme):
+def test_a_page_fits_phones_and_wide_screens_in_light_and_dark(pages, browser_page, width, scheme):
     browser_page.page.set_viewport_size({"width": width, "height": 800})
     browser_page.page.emulate_media(color_scheme=scheme)
     browser_page.open(pages / f"{NAMES[3]}.html")
@@ -81,7 +81,7 @@ def test_a_page_fits_telephones_and_wide_screens_by_day_and_by_night(pages, brow
 def test_a_notebook_that_was_not_run_is_not_rendered(tmp_path):
     cells = [nbformat.v4.new_markdown_cell("# Title\n\nGoes in."), nbformat.v4.new_code_cell("1")]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "a.ipynb")
-    with pytest.raises(ReportError, match="holds no outputs. Run it first"):
+    with pytest.raises(ReportError, match="has no outputs. Run it first"):
         read_page(tmp_path / "a.ipynb")
 
 

@@ -1,4 +1,4 @@
-"""What notebook 3 trains on Kaggle, on two devices that stand for its GPUs, in two sessions."""
+"""The trainings of notebook 3 on Kaggle, on two devices in place of its GPUs, in two sessions."""
 
 import os
 import subprocess
@@ -30,7 +30,7 @@ from dfutils.notebook.sessions import KAGGLE_FINETUNING, train_in_session
 from dfutils.settings import SplitSettings
 from dfutils.training import finetune
 
-# Smaller and shorter, and without a file that would have to be downloaded: all else is what Kaggle gets.
+# Smaller, shorter and without a download; everything else is as on Kaggle.
 own = KAGGLE_FINETUNING.finetune.model_copy(update={"steps_per_epoch": 1})
 small = {"epochs": 2, "batch_size": 2, "backbone_weights": "random", "finetune": own}
 split = SplitSettings(test_fraction=0.34, validation_fraction=0.34)
@@ -62,7 +62,7 @@ def few_faces(demo_labels, tmp_path):
 
 
 def session(faces, folder, which):
-    """One session on Kaggle: an empty folder to work in, beside what is attached; returns what the page says."""
+    """Run one session on Kaggle in an empty folder beside the inputs; return the run folder and the output."""
     working = folder / which
     working.mkdir()
     environment = {**os.environ, "DFUTILS_KAGGLE_INPUT": str(folder / "input")}
@@ -72,7 +72,7 @@ def session(faces, folder, which):
     return working / "output" / "run", " ".join(done.stdout.split())
 
 
-def test_the_settings_for_kaggle_train_on_two_devices_and_go_on_in_another_session(few_faces, tmp_path):
+def test_the_settings_for_kaggle_train_on_two_devices_and_continue_in_another_session(few_faces, tmp_path):
     stopped, said = session(few_faces, tmp_path, "first")
     assert "time budget of 8 h is used up" in said
     assert said.endswith("run it again. inception_mean")
@@ -92,7 +92,7 @@ def test_the_settings_for_kaggle_train_on_two_devices_and_go_on_in_another_sessi
     assert OWNER in place.parts
 
     finished, said = session(few_faces, tmp_path, "second")
-    assert "goes on from" in said
+    assert "continues from" in said
     assert "used up" not in said
     history = read_csv(finished / "history.csv", ("loss", "val_auc"))
     assert len(history) == 2

@@ -174,7 +174,7 @@ def test_a_closed_stdout_ends_the_command_with_one_line(demo_run, demo_videos, t
     os.close(write)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert said.splitlines()[-1] == "dfutils predict: stdout was closed before all was printed."
+    assert said.splitlines()[-1] == "dfutils predict: stdout was closed before everything was printed."
     assert not any(tmp_path.iterdir())
 
 

@@ -1,10 +1,10 @@
 async () => {
-  // Films for some seconds and puts the film where a chosen file would go: the page uploads it like any other.
+  // Films for some seconds and puts the film into the file input, so that the page uploads it like any other file.
   const SECONDS = 4, place = document.querySelector("#df-webcam"), says = place.querySelector("p");
   const say = (text) => { says.textContent = text; };
   if (place.querySelector("video")) return;
   if (!navigator.mediaDevices || !window.MediaRecorder) {
-    say("This browser gives no webcam to this page; it must be opened over HTTPS. Upload a file instead.");
+    say("This browser gives the page no webcam; the page must be opened over HTTPS. Upload a file instead.");
     return;
   }
   let stream;
@@ -24,14 +24,14 @@ async () => {
     const stopped = new Promise((resolve) => { recorder.onstop = resolve; });
     recorder.start();
     for (let left = SECONDS; left > 0; left--) {
-      say(`FrameDetections into the camera: ${left} s`);
+      say(`Look into the camera: ${left} s`);
       await new Promise((resolve) => setTimeout(resolve, 1000));
     }
     recorder.stop();
     await stopped;
     const suffix = recorder.mimeType.includes("mp4") ? "mp4" : "webm";
     await put(new File(parts, `webcam.${suffix}`, { type: recorder.mimeType.split(";")[0] }));
-    say("Filmed. Press “FrameDetections at it”.");
+    say("Filmed. Press “Examine”.");
   } finally {
     stream.getTracks().forEach((track) => track.stop());
     preview.remove();

@@ -1,4 +1,4 @@
-"""How a notebook's page behaves: tables of words, Markdown, warnings as text, the versions in its first cell."""
+"""Display in notebooks: text tables, Markdown, warnings as text, and the versions in the first cell."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from dfutils.settings import Settings
 
 PACKAGES = ("numpy", "opencv-python", "opencv-python-headless", "av", "tensorflow", "keras")
 PROGRESS = "DFUTILS_PROGRESS"
-"""Set to 0, long epochs are not told: a committed page must not depend on how quick the machine was."""
+"""Environment variable; 0 hides the progress of long epochs, since committed outputs must not depend on speed."""
 LOG_WIDTH = 110
-"""Characters in a line of a warning."""
+"""Characters per line of a warning."""
 
 
 class TextTable(pd.DataFrame):
-    """A table of words, which a notebook therefore shows aligned to the left."""
+    """A table of text, which a notebook aligns to the left."""
 
     @property
     def _constructor(self) -> type[TextTable]:
@@ -49,7 +49,7 @@ class Markdown:
 
 
 class _Page(logging.Handler):
-    """Writes warnings as plain text below the cell; one that several cells would repeat, below the first of them."""
+    """Write warnings as plain text below the cell, each of them once."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,26 +63,23 @@ class _Page(logging.Handler):
 
 
 def start_notebook() -> TextTable:
-    """Let tables show whole sentences, and the package's warnings and long epochs stand on the page as text.
-
-    Returns:
-        The versions.
-    """
+    """Show whole sentences in tables, and the package's warnings and long epochs as text; return the versions."""
     pd.set_option("display.max_colwidth", None)
     logger = logging.getLogger("dfutils")
     logger.handlers, logger.propagate = [_Page()], False
     logger.setLevel(logging.WARNING)
     if os.environ.get(PROGRESS) != "0":
-        logging.getLogger("dfutils.training.progress").setLevel(logging.INFO)  # in the place of a bar
+        logging.getLogger("dfutils.training.progress").setLevel(logging.INFO)  # instead of a progress bar
     for chatty in ("absl", "tensorflow"):
-        # A filter and no level, which TensorFlow sets anew when it is imported.
+        # A filter, because TensorFlow resets the level when it is imported.
         logging.getLogger(chatty).addFilter(lambda record: record.levelno >= logging.ERROR)
     return versions_table()
 
 
 def versions_table() -> TextTable:
-    """Versions of Python and of the packages that decide the numbers; the devices, where TensorFlow is in use."""
-    facts = {"python": platform.python_version(), "dfutils": dfutils.__version__}  # it need not be installed
+    """Return versions of Python and of the packages that affect numbers, and the devices if TensorFlow is imported."""
+    # The package need not be installed, so its version is not read from metadata.
+    facts = {"python": platform.python_version(), "dfutils": dfutils.__version__}
     for name in PACKAGES:
         with suppress(PackageNotFoundError):
             facts[name] = version(name)
@@ -93,18 +90,18 @@ def versions_table() -> TextTable:
 
 
 def facts_table(facts: Mapping[str, object], column: str = "value") -> TextTable:
-    """A row a fact."""
+    """Return a table with one row per fact."""
     return TextTable({column: list(facts.values())}, index=list(facts), dtype=object)
 
 
 def text_table(rows: Iterable[tuple[object, ...]], columns: Sequence[str]) -> TextTable:
-    """The first column names the rows, its heading in one line with the others."""
+    """Return a table whose first column names the rows, with its heading in line with the others."""
     table = TextTable(list(rows), columns=list(columns)).set_index(columns[0])
     return table.rename_axis(index=None, columns=columns[0])
 
 
 def counted_table(videos: pd.DataFrame, by: str) -> pd.DataFrame:
-    """Groups and labels of videos, a row each value of the column ``by``."""
+    """Count groups and labels of videos, one row per value of the column ``by``."""
     videos = videos.assign(real=~videos["is_fake"].astype(bool))
     counts = videos.groupby(by).agg(
         groups=("group", "nunique"), videos=("group", "size"), REAL=("real", "sum"), FAKE=("is_fake", "sum")
@@ -113,12 +110,12 @@ def counted_table(videos: pd.DataFrame, by: str) -> pd.DataFrame:
 
 
 def settings_table(settings: Settings) -> TextTable:
-    """Every setting with its value and what it means."""
+    """Return every setting with its value and meaning."""
     return text_table(_setting_rows(settings), ["setting", "value", "meaning"])
 
 
 def _setting_rows(settings: Settings, prefix: str = "") -> Iterator[tuple[str, str, str]]:
-    """A group of settings is one row while it is as the package has it, else a row a setting."""
+    """Yield one row per setting, or a single row for a group of settings that has its default values."""
     for name, field in type(settings).model_fields.items():
         value, meaning = getattr(settings, name), " ".join((field.description or "").replace("`", "").split())
         if not isinstance(value, Settings):

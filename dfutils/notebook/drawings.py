@@ -1,4 +1,4 @@
-"""What the notebooks draw: small figures of the package's own objects."""
+"""Small figures for the notebooks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dfutils.extraction.dataset import FaceDataset
 from dfutils.extraction.video import iter_frames
 from dfutils.figures.frames import plot_contact_sheet
 from dfutils.figures.style import LINE_COLOR, new_figure, styled
-from dfutils.notebook.page import Markdown
+from dfutils.notebook.display import Markdown
 from dfutils.prediction.detector import Detector
 from dfutils.prediction.explanation import grad_cam, overlay
 from dfutils.records import Box, ClipRow, Extraction, FaceClip, Verdict
@@ -25,15 +25,15 @@ from dfutils.report.examples import worst_mistakes
 
 PERSON_MARKS = ("o-", "s--", "^:", "D-.")
 PERSON_COLORS = (LINE_COLOR, "#CC79A7", "#56B4E9", "#7a828c")
-"""Neither REAL's colour nor FAKE's."""
+"""None of them is the colour of REAL or FAKE."""
 
 
 def plot_faces(dataset: FaceDataset, *, pairs: int = 5) -> Figure:
-    """The middle crop of REAL clips, above FAKE ones of the same groups where there are any."""
+    """Show the middle crop of REAL clips, above FAKE clips of the same groups if there are any."""
     reals = {row.group: row for row in reversed(dataset.rows) if not row.is_fake}
     fakes = {row.group: row for row in reversed(dataset.rows) if row.is_fake}
     shared = sorted(reals.keys() & fakes.keys())
-    pairs = min(pairs, *(len(shared or side) for side in (reals, fakes) if side))
+    pairs = min(pairs, *(len(shared or clips) for clips in (reals, fakes) if clips))
     upper = [reals[group] for group in (shared or sorted(reals))[:pairs]]
     lower = [fakes[group] for group in (shared or sorted(fakes))[:pairs]]
     titles = [f"{'FAKE' if row.is_fake else 'REAL'} {row.group}" for row in (*upper, *lower)]
@@ -42,12 +42,12 @@ def plot_faces(dataset: FaceDataset, *, pairs: int = 5) -> Figure:
 
 @styled
 def plot_face_step(path: Path, clip: FaceClip, *, frames: int = 3) -> Figure:
-    """Whole frames of a video as the face step sees them: the face that was found, and the square that is cut out.
+    """Show whole frames of a video with the detected face and the square that is cropped.
 
     Args:
-        path: The video, decoded in this very process: one of your own.
-        clip: What was cut from it.
-        frames: How many of the chosen frames, evenly spread.
+        path: The video, which is decoded in this process: one that you trust.
+        clip: The clip that was extracted from it.
+        frames: Number of frames to show, evenly spread over the clip.
     """
     places = np.linspace(0, len(clip.crops) - 1, min(frames, len(clip.crops))).round().astype(int)
     crops = {clip.crops[place].frame_index: clip.crops[place] for place in places}
@@ -70,13 +70,11 @@ def _outline(axes: Axes, box: Box, color: str, style: str) -> None:
 
 
 def plot_timeline(verdict: Verdict, *, threshold: float) -> Figure | Markdown:
-    """The score of every person over the time of a video, frame by frame where the model scores frames.
+    """Plot the score of each person over time, per frame if the model scores frames.
 
-    Where a verdict rests on nobody this and the next two say so, since a notebook should go on to the next video.
+    Without a face, this function and the next two return the reason as text, so that a notebook continues.
     """
-    if not verdict.tracks:
-        return _nobody_to_draw(verdict)
-    return _draw_timeline(verdict, threshold=threshold)
+    return _draw_timeline(verdict, threshold=threshold) if verdict.tracks else _without_face(verdict)
 
 
 @styled
@@ -85,7 +83,8 @@ def _draw_timeline(verdict: Verdict, *, threshold: float) -> Figure:
     axes = figure.subplots()
     for number, track in enumerate(verdict.tracks, start=1):
         times = [frame.time_seconds for frame in track.frames]
-        scores = [_frame_score(frame.fake_probability, track.fake_probability) for frame in track.frames]
+        frame_scores = (frame.fake_probability for frame in track.frames)
+        scores = [track.fake_probability if score is None else score for score in frame_scores]
         name = f"person {number}: {track.fake_probability:.2f}"
         place = (number - 1) % len(PERSON_MARKS)
         axes.plot(times, scores, PERSON_MARKS[place], color=PERSON_COLORS[place], markersize=5, label=name)
@@ -96,27 +95,23 @@ def _draw_timeline(verdict: Verdict, *, threshold: float) -> Figure:
     return figure
 
 
-def _nobody_to_draw(verdict: Verdict) -> Markdown:
+def _without_face(verdict: Verdict) -> Markdown:
     return Markdown(f"> {verdict.label} ({verdict.reason}): {verdict.detail}")
 
 
-def _frame_score(own: float | None, whole: float) -> float:
-    return whole if own is None else own
-
-
 def show_mistakes(report: Path, dataset: FaceDataset, *, threshold: float, count: int = 5) -> Figure | Markdown:
-    """A crop of the videos that were called wrong most confidently, false alarms and then missed fakes, if any were."""
+    """Show a crop of each of the most confident mistakes, false positives before missed fakes."""
     predictions = read_predictions(report / "predictions.csv")
     mistakes = worst_mistakes(predictions, threshold=threshold, count=count)
     if not mistakes:
-        return Markdown("> No video was called wrong.")
+        return Markdown("> No video was classified wrongly.")
     main = {row.video: row for row in dataset.rows if row.track == 0}
     titles = [f"{'FAKE' if one.is_fake else 'REAL'} given {one.fake_probability:.2f}" for one in mistakes]
     return plot_contact_sheet(_middle_crops(dataset, [main[one.video] for one in mistakes]), titles=titles)
 
 
-def plot_called(report: Path, dataset: FaceDataset, *, most: int = 10) -> Figure:
-    """A crop of each video of a report, the most FAKE first, with the truth and the score."""
+def plot_ranking(report: Path, dataset: FaceDataset, *, most: int = 10) -> Figure:
+    """Show a crop of each video of a report in the order of their scores, with label and score."""
     predictions = read_predictions(report / "predictions.csv").dropna(subset=["fake_probability"])
     scores = predictions.set_index("video")["fake_probability"].sort_values(ascending=False)
     main = {row.video: row for row in dataset.rows if row.track == 0}
@@ -126,9 +121,9 @@ def plot_called(report: Path, dataset: FaceDataset, *, most: int = 10) -> Figure
 
 
 def plot_verdict(verdict: Verdict, extraction: Extraction | None) -> Figure | Markdown:
-    """The crops that a verdict rests on, person by person in the order of time, with the score of each if known."""
+    """Show the crops behind a verdict, person by person in order of time, with their scores if known."""
     if extraction is None:
-        return _nobody_to_draw(verdict)
+        return _without_face(verdict)
     images = [image for clip in extraction.clips for image in clip.images]
     titles = [
         (f"person {number}, " if len(verdict.tracks) > 1 else "")
@@ -141,9 +136,9 @@ def plot_verdict(verdict: Verdict, extraction: Extraction | None) -> Figure | Ma
 
 
 def plot_heat_maps(detector: Detector, verdict: Verdict, extraction: Extraction | None) -> Figure | Markdown:
-    """The first person's crops, brighter where the network finds what raises its score (Grad-CAM)."""
+    """Show the first person's crops, brighter where something raises the network's score (Grad-CAM)."""
     if extraction is None:
-        return _nobody_to_draw(verdict)
+        return _without_face(verdict)
     clip = extraction.clips[0]
     maps = zip(clip.images, grad_cam(detector, clip.images), strict=True)
     return plot_contact_sheet(
