@@ -5,9 +5,9 @@ precisions than float32, are read from what `dfutils.prediction.export` wrote be
 
 OpenVINO was chosen over LiteRT: of the two, it alone takes a graph that is built in Python, so that float32 needs
 neither a second copy of the weights nor TensorFlow to make one; LiteRT's files come from a converter that needs it.
-On a processor with AMX its int8 is also twice as quick (`research/first_release/engine_choice.py`). Both have wheels for
-Linux, macOS on ARM and Windows under the Apache licence. The price is size, hence an extra of its own: 33 to 85 MB to
-download and 180 MB on the disk, against 13 to 22 MB.
+On a processor with AMX its int8 is also twice as quick (`research/first_release/engine_choice.py`). Both have wheels
+for Linux, macOS on ARM and Windows under the Apache licence. The price is size, hence an extra of its own: 33 to 85 MB
+to download and 180 MB on the disk, against 13 to 22 MB.
 """
 
 from __future__ import annotations

@@ -89,9 +89,9 @@ def test_a_clip_scored_frame_by_frame_has_the_mean_logit_of_its_frames(folds, tm
     assert scores.called_fake[0, 0]
 
 
-def test_trainings_in_other_folds_are_not_compared(folds, tmp_path):
+def test_trainings_in_different_folds_are_not_compared(folds, tmp_path):
     folds("other", lambda _: 0.5, fold_of=lambda k: k % 2)
-    with pytest.raises(ValueError, match="other folds"):
+    with pytest.raises(ValueError, match="different folds"):
         detector.compare_folds(tmp_path, folds_of("good"), folds_of("other"))
 
 
