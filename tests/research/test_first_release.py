@@ -118,15 +118,6 @@ def test_what_s_forgot_is_measured_on_dfdc_crops_within_their_folds(folds, tmp_p
     assert kept["difference"]["value"] == pytest.approx(1.5 / 8)
 
 
-def test_the_table_has_every_test_measured_or_not_and_no_target():
-    figures = {"dfdc_auc": {"value": 0.6, "low": 0.58, "high": 0.62}}
-    text = detector.table({"recipes": {detector.CROSS: figures}})
-    assert "| 0.60 (0.58 to 0.62) |\n" in text
-    assert "| not measured |\n" in text
-    assert all(words in text for words, _ in detector.FIGURES.values())
-    assert not any(target and target in text for _, target in detector.FIGURES.values())
-
-
 @pytest.fixture
 def crops(monkeypatch):
     """Sixty people with four crops each, in the splits of candidate X."""
@@ -164,17 +155,6 @@ def test_each_row_of_the_ablation_changes_one_setting():
         changed = {key for key in base["finetune"] if own["finetune"][key] != base["finetune"][key]}
         changed |= {key for key in base if key != "finetune" and own[key] != base[key]}
         assert len(changed) == (name != "base") or name == "backbone never trained", name
-
-
-def test_the_ablation_table_has_a_difference_for_all_but_the_base():
-    estimate = {"value": 0.7, "low": 0.6, "high": 0.8}
-    rows = {
-        "base": {"auc": estimate, "log_loss": estimate},
-        "other": {"auc": estimate, "log_loss": estimate, "difference": {"value": -0.1, "low": -0.2, "high": 0.05}},
-    }
-    lines = ablation.table(rows).splitlines()
-    assert lines[2] == "| base | 0.70 (0.60 to 0.80) |  | 0.70 (0.60 to 0.80) |"
-    assert "| −0.10 (−0.20 to +0.05) |" in lines[3]
 
 
 @pytest.mark.parametrize(
