@@ -64,12 +64,12 @@ reports: $(READY) notebooks/output/report/report.html ## render notebooks and ev
 notebooks/output/report/report.html:
 	$(EXECUTE) --output-dir notebooks/output/executed $(wildcard notebooks/0[134]-*.ipynb)
 
-images: reports ## take the screenshots of the rendered pages in docs/ again (needs Chromium)
-	$(BIN)/python -m benchmarks.notebook_images reports
+images: reports ## take the screenshots in docs/ again (needs Chromium)
+	$(BIN)/python -m benchmarks.screenshots reports
 
 # Each of these rounds float32 otherwise, as another processor does: kernels for fewer vector instructions, TensorFlow's
 # own instead of oneDNN's, and sums that are not shared out among threads.
-NETWORKS := tests/training tests/prediction tests/evaluation tests/app tests/test_pretrained.py tests/benchmarks
+NETWORKS := tests/training tests/prediction tests/evaluation tests/app tests/test_pretrained.py tests/benchmarks tests/research
 PROCESSORS := ONEDNN_MAX_CPU_ISA=AVX2 ONEDNN_MAX_CPU_ISA=AVX512_CORE TF_ENABLE_ONEDNN_OPTS=0 TF_ENABLE_ONEDNN_OPTS=1 \
 	"OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1"
 

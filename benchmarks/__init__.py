@@ -1,1 +1,1 @@
-"""Scripts that measure what the documentation quotes, and their results."""
+"""Scripts that measure what the pages quote. Each runs on a fresh clone; README.md lists them."""

@@ -1,8 +1,10 @@
-"""Draw what each augmentation and self-blending does to made-up faces: `python benchmarks/augmentation_sheet.py`."""
+"""Draw what each augmentation and self-blending does to made-up faces, for docs/training.md.
+
+python -m benchmarks.augmentation_sheet
+"""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeAlias
@@ -16,6 +18,7 @@ import numpy as np
 import PIL.Image
 from matplotlib.axes import Axes
 
+from benchmarks.common import script_parser
 from dfutils.demo.people import random_person
 from dfutils.demo.rendering import DemoSettings, render_clip
 from dfutils.extraction.crops import crop_square, framed, square_around
@@ -24,16 +27,15 @@ from dfutils.records import Crops, Image
 from dfutils.training.augmentation import AugmentationSettings, Floats, augment_clip
 from dfutils.training.blending import BlendingSettings, blend_clip
 
-OUT = Path(__file__).parent / "results" / "augmentation.png"
 SIDE = 224
 SHOWN = 116
-"""Pixels that a crop gets in the sheet."""
+"""Side of a crop in the sheet, in pixels."""
 FRAMES = 4
 COLUMNS = ("untouched", "low", "medium", "high")
 BLENDING_COLUMNS = ("REAL", "subtle", "usual", "crude")
 
 DETAIL = (slice(52, 164), slice(16, 128))
-"""Rows and columns that are shown of a crop where only the pixels' detail changes."""
+"""Rows and columns of a crop that are shown where only fine detail changes."""
 DETAILED = ("Gaussian blur", "motion blur", "noise", "down and up", "H.264", "JPEG")
 
 Row: TypeAlias = tuple[str, list[Image | None]]
@@ -63,7 +65,7 @@ AUGMENTATIONS: dict[str, tuple[dict[str, object], ...]] = {
     "JPEG": tuple({"jpeg_probability": 1, "jpeg_quality": (quality, quality)} for quality in (95, 65, 35)),
 }
 
-# The same draws, in wider ranges from column to column.
+# The same random draws in ranges that widen from column to column.
 BLENDINGS = tuple(
     BlendingSettings(
         shift=0.03 * part,
@@ -80,19 +82,8 @@ BLENDINGS = tuple(
 )
 
 
-def main() -> None:
-    """Write the sheet."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=OUT)
-    out: Path = parser.parse_args().out
-    out.parent.mkdir(parents=True, exist_ok=True)
-    left, right = list(augmentation_rows()), list(blending_rows())
-    draw_sheet(left, right, out)
-    print(f"{out}: {out.stat().st_size / 1000:.0f} kB")
-
-
 def demo_crops(seed: int) -> Crops:
-    """Crops of a made-up person who talks, ``(FRAMES, SIDE, SIDE, 3)``."""
+    """Return crops of a made-up person who talks, ``(FRAMES, SIDE, SIDE, 3)``."""
     rng = np.random.default_rng(seed)
     settings = DemoSettings(width=720, height=540, seconds=2.0, fps=10)
     frames = render_clip(random_person(rng), donor=None, rng=rng, settings=settings)
@@ -106,7 +97,7 @@ def demo_crops(seed: int) -> Crops:
 
 
 def augmentation_rows() -> Iterator[Row]:
-    """One row an augmentation, from weak to strong, and one of everything together."""
+    """Yield one row per augmentation, from weak to strong, and one of all together."""
     clip = demo_crops(3)[:1]
     for number, (name, steps) in enumerate(AUGMENTATIONS.items()):
         changed = [
@@ -119,7 +110,7 @@ def augmentation_rows() -> Iterator[Row]:
 
 
 def blending_rows() -> Iterator[Row]:
-    """Three forgeries with their masks, then one steady and one jittering clip."""
+    """Yield three forgeries with their masks, then a steady and a jittering clip."""
     for seed, rng_seed in ((3, 5), (46, 2), (15, 12)):
         clip = demo_crops(seed)[:1]
         made = [
@@ -136,17 +127,17 @@ def blending_rows() -> Iterator[Row]:
 
 
 def overlay(image: Image, mask: Floats) -> Image:
-    """The image in grey with the mask laid over in orange."""
+    """Return the image in grey with the mask over it in orange."""
     grey = 0.6 * image.mean(axis=2, keepdims=True)
     orange = np.asarray([230, 120, 20])
     return np.asarray(grey + 0.65 * mask[..., None] * (orange - grey), np.uint8)
 
 
 def draw_sheet(left: list[Row], right: list[Row], out: Path) -> None:
-    """Write both blocks side by side."""
+    """Write both blocks of rows side by side."""
     rows = max(len(left), len(right))
     figure = plt.figure(figsize=(0.01 * SHOWN * 8.7, 0.01 * SHOWN * (rows + 0.2)), dpi=100)
-    widths = [0.2, *[1] * 4, 0.3, *[1] * 4]  # two of the columns are for the rows' names
+    widths = [0.2, *[1] * 4, 0.3, *[1] * 4]  # two columns hold the names of the rows
     axes = figure.subplots(rows, len(widths), width_ratios=widths)
     figure.subplots_adjust(left=0, right=0.998, top=0.98, bottom=0.002, wspace=0.03, hspace=0.03)
     for axis in axes.ravel():
@@ -163,12 +154,20 @@ def draw_sheet(left: list[Row], right: list[Row], out: Path) -> None:
 
 
 def draw_row(axes: np.ndarray, name: str, images: list[Image | None]) -> None:
-    """Images side by side, the row's name before them."""
+    """Draw images side by side with the row's name before them."""
     axis: Axes
     for axis, image in zip(axes, images, strict=True):
         if image is not None:
             axis.imshow(image, interpolation="antialiased")
     axes[0].text(-0.03, 0.5, name, transform=axes[0].transAxes, fontsize=7, rotation=90, ha="right", va="center")
+
+
+def main() -> None:
+    """Command line."""
+    out = script_parser(__doc__).parse_args().out / "augmentation.png"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    draw_sheet(list(augmentation_rows()), list(blending_rows()), out)
+    print(f"{out}: {out.stat().st_size / 1000:.0f} kB")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What extraction costs, as ratios of CPU time within one run.
+"""Measure what extraction costs, as ratios of CPU time within one run.
 
     python -m benchmarks.extraction
     DFUTILS_REAL_DATA=/data python -m benchmarks.extraction --only real      # a folder with videos.csv
@@ -30,10 +30,9 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from fractions import Fraction
-from itertools import repeat
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any, cast
 
@@ -41,8 +40,16 @@ import av
 import cv2
 import numpy as np
 
-from benchmarks.machine import describe_machine
-from benchmarks.targets import Figures, figures_table, target_lines, targets_document
+from benchmarks.common import (
+    Figures,
+    earlier_figures,
+    figures_table,
+    script_parser,
+    target_lines,
+    targets_document,
+    wall_seconds,
+    write_results,
+)
 from dfutils.demo.clips import write_video
 from dfutils.demo.people import random_person
 from dfutils.demo.rendering import DemoSettings, render_clip
@@ -52,14 +59,13 @@ from dfutils.extraction.faces import FaceDetector, face_detector
 from dfutils.extraction.isolation import close_children
 from dfutils.extraction.motion import scan_frames
 from dfutils.extraction.video import iter_frames, probe_video
-from dfutils.files import write_json, write_text
 from dfutils.records import Face, Image, Video
 from dfutils.settings import ExtractionSettings
 
 SETTINGS = ExtractionSettings()
 FRAMES, FPS, COPIES = 300, 30, 2
 MANY_COPIES = 6
-"""For the comparison with the notebook way, which takes half a minute a clip: about as long, so that noise is alike."""
+"""Copies that take `extract` about as long as the typical notebook takes for one clip, so that both see equal noise."""
 SIZES = {"1080p": (1920, 1080), "360p": (640, 360)}
 FIGURES: Figures = {
     "choose_1080p": ("choose ten frames, 1080p, CPU time / decoding alone", "≤ 1.35"),
@@ -80,7 +86,7 @@ FIGURES: Figures = {
 
 
 class NoDetector:
-    """Stands for a detector that costs nothing, so that frame choosing is measured alone."""
+    """A detector that costs nothing, so that choosing frames is measured alone."""
 
     def detect(self, image: Image) -> list[Face]:  # noqa: ARG002
         """See `dfutils.extraction.faces.FaceDetector`."""
@@ -88,7 +94,7 @@ class NoDetector:
 
 
 def make_clip(path: Path, size: tuple[int, int], *, seconds: float = FRAMES / FPS) -> Path:
-    """A talking head with camera grain, by default 300 frames at 30 frames per second."""
+    """Write a talking head with camera grain, by default 300 frames at 30 frames per second."""
     rng = np.random.default_rng(0)
     settings = DemoSettings(seconds=seconds, fps=FPS, width=640, height=360)
     small = render_clip(random_person(rng), donor=None, rng=rng, settings=settings)
@@ -107,7 +113,7 @@ def make_clip(path: Path, size: tuple[int, int], *, seconds: float = FRAMES / FP
 
 
 def repeat_clip(source: Path, path: Path, times: int) -> Path:
-    """The same stream many times over, without encoding it again."""
+    """Write the same stream many times over, without encoding it again."""
     with av.open(str(path), "w") as output:
         stream: Any = None
         for number in range(times):
@@ -123,25 +129,30 @@ def repeat_clip(source: Path, path: Path, times: int) -> Path:
     return path
 
 
-def cpu_seconds(work: Callable[[], object]) -> float:
-    """CPU time of ``work`` in this process and in children that it ended."""
-    before = time.process_time(), _children_cpu()
+def cpu_seconds_with_children(work: Callable[[], object]) -> float:
+    """Return the CPU time of a call in this process and in its decoder processes, which are ended."""
+
+    def spent() -> float:
+        children = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return time.process_time() + children.ru_utime + children.ru_stime
+
+    before = spent()
     work()
     close_children()
-    return time.process_time() - before[0] + _children_cpu() - before[1]
+    return spent() - before
 
 
 def in_turns(works: dict[str, Callable[[], object]], *, rounds: int = 9) -> dict[str, float]:
-    """The median CPU time of each, measured in turns so that all see the same machine."""
+    """Return the median CPU time of each, measured in turns so that all see the same machine."""
     seconds: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(rounds):
         for name, work in works.items():
-            seconds[name].append(cpu_seconds(work))
+            seconds[name].append(cpu_seconds_with_children(work))
     return {name: round(float(np.median(values)), 4) for name, values in seconds.items()}
 
 
 def decode_alone(path: Path) -> None:
-    """The measure: PyAV, one thread, nothing done with the frames."""
+    """Decode with PyAV on one thread and drop the frames: the unit of the ratios."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count, stream.thread_type = 1, "NONE"
@@ -150,27 +161,21 @@ def decode_alone(path: Path) -> None:
 
 
 def choose(path: Path, detector: FaceDetector) -> None:
-    """Probe, decode and choose, as `extract` does."""
+    """Probe, decode and choose frames, as `extract` does."""
     scan_frames(iter_frames(path), probe_video(path, SETTINGS), SETTINGS, detector)
 
 
-def catalogue_of(paths: list[Path]) -> Catalogue:
-    """Paths as a catalogue of REAL videos."""
-    return Catalogue(tuple(Video(path, path.name, False, path.name) for path in paths), ())
-
-
 def extract(paths: list[Path], *, workers: int = 1, trusted: bool = True) -> None:
-    """`extract` into a folder that is thrown away."""
+    """Extract videos into a folder that is thrown away."""
+    catalogue = Catalogue(tuple(Video(path, path.name, False, path.name) for path in paths), ())
     with tempfile.TemporaryDirectory() as folder:
-        extract_dataset(
-            catalogue_of(paths), Path(folder), settings=SETTINGS, workers=workers, trusted=trusted, progress=False
-        )
+        extract_dataset(catalogue, Path(folder), settings=SETTINGS, workers=workers, trusted=trusted, progress=False)
 
 
 def notebook_way(path: Path, detect: Callable[[Image], object]) -> None:
-    """How the notebooks of the field do it: everything in memory, full-size differences, a detector on every second.
+    """Extract as typical notebooks do: all frames in memory, full-size differences, a detector on every second frame.
 
-    ``detect`` is given OpenCV's frame, ``(height, width, 3)`` BGR.
+    ``detect`` receives OpenCV's frame, ``(height, width, 3)`` BGR.
     """
     capture = cv2.VideoCapture(str(path))
     frames, differences, before = [], [], None
@@ -188,12 +193,8 @@ def notebook_way(path: Path, detect: Callable[[Image], object]) -> None:
         cv2.imencode(".png", cv2.resize(frames[index], (299, 299)))
 
 
-def _converted(frame: Image, code: int) -> Image:
-    return np.asarray(cv2.cvtColor(frame, code), np.uint8)
-
-
 def measure_speed(clips: dict[str, Path]) -> dict[str, Any]:
-    """Frame choosing and the whole against decoding alone."""
+    """Compare choosing frames and whole extractions with decoding alone."""
     figures: dict[str, Any] = {}
     for name, path in clips.items():
         works: dict[str, Callable[[], object]] = {
@@ -213,20 +214,24 @@ def measure_speed(clips: dict[str, Path]) -> dict[str, Any]:
 
 
 def measure_notebook(clips: dict[str, Path]) -> dict[str, Any]:
-    """The notebook way against the whole of extract, at 1080p."""
+    """Compare the typical notebook with `extract`, at 1080p."""
     path = clips["1080p"]
     ours = face_detector(SETTINGS.min_detection_score)
+
+    def converted(frame: Image, code: int) -> Image:
+        return np.asarray(cv2.cvtColor(frame, code), np.uint8)
+
     works: dict[str, Callable[[], object]] = {
         "decode": lambda: decode_alone(path),
         "extract": lambda: extract(_copies(path, MANY_COPIES)),
-        "notebook_ours": lambda: notebook_way(path, lambda frame: ours.detect(_converted(frame, cv2.COLOR_BGR2RGB))),
+        "notebook_ours": lambda: notebook_way(path, lambda frame: ours.detect(converted(frame, cv2.COLOR_BGR2RGB))),
     }
     try:
         import dlib  # type: ignore[import-not-found, unused-ignore]
 
         hog = dlib.get_frontal_face_detector()
         for name, code in (("notebook_hog", cv2.COLOR_BGR2GRAY), ("notebook_hog_color", cv2.COLOR_BGR2RGB)):
-            works[name] = lambda code=code: notebook_way(path, lambda frame: hog(_converted(frame, code), 0))  # type: ignore[misc]
+            works[name] = lambda code=code: notebook_way(path, lambda frame: hog(converted(frame, code), 0))  # type: ignore[misc]
     except ImportError:
         print("dlib is not installed (benchmarks/requirements.txt): the HOG detector is left out")
     seconds = in_turns(works, rounds=3)
@@ -238,7 +243,7 @@ def measure_notebook(clips: dict[str, Path]) -> dict[str, Any]:
 
 
 def measure_memory(clips: dict[str, Path]) -> dict[str, Any]:
-    """Peak memory of the process that decodes, for 10 s and for 10 min, each in a fresh process."""
+    """Measure the peak memory of the decoder for 10 s and for 10 minutes, each in a fresh process."""
     long = repeat_clip(clips["1080p"], clips["1080p"].with_name("long.mp4"), 60)
     command = [sys.executable, "-m", "benchmarks.extraction", "--memory-of"]
     peaks = {}
@@ -253,31 +258,30 @@ def measure_memory(clips: dict[str, Path]) -> dict[str, Any]:
 
 
 def measure_scale(clips: dict[str, Path]) -> dict[str, Any]:
-    """Two workers against one, and the cost a video from 10 to 1,000 videos."""
+    """Compare two workers with one, and the cost per video of 10 to 1,000 videos."""
     copies = _copies(clips["360p"], 24)
     walls = {}
     for workers in (1, 2):
-        started = time.perf_counter()
-        extract(copies, workers=workers, trusted=False)
-        walls[workers] = time.perf_counter() - started
+        walls[workers] = wall_seconds(lambda workers=workers: extract(copies, workers=workers, trusted=False))  # type: ignore[misc]
         close_children()
     tiny = clips["360p"].with_name("tiny.mp4")
-    write_video(tiny, np.stack([frame.image(longest_side=320) for frame in _first(clips["360p"], 20)]), fps=20)
+    frames = [frame.image(longest_side=320) for frame in islice(iter_frames(clips["360p"]), 20)]
+    write_video(tiny, np.stack(frames), fps=20)
     cost = {}
     for count in (10, 100, 1000):
         many = _copies(tiny, count)
-        cost[count] = cpu_seconds(lambda many=many: extract(many)) / count  # type: ignore[misc]
+        cost[count] = cpu_seconds_with_children(lambda many=many: extract(many)) / count  # type: ignore[misc]
     return {
         "load_average": os.getloadavg()[0],
         "wall_seconds": {str(workers): round(seconds, 2) for workers, seconds in walls.items()},
         "two_workers": walls[1] / walls[2],
-        "cpu_seconds_a_video": {str(count): round(seconds, 4) for count, seconds in cost.items()},
+        "cpu_seconds_per_video": {str(count): round(seconds, 4) for count, seconds in cost.items()},
         "thousand_videos": cost[1000] / cost[10],
     }
 
 
 def measure_real(_clips: dict[str, Path]) -> dict[str, Any]:
-    """The same ratios over a sample of real clips; nothing without ``$DFUTILS_REAL_DATA``."""
+    """Measure the same ratios on a sample of real clips; nothing without ``$DFUTILS_REAL_DATA``."""
     if not (folder := os.environ.get("DFUTILS_REAL_DATA")):
         print("DFUTILS_REAL_DATA is not set: real clips are left out")
         return {}
@@ -308,36 +312,28 @@ PARTS = {
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="default: %(default)s")
-    parser.add_argument("--only", choices=PARTS, action="append", help="measure this part; the others' figures stay")
+    parser = script_parser(__doc__, parts=PARTS)
     parser.add_argument("--memory-of", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     cv2.setNumThreads(1)
     if options.memory_of:
         extract([options.memory_of], trusted=False)
         close_children()
-        print(json.dumps(_peak(resource.RUSAGE_CHILDREN)))  # this process's own peak is inherited from its parent
+        # The decoder's peak; this process inherits its own from its parent. Linux counts kilobytes.
+        print(json.dumps(round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6, 1)))
         return
-    results = options.out / "extraction.json"
-    figures = json.loads(results.read_text()).get("figures", {}) if options.only and results.is_file() else {}
-    with _clips() as clips:
+    figures = earlier_figures(options.out, "extraction", only=options.only)
+    with tempfile.TemporaryDirectory() as folder:
+        clips = {name: make_clip(Path(folder) / f"{name}.mp4", size) for name, size in SIZES.items()}
         for name in options.only or PARTS:
             figures |= PARTS[name](clips)
             print(target_lines(figures, FIGURES))
-    options.out.mkdir(parents=True, exist_ok=True)
-    write_json(results, {"machine": describe_machine(), "targets": targets_document(FIGURES), "figures": figures})
-    write_text(options.out / "extraction.md", figures_table(figures, FIGURES))
-
-
-@contextmanager
-def _clips() -> Iterator[dict[str, Path]]:
-    with tempfile.TemporaryDirectory() as folder:
-        yield {name: make_clip(Path(folder) / f"{name}.mp4", size) for name, size in SIZES.items()}
+    document = {"targets": targets_document(FIGURES), "figures": figures}
+    write_results(options.out, "extraction", document, figures_table(figures, FIGURES))
 
 
 def _copy(path: Path, name: str) -> Path:
-    """Another name for the same file, in a folder of this run."""
+    """Link to the file under another name, in a folder of this process."""
     link = Path(tempfile.gettempdir()) / f"dfutils-benchmark-{os.getpid()}" / name
     link.parent.mkdir(exist_ok=True)
     link.unlink(missing_ok=True)
@@ -347,20 +343,6 @@ def _copy(path: Path, name: str) -> Path:
 
 def _copies(path: Path, count: int) -> list[Path]:
     return [_copy(path, f"{path.stem}-{number}.mp4") for number in range(count)]
-
-
-def _first(path: Path, count: int) -> list[Any]:
-    return [frame for frame, _ in zip(iter_frames(path), range(count), strict=False)]
-
-
-def _children_cpu() -> float:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
-
-
-def _peak(who: int) -> float:
-    """Peak resident memory in MB; Linux counts kilobytes."""
-    return round(resource.getrusage(who).ru_maxrss * 1024 / 1e6, 1)
 
 
 if __name__ == "__main__":

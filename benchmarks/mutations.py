@@ -1,6 +1,6 @@
-"""2,000 randomly damaged files through `dfutils extract`: nothing may crash it, hang it, or get lost.
+"""Extract from 2,000 randomly damaged files: none may crash the decoder, hang it, or get lost.
 
-    python -m benchmarks.mutations --out benchmarks/results
+    python -m benchmarks.mutations
 
 Each file is a good MP4, MKV, AVI, WebM, PNG or JPEG of the demo with bits flipped, blocks zeroed, swapped, repeated or
 cut out, or its end missing; in every other one only in the first kilobyte, where the headers are.
@@ -8,11 +8,8 @@ cut out, or its end missing; in every other one only in the first kilobyte, wher
 
 from __future__ import annotations
 
-import argparse
-import csv
 import logging
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,14 +18,14 @@ from typing import Any
 import cv2
 import numpy as np
 
-from benchmarks.machine import describe_machine
+from benchmarks.common import script_parser, wall_seconds, write_results
 from dfutils.demo.clips import write_video
 from dfutils.demo.people import random_person
 from dfutils.demo.rendering import DemoSettings, render_clip
 from dfutils.extraction import isolation
 from dfutils.extraction.catalogue import read_catalogue
 from dfutils.extraction.extract import extract_dataset
-from dfutils.files import write_json, write_text
+from dfutils.files import read_csv
 from dfutils.settings import ExtractionSettings, MediaLimits
 
 LIMITS = MediaLimits(memory_megabytes=1024, cpu_seconds=10, wall_seconds=20)
@@ -46,7 +43,7 @@ Mutation = Callable[[bytearray, np.random.Generator, int], bytearray]
 
 
 def make_good_files(folder: Path) -> list[Path]:
-    """One second of a talking head in every container, and one of its frames as an image."""
+    """Write one second of a talking head in every container, and one of its frames as an image."""
     rng = np.random.default_rng(0)
     frames = render_clip(random_person(rng), donor=None, rng=rng, settings=DemoSettings(seconds=1.0))
     codecs = {"good.mp4": "libx264", "good.mkv": "libx264", "good.avi": "mpeg4", "good.webm": "libvpx"}
@@ -58,42 +55,42 @@ def make_good_files(folder: Path) -> list[Path]:
 
 
 def flip_bits(content: bytearray, rng: np.random.Generator, end: int) -> bytearray:
-    """1 to 100 bits."""
+    """Flip 1 to 100 bits."""
     for place in rng.integers(0, end, rng.integers(1, 101)):
         content[place] ^= 1 << int(rng.integers(8))
     return content
 
 
 def zero_block(content: bytearray, rng: np.random.Generator, end: int) -> bytearray:
-    """Up to a kilobyte becomes zero."""
+    """Set up to a kilobyte to zero."""
     start, length = int(rng.integers(0, end)), int(rng.integers(1, 1025))
     content[start : start + length] = bytes(len(content[start : start + length]))
     return content
 
 
 def set_to_ones(content: bytearray, rng: np.random.Generator, end: int) -> bytearray:
-    """Four bytes become 255: sizes and counts turn huge or negative."""
+    """Set four bytes to 255, which makes sizes and counts huge or negative."""
     for start in rng.integers(0, end, rng.integers(1, 9)):
         content[start : start + 4] = b"\xff" * len(content[start : start + 4])
     return content
 
 
 def repeat_block(content: bytearray, rng: np.random.Generator, end: int) -> bytearray:
-    """A block stands twice."""
+    """Insert a copy of a block before it."""
     start, length = int(rng.integers(0, end)), int(rng.integers(1, 5000))
     content[start:start] = content[start : start + length]
     return content
 
 
 def cut_out(content: bytearray, rng: np.random.Generator, end: int) -> bytearray:
-    """A block is missing."""
+    """Delete a block."""
     start = int(rng.integers(0, end))
     del content[start : start + int(rng.integers(1, 5000))]
     return content
 
 
 def cut_short(content: bytearray, rng: np.random.Generator, _end: int) -> bytearray:
-    """The end is missing."""
+    """Delete the end."""
     return content[: int(rng.integers(0, len(content)))]
 
 
@@ -101,7 +98,7 @@ MUTATIONS: tuple[Mutation, ...] = (flip_bits, zero_block, set_to_ones, repeat_bl
 
 
 def make_mutations(good: list[Path], folder: Path, count: int) -> None:
-    """Write ``count`` mutations, each by its own seed."""
+    """Write ``count`` mutations, each with its own seed."""
     for number in range(count):
         rng = np.random.default_rng(number)
         source = good[number % len(good)]
@@ -113,9 +110,8 @@ def make_mutations(good: list[Path], folder: Path, count: int) -> None:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="default: %(default)s")
-    parser.add_argument("--count", type=int, default=2000, help="default: %(default)s")
+    parser = script_parser(__doc__)
+    parser.add_argument("--count", type=int, default=2000, help="number of damaged files (default: %(default)s)")
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     with tempfile.TemporaryDirectory() as name:
@@ -125,27 +121,24 @@ def main() -> None:
         make_mutations(make_good_files(folder / "good"), folder / "source" / "real", options.count)
         figures = measure(folder / "source", folder / "faces")
     print(table(figures))
-    options.out.mkdir(parents=True, exist_ok=True)
-    write_json(options.out / "mutations.json", {"machine": describe_machine(), "figures": figures})
-    write_text(options.out / "mutations.md", table(figures))
+    write_results(options.out, "mutations", {"figures": figures}, table(figures))
 
 
 def measure(source: Path, faces: Path) -> dict[str, Any]:
-    """Extract all, and count what came of each file."""
-    started_children: list[float] = []
+    """Extract from all files and count the outcomes."""
+    started_children = 0
     start = isolation._Child.__init__
 
     def counted(child: isolation._Child) -> None:
-        started_children.append(time.perf_counter())
+        nonlocal started_children
+        started_children += 1
         start(child)
 
     isolation._Child.__init__ = counted  # type: ignore[assignment, method-assign]
     catalogue = read_catalogue(source)
-    started = time.perf_counter()
-    extract_dataset(catalogue, faces, settings=SETTINGS, workers=2, progress=False)
-    wall = time.perf_counter() - started
-    outcomes = {row["video"]: "ok" for row in _rows(faces / "manifest.csv")}
-    skipped = _rows(faces / "skipped.csv")
+    wall = wall_seconds(lambda: extract_dataset(catalogue, faces, settings=SETTINGS, workers=2, progress=False))
+    outcomes = {row["video"]: "ok" for row in read_csv(faces / "manifest.csv", ())}
+    skipped = read_csv(faces / "skipped.csv", ())
     assert not outcomes.keys() & {row["video"] for row in skipped}, "a video is in both tables"
     outcomes |= {row["video"]: row["reason"] for row in skipped}
     return {
@@ -155,13 +148,13 @@ def measure(source: Path, faces: Path) -> dict[str, Any]:
         "decoder_crashes": sum("crashed" in row["detail"] for row in skipped),
         "over_a_time_limit": sum("took more than" in row["detail"] for row in skipped),
         "over_the_memory_limit": sum("of memory" in row["detail"] for row in skipped),
-        "children_started": len(started_children),
-        "milliseconds_a_file": round(1000 * wall / len(catalogue.videos), 1),
+        "children_started": started_children,
+        "milliseconds_per_file": round(1000 * wall / len(catalogue.videos), 1),
     }
 
 
 def table(figures: Mapping[str, Any]) -> str:
-    """How many files had each outcome, as Markdown."""
+    """Return the number of files with each outcome, as Markdown."""
     rows = [f"| {OUTCOMES[outcome]} | {count:,} |" for outcome, count in figures["outcomes"].items()]
     notes = (
         f"{figures['files']:,} files, {figures['accounted_for']:,} of them accounted for: {figures['decoder_crashes']} "
@@ -169,11 +162,6 @@ def table(figures: Mapping[str, Any]) -> str:
         f"{figures['over_the_memory_limit']} over the memory limit."
     )
     return "\n".join(["| outcome | files |", "|---|---|", *rows, "", notes]) + "\n"
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 if __name__ == "__main__":

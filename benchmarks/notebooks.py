@@ -1,10 +1,10 @@
-"""The table of notebooks in docs/kaggle.md, from the notebooks themselves and what they ask Kaggle for.
+"""Write the table of notebooks in docs/kaggle.md, from the notebooks and their Kaggle metadata.
 
-    python -m benchmarks.notebooks            # the table
-    python -m benchmarks.notebooks --run      # runs them in order, elsewhere, and takes their times first
+    python -m benchmarks.notebooks            # write the table
+    python -m benchmarks.notebooks --run      # first run copies of the notebooks in order, and time them
 
-Title and what goes in and out stand in each notebook's first cell; the accelerator is its ``machine_shape`` in
-``kaggle-metadata/``.
+A notebook's first cell has its title and what goes in and comes out; ``machine_shape`` in ``kaggle-metadata/`` is the
+accelerator.
 """
 
 from __future__ import annotations
@@ -16,29 +16,28 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import describe_machine
-from benchmarks.tables import RESULTS, ROOT
+from benchmarks.common import RESULTS, ROOT, describe_machine, wall_seconds
 from dfutils.files import read_json, write_json, write_text
 
 TIMES = RESULTS / "notebooks.json"
 ACCELERATORS = {"None": "none", "NvidiaTeslaT4": "GPU T4 x2"}
 TARGET_MINUTES = 8
-"""For all five together on the demo's clips, on two cores."""
+"""Target for all five notebooks together on the demo's clips, on two cores."""
 _OPENING = re.compile(r"# (?P<title>.+)\n\n(?P<about>.+)\n")
 
 
 def table(notebooks: list[Path], metadata: Path, measured: Mapping[str, Any]) -> str:
-    """The table in Markdown.
+    """Return the table in Markdown.
 
     Args:
-        notebooks: In their order.
+        notebooks: Notebooks in their order.
         metadata: ``kaggle-metadata/``.
-        measured: What `run_all` gave.
+        measured: Result of `run_all`.
     """
     lines = [
         "| notebook | input and output | accelerator on Kaggle | seconds on the demo's clips |",
@@ -59,7 +58,7 @@ def table(notebooks: list[Path], metadata: Path, measured: Mapping[str, Any]) ->
 
 
 def run_all(notebooks: list[Path]) -> dict[str, Any]:
-    """Run them one after the other in a copy of their folder, and say how many seconds each took."""
+    """Run the notebooks in order in a copy of their folder, and return the seconds that each took."""
     load, seconds = round(os.getloadavg()[0], 1), dict[str, float]()
     command = [sys.executable, "-m", "nbconvert", "--to", "notebook", "--execute", "--inplace"]
     with tempfile.TemporaryDirectory() as folder:
@@ -68,17 +67,17 @@ def run_all(notebooks: list[Path]) -> dict[str, Any]:
         shutil.copytree(notebooks[0].parent, f"{folder}/notebooks", ignore=shutil.ignore_patterns("output"))
         shutil.copytree(ROOT / "kaggle-metadata", f"{folder}/kaggle-metadata")
         for path in notebooks:
-            copy, started = Path(folder, "notebooks", path.name), time.perf_counter()
-            subprocess.run([*command, str(copy)], check=True, env=environment, cwd=copy.parent)
-            seconds[path.stem] = round(time.perf_counter() - started, 1)
+            copy = Path(folder, "notebooks", path.name)
+            run = partial(subprocess.run, [*command, str(copy)], check=True, env=environment, cwd=copy.parent)
+            seconds[path.stem] = round(wall_seconds(run), 1)
     return {"machine": describe_machine(), "load_before": load, "target_minutes": TARGET_MINUTES, "seconds": seconds}
 
 
 def opening(path: Path) -> tuple[str, str]:
-    """Title and first sentence of a notebook.
+    """Return title and first sentence of a notebook.
 
     Raises:
-        ValueError: It opens otherwise.
+        ValueError: The notebook does not open with a heading and a sentence.
     """
     match = _OPENING.match("".join(read_json(path)["cells"][0]["source"]))
     if not match:
@@ -89,7 +88,7 @@ def opening(path: Path) -> tuple[str, str]:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", action="store_true", help="take the times anew")
+    parser.add_argument("--run", action="store_true", help="run and time the notebooks first")
     options = parser.parse_args()
     notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
     if options.run:

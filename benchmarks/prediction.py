@@ -1,7 +1,7 @@
-"""What a verdict costs, as ratios within one run.
+"""Measure what a verdict costs, as ratios within one run.
 
     python -m benchmarks.prediction
-    python -m benchmarks.prediction --model run --only images      # a run with an export of its own
+    python -m benchmarks.prediction --model RUN --only images      # a run folder that has an export
 
 Figures go to ``results/prediction.json`` and ``.md``, targets to the JSON.
 
@@ -21,7 +21,7 @@ average before the start is recorded, and CPU time stands beside the wall-clock 
 from __future__ import annotations
 
 import argparse
-import functools
+import importlib.util
 import json
 import os
 import subprocess
@@ -29,32 +29,41 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.common import (
+    Cost,
+    Figures,
+    command_cost,
+    cpu_seconds,
+    earlier_figures,
+    figures_table,
+    script_parser,
+    target_lines,
+    targets_document,
+    wall_seconds,
+    write_results,
+)
 from benchmarks.extraction import SIZES, decode_alone, make_clip
-from benchmarks.machine import describe_machine
-from benchmarks.memory import MemoryWatcher
-from benchmarks.targets import Figures, figures_table, target_lines, targets_document
 from dfutils.extraction.clips import extract_clips
 from dfutils.extraction.faces import FaceDetector, face_detector
-from dfutils.files import write_json, write_text
 from dfutils.prediction.detector import Detector, load_detector
 from dfutils.pretrained import DEFAULT
 from dfutils.records import Face, Image
 
 CORES = 2
 SMALL, SMALL_SECONDS = (320, 180), 2.0
-"""Of the videos that are many."""
+"""Size and duration of the videos of ``many``."""
 FEW, MANY = 10, 1000
 """Videos in the folders of ``many``."""
 REFERENCE_ROUNDS = 2
-"""At most, for the reference system, which takes many times as long."""
+"""Most rounds of the reference system, which takes many times as long."""
 FIGURES: Figures = {
     "images": ("images per second, OpenVINO / Keras, wall-clock time", "≥ 4"),
     "images_cpu": ("the same, CPU time", ""),
@@ -67,36 +76,8 @@ FIGURES: Figures = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """Of a command with all its children: seconds by the clock and of CPU time, and peak resident memory in MB."""
-
-    wall: float
-    cpu: float
-    megabytes: float
-
-
-def command_cost(*arguments: str) -> Cost:
-    """Run ``python ARGUMENTS`` and say what it cost; memory is counted on Linux only, else 0.
-
-    Raises:
-        subprocess.CalledProcessError: It failed.
-    """
-    command = [sys.executable, *arguments]
-    before, started = os.times(), time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    watcher = MemoryWatcher(process.pid)
-    code = process.wait()
-    wall, after = time.perf_counter() - started, os.times()
-    peak = watcher.stop()
-    if code:
-        raise subprocess.CalledProcessError(code, command)
-    cpu = after.children_user + after.children_system - before.children_user - before.children_system
-    return Cost(wall, cpu, peak)
-
-
 def measure_images(_folder: Path, model: str, *, images: int, rounds: int) -> dict[str, Any]:
-    """Features of random images with both engines."""
+    """Measure features of random images on both engines."""
     detectors = {engine: load_detector(model, engine=engine) for engine in ("keras", "openvino")}
     size = detectors["openvino"].settings.extraction.size
     crops = np.random.default_rng(0).integers(0, 256, (images, size, size, 3), np.uint8)
@@ -106,49 +87,41 @@ def measure_images(_folder: Path, model: str, *, images: int, rounds: int) -> di
         for engine, detector in detectors.items():
             before, started = time.process_time(), time.perf_counter()
             detector.members[0].network.features(crops)
-            if turn:  # the first one warms up
+            if turn:  # the first turn warms up
                 walls[engine].append(time.perf_counter() - started)
                 cpus[engine].append(time.process_time() - before)
     wall, cpu = ({name: float(np.median(values)) for name, values in one.items()} for one in (walls, cpus))
     return {
-        "images_a_second": {engine: round(images / seconds, 1) for engine, seconds in wall.items()},
+        "images_per_second": {engine: round(images / seconds, 1) for engine, seconds in wall.items()},
         "images_cpu_seconds": {engine: round(seconds / images, 4) for engine, seconds in cpu.items()},
         "images": wall["keras"] / wall["openvino"],
         "images_cpu": cpu["keras"] / cpu["openvino"],
     }
 
 
-def warmed_costs(rounds: int, *arguments: str) -> list[Cost]:
-    """`command_cost` so many times, after a run that only warms the files up."""
-    return [command_cost(*arguments) for _ in range(rounds + 1)][1:]
-
-
-def quickest(costs: Sequence[Cost]) -> Cost:
-    """By the clock."""
-    return min(costs, key=lambda cost: cost.wall)
-
-
 def measure_cold(folder: Path, model: str, *, images: int, rounds: int) -> dict[str, Any]:  # noqa: ARG001
-    """From the command to the verdict, against the reference system: the best of equally many runs of each."""
+    """Measure from the command to the verdict, and the reference system: the best of equally many runs of each."""
     clip = make_clip(folder / "1080p.mp4", SIZES["1080p"])
-    ours_command = ("-m", "dfutils", "predict", str(clip), "--model", model, "--engine", "openvino")
-    costs = warmed_costs(rounds, *ours_command)
-    ours = quickest(costs)
+
+    def costs(count: int, *arguments: str) -> list[Cost]:
+        return [command_cost(*arguments) for _ in range(count + 1)][1:]  # the first run only warms the files up
+
+    def quickest(runs: list[Cost]) -> Cost:
+        return min(runs, key=lambda cost: cost.wall)
+
+    ours = costs(rounds, "-m", "dfutils", "predict", str(clip), "--model", model, "--engine", "openvino")
     figures: dict[str, Any] = {
-        "cold_seconds": ours.wall,
-        "cold_cpu_seconds": ours.cpu,
-        "memory_megabytes": max(cost.megabytes for cost in costs),
+        "cold_seconds": quickest(ours).wall,
+        "cold_cpu_seconds": quickest(ours).cpu,
+        "memory_megabytes": max(cost.megabytes for cost in ours),
     }
-    try:
-        import dlib  # type: ignore[import-not-found, unused-ignore] # noqa: F401
-    except ImportError:
+    if importlib.util.find_spec("dlib") is None:
         print("dlib is not installed (benchmarks/requirements.txt): the reference system is left out")
         return figures
     runs = min(rounds, REFERENCE_ROUNDS)
-    reference = quickest(
-        warmed_costs(runs, "-m", "benchmarks.reference_system", str(_reference_model(folder)), str(clip))
-    )
-    compared = quickest(costs[:runs])
+    network = write_reference_model(folder)
+    reference = quickest(costs(runs, "-m", "benchmarks.reference_system", str(network), str(clip)))
+    compared = quickest(ours[:runs])
     return figures | {
         "cold_reference": reference.wall / compared.wall,
         "cold_reference_cpu": reference.cpu / compared.cpu,
@@ -161,7 +134,8 @@ def measure_cold(folder: Path, model: str, *, images: int, rounds: int) -> dict[
     }
 
 
-def _reference_model(folder: Path) -> Path:
+def write_reference_model(folder: Path) -> Path:
+    """Write the reference system's network with random weights, and return its file."""
     from dfutils.training.backbones import build_backbone
     from dfutils.training.model import build_head, compose
     from dfutils.training.saved_network import write_keras_model
@@ -172,12 +146,12 @@ def _reference_model(folder: Path) -> Path:
 
 
 def measure_help(_folder: Path, _model: str, *, images: int, rounds: int) -> dict[str, Any]:  # noqa: ARG001
-    """The command line's own start."""
+    """Measure the start of the command line itself."""
     return {"help_seconds": min(command_cost("-m", "dfutils", "--help").wall for _ in range(rounds + 2))}
 
 
 def measure_warm(folder: Path, model: str, *, images: int, rounds: int) -> dict[str, Any]:  # noqa: ARG001
-    """Whole videos in a stream, against decoding them on as many threads."""
+    """Compare verdicts on a stream of videos with decoding alone on as many threads."""
     clip, videos = make_clip(folder / "360p.mp4", SIZES["360p"]), CORES * 4 * rounds
     detector = load_detector(model, engine="openvino")
     deque(detector.predict_many([clip] * CORES, workers=CORES), maxlen=0)
@@ -186,23 +160,23 @@ def measure_warm(folder: Path, model: str, *, images: int, rounds: int) -> dict[
         with ThreadPoolExecutor(CORES) as pool:
             deque(pool.map(decode_alone, [clip] * videos), maxlen=0)
 
-    whole = _wall(lambda: deque(detector.predict_many([clip] * videos, workers=CORES), maxlen=0))
-    alone = _wall(decode)
+    whole = wall_seconds(lambda: deque(detector.predict_many([clip] * videos, workers=CORES), maxlen=0))
+    alone = wall_seconds(decode)
     return {
         "warm": alone / whole,
-        "videos_a_second": {"whole": videos / whole, "decode": videos / alone},
-        "warm_cpu_milliseconds": _warm_profile(clip, detector, rounds=rounds),
+        "videos_per_second": {"whole": videos / whole, "decode": videos / alone},
+        "warm_cpu_milliseconds": warm_profile(clip, detector, rounds=rounds),
     }
 
 
-def _warm_profile(clip: Path, detector: Detector, *, rounds: int) -> dict[str, float]:
-    """CPU milliseconds of the parts of one verdict, one after the other in this process; the least of some rounds."""
+def warm_profile(clip: Path, detector: Detector, *, rounds: int) -> dict[str, float]:
+    """Return the CPU milliseconds of the steps of one verdict, run one after the other; the least of all rounds."""
     settings = detector.settings.extraction
     faces = _TimedDetector(face_detector(settings.min_detection_score))
     parts: list[dict[str, float]] = []
     for _ in range(rounds + 1):
         faces.seconds, faces.searches = 0.0, 0
-        decoded = _cpu(lambda: decode_alone(clip))
+        decoded = cpu_seconds(lambda: decode_alone(clip))
         started = time.process_time()
         extraction = extract_clips(clip, settings, faces)
         cut = time.process_time() - started
@@ -212,13 +186,15 @@ def _warm_profile(clip: Path, detector: Detector, *, rounds: int) -> dict[str, f
                 "decoding": decoded,
                 f"{faces.searches} searches for faces": faces.seconds,
                 "choosing and cropping": cut - decoded - faces.seconds,
-                "network": _cpu(functools.partial(detector.score_clips, crops)),
+                "network": cpu_seconds(partial(detector.score_clips, crops)),
             }
         )
     return {name: round(1000 * min(one[name] for one in parts), 1) for name in parts[0]}
 
 
 class _TimedDetector:
+    """A face detector that counts its searches and their CPU time."""
+
     def __init__(self, detector: FaceDetector) -> None:
         self._detector = detector
         self.seconds, self.searches = 0.0, 0
@@ -232,7 +208,7 @@ class _TimedDetector:
 
 
 def measure_many(folder: Path, model: str, *, images: int, rounds: int) -> dict[str, Any]:  # noqa: ARG001
-    """Peak memory of ``dfutils predict FOLDER`` with all its processes."""
+    """Measure the peak memory of ``dfutils predict FOLDER`` with all its processes."""
     clip = make_clip(folder / "small.mp4", SMALL, seconds=SMALL_SECONDS)
     peaks = {}
     for videos in (FEW, MANY):
@@ -246,7 +222,7 @@ def measure_many(folder: Path, model: str, *, images: int, rounds: int) -> dict[
 
 
 def measure_profile(folder: Path, model: str, *, images: int, rounds: int) -> dict[str, Any]:  # noqa: ARG001
-    """Where the time of a cold start goes, in a process of its own."""
+    """Measure the steps of a cold start, in a process of its own."""
     clip = make_clip(folder / "1080p.mp4", SIZES["1080p"])
     command = [sys.executable, "-m", "benchmarks.prediction", "--profile-of", str(clip), "--model", model]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -254,9 +230,7 @@ def measure_profile(folder: Path, model: str, *, images: int, rounds: int) -> di
 
 
 def profile(clip: Path, model: str) -> dict[str, float]:
-    """Seconds of each step of a verdict, in a process that has not predicted yet."""
-    import importlib
-
+    """Return the seconds of each step of a verdict; call it in a process that has not predicted yet."""
     from dfutils.extraction.isolation import extract_clips_safely
     from dfutils.prediction import runtime
     from dfutils.pretrained import resolve_detector
@@ -284,18 +258,6 @@ def profile(clip: Path, model: str) -> dict[str, float]:
     return steps
 
 
-def _cpu(work: Callable[[], object]) -> float:
-    started = time.process_time()
-    work()
-    return time.process_time() - started
-
-
-def _wall(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
-
-
 PARTS = {
     "images": measure_images,
     "cold": measure_cold,
@@ -307,7 +269,7 @@ PARTS = {
 
 
 def table(figures: Mapping[str, Any]) -> str:
-    """The figures, and where the time goes, as Markdown."""
+    """Return the figures and where the time goes, as Markdown."""
     lines = [figures_table(figures, FIGURES)]
     if "profile_seconds" in figures:
         steps = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in figures["profile_seconds"].items())
@@ -328,39 +290,27 @@ def table(figures: Mapping[str, Any]) -> str:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="default: %(default)s")
+    parser = script_parser(__doc__, parts=PARTS)
     parser.add_argument("--model", default=DEFAULT, help="run folder or name (default: %(default)s)")
-    parser.add_argument("--only", choices=PARTS, action="append", help="measure this part; the others' figures stay")
-    parser.add_argument("--images", type=int, default=64, help="a call, for images (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
+    parser.add_argument("--images", type=int, default=64, help="images per call of ``images`` (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="repetitions (default: %(default)s)")
     parser.add_argument("--profile-of", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.profile_of:
         print(json.dumps(profile(options.profile_of, options.model)))
         return
-    load_average = round(os.getloadavg()[0], 2)
-    cores = _use_cores(CORES)
-    results = options.out / "prediction.json"
-    figures = json.loads(results.read_text()).get("figures", {}) if options.only and results.is_file() else {}
-    figures |= {"load_average": load_average, "cores_used": cores}
+    figures = earlier_figures(options.out, "prediction", only=options.only)
+    figures |= {"load_average": round(os.getloadavg()[0], 2), "cores_used": CORES}
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))[:CORES]
+        os.sched_setaffinity(0, cores)
+        figures["cores_used"] = len(cores)
     for name in options.only or PARTS:
         with tempfile.TemporaryDirectory() as folder:
             figures |= PARTS[name](Path(folder), options.model, images=options.images, rounds=options.rounds)
         print(target_lines(figures, FIGURES))
-    options.out.mkdir(parents=True, exist_ok=True)
-    about = {"machine": describe_machine(), "model": Path(options.model).name, "targets": targets_document(FIGURES)}
-    write_json(results, {**about, "figures": figures})
-    write_text(options.out / "prediction.md", table(figures))
-
-
-def _use_cores(count: int) -> int:
-    """Keep this process and its children to so many cores, and say how many those are."""
-    if not hasattr(os, "sched_setaffinity"):
-        return os.cpu_count() or 1
-    cores = sorted(os.sched_getaffinity(0))[:count]
-    os.sched_setaffinity(0, cores)
-    return len(cores)
+    about = {"model": Path(options.model).name, "targets": targets_document(FIGURES)}
+    write_results(options.out, "prediction", {**about, "figures": figures}, table(figures))
 
 
 if __name__ == "__main__":

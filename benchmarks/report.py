@@ -1,36 +1,43 @@
-"""How long the report on a thousand clips takes when their features are known.
+"""Measure how long the report on a thousand clips takes when their features are known.
 
-    python -m benchmarks.report --work WORK
+    python -m benchmarks.report
 
 Figures go to ``results/report.json`` and ``.md``, targets to the JSON. The clips of twelve made-up people are entered
-under many names and in as many groups: the measured time is that of tables, resampling, figures and pages, as `dfutils
-evaluate` makes them in a process of its own, including its start, after training has computed the features. The
-benchmark says nothing about accuracy.
+under many names and in as many groups, and training has computed their features. What is timed is `dfutils evaluate`
+in a process of its own, including its start: tables, resampling, figures and pages. The benchmark says nothing about
+accuracy.
 
 Wall-clock times are reliable on a quiet machine only: the load average before the start is recorded, and so is the CPU
-time, which other programs hardly change. Faces and run are kept in WORK, and reused by the next call.
+time, which other programs hardly change.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
-import subprocess
-import sys
-import time
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from benchmarks.machine import QUIET_LOAD, describe_machine
-from benchmarks.targets import Figures, figures_table, target_lines, targets_document
+from benchmarks.common import (
+    QUIET_LOAD,
+    Cost,
+    Figures,
+    command_cost,
+    describe_machine,
+    figures_table,
+    script_parser,
+    target_lines,
+    targets_document,
+    write_results,
+)
 from dfutils.demo.clips import make_demo_videos
 from dfutils.demo.rendering import DemoSettings
 from dfutils.extraction.catalogue import read_catalogue
 from dfutils.extraction.dataset import FRAME_COLUMNS, MANIFEST_COLUMNS, read_face_dataset
 from dfutils.extraction.extract import extract_dataset
-from dfutils.files import read_csv, write_csv, write_json, write_text
+from dfutils.files import read_csv, write_csv
 from dfutils.settings import ExtractionSettings, TrainingSettings
 from dfutils.training.run import train
 
@@ -44,7 +51,7 @@ FIGURES: Figures = {
 
 
 def make_faces(folder: Path, *, people: int, seconds: float) -> Path:
-    """A face dataset of made-up people; `repeat_clips` makes it longer."""
+    """Write a face dataset of made-up people; `repeat_clips` makes it longer."""
     labels = make_demo_videos(folder / "videos", settings=DemoSettings(people=people, seconds=seconds), progress=False)
     settings = ExtractionSettings(size=96)
     extract_dataset(read_catalogue(labels.parent, labels), folder / "faces", settings=settings, progress=False)
@@ -52,7 +59,7 @@ def make_faces(folder: Path, *, people: int, seconds: float) -> Path:
 
 
 def repeat_clips(faces: Path, folder: Path, *, clips: int) -> Path:
-    """A face dataset in which the clips of ``faces`` stand under new names, videos and groups, ``clips`` in all."""
+    """Write a face dataset of ``clips`` clips: those of ``faces`` under new names, videos and groups."""
     folder.mkdir(parents=True, exist_ok=True)
     known = read_face_dataset(faces)
     for part in ("real", "fake"):
@@ -72,40 +79,30 @@ def repeat_clips(faces: Path, folder: Path, *, clips: int) -> Path:
     return folder
 
 
-def report_seconds(run: Path, faces: Path, report: Path) -> tuple[float, float]:
-    """Seconds by the clock and of CPU time of `dfutils evaluate`, start included."""
-    command = [sys.executable, "-m", "dfutils", "evaluate", str(run), str(faces), "--split", "all", "--out"]
-    before, cpu_before = time.perf_counter(), _cpu_seconds_of_children()
-    subprocess.run([*command, str(report)], check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - before, _cpu_seconds_of_children() - cpu_before
-
-
-def _cpu_seconds_of_children() -> float:
-    times = os.times()
-    return times.children_user + times.children_system
-
-
 def measure(work: Path, *, people: int, seconds: float, sizes: tuple[int, int]) -> dict[str, float]:
-    """Seconds of the longer report, and how it grows from the shorter one."""
+    """Return the cost of the longer report, and how it grows from the shorter one."""
     faces, run = make_faces(work, people=people, seconds=seconds), work / "run"
     settings = TrainingSettings(model="inception_mean", backbone_weights="random", epochs=1)
+
+    def cost(clips: int) -> Cost:
+        longer, report = repeat_clips(faces, work / f"faces-{clips}", clips=clips), work / f"report-{clips}"
+        arguments = (str(run), str(longer), "--split", "all", "--out", str(report))
+        return command_cost("-m", "dfutils", "evaluate", *arguments)
+
     with patch.dict(os.environ, DFUTILS_CACHE=str(work / "cache")):
         train(faces, run, settings=settings, progress=False)
         load = os.getloadavg()[0]
-        (_, few), (seconds_many, many) = (
-            report_seconds(run, repeat_clips(faces, work / f"faces-{size}", clips=size), work / f"report-{size}")
-            for size in sizes
-        )
+        few, many = map(cost, sizes)
     return {
-        "seconds": round(seconds_many, 1),
-        "cpu_seconds": round(many, 1),
-        "growth": round(many / few, 2),
+        "seconds": round(many.wall, 1),
+        "cpu_seconds": round(many.cpu, 1),
+        "growth": round(many.cpu / few.cpu, 2),
         "load_average": round(load, 2),
     }
 
 
 def table(figures: Mapping[str, float], machine: Mapping[str, Any]) -> str:
-    """The figures with what they were measured on, as Markdown."""
+    """Return the figures and what they were measured on, as Markdown."""
     note = f"{machine['cores']} cores; load average before the start {figures['load_average']:.1f}."
     if figures["load_average"] > QUIET_LOAD:
         note += " Other programs were running, so the wall-clock time is an upper bound."
@@ -114,16 +111,11 @@ def table(figures: Mapping[str, float], machine: Mapping[str, Any]) -> str:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, required=True, help="a folder for all that is made")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="default: %(default)s")
-    options = parser.parse_args()
-    figures = measure(options.work, people=12, seconds=4.0, sizes=(FEW, CLIPS))
-    machine = describe_machine()
-    write_json(
-        options.out / "report.json", {"machine": machine, "targets": targets_document(FIGURES), "figures": figures}
-    )
-    write_text(options.out / "report.md", table(figures, machine))
+    options = script_parser(__doc__).parse_args()
+    with tempfile.TemporaryDirectory() as work:
+        figures = measure(Path(work), people=12, seconds=4.0, sizes=(FEW, CLIPS))
+    document = {"targets": targets_document(FIGURES), "figures": figures}
+    write_results(options.out, "report", document, table(figures, describe_machine()))
     print(target_lines(figures, FIGURES))
 
 

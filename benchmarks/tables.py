@@ -1,21 +1,22 @@
-"""Put the tables in ``results/*.md`` into the pages that show them, between the marks that name them.
+"""Put the tables in ``benchmarks/results`` and ``research/results`` into the pages that show them.
 
     python -m benchmarks.tables
 
-The pages are README.md, which shows the one small table ``summary``, those under docs/, and benchmarks/README.md.
+A page marks the place of a table with ``<!-- begin NAME -->`` and ``<!-- end NAME -->``. README.md shows one small
+table, ``summary``, which is made from ``research/results/detector.json``.
 """
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.common import RESEARCH_RESULTS, RESULTS, ROOT, with_interval
 from dfutils.files import read_json, write_text
 
-ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
 BLOCK = re.compile(r"(<!-- begin (?P<name>[a-z_]+) -->\n).*?(<!-- end (?P=name) -->)", re.DOTALL)
 
 SHIPPED = "with FaceForensics++ (shipped)"
@@ -25,44 +26,45 @@ SUMMARY = {
     "dfdc_auc": "face crops of new people, Deepfake Detection Challenge (DFDC): AUC",
     "folds_c23_auc": "FaceForensics++ clips, light compression (c23), five folds by source pair: AUC",
     "folds_c40_auc": "the same, heavy compression (c40): AUC",
-    "dfdc_false_alarms": "REAL called FAKE, DFDC face crops of new people",
+    "dfdc_false_positive_rate": "REAL called FAKE, DFDC face crops of new people",
 }
 
 
 def pages() -> list[Path]:
-    """Every page that may show a table."""
+    """Return every page that may show a table."""
     return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks" / "README.md"]
 
 
+def read_tables() -> dict[str, str]:
+    """Return every generated table by its name."""
+    paths = [path for folder in (RESULTS, RESEARCH_RESULTS) for path in folder.glob("*.md")]
+    return {path.stem: path.read_text(encoding="utf-8") for path in paths}
+
+
 def summary(detector: Mapping[str, Any]) -> str:
-    """The table of the front page: what the shipped detector scores, made of ``detector.json``."""
+    """Return the front page's table of what the shipped detector scores, from ``detector.json``."""
     measured = detector["recipes"][SHIPPED]
-    rows = [
-        f"| {words} | {measured[key]['value']:.2f} ({measured[key]['low']:.2f} to {measured[key]['high']:.2f}) |"
-        for key, words in SUMMARY.items()
-    ]
+    rows = [f"| {words} | {with_interval(measured[key])} |" for key, words in SUMMARY.items()]
     return "\n".join(["| test | measured |", "|---|---|", *rows]) + "\n"
 
 
-def filled(page: str, results: Path) -> str:
-    """The text of a page with every marked block replaced by its table.
+def filled(page: str, tables: Mapping[str, str]) -> str:
+    """Return the text of a page with every marked block replaced by its table.
 
     Raises:
-        FileNotFoundError: A block names a table that is not in ``results``.
+        KeyError: A block names a table that does not exist.
     """
-
-    def replace(match: re.Match[str]) -> str:
-        table = (results / f"{match['name']}.md").read_text(encoding="utf-8")
-        return f"{match[1]}\n{table}\n{match[3]}"
-
-    return BLOCK.sub(replace, page)
+    return BLOCK.sub(lambda block: f"{block[1]}\n{tables[block['name']]}\n{block[3]}", page)
 
 
 def main() -> None:
     """Command line."""
-    write_text(RESULTS / "summary.md", summary(read_json(RESULTS / "detector.json")))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args()
+    write_text(RESEARCH_RESULTS / "summary.md", summary(read_json(RESEARCH_RESULTS / "detector.json")))
+    tables = read_tables()
     for page in pages():
-        write_text(page, filled(page.read_text(encoding="utf-8"), RESULTS))
+        write_text(page, filled(page.read_text(encoding="utf-8"), tables))
 
 
 if __name__ == "__main__":

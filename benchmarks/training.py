@@ -1,4 +1,4 @@
-"""What training costs, as ratios within one run.
+"""Measure what training costs, as ratios within one run.
 
     python -m benchmarks.training
     python -m benchmarks.training --only input
@@ -26,8 +26,6 @@ crops are assumed to be faster by the ratio of the areas.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import tempfile
 import time
@@ -41,14 +39,22 @@ import cv2
 import joblib
 import numpy as np
 
-from benchmarks.machine import describe_machine
-from benchmarks.targets import Figures, figures_table, target_lines, targets_document
+from benchmarks.common import (
+    Figures,
+    cpu_seconds,
+    earlier_figures,
+    figures_table,
+    script_parser,
+    target_lines,
+    targets_document,
+    wall_seconds,
+    write_results,
+)
 from dfutils.demo.clips import make_demo_videos
 from dfutils.demo.rendering import DemoSettings
 from dfutils.extraction.catalogue import read_catalogue
 from dfutils.extraction.dataset import FaceDataset, encode_image, read_face_dataset
 from dfutils.extraction.extract import extract_dataset
-from dfutils.files import write_json, write_text
 from dfutils.settings import ExtractionSettings, FinetuneSettings, TrainingSettings
 from dfutils.training.backbones import build_backbone
 from dfutils.training.batches import BatchLoader, BatchPlan, PairLoader
@@ -62,8 +68,10 @@ SIZES, BATCHES, BATCH_SIZE = (299, 224), 20, 32
 GRAIN = 3.0
 """Standard deviation of the camera grain, in levels of 0..255."""
 KAGGLE_CORES = 4
+TRAINED = FinetuneSettings(self_blended=0.5)
+"""Settings of the measured input pipeline."""
 T4_IMAGES_PER_SECOND = 142 * 1.446
-"""Of InceptionV3 with crops of 299 pixels in mixed precision; derived, see above."""
+"""Speed of training InceptionV3 on crops of 299 pixels in mixed precision; derived, see above."""
 
 FIGURES: Figures = {
     "cached": ("50 epochs of a head: features computed in every epoch / once, time", "≥ 40"),
@@ -78,7 +86,7 @@ FIGURES: Figures = {
 
 
 def make_faces(folder: Path, *, size: int) -> FaceDataset:
-    """A face dataset of eight made-up people, two clips each, with camera grain."""
+    """Write a face dataset of eight made-up people, two clips each, with camera grain."""
     labels = make_demo_videos(folder / "videos", settings=DemoSettings(people=8, seconds=2.0), progress=False)
     faces, settings = folder / f"faces-{size}", ExtractionSettings(size=size)
     extract_dataset(read_catalogue(labels.parent, labels), faces, settings=settings, progress=False)
@@ -98,7 +106,7 @@ def add_grain(dataset: FaceDataset) -> None:
 
 
 def measure_cached(folder: Path) -> dict[str, Any]:
-    """Training a head with features that are computed once, against computing them in every epoch."""
+    """Compare training a head on features that are computed once with computing them in every epoch."""
     dataset = make_faces(folder, size=SIZES[0])
     rows, images = dataset.rows[:SAMPLE_CLIPS], SAMPLE_CLIPS * FRAMES
     backbone = build_backbone("random", size=SIZES[0]).model
@@ -113,7 +121,7 @@ def measure_cached(folder: Path) -> dict[str, Any]:
 
 
 def cached_ratios(*, compute: float, read: float, head: float) -> dict[str, Any]:
-    """Seconds to compute all features, to read them back, and to train a head for all epochs, as ratios."""
+    """Return the ratios, from the seconds to compute all features, to read them, and to train a head for all epochs."""
     anew = EPOCHS * compute + head
     return {
         "seconds_cached": {"compute": round(compute, 1), "read": round(read, 2), "head": round(head, 2)},
@@ -123,7 +131,7 @@ def cached_ratios(*, compute: float, read: float, head: float) -> dict[str, Any]
 
 
 def train_head() -> None:
-    """All epochs of a recurrent head on features drawn at random."""
+    """Train a recurrent head for all epochs on random features."""
     rng = np.random.default_rng(0)
     features, is_fake = rng.normal(0, 1, (CLIPS, FRAMES, 2048)).astype(np.float32), np.arange(CLIPS) % 2 == 0
     held = slice(0, VALIDATION_CLIPS)
@@ -137,7 +145,7 @@ def train_head() -> None:
 
 
 def measure_input(folder: Path) -> dict[str, Any]:
-    """The input pipeline of fine-tuning against a T4."""
+    """Compare the input pipeline of fine-tuning with a T4."""
     figures: dict[str, Any] = {"t4_images_per_second": {}, "input_images_per_core_second": {}}
     figures["load_average"] = round(os.getloadavg()[0], 2)
     for size in SIZES:
@@ -159,7 +167,7 @@ def measure_input(folder: Path) -> dict[str, Any]:
 
 
 def input_speed(dataset: FaceDataset, *, batches: int) -> dict[str, float]:
-    """Images a second of CPU time on one core: ``decode`` alone, and ``all`` that fine-tuning does to them."""
+    """Return images per second of CPU time on one core: ``decode`` alone, and ``all`` that fine-tuning does."""
     plan, loader = _plan(dataset), _loader(dataset)
     pairs = [pair for step in range(batches) for pair in plan.pairs(step)]
     rows = [dataset.rows[place] for pair in pairs for place in (pair.real, pair.forged)]
@@ -167,19 +175,15 @@ def input_speed(dataset: FaceDataset, *, batches: int) -> dict[str, float]:
         "decode": lambda: deque((dataset.load_frames(row, [0]) for row in rows), maxlen=0),
         "all": lambda: deque(map(loader.load, pairs), maxlen=0),
     }
-    seconds: dict[str, float] = {}
-    for name, step in work.items():
-        before = time.process_time()
-        step()
-        seconds[name] = time.process_time() - before
-    return {name: len(rows) / value for name, value in seconds.items()}
+    return {name: len(rows) / cpu_seconds(step) for name, step in work.items()}
 
 
 def input_together(dataset: FaceDataset, *, workers: int, batches: int) -> dict[str, float]:
-    """The pipeline of training with worker processes.
+    """Run the input pipeline with worker processes.
 
     Returns:
-        ``speedup`` over a loop, by the clock, and ``received``: images a second of the training process's CPU time.
+        ``speedup`` over a loop in wall-clock time, and ``received``: images per second of the training process's CPU
+        time.
     """
     loader = BatchLoader(_plan(dataset), _loader(dataset))
     steps = workers * batches  # each worker has as much to do as the loop
@@ -197,10 +201,6 @@ def input_together(dataset: FaceDataset, *, workers: int, batches: int) -> dict[
     return {"speedup": loop / pipeline, "received": steps * BATCH_SIZE / received}
 
 
-TRAINED = FinetuneSettings(self_blended=0.5)
-"""What is done to the pairs that are loaded."""
-
-
 def _plan(dataset: FaceDataset) -> BatchPlan:
     return BatchPlan(dataset.rows, batch_size=BATCH_SIZE, settings=TRAINED, seed=0)
 
@@ -209,18 +209,11 @@ def _loader(dataset: FaceDataset) -> PairLoader:
     return PairLoader(dataset, dataset.rows, frames=1, settings=TRAINED)
 
 
-def wall_seconds(work: Callable[[], object]) -> float:
-    """Seconds by the clock."""
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
-
-
 PARTS = {"cached": measure_cached, "input": measure_input}
 
 
 def table(figures: Mapping[str, Any]) -> str:
-    """The figures, and what they rest on, as Markdown."""
+    """Return the figures and what they rest on, as Markdown."""
     notes = []
     if "seconds_cached" in figures:
         seconds = figures["seconds_cached"]
@@ -248,20 +241,15 @@ def table(figures: Mapping[str, Any]) -> str:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="default: %(default)s")
-    parser.add_argument("--only", choices=PARTS, action="append", help="measure this part; the others' figures stay")
-    options = parser.parse_args()
+    options = script_parser(__doc__, parts=PARTS).parse_args()
     cv2.setNumThreads(1)
-    results = options.out / "training.json"
-    figures = json.loads(results.read_text()).get("figures", {}) if options.only and results.is_file() else {}
+    figures = earlier_figures(options.out, "training", only=options.only)
     for name in options.only or PARTS:
         with tempfile.TemporaryDirectory() as folder:
             figures |= PARTS[name](Path(folder))
         print(target_lines(figures, FIGURES))
-    options.out.mkdir(parents=True, exist_ok=True)
-    write_json(results, {"machine": describe_machine(), "targets": targets_document(FIGURES), "figures": figures})
-    write_text(options.out / "training.md", table(figures))
+    document = {"targets": targets_document(FIGURES), "figures": figures}
+    write_results(options.out, "training", document, table(figures))
 
 
 if __name__ == "__main__":

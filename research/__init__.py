@@ -1,1 +1,1 @@
-"""Training the next detector: recipe, protocol and measurements, on data that are not part of this project."""
+"""How the shipped detector was made and chosen, on research data that are not part of this project; see README.md."""

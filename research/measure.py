@@ -1,12 +1,12 @@
-"""What a detector does on people that it was not trained on, by plain ``dfutils predict``.
+"""Measure a detector with ``dfutils predict`` on people that it was not trained on.
 
-    python -m research.measure WORK RUN NAME [--parts dfdc_validation ffpp …] [--most 600]
+    python -m research.measure WORK RUN NAME [--parts dfdc_validation ffpp_c23 …] [--most 600]
 
-WORK holds ``sets/`` with the label files of ``research/README.md``. Verdicts go to ``WORK/measured/NAME/PART.csv``, one
-row per file, and are not made twice; the table is printed and written beside them. Intervals are 95 % percentiles of
-2,000 bootstrap resamples of whole groups: people, or source pairs.
+WORK holds ``sets/`` with the label files that ``research/README.md`` describes. Verdicts are written to
+``WORK/measured/NAME/PART.csv``, one row per file, and are not made twice; the figures are printed and written beside
+them. Intervals are 95 % percentiles of 2,000 bootstrap resamples of whole groups: people, or source pairs.
 
-``dfdc_validation`` and ``photos_validation`` say what to choose; the others are measured once, when a detector is
+``dfdc_validation`` and ``photos_validation`` are for choices; the other parts are measured once, when a detector is
 final.
 """
 
@@ -32,7 +32,7 @@ from dfutils.statistics.bootstrap import Estimate, bootstrap_over_groups, estima
 from research.train_detector import dfdc_split_of_file, split_of_group
 
 FILES_AT_ONCE = 200
-"""Verdicts between two writes."""
+"""Number of verdicts between two writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +41,11 @@ class MeasuredPart:
 
     Attributes:
         labels: Label file in ``WORK/sets``.
-        wanted: Which of its rows, by file, data set and group.
+        is_in: Tells whether a row of it belongs to the part; receives WORK and the row.
     """
 
     labels: str
-    wanted: Callable[[Path, dict[str, str]], bool]
+    is_in: Callable[[Path, dict[str, str]], bool]
 
 
 def _dfdc(split: str) -> Callable[[Path, dict[str, str]], bool]:
@@ -73,9 +73,9 @@ PARTS = {
 
 
 def predict_part(work: Path, detector: Detector, name: str, out: Path, *, most: int) -> pd.DataFrame:
-    """Predict the files of a part, or ``most`` of each label, and return a row per file; goes on where it stopped."""
+    """Predict at most ``most`` files of each label, and return one row per file; verdicts in ``out`` are kept."""
     part = PARTS[name]
-    rows = [row for row in read_csv(work / "sets" / part.labels, ("file", "label", "group")) if part.wanted(work, row)]
+    rows = [row for row in read_csv(work / "sets" / part.labels, ("file", "label", "group")) if part.is_in(work, row)]
     rows.sort(key=lambda row: hashlib.sha256(row["file"].encode()).hexdigest())
     chosen = [row for label in ("REAL", "FAKE") for row in [one for one in rows if one["label"] == label][:most]]
     known = read_predictions(out) if out.is_file() else None
@@ -105,27 +105,28 @@ def predict_part(work: Path, detector: Detector, name: str, out: Path, *, most: 
 
 
 def figures_of(table: pd.DataFrame, threshold: float) -> dict[str, Any]:
-    """AUC, log loss, calibration error at an even mix, and the shares called FAKE, each with its interval."""
+    """Return AUC, log loss, calibration error at an even mix, and the shares called FAKE, with intervals."""
     scored = table.dropna(subset=["fake_probability"])
     figures: dict[str, Any] = {"files": len(table), "without_a_score": len(table) - len(scored)}
     for label, rows in (("real", scored[~scored["is_fake"]]), ("fake", scored[scored["is_fake"]])):
         if len(rows):
             called = (rows["fake_probability"] >= threshold).to_numpy(float)
-            figures[f"{label}_called_fake"] = _share(called, rows["group"].to_numpy())
+            figures[f"{label}_called_fake"] = share(called, rows["group"].to_numpy())
     if scored["is_fake"].nunique() == 2:
         metrics = estimate_metrics(Scores.of(scored), threshold=threshold, resamples=2000, seed=0)
         figures |= {name: metrics[name] for name in ("auc", "log_loss", "balanced_accuracy")}
-        figures["ece_even_mix"] = _even_calibration_error(scored)
+        figures["ece_even_mix"] = even_calibration_error(scored)
     return figures
 
 
-def _share(is_in: npt.NDArray[np.float64], groups: npt.NDArray[Any]) -> Estimate:
+def share(is_in: npt.NDArray[np.float64], groups: npt.NDArray[Any]) -> Estimate:
+    """Return the mean of 0 and 1 with an interval over groups."""
     drawn = bootstrap_over_groups(groups, lambda weights: weights @ is_in / weights.sum(axis=1), resamples=2000)
     return estimate(float(is_in.mean()), drawn)
 
 
-def _even_calibration_error(scored: pd.DataFrame) -> float:
-    """Expected calibration error of ten bins where REAL and FAKE count alike."""
+def even_calibration_error(scored: pd.DataFrame) -> float:
+    """Return the expected calibration error of ten bins, with equal weight for REAL and FAKE."""
     is_fake, probability = scored["is_fake"].to_numpy(bool), scored["fake_probability"].to_numpy(float)
     weights = np.where(is_fake, 0.5 / is_fake.sum(), 0.5 / (~is_fake).sum())
     bins = np.minimum((probability * 10).astype(int), 9)
@@ -134,7 +135,7 @@ def _even_calibration_error(scored: pd.DataFrame) -> float:
 
 
 def by_generator(table: pd.DataFrame, threshold: float) -> dict[str, Any]:
-    """The figures of each data set of forgeries against all REAL files of the part."""
+    """Return the figures of each data set of forgeries with all REAL files of the part."""
     real, fake = table[~table["is_fake"]], table[table["is_fake"]]
     return {name: figures_of(pd.concat([real, some]), threshold) for name, some in fake.groupby("dataset")}
 
@@ -143,10 +144,10 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
-    parser.add_argument("run", help="a run folder, or the name of a detector that comes with the package")
-    parser.add_argument("name", help="of the folder for its verdicts")
+    parser.add_argument("run", help="run folder, or name of an included detector")
+    parser.add_argument("name", help="name of the folder for its verdicts")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=["dfdc_validation", "photos_validation"])
-    parser.add_argument("--most", type=int, default=600, help="files of each label in a part")
+    parser.add_argument("--most", type=int, default=600, help="most files of each label (default: %(default)s)")
     options = parser.parse_args()
     folder = options.work / "measured" / options.name
     detector = load_detector(options.run)

@@ -1,18 +1,15 @@
-"""Packaged detectors are found by name and score like their runs, in half precision."""
+"""Detectors that come with the package are found by name."""
 
 import json
 import shutil
 
-import h5py
-import numpy as np
 import pytest
 
 from dfutils import cli, pretrained
 from dfutils.errors import RunError
-from dfutils.extraction.dataset import read_face_dataset
 from dfutils.files import write_json
 from dfutils.prediction.detector import load_detector
-from dfutils.training.saved_network import pack_detector
+from research.packing import pack_detector
 
 
 @pytest.fixture(scope="module")
@@ -29,36 +26,6 @@ def shelf(demo_run, tmp_path_factory):
 def on_shelf(shelf, monkeypatch):
     monkeypatch.setattr(pretrained, "FOLDER", shelf)
     return shelf
-
-
-def test_a_packed_detector_scores_like_its_run_and_is_half_as_large(demo_run, shelf, demo_faces):
-    dataset = read_face_dataset(demo_faces)
-    rows = dataset.rows[:4]
-    one, two = (
-        [score.raw_probability for score in load_detector(folder).score_dataset(dataset, rows, progress=False)]
-        for folder in (demo_run, shelf / "made-up")
-    )
-    assert two == pytest.approx(one, abs=0.01)  # half precision keeps three digits of a weight
-    sizes = [(folder / "model.weights.h5").stat().st_size for folder in (demo_run, shelf / "made-up")]
-    assert sizes[1] < 0.55 * sizes[0]
-
-
-def test_a_packed_detector_keeps_all_other_settings(demo_run, shelf):
-    before, after = (load_detector(folder).settings for folder in (demo_run, shelf / "made-up"))
-    changed = {"name", "threshold", "weights_sha256"}
-    assert {name for name in type(before).model_fields if getattr(before, name) != getattr(after, name)} == changed
-    assert (after.name, after.threshold) == ("made-up", 0.4)
-
-
-def test_weights_beyond_half_precision_are_refused(demo_run, tmp_path):
-    run = tmp_path / "run"
-    run.mkdir()
-    (run / "detector.json").write_bytes((demo_run / "detector.json").read_bytes())
-    with h5py.File(run / "model.weights.h5", "w") as file:
-        file.create_dataset("layer/vars/0", data=np.array([[1.0, 7e4]], np.float32))
-    with pytest.raises(OverflowError, match="layer/vars/0"):
-        pack_detector(run, tmp_path / "packed")
-    assert not (tmp_path / "packed" / "detector.json").exists()
 
 
 def test_detectors_are_found_by_name_and_a_folder_of_that_name_wins(on_shelf, tmp_path, monkeypatch):

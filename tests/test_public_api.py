@@ -72,7 +72,7 @@ def test_names_are_imported_from_the_module_that_defines_them():
     paths = [path for path in (PROJECT / "dfutils").rglob("*.py") if path.name != "__init__.py"]
     modules = {".".join(path.relative_to(PROJECT).with_suffix("").parts): _names(parsed(path)) for path in paths}
     detours = []
-    for folder in ("dfutils", "tests", "benchmarks"):
+    for folder in ("dfutils", "tests", "benchmarks", "research"):
         for path in (PROJECT / folder).rglob("*.py"):
             for node in ast.walk(parsed(path)):
                 if isinstance(node, ast.ImportFrom) and node.module in modules:

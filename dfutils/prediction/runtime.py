@@ -5,9 +5,9 @@ float32, are read from what `dfutils.prediction.export` wrote beside the weights
 
 OpenVINO was preferred to LiteRT because it accepts a graph built in Python, so that float32 needs neither a second copy
 of the weights nor TensorFlow to make one; LiteRT's files come from a converter that needs TensorFlow. On a processor
-with AMX its int8 is also twice as fast (`benchmarks.engine_choice`). Both have wheels for Linux, macOS on ARM and
-Windows under the Apache licence. The price is size, hence an extra: 33 to 85 MB to download and 180 MB on disk, against
-13 to 22 MB.
+with AMX its int8 is also twice as fast (`research.first_release.engine_choice`). Both have wheels for Linux, macOS on
+ARM and Windows under the Apache licence. The price is size, hence an extra: 33 to 85 MB to download and 180 MB on disk,
+against 13 to 22 MB.
 """
 
 from __future__ import annotations

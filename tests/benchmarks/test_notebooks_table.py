@@ -2,8 +2,8 @@ import re
 
 import pytest
 
-from benchmarks.notebooks import RESULTS, TARGET_MINUTES, TIMES, opening, table
-from benchmarks.tables import ROOT
+from benchmarks.common import RESULTS, ROOT
+from benchmarks.notebooks import TARGET_MINUTES, TIMES, opening, table
 from dfutils.files import read_json, write_json
 
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -15,7 +15,7 @@ def test_the_table_says_what_the_notebooks_say():
     assert now == written, "run `python -m benchmarks.notebooks` and `python -m benchmarks.tables`"
 
 
-def test_the_series_is_as_quick_as_its_target():
+def test_the_notebooks_together_meet_their_target():
     seconds = {path.stem: 60.0 for path in PATHS}
     text = table(PATHS, ROOT / "kaggle-metadata", {"seconds": seconds, "load_before": 0.1, "machine": {"cores": 2}})
     assert "Together 5.0 minutes" in text
@@ -39,11 +39,11 @@ SAID = {
     "less than a minute": (20, 60),
     "about a minute": (40, 90),
 }
-"""What a notebook may say of the time that the demo's clips take, and the seconds that this is true of."""
+"""Range of measured seconds for each phrase that a notebook may use for its time on the demo's clips."""
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
-def test_the_time_that_a_notebook_names_is_the_one_that_was_measured(path):
+def test_a_notebook_names_the_time_that_was_measured(path):
     first = "".join(read_json(path)["cells"][0]["source"])
     (time,) = re.findall(r"\*\*Time:\*\* (.+)", first)
     least, most = SAID[re.split(r" on two CPU cores|;", time)[0]]

@@ -1,38 +1,49 @@
-"""The generated tables are in the pages as the scripts wrote them; the front page has one and stays short."""
+"""Pages hold the tables that the scripts wrote; every script has help and is in its folder's README."""
+
+import importlib
+import sys
 
 import pytest
 
-from benchmarks import (
-    ablation,
-    detector,
-    engine_choice,
-    engines,
-    extraction,
-    heads,
-    load,
-    mutations,
-    prediction,
-    real_videos_tables,
-    report,
-    training,
-)
-from benchmarks.tables import BLOCK, RESULTS, ROOT, SUMMARY, filled, pages, summary
-from benchmarks.targets import figures_table, target_lines, targets_document
+from benchmarks import extraction, load, mutations, prediction, report, training
+from benchmarks.common import RESEARCH_RESULTS, RESULTS, ROOT, figures_table, target_lines, targets_document
+from benchmarks.tables import BLOCK, SUMMARY, filled, pages, read_tables, summary
 from dfutils.files import read_json
+from research import heads, real_videos_tables
+from research.first_release import ablation, detector, engine_choice, engines
 
+SCRIPTS = [
+    path.relative_to(ROOT)
+    for folder in ("benchmarks", "research")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+    if "def main(" in path.read_text(encoding="utf-8")
+]
 LONGEST_FRONT_PAGE = 150
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=str)
+def test_every_script_has_help_and_is_in_its_readme(path, monkeypatch, capsys):
+    name = ".".join(path.with_suffix("").parts)
+    module = importlib.import_module(name)
+    monkeypatch.setattr(sys, "argv", [name, "--help"])
+    with pytest.raises(SystemExit) as ended:
+        module.main()
+    assert ended.value.code == 0
+    assert f"python -m {name}" in capsys.readouterr().out
+    readme = (ROOT / path.parts[0] / "README.md").read_text(encoding="utf-8")
+    assert f"`{'.'.join(path.with_suffix('').parts[1:])}`" in readme
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_a_page_holds_the_tables_that_scripts_wrote(page):
     text = page.read_text(encoding="utf-8")
     assert text.count("<!-- begin ") == text.count("<!-- end ") == len(BLOCK.findall(text)), "a mark without a partner"
-    assert filled(text, RESULTS) == text, "run `python -m benchmarks.tables`"
+    assert filled(text, read_tables()) == text, "run `python -m benchmarks.tables`"
 
 
 def test_every_table_is_on_exactly_one_page():
     shown = [match["name"] for page in pages() for match in BLOCK.finditer(page.read_text(encoding="utf-8"))]
-    assert sorted(shown) == sorted(path.stem for path in RESULTS.glob("*.md"))
+    assert sorted(shown) == sorted(read_tables())
 
 
 def test_the_front_page_is_short_and_has_one_generated_table():
@@ -41,28 +52,23 @@ def test_the_front_page_is_short_and_has_one_generated_table():
     assert len(readme.splitlines()) <= LONGEST_FRONT_PAGE
 
 
-def test_the_summary_is_made_of_the_detector_s_figures():
-    results = read_json(RESULTS / "detector.json")
+def test_the_summary_is_made_from_the_detector_s_figures():
+    results = read_json(RESEARCH_RESULTS / "detector.json")
     text = summary(results)
-    assert text == (RESULTS / "summary.md").read_text(encoding="utf-8")
+    assert text == read_tables()["summary"]
     assert SUMMARY.keys() <= detector.FIGURES.keys()
     assert len(text.splitlines()) == 2 + len(SUMMARY)
-    changed = results["recipes"][detector.MIXED]["dfdc_auc"]
-    changed.update(value=0.5, low=0.25, high=0.75)
+    results["recipes"][detector.MIXED]["dfdc_auc"].update(value=0.5, low=0.25, high=0.75)
     assert "AUC | 0.50 (0.25 to 0.75) |" in summary(results)
 
 
-def test_a_block_without_a_table_is_an_error(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        filled("<!-- begin nothing -->\n<!-- end nothing -->", tmp_path)
-
-
-def test_a_block_is_replaced_whole(tmp_path):
-    (tmp_path / "a.md").write_text("new\n")
+def test_a_block_is_replaced_whole_and_needs_a_table():
     text = "x\n<!-- begin a -->\nold\nold\n<!-- end a -->\ny"
-    once = filled(text, tmp_path)
+    once = filled(text, {"a": "new\n"})
     assert once == "x\n<!-- begin a -->\n\nnew\n\n<!-- end a -->\ny"
-    assert filled(once, tmp_path) == once
+    assert filled(once, {"a": "new\n"}) == once
+    with pytest.raises(KeyError):
+        filled(text, {})
 
 
 def test_targets_are_printed_and_saved_but_are_in_no_table():
@@ -71,17 +77,13 @@ def test_targets_are_printed_and_saved_but_are_in_no_table():
     assert figures_table(measured, figures).splitlines()[2:] == ["| cost of a thing | 2.35 |", "| its speed | 1,234 |"]
     assert target_lines(measured, figures) == "cost of a thing: 2.35 (target ≤ 3)"
     assert targets_document(figures) == {"cost": "≤ 3"}
+    for text in read_tables().values():
+        assert not {"wanted", "aimed at", "target"} & set(text.lower().split())
 
 
-@pytest.mark.parametrize("path", sorted(RESULTS.glob("*.md")), ids=lambda path: path.name)
-def test_no_table_names_a_target(path):
-    assert not {"wanted", "aimed at", "target"} & set(path.read_text(encoding="utf-8").lower().split())
-
-
-def _tables():
-    """What each script makes of the JSON that it wrote."""
-    made = {path.stem: read_json(path) for path in RESULTS.glob("*.json")}
-    return {
+def test_every_table_is_what_its_script_makes_of_its_json():
+    made = {path.stem: read_json(path) for folder in (RESULTS, RESEARCH_RESULTS) for path in folder.glob("*.json")}
+    tables = {
         "ablation": ablation.table(made["ablation"]["rows"]),
         "detector": detector.table(made["detector"]),
         "engine_choice": engine_choice.table(made["engine_choice"]["rows"], made["engine_choice"]["load_before"]),
@@ -96,14 +98,13 @@ def _tables():
         "report": report.table(made["report"]["figures"], made["report"]["machine"]),
         "training": training.table(made["training"]["figures"]),
     }
-
-
-def test_every_table_is_what_its_script_makes_of_its_json():
-    for name, text in _tables().items():
-        assert text == (RESULTS / f"{name}.md").read_text(encoding="utf-8"), name
+    written = read_tables()
+    for name, text in tables.items():
+        assert text == written[name], name
 
 
 @pytest.mark.parametrize("script", [detector, extraction, load, prediction, report, training])
 def test_the_json_has_the_targets_of_its_script(script):
-    name = script.__name__.rpartition(".")[2]
-    assert read_json(RESULTS / f"{name}.json")["targets"] == targets_document(script.FIGURES)
+    folder = RESEARCH_RESULTS if script is detector else RESULTS
+    results = read_json(folder / f"{script.__name__.rpartition('.')[2]}.json")
+    assert results["targets"] == targets_document(script.FIGURES)

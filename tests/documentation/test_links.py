@@ -6,7 +6,8 @@ import pytest
 from reader import PROJECT
 
 PAGES = [
-    *(PROJECT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md")),
+    *(PROJECT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *(PROJECT / name for name in ("benchmarks/README.md", "research/README.md", "research/LOG.md")),
     *sorted((PROJECT / "docs").glob("*.md")),
 ]
 FENCED = re.compile(r"^(```).*?^\1", flags=re.DOTALL | re.MULTILINE)

@@ -7,7 +7,7 @@ from earlier_versions import OLD_SETTINGS, OLD_SETTINGS_TODAY
 
 from dfutils.errors import DfutilsError, RunError
 from dfutils.files import read_json, write_json
-from dfutils.pretrained import DEFAULT, run_folder
+from dfutils.pretrained import DEFAULT, resolve_detector
 from dfutils.runs.folder import RunFolder
 from dfutils.runs.identity import RunIdentity, assignment_checksum, is_finished
 from dfutils.settings import TrainingSettings
@@ -80,7 +80,7 @@ def test_a_setting_that_no_version_had_is_named(tmp_path):
 
 
 def test_the_record_of_an_earlier_version_is_read_by_its_new_names():
-    run = RunFolder(run_folder(DEFAULT))
+    run = RunFolder(resolve_detector(DEFAULT))
     document, detector = read_json(run.detector_file), run.detector()
     assert (document["backbone_weights"], detector.backbone_weights) == ("stand-in", "nsfwjs")
     assert document["extraction"]["detector"] == "auto"

@@ -1,34 +1,32 @@
-"""OpenVINO against Keras: on DFDC's test crops, new to it, and on FaceForensics++ c23 clips, which it saw.
+"""Compare OpenVINO with Keras on DFDC's test crops and on FaceForensics++ c23 clips, which the detector has seen.
 
-    python -m benchmarks.engines WORK --model inception-cross-1 --trained WORK/runs/averaged
+    python -m research.first_release.engines WORK --model inception-cross-1 --trained WORK/runs/averaged
 
-WORK is that of ``benchmarks.train_detector``. Of a detector that comes with an export, both are compared: the float32
-network that the engine builds of the weights, and what was exported; and, where the run is named that was packed into
-half precision, that run.
+WORK is that of ``research.first_release.recipe``. Compared are the float32 network that OpenVINO builds from the
+weights, the detector's export if it has one, and, with ``--trained``, the run before its weights were packed into half
+precision.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import describe_machine
-from benchmarks.train_detector import crops_of
+from benchmarks.common import RESEARCH_RESULTS, script_parser, write_results
 from dfutils.extraction.dataset import FaceDataset, read_face_dataset
-from dfutils.files import write_json, write_text
 from dfutils.prediction import runtime
 from dfutils.prediction.export import differences, raw_scores
 from dfutils.pretrained import DEFAULT, resolve_detector
 from dfutils.records import ClipRow
 from dfutils.runs.folder import RunFolder
+from research.first_release.recipe import crops_of
 
 
 def read_tests(work: Path) -> dict[str, tuple[FaceDataset, list[ClipRow]]]:
-    """Face datasets and the clips of each that are scored."""
+    """Return the face datasets and the clips of each that are scored."""
     crops, clips = read_face_dataset(work / "dfdc"), read_face_dataset(work / "ffpp")
     tested = crops_of(work, "test")
     return {
@@ -38,7 +36,7 @@ def read_tests(work: Path) -> dict[str, tuple[FaceDataset, list[ClipRow]]]:
 
 
 def compare(run: Path, faces: FaceDataset, rows: Sequence[ClipRow], *, trained: Path | None = None) -> dict[str, Any]:
-    """AUC of every engine, and how far it is from Keras: largest difference of a probability, share of equal labels."""
+    """Return every engine's AUC, largest difference in probability from Keras, and share of equal labels."""
     settings, is_fake = RunFolder(run).detector(), np.array([row.is_fake for row in rows])
     head, export = runtime.read_numpy_head(run, settings), runtime.read_export(run, settings)
     backbone = runtime.compile_backbone(runtime.read_backbone(run, settings))
@@ -58,7 +56,7 @@ def compare(run: Path, faces: FaceDataset, rows: Sequence[ClipRow], *, trained: 
 
 
 def table(results: dict[str, dict[str, Any]]) -> str:
-    """The figures as Markdown."""
+    """Return the figures as Markdown."""
     lines = [
         "| clips | engine | AUC | largest difference in probability | same labels as Keras |",
         "|---|---|---|---|---|",
@@ -74,16 +72,14 @@ def table(results: dict[str, dict[str, Any]]) -> str:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__, out=RESEARCH_RESULTS)
     parser.add_argument("work", type=Path)
     parser.add_argument("--model", default=DEFAULT, help="run folder or name (default: %(default)s)")
     parser.add_argument("--trained", type=Path, help="the run folder that the model was packed from")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="default: %(default)s")
     options = parser.parse_args()
     run = resolve_detector(options.model)
     results = {words: compare(run, *test, trained=options.trained) for words, test in read_tests(options.work).items()}
-    write_json(options.out / "engines.json", {"machine": describe_machine(), "tests": results})
-    write_text(options.out / "engines.md", table(results))
+    write_results(options.out, "engines", {"tests": results}, table(results))
     print(table(results))
 
 

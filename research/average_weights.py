@@ -1,13 +1,14 @@
-"""One detector out of several trainings from the same start: the mean of their weights.
+"""Make one detector from several trainings with the same start: the mean of their weights.
 
-Networks that went a short way from one start in different directions are often best half-way between them, at the cost
-of one (Wortsman et al. 2022, "Model soups").
+Networks that moved a short way from the same start in different directions are often best half-way between, at the cost
+of a single network (Wortsman et al. 2022, "Model soups").
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import h5py
@@ -23,17 +24,17 @@ COPIED = ("settings.json", "leaks.json", "history.csv")
 def average_runs(runs: Sequence[Path], folder: Path) -> DetectorRecord:
     """Write a run folder with the mean weights of finished runs, to be calibrated on out-of-fold scores.
 
-    Settings, leaks and history are the first run's. A clip that one of the runs trained on, the mean was trained on:
-    ``splits.csv`` puts every video into training, and ``predictions.csv`` is empty.
+    Settings, leaks and history are those of the first run. The mean counts as trained on every clip that any of the
+    runs was trained on: ``splits.csv`` puts every video into training, and ``predictions.csv`` is empty.
 
     Args:
-        runs: Of one model, the same crops and the same start; the first names what is told of the whole.
-        folder: Left alone where it holds the mean of these very runs.
+        runs: Run folders of the same model, crops and start.
+        folder: Target; left alone if it already holds the mean of these runs.
 
     Raises:
-        ValueError: The runs are of different models, crops or starts, or ``folder`` is the mean of others.
-        RunError: One of them is not finished, is an ensemble, or was altered.
-        DatasetError: One of them was interrupted before its end.
+        ValueError: The runs differ in model, crops or start, or ``folder`` is the mean of other runs.
+        RunError: A run is not finished, is an ensemble, or was altered.
+        DatasetError: A run was interrupted before its end.
     """
     settings, abouts = [RunFolder(run).detector() for run in runs], [RunFolder(run).about() for run in runs]
     weights = [RunFolder(run).checked_weights(own) for run, own in zip(runs, settings, strict=True)]
@@ -58,7 +59,7 @@ def average_runs(runs: Sequence[Path], folder: Path) -> DetectorRecord:
         update={
             "weights_sha256": checksum,
             "backbone_checksum": same_backbone.pop() if len(same_backbone) == 1 else checksum,
-            # The first run's were fitted for other weights.
+            # Those of the first run were fitted for other weights.
             "temperature": 1.0,
             "threshold": 0.5,
             "operating_points": (),
@@ -72,18 +73,14 @@ def average_runs(runs: Sequence[Path], folder: Path) -> DetectorRecord:
 
 
 def write_mean_weights(sources: Sequence[Path], target: Path) -> None:
-    """Write a ``model.weights.h5`` whose every variable is the mean of those of ``sources``, atomically."""
-    with replacing(target) as temporary:
+    """Write a ``model.weights.h5`` whose variables are the means over ``sources``, atomically."""
+    with replacing(target) as temporary, ExitStack() as stack:
         shutil.copy(sources[0], temporary)
-        with h5py.File(temporary, "r+") as file:
-            others = [h5py.File(source) for source in sources]
-            try:
-                file.visititems(lambda name, item: _set_mean(name, item, others))
-            finally:
-                for other in others:
-                    other.close()
+        mean = stack.enter_context(h5py.File(temporary, "r+"))
+        others = [stack.enter_context(h5py.File(source)) for source in sources]
 
+        def average(name: str, item: h5py.Group | h5py.Dataset) -> None:
+            if isinstance(item, h5py.Dataset) and np.issubdtype(item.dtype, np.floating):
+                item[...] = np.mean([other[name][()] for other in others], axis=0, dtype=np.float64)
 
-def _set_mean(name: str, item: h5py.Group | h5py.Dataset, others: Sequence[h5py.File]) -> None:
-    if isinstance(item, h5py.Dataset) and np.issubdtype(item.dtype, np.floating):
-        item[...] = np.mean([other[name][()] for other in others], axis=0, dtype=np.float64)
+        mean.visititems(average)

@@ -1,20 +1,19 @@
-"""What the frozen backbone and its recurrent heads really do on people they never saw, and what each fault adds.
+"""Measure common recipes on real videos of people that they never saw, and what each common fault changes.
 
-    python -m benchmarks.real_videos DATA --work WORK
+    python -m research.real_videos DATA --work WORK
 
-DATA holds ``videos.csv`` (file,label,dataset,group). Everything is resumable: the same command goes on where it
-stopped. Two cores need about 25 minutes for 95 clips.
+DATA holds ``videos.csv`` (file,label,dataset,group). An interrupted run continues. 95 clips take about 25 minutes on
+two cores.
 
 Protocol, fixed before any result was seen: five folds by source pair, three seeds (folds and weights), scores
 calibrated and thresholds chosen on a validation part of the other folds; intervals are 95 % percentiles of 2,000
 bootstrap resamples of whole groups; differences are paired by seed and resample. AUC compares clips of one fold only,
-since each fold has a model of its own. (A first version pooled the folds; a constant then scored 0.48, which showed the
-mistake. Nothing else was changed after results were seen.)
+because each fold has a model of its own. (A first version pooled the folds; a constant then scored 0.48, which showed
+the mistake. Nothing else was changed after results were seen.)
 """
 
 from __future__ import annotations
 
-import argparse
 import logging
 import time
 from collections.abc import Sequence
@@ -25,16 +24,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks import real_videos_tables as tables
-from benchmarks.cross_validation import Flags, Task, cross_validate
-from benchmarks.machine import describe_machine
+from benchmarks.common import RESEARCH_RESULTS, describe_machine, script_parser, write_results
 from dfutils.extraction.catalogue import Catalogue, read_catalogue
 from dfutils.extraction.dataset import FaceDataset, read_face_dataset
 from dfutils.extraction.extract import extract_dataset
-from dfutils.files import read_json, write_json
+from dfutils.figures.style import figure_png
+from dfutils.files import read_json, write_bytes, write_json
 from dfutils.records import ClipRow
 from dfutils.settings import ExtractionSettings
 from dfutils.statistics.cross_validation import FoldScores, measure, measure_difference
+from dfutils.training.backbones import build_backbone
+from dfutils.training.backend import keras
+from dfutils.training.features import backbone_key, clip_features
+from research import real_videos_tables as tables
+from research.cross_validation import Flags, Task, cross_validate
 
 BLOCKS = {"mixed2": 288, "mixed5": 768, "mixed10": 2048}
 """Pooled InceptionV3 blocks and their channels: an early, a middle and the last one."""
@@ -45,12 +48,12 @@ BLACK_FRAMES = 3
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A difference from the honest protocol.
+    """A difference from the sound protocol.
 
     Attributes:
-        title: For the table.
-        crops: Extraction settings of training and test crops that differ.
-        test_crops: The same for test crops only.
+        title: Description in the table.
+        crops: Changed extraction settings of training and test crops.
+        test_crops: Settings changed for test crops only.
         bgr: Whether colours are swapped.
         shuffled: Whether frames are out of order.
         black: Whether the last frames are black in prediction only.
@@ -88,7 +91,7 @@ FAULTS = {
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How much to compute; the defaults are the published protocol."""
+    """Amount of computation; the defaults are the published protocol."""
 
     work: Path
     models: Sequence[str] = MODELS
@@ -103,20 +106,20 @@ class Options:
 
 
 class Benchmark:
-    """Stages that share the clips and a log of what each cost."""
+    """Stages that share the clips and a log of their costs."""
 
     def __init__(self, catalogue: Catalogue, options: Options) -> None:
         self.catalogue, self.options = catalogue, options
         self._costs_file = options.work / "costs.json"
         self.costs: dict[str, Any] = read_json(self._costs_file) if self._costs_file.is_file() else {}
-        self.backbone = self._build_backbone()
+        self.backbone = build_backbone(options.backbone_weights, size=options.size)
         self.dataset = self.extract({})
         self.rows: tuple[ClipRow, ...] = self.dataset.rows
         self.is_fake: Flags = np.array([row.is_fake for row in self.rows])
         self.groups = [row.group for row in self.rows]
 
     def extract(self, changes: dict[str, Any]) -> FaceDataset:
-        """The face dataset of changed settings."""
+        """Return the face dataset that is extracted with changed settings."""
         settings = ExtractionSettings.parse({"size": self.options.size, **changes}, source="benchmark")
         name = "-".join(f"{key}-{value}" for key, value in sorted(changes.items())) or "motion"
         folder = self.options.work / "faces" / name
@@ -127,9 +130,7 @@ class Benchmark:
         return read_face_dataset(folder)
 
     def features(self, changes: dict[str, Any], *, bgr: bool = False) -> npt.NDArray[np.float32]:
-        """Pooled blocks ``(N, T, 288 + 768 + 2048)`` in the order of ``self.rows``."""
-        from dfutils.training.features import backbone_key, clip_features
-
+        """Return pooled blocks ``(N, T, 288 + 768 + 2048)`` in the order of ``self.rows``."""
         dataset = self.extract(changes)
         by_video = {row.video: row for row in dataset.rows}
         rows = [by_video[row.video] for row in self.rows]
@@ -137,21 +138,23 @@ class Benchmark:
         started = time.monotonic()
         features = clip_features(dataset, rows, self._blocks(bgr=bgr), backbone_key=key)
         seconds = time.monotonic() - started
-        if seconds > len(rows) * 0.05:  # else they came from the cache
+        if seconds > len(rows) * 0.05:  # otherwise they came from the cache
             images = features.shape[0] * features.shape[1]
             self._note(f"features {changes or 'motion'}{' bgr' if bgr else ''}", seconds, images=images)
         return features
 
     def score(self, name: str, model: str, fault: Fault, block: str = "mixed10") -> FoldScores:
-        """Cross-validated scores of one model with one fault."""
-        channels = _channels(block)
+        """Return cross-validated scores of one model with one fault."""
+        start = sum(list(BLOCKS.values())[: list(BLOCKS).index(block)])
+        channels = slice(start, start + BLOCKS[block])
         train = self.features(fault.crops, bgr=fault.bgr)[..., channels]
         test = self.features({**fault.crops, **fault.test_crops}, bgr=fault.bgr)[..., channels]
         if fault.shuffled:
             train, test = _shuffled(train, self.rows), _shuffled(test, self.rows)
         if fault.black:
+            black = np.zeros((1, self.options.size, self.options.size, 3), np.uint8)
             test = test.copy()
-            test[:, -BLACK_FRAMES:] = self._black_features(bgr=fault.bgr)[channels]
+            test[:, -BLACK_FRAMES:] = self._blocks(bgr=fault.bgr).predict(black, verbose=0)[0, channels]
         return self.validate(name, model, train, test, grouped=fault.grouped)
 
     def validate(
@@ -163,10 +166,10 @@ class Benchmark:
         *,
         grouped: bool = True,
     ) -> FoldScores:
-        """Cross-validated scores of one model on given features."""
+        """Return cross-validated scores of one model on the given features."""
 
-        def task(seed: int, sides: npt.NDArray[np.str_]) -> Task:
-            return Task(model, train, test, self.is_fake, sides, seed, self.options.epochs)
+        def task(seed: int, splits: npt.NDArray[np.str_]) -> Task:
+            return Task(model, train, test, self.is_fake, splits, seed, self.options.epochs)
 
         started = time.monotonic()
         scores = cross_validate(
@@ -184,14 +187,7 @@ class Benchmark:
             self._note(f"fit {name}", seconds, fits=self.options.folds * self.options.seeds)
         return scores
 
-    def _build_backbone(self) -> Any:
-        from dfutils.training.backbones import build_backbone
-
-        return build_backbone(self.options.backbone_weights, size=self.options.size)
-
     def _blocks(self, *, bgr: bool) -> Any:
-        from dfutils.training.backend import keras
-
         inception = next(layer for layer in self.backbone.model.layers if layer.name.startswith("inception"))
         outputs = [keras.layers.GlobalAveragePooling2D()(inception.get_layer(name).output) for name in BLOCKS]
         blocks = keras.Model(inception.input, keras.layers.Concatenate()(outputs))
@@ -200,10 +196,6 @@ class Benchmark:
         scaled = keras.layers.Rescaling(1 / 127.5, offset=-1)(crops)
         return keras.Model(crops, blocks(scaled[..., ::-1] if bgr else scaled))
 
-    def _black_features(self, *, bgr: bool) -> npt.NDArray[np.float32]:
-        black = np.zeros((1, self.options.size, self.options.size, 3), np.uint8)
-        return self._blocks(bgr=bgr).predict(black, verbose=0)[0]
-
     def _note(self, stage: str, seconds: float, **amounts: int) -> None:
         rates = {f"{name}_per_second": round(amount / seconds, 2) for name, amount in amounts.items() if seconds > 0}
         self.costs[stage] = {"seconds": round(seconds, 1), **amounts, **rates}
@@ -211,18 +203,19 @@ class Benchmark:
 
 
 def run(catalogue: Catalogue, options: Options) -> dict[str, Any]:
-    """All rows of both tables as one JSON document."""
+    """Measure all rows of both tables and return them as one JSON document."""
     bench = Benchmark(catalogue, options)
-    honest = {model: bench.score(model, model, Fault("")) for model in options.models}
-    baseline = honest[options.fault_model]
+    sound = {model: bench.score(model, model, Fault("")) for model in options.models}
+    baseline = sound[options.fault_model]
+    constant, facts = np.zeros((len(bench.rows), 1, 1), np.float32), file_facts(bench.rows)
     systems = {
-        "constant": bench.validate("constant", "logistic", *_twice(np.zeros((len(bench.rows), 1, 1), np.float32))),
-        "file_facts": bench.validate("file facts", "logistic", *_twice(_file_facts(bench.rows))),
+        "constant": bench.validate("constant", "logistic", constant, constant),
+        "file_facts": bench.validate("file facts", "logistic", facts, facts),
         **{
             f"logistic_{block}": bench.score(f"logistic {block}", "logistic", Fault(""), block=block)
             for block in BLOCKS
         },
-        **honest,
+        **sound,
     }
     faults = {name: bench.score(name, options.fault_model, FAULTS[name]) for name in options.faults}
     truth = (bench.is_fake, bench.groups)
@@ -246,47 +239,27 @@ def run(catalogue: Catalogue, options: Options) -> dict[str, Any]:
             for name, scores in faults.items()
         },
         "costs": bench.costs,
-        "machine": describe_machine(),
     }
-
-
-def select(catalogue: Catalogue, prefix: str) -> Catalogue:
-    """The videos whose data set begins with ``prefix``."""
-    videos = tuple(video for video in catalogue.videos if video.dataset.startswith(prefix))
-    return Catalogue(videos, ())
 
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__, out=RESEARCH_RESULTS)
     parser.add_argument("data", type=Path, help="folder with videos.csv")
     parser.add_argument("--work", type=Path, required=True, help="folder for crops and finished fits")
-    parser.add_argument("--dataset", default="ffpp_c23", help="data sets whose name begins so (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="default: %(default)s")
+    parser.add_argument("--dataset", default="ffpp_c23", help="prefix of the data sets to use (default: %(default)s)")
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    catalogue = select(read_catalogue(options.data, options.data / "videos.csv"), options.dataset)
-    results = run(catalogue, Options(work=options.work))
-    write_json(options.out / "real_videos.json", results)
-    tables.write(results, options.out)
+    videos = read_catalogue(options.data, options.data / "videos.csv").videos
+    chosen = tuple(video for video in videos if video.dataset.startswith(options.dataset))
+    results = {**run(Catalogue(chosen, ()), Options(work=options.work)), "machine": describe_machine()}
+    write_results(options.out, "real_videos", results, tables.markdown(results))
+    write_bytes(options.out / "real_videos.png", figure_png(tables.plot(results), dpi=110))
     print(f"{options.out}: real_videos.json, real_videos.md, real_videos.png")
 
 
-def _channels(block: str) -> slice:
-    end = 0
-    for name, channels in BLOCKS.items():
-        end += channels
-        if name == block:
-            return slice(end - channels, end)
-    raise ValueError(f"block must be one of {list(BLOCKS)}. Received: {block}")
-
-
-def _twice(features: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    return features, features
-
-
-def _file_facts(rows: Sequence[ClipRow]) -> npt.NDArray[np.float32]:
-    """What a file says without being looked at: size, frame rate, duration and bit rate, as logarithms."""
+def file_facts(rows: Sequence[ClipRow]) -> npt.NDArray[np.float32]:
+    """Return what is known of a file without decoding it, as logarithms: size, frame rate, duration and bit rate."""
     facts = [
         [row.width * row.height, row.fps, row.duration_seconds, 8 * row.size_bytes / row.duration_seconds]
         for row in rows
@@ -295,7 +268,7 @@ def _file_facts(rows: Sequence[ClipRow]) -> npt.NDArray[np.float32]:
 
 
 def _shuffled(features: npt.NDArray[np.float32], rows: Sequence[ClipRow]) -> npt.NDArray[np.float32]:
-    """Every clip's frames in an order of its own, as a directory listing may give them."""
+    """Put the frames of each clip into an order of its own, as a directory listing may return them."""
     orders = [np.random.default_rng(int(row.sha256[:8], 16)).permutation(features.shape[1]) for row in rows]
     return np.stack([clip[order] for clip, order in zip(features, orders, strict=True)])
 

@@ -1,16 +1,16 @@
-"""Tables and the figure of ``benchmarks.real_videos``, made from its JSON alone."""
+"""Tables and figure of ``research.real_videos``, made from its JSON alone."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dfutils.figures.style import FAKE_COLOR, LINE_COLOR, figure_png, new_figure, styled
-from dfutils.files import write_bytes, write_text
+from benchmarks.common import with_interval
+from dfutils.figures.style import FAKE_COLOR, LINE_COLOR, new_figure, styled
 
 SYSTEM_TITLES = {
     "constant": "a constant (share of FAKE in training)",
@@ -24,25 +24,46 @@ SYSTEM_TITLES = {
 }
 
 
-def write(results: Mapping[str, Any], folder: Path) -> None:
-    """Write ``real_videos.md`` and ``real_videos.png`` into ``folder``."""
-    write_text(folder / "real_videos.md", markdown(results))
-    write_bytes(folder / "real_videos.png", figure_png(plot(results), dpi=110))
-
-
 def markdown(results: Mapping[str, Any]) -> str:
-    """Both tables with what is needed to read them."""
-    parts = (_preamble, _systems_table, _faults_preamble, _faults_table, _frame_choice, _costs)
-    return "\n\n".join(text for part in parts if (text := part(results))) + "\n"
+    """Return both tables with what is needed to read them."""
+    model = results["fault_model"]
+    lines = [
+        f"{results['clips']} FaceForensics++ c23 clips ({results['real']} REAL, {results['fake']} FAKE) of "
+        f"{results['groups']} source pairs; {results['folds']}-fold cross-validation by source pair, mean of "
+        f"{results['seeds']} seeds, 95 % intervals over source pairs, AUC within folds. "
+        f"Frozen backbone: {results['backbone']['origin']}.",
+        "",
+        "| system | AUC | balanced accuracy | log loss | better than chance? |",
+        "|---|---|---|---|---|",
+    ]
+    for name, row in results["systems"].items():
+        cells = [SYSTEM_TITLES[name], *(with_interval(row[key]) for key in ("auc", "balanced_accuracy", "log_loss"))]
+        lines.append(f"| {' | '.join(cells)} | {_against_chance(row['auc'])} |")
+    lines += [
+        "",
+        f"What each fault of the reference system does to `{model}` (AUC "
+        f"{with_interval(results['systems'][model]['auc'])} without any), one at a time and all "
+        "together; differences are paired:",
+        "",
+        "| fault | AUC | change of AUC | change of log loss | what can be said |",
+        "|---|---|---|---|---|",
+    ]
+    for row in results["faults"].values():
+        auc, log_loss = (with_interval(row["difference"][key], sign="+") for key in ("auc", "log_loss"))
+        cells = [row["title"], with_interval(row["measured"]["auc"]), auc, log_loss, _verdict(row["difference"]["auc"])]
+        lines.append(f"| {' | '.join(cells)} |")
+    texts = (frame_choice(results), _costs(results))
+    return "\n\n".join(["\n".join(lines), *filter(None, texts)]) + "\n"
 
 
 @styled
 def plot(results: Mapping[str, Any]) -> Figure:
-    """AUC of every system and difference of every fault, each with its interval."""
+    """Draw the AUC of every system and the difference that every fault makes, with intervals."""
     systems, faults = results["systems"], results["faults"]
     figure = new_figure(11, 0.42 * max(len(systems), len(faults)) + 1.4)
     left, right = figure.subplots(1, 2)
-    _draw_intervals(left, {_plain(SYSTEM_TITLES[name]): row["auc"] for name, row in systems.items()}, LINE_COLOR)
+    measured = {SYSTEM_TITLES[name].replace("`", ""): row["auc"] for name, row in systems.items()}
+    _draw_intervals(left, measured, LINE_COLOR)
     left.axvline(0.5, color="gray", linestyle="--", linewidth=1)
     left.set_xlim(0, 1)
     left.set_xlabel("AUC on new people (0.5 is a coin toss)")
@@ -60,57 +81,17 @@ def _draw_intervals(axes: Axes, estimates: Mapping[str, Mapping[str, float | Non
             axes.plot([low, high], [place, place], color=color, linewidth=2)
         if value is not None:
             axes.plot([value], [place], "o", color=color)
-    axes.set_yticks(range(len(estimates)), [_wrapped(title) for title in estimates])
+    axes.set_yticks(range(len(estimates)), [textwrap.fill(title, 34) for title in estimates])
     axes.invert_yaxis()
 
 
-def _preamble(results: Mapping[str, Any]) -> str:
-    return (
-        f"{results['clips']} FaceForensics++ c23 clips ({results['real']} REAL, {results['fake']} FAKE) of "
-        f"{results['groups']} source pairs; {results['folds']}-fold cross-validation by source pair, mean of "
-        f"{results['seeds']} seeds, 95 % intervals over source pairs, AUC within folds. "
-        f"Frozen backbone: {results['backbone']['origin']}."
-    )
-
-
-def _systems_table(results: Mapping[str, Any]) -> str:
-    lines = ["| system | AUC | balanced accuracy | log loss | better than chance? |", "|---|---|---|---|---|"]
-    for name, row in results["systems"].items():
-        cells = [SYSTEM_TITLES[name], *(_with_interval(row[key]) for key in ("auc", "balanced_accuracy", "log_loss"))]
-        lines.append(f"| {' | '.join(cells)} | {_against_chance(row['auc'])} |")
-    return "\n".join(lines)
-
-
-def _faults_preamble(results: Mapping[str, Any]) -> str:
-    base = results["systems"][results["fault_model"]]["auc"]
-    return (
-        f"What each fault of the reference system does to `{results['fault_model']}` (AUC {_with_interval(base)} "
-        "without any), one at a time and all together; differences are paired:"
-    )
-
-
-def _faults_table(results: Mapping[str, Any]) -> str:
-    lines = ["| fault | AUC | change of AUC | change of log loss | what can be said |", "|---|---|---|---|---|"]
-    for row in results["faults"].values():
-        difference = row["difference"]
-        cells = [
-            row["title"],
-            _with_interval(row["measured"]["auc"]),
-            _with_interval(difference["auc"], signed=True),
-            _with_interval(difference["log_loss"], signed=True),
-            _verdict(difference["auc"]),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _frame_choice(results: Mapping[str, Any]) -> str:
-    """One sentence on motion frames against the other two ways to choose them."""
+def frame_choice(results: Mapping[str, Any]) -> str:
+    """Return a sentence that compares motion frames with the other two ways of choosing frames."""
     ways = {"uniform": "uniform frames", "first": "the first ten frames"}
     changes = {way: results["faults"][way]["difference"]["auc"] for way in ways if way in results["faults"]}
     if not changes:
         return ""
-    numbers = ", ".join(f"{ways[way]} {_with_interval(change, signed=True)}" for way, change in changes.items())
+    numbers = ", ".join(f"{ways[way]} {with_interval(change, sign='+')}" for way, change in changes.items())
     shown = [ways[way] for way, change in changes.items() if (_verdict(change) == "worse")]
     says = (
         f"motion frames are shown to be better than {' and '.join(shown)}" if shown else "no way is shown to be better"
@@ -119,7 +100,7 @@ def _frame_choice(results: Mapping[str, Any]) -> str:
 
 
 def _costs(results: Mapping[str, Any]) -> str:
-    """What the stages cost, summed by kind."""
+    """Sum the costs of the stages by kind."""
     kinds = {"extract": ("extraction", "videos"), "features": ("features", "images"), "fit": ("fits", "fits")}
     words = []
     for kind, (name, unit) in kinds.items():
@@ -130,15 +111,6 @@ def _costs(results: Mapping[str, Any]) -> str:
     machine = results["machine"]
     total = sum(cost["seconds"] for cost in results["costs"].values()) / 60
     return f"Cost: {total:.0f} minutes on {machine['cores']} cores ({machine['processor']}): {', '.join(words)}."
-
-
-def _with_interval(estimate: Mapping[str, float | None], *, signed: bool = False) -> str:
-    form = "{:+.2f}" if signed else "{:.2f}"
-    value, low, high = (estimate[key] for key in ("value", "low", "high"))
-    if value is None:
-        return "–"
-    interval = f" ({form.format(low)} to {form.format(high)})" if low is not None and high is not None else ""
-    return form.format(value).replace("-", "−") + interval.replace("-", "−")
 
 
 def _against_chance(auc: Mapping[str, float | None]) -> str:
@@ -159,16 +131,3 @@ def _verdict(difference: Mapping[str, float | None]) -> str:
     if low <= 0 <= high:
         return "too uncertain to say"
     return "looks better than it is" if low > 0 else "worse"
-
-
-def _plain(title: str) -> str:
-    return title.replace("`", "")
-
-
-def _wrapped(title: str) -> str:
-    words, lines = title.split(), [""]
-    for word in words:
-        if len(lines[-1]) + len(word) > 34:
-            lines.append("")
-        lines[-1] = f"{lines[-1]} {word}".strip()
-    return "\n".join(lines)

@@ -1,61 +1,52 @@
-"""Candidate X or S as package data: weights in half precision, settings, figures, model card and its own licence.
+"""Write candidate X or S as package data: weights in half precision, settings, figures, model card and licence.
 
-    python -m benchmarks.ship_detector WORK --int8      # with its export for OpenVINO
+    python -m research.first_release.ship WORK --int8      # with its export for OpenVINO
 
-WORK is that of ``benchmarks.train_detector``, whose rule says which of the two it is; the figures are those that
-``benchmarks.detector`` wrote.
+WORK is that of ``research.first_release.recipe``, whose rule chooses between the two: X was trained without
+FaceForensics++, S with it. The figures come from ``research.first_release.detector``.
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.detector import CROSS, FIGURES, MIXED, RECIPES, cell
-from dfutils.demo.clips import make_demo_videos
-from dfutils.demo.rendering import DemoSettings
+from benchmarks.common import RESEARCH_RESULTS, with_interval
 from dfutils.files import read_json, write_json, write_text
-from dfutils.prediction.detector import load_detector
 from dfutils.prediction.export import export_detector
-from dfutils.prediction.runtime import Engine
 from dfutils.pretrained import DEFAULT, FOLDER
-from dfutils.records import Verdict
 from dfutils.runs.folder import RunFolder
-from dfutils.runs.record import ExportRecord
 from dfutils.settings import ExtractionSettings
-from dfutils.training.saved_network import pack_detector
 from dfutils.weights import WEIGHT_FILES
+from research.first_release.detector import CROSS, FIGURES, MIXED, RECIPES
+from research.packing import GOLDEN, golden_scores, pack_detector
 
 MIN_FACE_PIXELS = 64
-"""Two REAL clips were called FAKE for background faces of 35 and 54 pixels, blown up to the four- and sixfold."""
-
-GOLDEN = "golden.json"
-"""Scores of clips of the demo, by their names."""
+"""Two REAL clips were called FAKE for background faces of 35 and 54 pixels, enlarged four- to sixfold."""
 
 LICENCE = "Weights for research use only, see LICENSE beside them; the code is MIT."
 
 MOST_FORGOTTEN = 0.02
-"""Of AUC on people of DFDC: S is shipped if it loses no more against X."""
+"""Largest loss of AUC against X, on people of DFDC, with which S is shipped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """What is told of a candidate.
+    """Texts about a candidate, and where its files are.
 
     Attributes:
-        about: What it was trained on, in a sentence.
-        sources: Whose terms its weights stand under.
-        data: Lines of the model card.
-        chosen: What was chosen on which clips, as a line of it.
-        held: What its int8 export was judged on.
-        judged: The run whose validation part that is.
-        faces: The face dataset it was trained on, in WORK.
-        tested: What the names of its figures on FaceForensics++ begin with.
+        about: Sentence on its training data.
+        sources: Data whose terms apply to the weights, for the licence.
+        data: Lines of the model card on the training data.
+        chosen: Line of the model card on what was chosen on which clips.
+        held: Clips on which its int8 export was judged, in words.
+        judged: Run whose validation part those clips are.
+        faces: Face dataset that it was trained on, in WORK.
+        tested: Prefix of its figures on FaceForensics++.
     """
 
     about: str
@@ -113,7 +104,7 @@ CANDIDATES = {
     ),
 }
 
-LIGHT = """
+EXPORTED = """
 * Without TensorFlow its backbone runs in 8 bits. On
   {held}
   that gives an AUC of {auc:.3f} instead of {auc_keras:.3f}; {same_labels:.1%} of the labels stay, and no probability
@@ -146,7 +137,7 @@ no evidence about anybody, and no tool for decisions about people.
 {data}{chosen}
 * The threshold is the one that finds most FAKE ones there, {found:.0%}, while at most 5 % of the REAL ones are called
   FAKE.
-* Backbone: {origin}.{light}
+* Backbone: {origin}.{exported}
 
 ## What was measured, with 95 % intervals over people or source pairs
 
@@ -164,30 +155,35 @@ no evidence about anybody, and no tool for decisions about people.
 
 
 def choose(results: Mapping[str, Any]) -> str:
-    """The candidate to be shipped, by the rule that was written down before S was trained."""
+    """Return the candidate to ship, by the rule that was written down before S was trained."""
     forgotten = results.get("forgotten")
     return MIXED if forgotten and forgotten["difference"]["value"] >= -MOST_FORGOTTEN else CROSS
 
 
 def ship(work: Path, results: Path, folder: Path, *, int8: bool = False) -> str:
-    """Write the folder of the shipped detector and return which candidate it is."""
+    """Write the folder of the shipped detector and return the name of its candidate."""
     found = read_json(results / "detector.json")
     name = choose(found)
-    own, run = CANDIDATES[name], work / "runs" / str(RECIPES[name].run)
+    own, run, forerunner = CANDIDATES[name], *(work / "runs" / str(RECIPES[each].run) for each in (name, CROSS))
     size = int(read_json(run / "detector.json")["extraction"]["size"])
     detector = pack_detector(
         run, folder, name=folder.name, extraction=ExtractionSettings(size=size), min_face_pixels=MIN_FACE_PIXELS
     )
-    shutil.rmtree(RunFolder(folder).export_folder, ignore_errors=True)  # of the weights before
-    figures = _figures(found["recipes"], name)
-    told = {key: _of_forerunner(words, name) for key, (words, _) in FIGURES.items() if key in figures}
-    measured = {words: cell(figures[key]) for key, words in told.items()}
+    shutil.rmtree(RunFolder(folder).export_folder, ignore_errors=True)  # it was made from the former weights
+    crossed = {key: value for key, value in found["recipes"][CROSS].items() if key.startswith("cross_")}
+    figures = {**crossed, **found["recipes"][name]}
+    measured = {
+        # X was measured on FaceForensics++ before S, which goes on from it, was trained there; the figure says so.
+        words.replace(", never trained on", ", before it was trained on any") if name == MIXED else words: (
+            with_interval(figures[key], missing="not measured")
+        )
+        for key, (words, _) in FIGURES.items()
+        if key in figures
+    }
     write_json(
         folder / "metrics.json", {"about": own.about, "measured": measured, "licence": LICENCE, "figures": figures}
     )
-    forerunner = work / "runs" / str(RECIPES[CROSS].run)
     about, leaks = read_json(forerunner / "run.json"), read_json(forerunner / "leaks.json")
-    rows = [f"| {words} | {cell(figures[key])} |" for key, words in told.items()]
     values = {
         "name": folder.name,
         "about": own.about,
@@ -196,14 +192,14 @@ def ship(work: Path, results: Path, folder: Path, *, int8: bool = False) -> str:
         "data": own.data.format(
             train=f"{round(about['clips'] * 0.8, -2):,.0f}", near=leaks["near_duplicates"]["count"]
         ),
-        "origin": WEIGHT_FILES[about["backbone"]["weights"]].origin,  # of a run that went on: where the first began
+        "origin": WEIGHT_FILES[about["backbone"]["weights"]].origin,  # where the first part of X began
         "chosen": own.chosen,
         "found": next(
             point.true_positive_rate for point in detector.operating_points if point.rule == detector.operating_point
         ),
-        "c40": cell(figures.get(f"{own.tested}_c40_balanced_accuracy")),
-        "openvino": _light(own, folder, work) if int8 else "",
-        "table": "\n".join(["| test | measured |", "|---|---|", *rows]),
+        "c40": with_interval(figures.get(f"{own.tested}_c40_balanced_accuracy"), missing="not measured"),
+        "exported": export_int8(own, work, folder) if int8 else "",
+        "table": "\n".join(["| test | measured |", "|---|---|", *(f"| {a} | {b} |" for a, b in measured.items())]),
     }
     write_text(folder / "MODEL_CARD.md", CARD.format(**values))
     write_text(folder / "LICENSE", LICENSE.format(**values))
@@ -211,54 +207,23 @@ def ship(work: Path, results: Path, folder: Path, *, int8: bool = False) -> str:
     return name
 
 
-def _light(own: Candidate, folder: Path, work: Path) -> str:
-    export = _export_int8(folder, work / "runs" / own.judged, work / own.faces)
-    return LIGHT.format(held=own.held, **export.model_dump())
-
-
-def _export_int8(folder: Path, run: Path, faces: Path) -> ExportRecord:
-    """Beside the packed weights, calibrated and judged on the parts of a run, whose file names stay here."""
-    splits = folder / "splits.csv"
-    shutil.copy(run / splits.name, splits)
+def export_int8(own: Candidate, work: Path, folder: Path) -> str:
+    """Export the packed weights for OpenVINO, and return the model card's words on the comparison."""
+    splits = folder / "splits.csv"  # it names files of the training data, which are not shipped
+    shutil.copy(work / "runs" / own.judged / splits.name, splits)
     try:
-        return export_detector(folder, faces, precision="int8")[0]
+        export = export_detector(folder, work / own.faces, precision="int8")[0]
     finally:
         splits.unlink()
-
-
-def _figures(recipes: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Of one candidate, and what its forerunner X made of clips before any was trained on."""
-    crossed = {key: value for key, value in recipes[CROSS].items() if key.startswith("cross_")}
-    return {**crossed, **recipes[name]}
-
-
-def _of_forerunner(words: str, name: str) -> str:
-    """What X was measured on before S was trained on it is said to be that."""
-    return words.replace(", never trained on", ", before it was trained on any") if name == MIXED else words
-
-
-def golden_scores(folder: Path, *, engine: Engine = "keras") -> dict[str, float]:
-    """What the detector in ``folder`` makes of four clips of the demo: a test says when that changes."""
-    detector = load_detector(folder, engine=engine)
-    with tempfile.TemporaryDirectory() as scratch:
-        labels = make_demo_videos(Path(scratch), settings=DemoSettings(people=2, seconds=2.0), progress=False)
-        videos = sorted((labels.parent / "videos").glob("*.mp4"))
-        verdicts = {path.name: detector.predict(path) for path in videos}
-    return {name: round(_score(verdict), 6) for name, verdict in verdicts.items()}
-
-
-def _score(verdict: Verdict) -> float:
-    if verdict.fake_probability is None:
-        raise AssertionError(f"{verdict.input}: has no score ({verdict.detail})")
-    return verdict.fake_probability
+    return EXPORTED.format(held=own.held, **export.model_dump())
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--results", type=Path, default=Path("benchmarks/results"), help="default: %(default)s")
-    parser.add_argument("--int8", action="store_true", help="export it for OpenVINO too; needs nncf")
+    parser.add_argument("--results", type=Path, default=RESEARCH_RESULTS, help="default: %(default)s")
+    parser.add_argument("--int8", action="store_true", help="also export it for OpenVINO; needs nncf")
     options = parser.parse_args()
     name = ship(options.work, options.results, FOLDER / DEFAULT, int8=options.int8)
     print(f"The candidate {name} is now in {FOLDER / DEFAULT}.")

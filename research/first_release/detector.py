@@ -1,16 +1,15 @@
-"""What the shipped detector scores on people it never saw: the table of docs/detector.md.
+"""Measure the first release on people that it never saw, for the table of docs/detector.md.
 
-    python -m benchmarks.detector WORK
+    python -m research.first_release.detector WORK
 
-Intervals are 95 % percentiles of 2,000 bootstrap resamples of whole groups: persons for DFDC, source pairs for
-FaceForensics++. WORK is that of ``benchmarks.train_detector``; its candidates X and S are the columns without and with
-FaceForensics++. Beside them stand recipes whose backbone was never trained: a frame head on the same crops, folds and
-calibration as S, and the LSTM and GRU of typical notebooks on clips.
+WORK is that of ``research.first_release.recipe``; its candidates X and S are the columns without and with
+FaceForensics++. Two more columns have a frozen backbone: a frame head on the same crops, folds and calibration as S,
+and the LSTM and GRU of typical notebooks on clips. Intervals are 95 % percentiles of 2,000 bootstrap resamples of whole
+groups: persons for DFDC, source pairs for FaceForensics++.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +18,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.machine import describe_machine
+from benchmarks.common import (
+    RESEARCH_RESULTS,
+    Figures,
+    script_parser,
+    target_lines,
+    targets_document,
+    with_interval,
+    write_results,
+)
 from benchmarks.tables import SHIPPED
-from benchmarks.targets import Figures, target_lines, targets_document
-from benchmarks.train_detector import X, crops_of
 from dfutils.extraction.dataset import FaceDataset, read_face_dataset
-from dfutils.files import read_csv, write_json, write_text
+from dfutils.files import read_csv
 from dfutils.prediction.detector import Detector, load_detector
 from dfutils.prediction.members import load_members
 from dfutils.records import ClipRow
@@ -32,6 +37,7 @@ from dfutils.runs.record import DetectorRecord
 from dfutils.runs.thresholds import logit, sigmoid
 from dfutils.statistics.bootstrap import bootstrap_over_groups, percentile_interval
 from dfutils.statistics.cross_validation import FoldScores, measure, measure_difference
+from research.first_release.recipe import X, crops_of
 
 Floats = npt.NDArray[np.float64]
 
@@ -42,14 +48,14 @@ FIGURES: Figures = {
     "cross_c40_auc": ("FaceForensics++ c40 clips, never trained on: AUC", ""),
     "folds_c23_auc": ("FaceForensics++ c23 clips, five folds by source pair: AUC", "≥ 0.92"),
     "folds_c40_auc": ("FaceForensics++ c40 clips, the same: AUC", "≥ 0.75"),
-    "dfdc_false_alarms": ("REAL called FAKE, DFDC test crops", "≤ 0.10"),
-    "cross_false_alarms": ("REAL called FAKE, FaceForensics++ clips, never trained on", "≤ 0.10"),
-    "folds_false_alarms": ("REAL called FAKE, FaceForensics++ clips, five folds", "≤ 0.10"),
+    "dfdc_false_positive_rate": ("REAL called FAKE, DFDC test crops", "≤ 0.10"),
+    "cross_false_positive_rate": ("REAL called FAKE, FaceForensics++ clips, never trained on", "≤ 0.10"),
+    "folds_false_positive_rate": ("REAL called FAKE, FaceForensics++ clips, five folds", "≤ 0.10"),
 }
 """Rows of the table, with the targets that were set before training."""
 
 RULE = "fpr_5"
-"""Operating point of every recipe: at most 5 % of validation's REAL called FAKE."""
+"""Operating point of every recipe: at most 5 % of the REAL validation clips called FAKE."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +63,8 @@ class Recipe:
     """A column of the table.
 
     Attributes:
-        run: Trained once, on people outside DFDC's test part; None if it cannot be trained on still images.
-        folds: Trained once a fold; None if it never sees FaceForensics++.
+        run: Run folder trained on people outside DFDC's test part; None if it cannot be trained on still images.
+        folds: Run folder with one training per fold; None if it never sees FaceForensics++.
     """
 
     run: str | None
@@ -70,34 +76,35 @@ RECIPES = {
     CROSS: Recipe(X),
     MIXED: Recipe("averaged", "folds"),
     FROZEN: Recipe("frozen", "frozen-folds"),
-    "frozen backbone, LSTM and GRU": Recipe(None, "twin-folds"),
+    "frozen backbone, LSTM and GRU": Recipe(None, "reference-folds"),
 }
 
 
 def measure_dfdc(work: Path, run: str) -> dict[str, Any]:
-    """Figures of one detector on the crops of DFDC's test part."""
+    """Measure one detector on the crops of DFDC's test part."""
     faces = read_face_dataset(work / "dfdc")
     tested = crops_of(work, "test")
     rows = [row for row in faces.rows if row.video in tested]
     probability, called = _score(work, run, faces, rows)
-    return {**_figures("dfdc", rows, probability, called), "dfdc_false_alarms": _false_alarms(rows, called)}
+    figures = _figures("dfdc", rows, probability, called)
+    return {**figures, "dfdc_false_positive_rate": false_positive_rate(rows, called)}
 
 
 def measure_cross(work: Path, run: str) -> dict[str, Any]:
-    """Figures on FaceForensics++ clips of one detector that was never trained on them."""
+    """Measure one detector on FaceForensics++ clips on which it was never trained."""
     clips = read_face_dataset(work / "ffpp")
     probability, called = _score(work, run, clips, clips.rows)
     figures: dict[str, Any] = {}
     for quality, chosen in _by_quality(clips.rows):
         rows = [row for row, is_in in zip(clips.rows, chosen, strict=True) if is_in]
         figures |= _figures(f"cross_{quality}", rows, probability[chosen], called[chosen])
-    return {**figures, "cross_false_alarms": _false_alarms(clips.rows, called)}
+    return {**figures, "cross_false_positive_rate": false_positive_rate(clips.rows, called)}
 
 
 def _score(work: Path, run: str, faces: FaceDataset, rows: Sequence[ClipRow]) -> tuple[Floats, npt.NDArray[np.bool_]]:
     folder = work / "runs" / run
     settings = load_detector(folder).settings
-    # Crops that were faces already and crops that extraction cuts are framed alike: only their origin differs.
+    # Ready-made crops and extracted crops are framed alike, so the detector's extraction settings may be replaced.
     moved = settings.model_copy(update={"extraction": faces.settings})
     scores = Detector(moved, load_members(folder, settings), folder).score_dataset(faces, rows)
     probability = np.array([score.fake_probability for score in scores])
@@ -105,26 +112,26 @@ def _score(work: Path, run: str, faces: FaceDataset, rows: Sequence[ClipRow]) ->
 
 
 def measure_folds(work: Path, recipe: Recipe) -> dict[str, Any]:
-    """The same for FaceForensics++ clips, each scored by the fold's network that saw no such person."""
+    """Measure FaceForensics++ clips, each scored by the network of the fold that saw no such person."""
     rows, scores = read_folds(work, recipe)
     probability, called, fold = scores.probability[0], scores.called_fake[0], scores.fold[0]
     figures: dict[str, Any] = {}
     for quality, chosen in _by_quality(rows):
         part = [row for row, is_in in zip(rows, chosen, strict=True) if is_in]
         figures |= _figures(f"folds_{quality}", part, probability[chosen], called[chosen], fold[chosen])
-    return {**figures, "folds_false_alarms": _false_alarms(rows, called)}
+    return {**figures, "folds_false_positive_rate": false_positive_rate(rows, called)}
 
 
 def compare_folds(work: Path, recipe: Recipe, baseline: Recipe) -> dict[str, Any]:
-    """What ``recipe`` gains over ``baseline`` on c23 clips of the same folds, paired.
+    """Measure what ``recipe`` gains over ``baseline`` on c23 clips of the same folds, paired.
 
     Raises:
-        ValueError: The two were dealt other folds.
+        ValueError: The two were trained in different folds.
     """
     (rows, one), (others, two) = (read_folds(work, each) for each in (recipe, baseline))
     if [row.clip_id for row in rows] != [row.clip_id for row in others] or not np.array_equal(one.fold, two.fold):
         raise ValueError(
-            f"{recipe.folds} and {baseline.folds} were trained in other folds. Train both on the same face dataset."
+            f"{recipe.folds} and {baseline.folds} were trained in different folds. Train both on the same face dataset."
         )
     chosen = dict(_by_quality(rows))["c23"]
     kept = [row for row, is_in in zip(rows, chosen, strict=True) if is_in]
@@ -136,9 +143,10 @@ def compare_folds(work: Path, recipe: Recipe, baseline: Recipe) -> dict[str, Any
 
 
 def measure_forgotten(work: Path) -> dict[str, Any]:
-    """AUC of S and of X on crops of the people in DFDC's validation part, and the difference, paired.
+    """Measure the AUC of S and X on crops of the people in DFDC's validation part, and the paired difference.
 
-    S scores each by a fold that saw no such person. X's epoch was chosen on these people, but they trained no X.
+    S scores each crop by a fold that saw no such person. X's epoch was chosen on these people, but X was not trained on
+    them.
     """
     scored = read_csv(work / "runs" / "folds" / "predictions.csv", ("clip_id", "fold", "fake_probability"))
     of_clip = {row["clip_id"]: row for row in scored}
@@ -157,9 +165,9 @@ def measure_forgotten(work: Path) -> dict[str, Any]:
 
 
 def read_folds(work: Path, recipe: Recipe) -> tuple[list[ClipRow], FoldScores]:
-    """Out-of-fold scores of FaceForensics++ clips, in the order of their names.
+    """Return out-of-fold scores of the FaceForensics++ clips, in the order of their names.
 
-    Where the folds were trained on single frames, a clip's logit is the mean of its frames', as in prediction.
+    Where the folds were trained on single frames, a clip's logit is the mean of its frames' logits, as in prediction.
     """
     run = work / "runs" / str(recipe.folds)
     of_clip: dict[str, list[dict[str, str]]] = {}
@@ -197,11 +205,11 @@ def _figures(
     return {f"{name}_{key}": value for key, value in measured.items()}
 
 
-def _false_alarms(rows: Sequence[ClipRow], called: npt.NDArray[np.bool_]) -> dict[str, float | None]:
-    """Share of REAL clips that were called FAKE.
+def false_positive_rate(rows: Sequence[ClipRow], called: npt.NDArray[np.bool_]) -> dict[str, float | None]:
+    """Return the share of REAL clips that were called FAKE.
 
-    Where none was, all resamples are alike: the upper end is then that of an exact interval (Clopper & Pearson 1934)
-    with groups as units.
+    Where none was, all resamples are equal; the upper end is then that of an exact interval (Clopper & Pearson 1934)
+    over groups.
     """
     wrong = called[np.array([not row.is_fake for row in rows])].astype(float)
     groups = [row.group for row in rows if not row.is_fake]
@@ -213,63 +221,54 @@ def _false_alarms(rows: Sequence[ClipRow], called: npt.NDArray[np.bool_]) -> dic
 
 
 def table(results: Mapping[str, Any]) -> str:
-    """The figures, as Markdown."""
+    """Return the figures as Markdown."""
     names = list(results["recipes"])
     lines = [f"| test | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
     for key, (words, _) in FIGURES.items():
-        cells = [cell(results["recipes"][name].get(key)) for name in names]
+        cells = [with_interval(results["recipes"][name].get(key), missing="not measured") for name in names]
         lines.append(f"| {words} | {' | '.join(cells)} |")
     if gain := results.get("folds_c23_gain"):
         words = (
-            f"In the same folds, fine-tuning gains {cell(gain['auc'])} AUC on c23 over the frozen backbone (paired)."
+            f"In the same folds, fine-tuning gains {with_interval(gain['auc'])} AUC on c23 over the frozen backbone "
+            "(paired)."
         )
         lines += ["", words]
     if kept := results.get("forgotten"):
         words = (
-            f"On people of DFDC's validation part, whom neither has seen, AUC is {cell(kept[MIXED])} with "
-            f"FaceForensics++ and {cell(kept[CROSS])} without: a difference of {cell(kept['difference'])} (paired)."
+            f"On people of DFDC's validation part, whom neither has seen, AUC is {with_interval(kept[MIXED])} with "
+            f"FaceForensics++ and {with_interval(kept[CROSS])} without: a difference of "
+            f"{with_interval(kept['difference'])} (paired)."
         )
         lines += ["", words]
     return "\n".join(lines) + "\n"
 
 
-def cell(estimate: Mapping[str, float | None] | None) -> str:
-    """An estimate in words, such as 0.81 (0.79 to 0.83)."""
-    if estimate is None or estimate["value"] is None:
-        return "not measured"
-    low, high = estimate["low"], estimate["high"]
-    interval = f" ({low:.2f} to {high:.2f})" if low is not None and high is not None else ""
-    return f"{estimate['value']:.2f}{interval}"
-
-
-def _is_finished(work: Path, run: str | None) -> bool:
-    return run is not None and (work / "runs" / run / "run.json").is_file()
-
-
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__, out=RESEARCH_RESULTS)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="default: %(default)s")
     options = parser.parse_args()
+    work: Path = options.work
+
+    def is_finished(run: str | None) -> bool:
+        return run is not None and (work / "runs" / run / "run.json").is_file()
+
     recipes: dict[str, Any] = {}
     for name, recipe in RECIPES.items():
         figures: dict[str, Any] = {}
-        if _is_finished(options.work, recipe.run):
-            figures |= measure_dfdc(options.work, str(recipe.run))
-            figures |= measure_cross(options.work, str(recipe.run)) if recipe.folds is None else {}
-        if _is_finished(options.work, recipe.folds):
-            figures |= measure_folds(options.work, recipe)
+        if is_finished(recipe.run):
+            figures |= measure_dfdc(work, str(recipe.run))
+            figures |= measure_cross(work, str(recipe.run)) if recipe.folds is None else {}
+        if is_finished(recipe.folds):
+            figures |= measure_folds(work, recipe)
         if figures:
             recipes[name] = figures
-    results = {"machine": describe_machine(), "targets": targets_document(FIGURES), "recipes": recipes}
-    compared = RECIPES[MIXED], RECIPES[FROZEN]
-    if all(_is_finished(options.work, recipe.folds) for recipe in compared):
-        results["folds_c23_gain"] = compare_folds(options.work, *compared)
-    if _is_finished(options.work, RECIPES[MIXED].folds):
-        results["forgotten"] = measure_forgotten(options.work)
-    write_json(options.out / "detector.json", results)
-    write_text(options.out / "detector.md", table(results))
+    results: dict[str, Any] = {"targets": targets_document(FIGURES), "recipes": recipes}
+    if is_finished(RECIPES[MIXED].folds):
+        if is_finished(RECIPES[FROZEN].folds):
+            results["folds_c23_gain"] = compare_folds(work, RECIPES[MIXED], RECIPES[FROZEN])
+        results["forgotten"] = measure_forgotten(work)
+    write_results(options.out, "detector", results, table(results))
     print(table(results))
     if MIXED in recipes:
         print(target_lines({key: one["value"] for key, one in recipes[MIXED].items()}, FIGURES))

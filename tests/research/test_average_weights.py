@@ -6,7 +6,6 @@ import h5py
 import numpy as np
 import pytest
 
-from benchmarks.average_weights import average_runs
 from dfutils.errors import RunError
 from dfutils.files import read_csv
 from dfutils.prediction.detector import load_detector
@@ -15,6 +14,7 @@ from dfutils.runs.folder import RunFolder
 from dfutils.settings import TrainingSettings
 from dfutils.training.folds import train_folds
 from dfutils.training.run import train
+from research.average_weights import average_runs
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_every_variable_is_the_mean_of_those_of_the_runs(runs, mean):
     assert any(np.abs(one[name] - two[name]).max() > 1e-3 for name in floats)
 
 
-def test_the_mean_is_a_run_that_knows_of_no_clip_that_is_new_to_it(runs, mean):
+def test_the_mean_counts_every_clip_as_trained_on(runs, mean):
     about = RunFolder(mean).about()
     assert about["averaged"] == [RunFolder(run).detector().weights_sha256 for run in runs]
     assert load_detector(mean, engine="keras").settings.operating_points == ()
