@@ -89,7 +89,8 @@ class Reader:
         said = f"{block.place}: exit {done.returncode}\n{text}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
         assert done.returncode == 0, said
         words = shlex.split(text, comments=True)
-        promised = [after for word, after in itertools.pairwise(words) if word in OUTPUTS]
+        # `--explain` of one command takes a number.
+        promised = [after for word, after in itertools.pairwise(words) if word in OUTPUTS and not after.isdigit()]
         missing = [name for name in promised if not (self.folder / name).exists()]
         assert not missing, f"{block.place}: {missing} were not written\n{said}"
 
@@ -108,7 +109,7 @@ class Reader:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        server = subprocess.Popen(
+        with subprocess.Popen(
             ["bash", "-c", block.text],
             cwd=self.folder,
             env=self.environment | {"READER_PORT": str(port)},
@@ -116,17 +117,16 @@ class Reader:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
-        )
-        try:
-            deadline = time.monotonic() + 120
-            while not _answers(f"http://127.0.0.1:{port}"):
-                assert server.poll() is None, f"{block.place}: ended\n{server.stdout.read()[-4000:]}"
-                assert time.monotonic() < deadline, f"{block.place}: the page does not answer"
-                time.sleep(0.2)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(server.pid, signal.SIGKILL)
-            server.wait()
+        ) as server:
+            try:
+                deadline = time.monotonic() + 120
+                while not _answers(f"http://127.0.0.1:{port}"):
+                    assert server.poll() is None, f"{block.place}: ended\n{server.stdout.read()[-4000:]}"
+                    assert time.monotonic() < deadline, f"{block.place}: the page does not answer"
+                    time.sleep(0.2)
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(server.pid, signal.SIGKILL)
 
     def _link_clone(self) -> None:
         for name in CLONE:

@@ -162,7 +162,7 @@ def test_blocks_are_read_in_order_with_their_markers_and_without_the_indentation
 BROKEN = {
     "exit code": ["```sh", "dfutils merge no-such-folder --out faces", "```"],
     "first of two": ["```sh", "false", "true", "```"],
-    "promised file": ["```sh", "true --out report", "```"],
+    "promised file": ["```sh", "true --out never-written", "```"],
     "Python": ["```python", "assert 1 == 2", "```"],
     "target": ["```sh needs=install", "make no-such-target", "```"],
     "extra": ["```sh needs=install", "pip install '.[no-such-extra]'", "```"],
@@ -181,6 +181,6 @@ def test_a_code_block_that_does_not_work_fails(tmp_path, reader, lines):
 
 def test_a_named_scheduler_is_replaced_by_a_local_one(tmp_path, reader):
     pytest.importorskip("distributed")
-    command = "dfutils extract videos/ --out faces --scheduler tcp://scheduler:8786 --frames 2 --size 75"
+    command = "dfutils extract videos/ --out few-faces --scheduler tcp://scheduler:8786 --frames 2 --size 75"
     (block,) = read_blocks(page_of(tmp_path, "```sh needs=cluster", command, "```"))
     reader.follow(block)
