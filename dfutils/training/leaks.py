@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from dfutils.errors import SplitError
 from dfutils.records import ClipRow, Image, SplitName
-from dfutils.statistics.bootstrap import bootstrap_over_groups, percentile_interval
-from dfutils.statistics.estimates import class_weights_by_score, weighted_auc
+from dfutils.statistics.bootstrap import auc_with_interval
+from dfutils.statistics.cross_validation import cross_validated_scores
 from dfutils.training.splits import assign_folds, group_videos
 
 logger = logging.getLogger(__name__)
@@ -216,11 +216,6 @@ def _in_several_splits(placed: Iterable[tuple[str, str, SplitName]]) -> Finding:
 
 def measure_shortcut(rows: Sequence[ClipRow]) -> Shortcut | None:
     """Cross-validate a logistic regression on file metadata; None if there are too few groups."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import PredefinedSplit, cross_val_predict
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
     groups = group_videos(rows)
     try:
         folds = assign_folds(groups, folds=_FOLDS, seed=0)
@@ -231,16 +226,9 @@ def measure_shortcut(rows: Sequence[ClipRow]) -> Shortcut | None:
     placed = [(videos[video], group.name) for group in groups for video in group.videos]
     names = np.array([name for _, name in placed])
     is_fake = np.array([row.is_fake for row, _ in placed])
-    model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000))
-    split = PredefinedSplit([folds[name] for name in names])
-    features = file_features(row for row, _ in placed)
-    scores = cross_val_predict(model, features, is_fake, cv=split, method="decision_function")
-
-    def auc(weights: Floats) -> Floats:
-        return weighted_auc(*class_weights_by_score(is_fake, scores, weights))
-
-    low, high = percentile_interval(bootstrap_over_groups(names, auc)) or (float("nan"), float("nan"))
-    return Shortcut(float(auc(np.ones((1, len(scores))))[0]), low, high, len(groups))
+    fold_of_row = np.array([folds[name] for name in names])
+    scores = cross_validated_scores(file_features(row for row, _ in placed), is_fake, fold_of_row)
+    return Shortcut(*auc_with_interval(is_fake, scores, names), len(groups))
 
 
 def file_features(rows: Iterable[ClipRow]) -> Floats:
