@@ -117,23 +117,6 @@ def estimate_rates(scores: Scores, *, threshold: float, resamples: int = 1000) -
     return bootstrap_estimates(scores.groups, statistic, needs, resamples=resamples)
 
 
-def paired_rows(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
-    """Return the videos that both tables scored, with ``fake_probability`` and ``fake_probability_second``.
-
-    Raises:
-        ReportError: They have no scored video in common, or contradict each other about a label.
-    """
-    left, right = (check_predictions(rows).dropna(subset=["fake_probability"]) for rows in (first, second))
-    both = left.merge(right, on=["dataset", "video"], suffixes=("", "_second"))
-    if both.empty:
-        raise ReportError("comparison: no video was scored by both. Evaluate both on the same face dataset and split.")
-    contradicted = both[both["is_fake"] != both["is_fake_second"]]
-    if len(contradicted):
-        name = contradicted["video"].iloc[0]
-        raise ReportError(f"comparison: {name}: is REAL in one table and FAKE in the other. Correct the labels.")
-    return both
-
-
 def compare_predictions(
     first: pd.DataFrame,
     second: pd.DataFrame,
@@ -158,7 +141,14 @@ def compare_predictions(
     Raises:
         ReportError: The tables have nothing in common or contradict each other.
     """
-    rows = paired_rows(first, second)
+    left, right = (check_predictions(rows).dropna(subset=["fake_probability"]) for rows in (first, second))
+    rows = left.merge(right, on=["dataset", "video"], suffixes=("", "_second"))
+    if rows.empty:
+        raise ReportError("comparison: no video was scored by both. Evaluate both on the same face dataset and split.")
+    contradicted = rows[rows["is_fake"] != rows["is_fake_second"]]
+    if len(contradicted):
+        name = contradicted["video"].iloc[0]
+        raise ReportError(f"comparison: {name}: is REAL in one table and FAKE in the other. Correct the labels.")
     is_fake, groups = rows["is_fake"].to_numpy(), rows["group"].to_numpy()
     scores = rows["fake_probability"].to_numpy(), rows["fake_probability_second"].to_numpy()
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from dfutils.errors import ReportError
-from dfutils.evaluation.metrics import compute_metrics
+from dfutils.evaluation.metrics import compare_predictions, compute_metrics, estimate_rates
+from dfutils.evaluation.predictions import Scores
 from dfutils.statistics.bootstrap import bootstrap_over_groups
 from dfutils.statistics.estimates import METRIC_NAMES, auc_score, expected_calibration_error, reliability_table
 
@@ -84,25 +85,36 @@ def test_calibration_error_agrees_with_a_slow_reference(labelled, bins):
     assert expected_calibration_error(*labelled, bins) == pytest.approx(plain_calibration_error(*labelled, bins))
 
 
-@settings(max_examples=12, deadline=None)
-@given(labelled_scores(), st.integers(0, 2**31))
-def test_a_resample_has_the_metrics_of_the_rows_it_drew(labelled, seed):
-    is_fake, scores = labelled
-    groups = np.arange(len(is_fake)) % 3
-    drawn_rows = []
+def resampled_rows(is_fake, groups, *, resamples, seed):
+    """Row numbers of each resample that holds both classes."""
+    drawn = []
 
     def remember(weights):
-        drawn_rows.extend(np.repeat(np.arange(len(is_fake)), row.astype(int)) for row in weights)
+        drawn.extend(np.repeat(np.arange(len(is_fake)), row.astype(int)) for row in weights)
         return np.zeros(len(weights))
 
-    bootstrap_over_groups(groups, remember, resamples=40, seed=seed)
-    aucs = [sk.roc_auc_score(is_fake[rows], scores[rows]) for rows in drawn_rows if len(set(is_fake[rows])) == 2]
-    document = compute_metrics(table(is_fake, scores, groups), threshold=0.5, resamples=40, seed=seed)
-    assert document["one_class_resamples"] == 40 - len(aucs)
+    bootstrap_over_groups(groups, remember, resamples=resamples, seed=seed)
+    return [rows for rows in drawn if len(set(is_fake[rows])) == 2]
+
+
+def percentiles(values):
+    return pytest.approx(np.percentile(values, [2.5, 97.5]).tolist(), abs=2e-6)
+
+
+@settings(max_examples=12, deadline=None)
+@given(labelled_scores(), st.integers(0, 2**31))
+def test_intervals_and_paired_differences_are_those_of_the_drawn_rows(labelled, seed):
+    is_fake, first = labelled
+    second, groups = first[::-1], np.arange(len(is_fake)) % 3
+    rows = resampled_rows(is_fake, groups, resamples=40, seed=seed)
+    aucs, others = ([sk.roc_auc_score(is_fake[r], scores[r]) for r in rows] for scores in (first, second))
+    one, two = (table(is_fake, scores, groups) for scores in (first, second))
+    document = compute_metrics(one, threshold=0.5, resamples=40, seed=seed)
+    assert document["one_class_resamples"] == 40 - len(rows)
     if document["auc"]["low"] is not None:
-        assert [document["auc"]["low"], document["auc"]["high"]] == pytest.approx(
-            np.percentile(aucs, [2.5, 97.5]).tolist(), abs=2e-6
-        )
+        assert [document["auc"]["low"], document["auc"]["high"]] == percentiles(aucs)
+        difference = compare_predictions(one, two, thresholds=(0.5, 0.5), resamples=40, seed=seed)["auc"]
+        assert [difference["low"], difference["high"]] == percentiles(np.subtract(aucs, others))
 
 
 def test_a_table_worked_out_by_hand():
@@ -277,3 +289,42 @@ def test_reliability_table_has_wilson_intervals():
     low, high = rows.loc[7, ["fake_share_low", "fake_share_high"]]
     assert (low, high) == pytest.approx((0.4902, 0.9433), abs=1e-4)  # Wilson for 8 of 10, as published tables have it
     assert rows.drop(index=7)["fake_share"].isna().all()
+
+
+def test_only_videos_that_both_scored_are_compared():
+    is_fake = [True, False, True, False]
+    first, second = table(is_fake, [0.9, 0.1, 0.8, 0.2]), table(is_fake, [0.9, 0.1, math.nan, 0.2]).iloc[1:]
+    assert compare_predictions(first, second, thresholds=(0.5, 0.5), resamples=0)["videos"] == 2
+
+
+def test_contradicting_labels_and_nothing_in_common_are_refused():
+    first = table([True, False], [0.9, 0.1])
+    with pytest.raises(ReportError, match=r"0\.mp4: is REAL in one table"):
+        compare_predictions(first, table([False, False], [0.9, 0.1]), thresholds=(0.5, 0.5))
+    with pytest.raises(ReportError, match="no video was scored by both"):
+        compare_predictions(first, first.assign(video=["x", "y"]), thresholds=(0.5, 0.5))
+
+
+def test_thresholds_count_for_their_own_detector():
+    is_fake, scores = [True, True, False, False], [0.6, 0.7, 0.4, 0.45]
+    rows = table(is_fake, scores)
+    document = compare_predictions(rows, rows, thresholds=(0.5, 0.65), resamples=0)
+    assert document["auc"]["value"] == 0
+    assert document["accuracy"]["value"] == pytest.approx(0.25)
+
+
+@settings(max_examples=40, deadline=None)
+@given(labelled_scores(), st.floats(0, 1))
+def test_rates_of_a_threshold_are_those_of_scikit_learn(labelled, threshold):
+    is_fake, scores = labelled
+    groups = np.arange(len(is_fake)).astype(str)
+    rates = estimate_rates(Scores(is_fake, scores, groups), threshold=threshold, resamples=0)
+    called = scores >= threshold
+    assert {name: rate["value"] for name, rate in rates.items()} == pytest.approx(
+        {
+            "true_positive_rate": sk.recall_score(is_fake, called),
+            "false_positive_rate": 1 - sk.recall_score(~is_fake, ~called),
+            "balanced_accuracy": sk.balanced_accuracy_score(is_fake, called),
+        },
+        abs=1e-6,
+    )
