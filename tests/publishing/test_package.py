@@ -219,4 +219,4 @@ def test_the_terms_of_the_weights_in_the_wheel_stand_beside_those_of_the_code():
     path = PROJECT / "kaggle-metadata" / "datasets" / "dfutils" / DATASET_FILE
     description = json.loads(path.read_text())["description"]
     assert "code is under the MIT licence" in description
-    assert "weights of a trained detector, for research and teaching only: not for commerce" in description
+    assert "weights of a trained detector, for research and teaching only, neither for commercial use" in description
