@@ -28,7 +28,7 @@ $(READY): requirements.txt requirements-dev.txt constraints.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $(READY)
 
-demo: $(READY) ## run the whole line on made-up clips: extract, train, evaluate, predict, report
+demo: $(READY) ## run the whole pipeline on made-up clips: extract, train, evaluate, predict, report
 	$(BIN)/dfutils demo --out demo-output
 
 # The unit tests are last, for their last line says how many were skipped for want of a browser.

@@ -87,6 +87,11 @@ def test_long_epochs_are_shown_unless_the_output_is_to_be_compared(page, monkeyp
     assert ("epoch 1" in page.readouterr().out) is is_shown
 
 
+def test_versions_name_the_package(page):
+    table = start_notebook()
+    assert {"python", "dfutils", "numpy", "keras"} <= set(table.index)
+
+
 def test_folders_refuse_a_misspelt_name():
     assert NotebookFolders(faces="elsewhere").faces.name == "elsewhere"
     with pytest.raises(DfutilsError, match="face:"):
