@@ -198,7 +198,7 @@ def test_two_kinds_of_json_are_not_printed_at_once(demo_run, demo_videos, capsys
     with pytest.raises(SystemExit) as end:
         cli.main(["predict", str(demo_videos[0]), "--model", str(demo_run), "--json", "--json-lines"])
     assert end.value.code == 2
-    assert "leave one out" in capsys.readouterr().err
+    assert "omit one" in capsys.readouterr().err
 
 
 VERDICTS = [

@@ -163,7 +163,7 @@ def test_a_smaller_margin_is_cut_from_the_stored_crops_as_extraction_would_cut_i
 
 
 def test_a_margin_that_was_not_stored_is_refused(dataset):
-    with pytest.raises(DatasetError, match=r"face margin of 0, and 0\.2 is wanted"):
+    with pytest.raises(DatasetError, match=r"face margin of 0, but 0\.2 is needed"):
         dataset.reframed(size=None, margin=0.2)
 
 
@@ -180,5 +180,5 @@ def test_a_reframing_that_the_stored_crops_cannot_give_is_refused(dataset):
     ready_made = dataclasses.replace(dataset, settings=dataset.settings.model_copy(update={"crop": "none"}))
     with pytest.raises(DatasetError, match="ready-made crops"):
         ready_made.reframed(size=None, margin=-0.1)
-    with pytest.raises(DatasetError, match=r"face margin of -0\.1 has 77 pixels, but 96 are needed"):
+    with pytest.raises(DatasetError, match=r"at a face margin of -0\.1, its crops have 77 pixels, but 96 are needed"):
         dataset.reframed(size=96, margin=-0.1)
