@@ -49,4 +49,4 @@ def test_a_notebook_names_the_time_that_was_measured(path):
     least, most = SAID[re.split(r" on two CPU cores|;", time)[0]]
     assert least <= read_json(TIMES)["seconds"][path.stem] <= most
     assert "on Kaggle" in time
-    assert "derived" in time
+    assert "estimated" in time
