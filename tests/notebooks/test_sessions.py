@@ -41,9 +41,9 @@ hours = 0
 finetune.time = SimpleNamespace(monotonic=lambda: time.monotonic() + 3600 * hours)
 save = finetune.save_checkpoint
 
-def save_and_wait(path, progress, variables):
+def save_and_wait(path, *state, **identity):
     global hours
-    save(path, progress, variables)
+    save(path, *state, **identity)
     hours += 9 * (path.name == "best.npz" and sys.argv[2] == "first")
 
 finetune.save_checkpoint = save_and_wait
