@@ -1,4 +1,4 @@
-"""Tables, figures and folders of the notebooks: what their cells call besides the package's own functions."""
+"""Tables, figures and folders that the notebooks use besides the package's other functions."""
 
 from dfutils.notebook.data_tables import (
     balance_table,
