@@ -27,7 +27,7 @@ swapped or re-enacted, how certain that is, and what it is based on. It is often
 nobody else.</p></div>"""
 
 WEBCAM = (Path(__file__).parent / "templates" / "webcam.js").read_text(encoding="utf-8")
-GONE = "There is no upload to examine. Choose a file and wait until it is uploaded; each is deleted after its answer."
+GONE = "There is no upload to examine. Choose a file and wait for its upload; each is deleted after its answer."
 
 
 class Token(GradioRootModel):
