@@ -67,11 +67,11 @@ def meaning(verdict: Verdict, settings: DetectorRecord) -> list[str]:
     in_folds = "clips new to networks that were trained in the same way"
     clips = "its validation clips" if settings.fitted_on == "validation" else in_folds
     threshold += (
-        f"; on {clips} this called {point.false_positive_rate * 100:.0f} of 100 REAL ones FAKE and found "
+        f"; on {clips} this threshold called {point.false_positive_rate * 100:.0f} of 100 REAL ones FAKE and found "
         f"{point.true_positive_rate * 100:.0f} of 100 FAKE ones."
     )
     if verdict.label == Label.REAL:
-        threshold += " So REAL is not proven: it only means that no forgery was found."
+        threshold += " REAL is not proof: it only means that no forgery was found."
     return [*lines, threshold]
 
 

@@ -60,7 +60,7 @@ def stage_notebooks(source: Path, staging: Path, *, metadata: Path, owner: str, 
         files = lay_out(folder, {}, {NOTEBOOK_FILE: document, document["code_file"]: notebook}, source=path)
         commands = {
             PUSH: ["kernels", "push", "-p", str(folder)],
-            "ask how far it is": ["kernels", "status", name],
+            "check its progress": ["kernels", "status", name],
         }
         waiting.append(Staged(name, folder, document, files, commands))
 

@@ -27,7 +27,7 @@ from dfutils.runs.folder import RunFolder
 TOP_LEVEL_FILES = 50
 DATASET_BYTES = 200 * 10**9
 
-CREATE, CREATE_MODEL, CREATE_VARIATION = "make the dataset", "make the model", "make its variation"
+CREATE, CREATE_MODEL, CREATE_VARIATION = "create the dataset", "create the model", "create its variation"
 VERSION, PUSH = "send a new version", "run it"
 
 _RUN = RunFolder(Path())
@@ -102,8 +102,8 @@ def stage_files(
     name, upload = document["id"], ["-p", str(staging), "--dir-mode", "zip"]  # else the client omits sub-folders
     commands = {
         CREATE: ["datasets", "create", *upload, *([] if document["isPrivate"] else ["--public"])],
-        "ask whether it is ready": ["datasets", "status", name],
-        "look at what arrived": ["datasets", "files", name, "--page-size", "200"],
+        "check whether it is ready": ["datasets", "status", name],
+        "list what arrived": ["datasets", "files", name, "--page-size", "200"],
         VERSION: ["datasets", "version", *upload, "-m", notes],
     }
     return Staged(name, staging, document, sizes, commands)
