@@ -53,12 +53,12 @@ def answer_html(answer: Answer, detector: Detector, *, people: int, is_fake: boo
         shown = list(zip(answer.extraction.clips, verdict.tracks, strict=True))[:people]
         parts += [_person(number, clip, track, detector, of=len(shown)) for number, (clip, track) in enumerate(shown)]
         if hidden := len(verdict.tracks) - len(shown):
-            parts.append(f"<p>{hidden} more people were scored and are not shown; the JSON has them.</p>")
+            parts.append(f"<p>{hidden} more people were scored but are not shown; the JSON has them.</p>")
     document = json.dumps(verdict_document(detector, [verdict]), indent=2)
     parts.append(
         f"<section><h3>What was not examined</h3><p>{escape(words.not_examined(answer.extraction))}</p>"
         f"<h3>The detector</h3>{detector_html(detector)}"
-        f"<p>Its verdict is a second opinion and no evidence about anybody. Answered in {answer.seconds:.1f} s; "
+        f"<p>Its verdict is a second opinion, not evidence about anybody. Answered in {answer.seconds:.1f} s; "
         "uploads have been deleted.</p>"
         '<p><a class="df-download" download="verdict.json" '
         f'href="data:application/json;base64,{base64.b64encode(document.encode()).decode()}">'
@@ -92,8 +92,8 @@ def heat_html(maps: Sequence[Sequence[Image]]) -> str:
         title = f"<h4>Person {number}</h4>" if len(maps) > 1 else ""
         rows.append(f'{title}<ul class="df-faces">{figures}</ul>')
     note = (
-        "Bright and orange marks what raised the network's score most in that image (Grad-CAM). The maps are coarse, "
-        "and every face has one, REAL faces too: they are a hint where to look and no evidence."
+        "Bright and orange areas raised the network's score most in that image (Grad-CAM). The maps are coarse, "
+        "and every face has one, REAL faces too: they hint at where to look and are not evidence."
     )
     return f'<section class="df-answer" aria-label="Heat maps"><h3>Heat maps</h3><p>{note}</p>{"".join(rows)}</section>'
 
@@ -102,7 +102,7 @@ def _person(number: int, clip: FaceClip, track: TrackScore, detector: Detector, 
     is_small = face_pixels([frame.box for frame in track.frames]) < detector.settings.min_face_pixels
     label = Label.UNDECIDED if is_small else detector.label(track.fake_probability)
     title = f"Person {number + 1}" if of > 1 else "The faces that were scored"
-    weight = "but the face is too small to decide" if is_small else f"which alone would be {label}"
+    weight = "but the face is too small to decide" if is_small else f"which on its own would be {label}"
     score = f"{words.of_a_hundred(track.fake_probability)} % probability of FAKE, {weight}"
     items, seen = [], set[int]()
     for image, crop, frame in zip(clip.images, clip.crops, track.frames, strict=True):

@@ -1,7 +1,7 @@
-"""In front of Gradio: only requests that the page needs get through, uploads go to our own folder, headers are set.
+"""Filter in front of Gradio: let through only what the page needs, store uploads in our own folder, set headers.
 
 Gradio serves files, fetches URLs and offers an API for all of its events. The page needs none of that: whatever is not
-on the list below does not exist.
+on the list below is not found.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ UPLOAD, PROGRESS = "/gradio_api/upload", "/gradio_api/upload_progress"
 JOIN = "/gradio_api/queue/join"
 MAX_JSON_BYTES = 65_536
 FORM_BYTES = 10_000
-"""Bytes of an upload's form around the file."""
+"""Bytes that an upload's form may have around the file."""
 
 HEADERS = {
     "content-security-policy": "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
@@ -94,12 +94,12 @@ class Guard:
         try:
             response = await self._handle(scope, receive, send_with_headers)
         except _RefusalError as refusal:
-            # The rest of a body that is too long is not read.
+            # If a body is too long, the rest of it is not read.
             headers = {"connection": "close"} if refusal.status == 413 else None
             response = PlainTextResponse(refusal.text, refusal.status, headers)
         except Exception:
             logger.exception("%s failed", scope["path"])
-            response = PlainTextResponse("Something broke on the server.", 500)
+            response = PlainTextResponse("Something went wrong on the server.", 500)
         if response and not begun:
             await response(scope, receive, send_with_headers)
 
@@ -115,7 +115,7 @@ class Guard:
         total = 0
 
         async def receive_counted() -> Message:
-            """Receive the body, which ends in an error once it is too long, whatever its header claimed."""
+            """Receive the body, and refuse it once it is too long, whatever its header claimed."""
             nonlocal total
             message = await receive()
             total += len(message.get("body", b""))
@@ -140,8 +140,8 @@ class Guard:
         return f"Larger than {self._limits.upload_megabytes:g} MB. Cut the clip or scale it down."
 
     async def _store_upload(self, request: Request) -> Response:
-        busy = _RefusalError(503, "Busy: too many uploads wait for their answer. Please try again soon.")
-        not_one_file = _RefusalError(400, "This is not an upload of one file.")
+        busy = _RefusalError(503, "Busy: too many uploads are waiting for their answer. Please try again soon.")
+        not_one_file = _RefusalError(400, "This is not an upload of a single file.")
         if self._arriving >= self._limits.uploads:
             raise busy
         self._arriving += 1

@@ -1,4 +1,4 @@
-"""The page itself, in Gradio: its controls, and what each of them shows."""
+"""The page itself, in Gradio: its controls, and what each of them does."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ logger = logging.getLogger(__name__)
 
 INTRODUCTION = """<div class="df-intro"><h1>Is this face forged?</h1>
 <p>Upload a video or an image of somebody. A detector examines the faces in it and says how likely it is that they were
-swapped or re-enacted, how certain that is, and what it rests on. It is often wrong, and it says how often.</p>
+swapped or re-enacted, how certain that is, and what it is based on. It is often wrong, and it says how often.</p>
 <p class="df-small">Up to {megabytes:g} MB and {minutes:g} minutes. Uploads are deleted after the answer and shown to
 nobody else.</p></div>"""
 
 WEBCAM = (Path(__file__).parent / "templates" / "webcam.js").read_text(encoding="utf-8")
-GONE = "There is no upload to examine. Choose a file and wait until it is uploaded; each is deleted after its answer."
+GONE = "There is no upload to examine. Choose a file and wait for its upload; each is deleted after its answer."
 
 
 class Token(GradioRootModel):
@@ -55,7 +55,7 @@ class Events:
     examples: ExampleFolder
 
     def examine_upload(self, sent: Any) -> Iterator[Shown]:
-        """Answer about an uploaded file, which is deleted afterwards."""
+        """Examine an uploaded file, which is deleted afterwards."""
         with self.uploads.taken(sent.get("token") if isinstance(sent, dict) else None) as path:
             if path is None:
                 yield _status(GONE, busy=False)
@@ -63,7 +63,7 @@ class Events:
                 yield from self._answer(path, "upload")
 
     def examine_example(self, example: Example) -> Iterator[Shown]:
-        """Make an example, and answer about it."""
+        """Make an example, and examine it."""
         yield _status("Making the example", busy=True)
         try:
             path = self.examples.path(example)

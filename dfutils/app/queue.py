@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 
 
 class QueueFullError(Exception):
-    """Raised when as many visitors are waiting as may wait."""
+    """Raised when the queue is full."""
 
 
 class Ticket(Generic[Result]):

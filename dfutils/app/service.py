@@ -1,4 +1,4 @@
-"""From an upload to an answer: waiting, stages, verdict. Nothing here knows Gradio."""
+"""From an upload to an answer: waiting, stages, verdict. Nothing here depends on Gradio."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class Service:
             name: Name of the file in the answer, instead of its path.
 
         Raises:
-            RefusedError: Too many visitors are waiting, it took too long, or something broke.
+            RefusedError: Too many visitors are waiting, it took too long, or something went wrong.
         """
         stage = _Stage(CUTTING if self.is_ready else LOADING)
 
@@ -142,7 +142,7 @@ class Service:
         with self._lock:
             answer = self._answers.get(token)
         if answer is None or answer.extraction is None:
-            raise RefusedError("These faces are not kept any more. Upload the file again to see heat maps.")
+            raise RefusedError("These faces are no longer kept. Upload the file again to see heat maps.")
         clips = answer.extraction.clips[: self.limits.people]
 
         def work() -> list[list[Image]]:
@@ -190,7 +190,7 @@ class Service:
             except Exception:
                 logger.exception("An answer failed")
                 raise RefusedError(
-                    "Something broke on the server; nothing is known about this file. Try again."
+                    "Something went wrong on the server, so there is no verdict on this file. Try again."
                 ) from None
             yield result
         finally:

@@ -54,7 +54,7 @@ def timeline(verdict: Verdict, extraction: Extraction, *, threshold: float) -> s
         f'<path class="df-threshold" d="M{LEFT} {across:.1f}H{WIDTH - RIGHT}"/>{lines}</svg>'
         '<p class="df-small">Dots: probability of FAKE of each face that was scored'
         f"{', with a dash pattern per person' if len(verdict.tracks) > 1 else ''}. Dashed line: threshold for FAKE. "
-        f"Gray: motion of the face as a fraction of its maximum ({peak:.3f} of full brightness from frame to frame)."
+        f"Grey: motion of the face as a fraction of its maximum ({peak:.3f} of full brightness from frame to frame)."
         "</p></section>"
     )
 

@@ -17,11 +17,11 @@ from dfutils.extraction.layouts import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 _TOKEN = re.compile(r"[\w-]{43}(\.[a-z0-9]{1,5})?", re.ASCII)
 UNKNOWN_SUFFIX = ".mp4"
-"""Suffix for files of unknown type; the decoder goes by the content anyway."""
+"""Suffix for files of unknown type; the decoder relies on the content anyway."""
 
 
 class UploadsFullError(Exception):
-    """Raised when as many uploads wait for their answer as may."""
+    """Raised when too many uploads are waiting for their answer."""
 
 
 class Uploads:

@@ -21,9 +21,9 @@ REASONS = {
     Reason.OK: "",
     Reason.NO_FACE: "No face was found. That says nothing about whether the file is real.",
     Reason.TOO_FEW_FACES: "There are too few faces to examine. That says nothing about whether the file is real.",
-    Reason.UNREADABLE: "The file could not be read as a video or image. Try to save it again as MP4, or as JPEG.",
+    Reason.UNREADABLE: "The file could not be read as a video or image. Try saving it again as MP4 or JPEG.",
     Reason.TOO_LARGE: "The file is too long or too large for this page. Cut it, or scale it down.",
-    Reason.LOW_CONFIDENCE: "This detector is too often wrong about such clips to decide.",
+    Reason.LOW_CONFIDENCE: "This detector is wrong about such clips too often to decide.",
 }
 
 
@@ -54,24 +54,24 @@ def meaning(verdict: Verdict, settings: DetectorRecord) -> list[str]:
     mix = next(iter(settings.operating_points), None)
     if mix and mix.reals + mix.fakes:
         fakes = mix.fakes / (mix.reals + mix.fakes) * 100
-        share += f", where {fakes:.0f} of 100 clips are fake altogether, as when it was calibrated"
+        share += f", if {fakes:.0f} of 100 clips are fake overall, as in its calibration data"
     lines.append(f"{share}.")
     if verdict.label == Label.UNDECIDED:
         return lines
-    # Without the threshold it would puzzle that 0.57 is called REAL.
-    threshold = f"This detector says FAKE from a probability of {settings.threshold:.2f} on"
+    # Without the threshold it would be puzzling that 0.57 is called REAL.
+    threshold = f"This detector says FAKE if the probability is at least {settings.threshold:.2f}"
     point = next((one for one in settings.operating_points if one.rule == settings.operating_point), None)
     if point is None:
         return [*lines, f"{threshold}."]
     # Out-of-fold scores are not of this network but of others like it that had not seen the clips.
-    in_folds = "clips new to networks that were trained like it"
+    in_folds = "clips new to networks that were trained in the same way"
     clips = "its validation clips" if settings.fitted_on == "validation" else in_folds
     threshold += (
-        f"; on {clips} that called {point.false_positive_rate * 100:.0f} of 100 REAL ones FAKE and found "
+        f"; on {clips} this threshold called {point.false_positive_rate * 100:.0f} of 100 REAL ones FAKE and found "
         f"{point.true_positive_rate * 100:.0f} of 100 FAKE ones."
     )
     if verdict.label == Label.REAL:
-        threshold += " So REAL does not mean proven: it means that no forgery was found."
+        threshold += " REAL is not proof: it only means that no forgery was found."
     return [*lines, threshold]
 
 
@@ -86,11 +86,11 @@ def truth(verdict: Verdict, *, is_fake: bool) -> str:
 
 
 def not_examined(extraction: Extraction | None) -> str:
-    """Return what the verdict does not rest on."""
+    """Return what the verdict is not based on."""
     if extraction is None:
         return "Sound was not examined."
     if not extraction.info.duration_seconds:
-        return "One image was examined: its faces only, neither their surroundings nor where the image comes from."
+        return "Only the faces of this image were examined, neither their surroundings nor where the image comes from."
     shown = {crop.frame_index for clip in extraction.clips for crop in clip.crops}
     frames = len(extraction.trace.times_seconds)
     return (
@@ -113,7 +113,7 @@ def detector_sentence(settings: DetectorRecord, folder: Path) -> str:
     told = [f"{what} {value}" for what, value in measured.items() if what.endswith("AUC")]
     accused = [f"{what} {value}" for what, value in measured.items() if what.startswith("REAL called FAKE")]
     if not told:
-        return f"{name}: no measurement on other people's clips comes with it."
+        return f"{name}: it comes without measurements on other people's clips."
     return (
         f"{name} was measured, with 95 % intervals: {'; '.join(told[:2] + accused[:1])}. "
         "AUC is how often a FAKE scores above a REAL one: 0.5 is a coin toss, 1 perfect."

@@ -32,19 +32,19 @@ class Patch:
         return np.clip(depth / (self.pixel * 1.4 + softness) + 0.5, 0, 1)
 
     def paint(self, coverage: Floats, color: Sequence[float]) -> None:
-        """Lay a colour over the pixels. On four channels the result has premultiplied alpha."""
+        """Lay a colour over the pixels. With four channels, the result has premultiplied alpha."""
         full = np.asarray((*color, 1.0)[: self.pixels.shape[2]], np.float32)
         pixels = self.pixels
         pixels += coverage[..., None] * (full - pixels)
 
     def shade(self, coverage: Floats, factor: float) -> None:
-        """Darken (factor below 1) or brighten, red less than blue as skin does."""
+        """Darken (factor below 1) or brighten; red changes less than blue, as on skin."""
         factors = np.asarray([factor**0.8, factor, factor**1.1], np.float32)
         colors = self.pixels[..., :3]
         colors *= 1 + coverage[..., None] * (factors - 1)
 
     def vary(self, change: Floats) -> None:
-        """Brighten each pixel by a share of itself, as grain does."""
+        """Brighten each pixel by a share of its value, as grain does."""
         colors = self.pixels[..., :3]
         colors *= 1 + change[..., None]
 
@@ -74,7 +74,7 @@ class Canvas:
         return self._patch(0, 0, width, height)
 
     def around(self, center: Point, reach: Point) -> Patch:
-        """Take the rectangle that reaches ``reach`` to each side of ``center``, cut at the canvas's edge."""
+        """Take the rectangle that extends by ``reach`` on each side of ``center``, cut at the canvas's edge."""
         height, width = self.pixels.shape[:2]
         left, right = (round((center[0] + sign * reach[0] - self.corner[0]) * self.scale) for sign in (-1, 1))
         top, bottom = (round((center[1] + sign * reach[1] - self.corner[1]) * self.scale) for sign in (-1, 1))
@@ -131,7 +131,7 @@ def bell(patch: Patch, center: Point, radii: Point) -> Floats:
 def lens_coverage(
     patch: Patch, center: Point, half_width: float, *, up: float, down: float, tilt: float = 0.0
 ) -> Floats:
-    """Cover what lies between two arcs, ``up`` above and ``down`` below the centre: an eye, an open mouth."""
+    """Cover the area between two arcs, ``up`` above and ``down`` below the centre, such as an eye or an open mouth."""
     arch = np.clip(1 - ((patch.x - center[0]) / half_width) ** 2, 0, 1)
     y = patch.y - center[1] + tilt * (patch.x - center[0])
     return patch.edge(np.minimum(y + up * arch, down * arch - y)) * (arch > 0)

@@ -1,4 +1,4 @@
-"""REAL and FAKE demo clips as video files with their labels."""
+"""Write REAL and FAKE demo clips as video files, with their labels."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def make_demo_videos(out: Path, *, settings: DemoSettings = DEFAULT_SETTINGS, pr
         DatasetError: The folder holds demo clips made with other settings, or cannot be written.
     """
     made_with = out / "demo.json"
-    if made_with.exists():  # more or fewer people of the same kind are welcome
+    if made_with.exists():  # the number of people may differ
         before, now = (made.model_dump(exclude={"people"}) for made in (DemoSettings.read(made_with), settings))
         changed = {name: (before[name], now[name]) for name in now if before[name] != now[name]}
         if changed:
@@ -91,14 +91,14 @@ def _clip_file(index: int, *, is_fake: bool) -> str:
 
 
 def write_video(path: Path, frames: Frames, *, fps: int, codec: str = "libx264", crf: int = 23) -> None:
-    """Write frames as a video, 4:2:0, atomically.
+    """Write frames as a 4:2:0 video, atomically.
 
     Args:
         path: File to write; its suffix names the container.
         frames: (T, H, W, 3) uint8 RGB, height and width even.
         fps: Frames per second.
-        codec: Encoder as FFmpeg calls it.
-        crf: Quality as x264 counts it: 18 nearly lossless, 23 usual, 40 bad.
+        codec: FFmpeg's name of the encoder.
+        crf: Quality on x264's scale: 18 is nearly lossless, 23 usual, 40 bad.
     """
     height, width = frames.shape[1:3]
     options = {"crf": str(crf), "preset": "faster", "x264-params": DETERMINISTIC_X264}

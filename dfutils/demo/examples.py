@@ -1,4 +1,4 @@
-"""Settings with which the demo extracts faces and trains, and clips that show nobody or two people."""
+"""Settings of the demo's extraction and trainings, and clips that show an empty room or two people."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dfutils.runs.folder import RunFolder
 from dfutils.settings import ExtractionSettings, FinetuneSettings, TrainingSettings
 
 DEMO_TRAINING = TrainingSettings(model="inception_mean", init_from=DEFAULT, epochs=40, patience=20)
-"""Train a head on the backbone of the included detector, which is available everywhere, also offline."""
+"""Train a head on the backbone of the included detector, which is always available, even offline."""
 
 DEMO_QUICK_LOOK = DEMO_TRAINING.model_copy(update={"model": "inception_lstm_gru", "epochs": 10})
 """The same with a recurrent head: the first training of notebook 3."""
@@ -40,7 +40,7 @@ def demo_extraction() -> ExtractionSettings:
 
 
 def make_faceless_video(path: Path) -> Path:
-    """Write a clip of an empty room, unless it exists, and return its path."""
+    """Write a clip of an empty room, unless the file exists, and return its path."""
     settings = DemoSettings()
     if not path.exists():
         write_video(path, faceless_frames(rng=np.random.default_rng(0), settings=settings), fps=settings.fps)
@@ -48,7 +48,7 @@ def make_faceless_video(path: Path) -> Path:
 
 
 def make_two_people_video(path: Path) -> Path:
-    """Write a clip of two people side by side, neither forged, unless it exists, and return its path."""
+    """Write a clip of two people side by side, neither forged, unless the file exists, and return its path."""
     settings = DemoSettings()
     if not path.exists():
         rng = np.random.default_rng(1)

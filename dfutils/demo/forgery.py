@@ -18,7 +18,7 @@ REGION_RADII = (0.6, 0.64)
 
 @dataclass(frozen=True)
 class Forgery:
-    """How one clip is forged: the flaws are the same in all frames, the jitter differs from frame to frame."""
+    """How one clip is forged: its flaws are the same in all frames; the jitter differs from frame to frame."""
 
     donor: Person
     detail: float
@@ -65,11 +65,11 @@ class Forgery:
 def random_forgery(person: Person, donor: Person, rng: np.random.Generator) -> Forgery:
     """Make up how a clip is forged.
 
-    As face swaps do, it first brings the donor's colours near the target's, and it keeps the target's glasses.
+    Like a face swap, it first brings the donor's colours close to the target's, and it keeps the target's glasses.
 
     Args:
         person: The target.
-        donor: Whose inner face is blended in.
+        donor: Person whose inner face is blended in.
         rng: Random stream.
     """
     red, green, blue = rng.choice([-1, 1], 3) * rng.uniform(0.015, 0.05, 3) + 1

@@ -31,7 +31,7 @@ def paint_front_hair(canvas: Canvas, person: Person, rng: np.random.Generator) -
     patch = canvas.everything()
     strands = _strands(patch, person, rng)
     across = patch.x / person.face_width
-    # The lower edge of the hair at each column is never quite straight: a little lower on the side it is combed to.
+    # The lower edge of the hair, per column, is not straight: it is a little lower on the side the hair is combed to.
     hairline = person.hairline + 0.12 * across**2 - 0.1 * person.parting * np.sin(2 * across)
     if person.hair_style == "fringe":
         hairline = -0.3 + 0.05 * across**2
@@ -44,14 +44,14 @@ def paint_front_hair(canvas: Canvas, person: Person, rng: np.random.Generator) -
     depth = hairline - patch.y + 0.045 * strands
     softness = {"buzz": 0.14, "curly": 0.05}.get(person.hair_style, 0.035)
     covered = patch.edge(depth, softness=softness)
-    # The hair throws a shadow on the forehead.
+    # The hair casts a shadow on the forehead.
     patch.shade(patch.edge(depth + 0.05, softness=0.1) * (1 - covered), 0.82)
     opacity = 0.72 if person.hair_style == "buzz" else 1.0
     _paint_hair(patch, person, opacity * covered, strands)
 
 
 def _strands(patch: Patch, person: Person, rng: np.random.Generator) -> Floats:
-    """Grain along the combing direction, about -1..1."""
+    """Return grain along the combing direction, about -1..1."""
     if person.hair_style in ("curly", "buzz"):
         shape = (patch.y.shape[0], patch.x.shape[1])
         size = 0.045 if person.hair_style == "curly" else 0.012
@@ -74,7 +74,7 @@ def _paint_hair(patch: Patch, person: Person, coverage: Floats, strands: Floats)
 
 
 def paint_beard(canvas: Canvas, person: Person, rng: np.random.Generator) -> None:
-    """Paint stubble, a moustache or a full beard; the lips come over it."""
+    """Paint stubble, a moustache or a full beard; the lips are painted over it."""
     if person.beard == "none":
         return
     patch = canvas.everything()

@@ -1,4 +1,4 @@
-"""A person in an image: shoulders, ears and hair, and in front of them the portrait warped onto a head."""
+"""Draw a person: shoulders, ears and hair, and in front of them the portrait warped onto a head."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def draw_person(
 
     Args:
         frame: (H, W, 3) float32 RGB 0..255, changed in place.
-        person: Whom to draw.
+        person: The person to draw.
         pose: How the head is held and lit.
         place: Where the head rests.
         portrait: Paints the front of the face.
@@ -59,7 +59,7 @@ def draw_person(
     columns = (surface.portrait_x - flat.corner[0]) * flat.scale
     rows = (surface.portrait_y - flat.corner[1]) * flat.scale
     face = cv2.remap(flat.pixels, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    # Shadows on skin are warm, since red light goes deepest.
+    # Shadows on skin are warm, since red light penetrates deepest.
     face *= np.stack([surface.light**0.85, surface.light, surface.light**1.1], axis=-1)
     height, width = surface.coverage.shape
     target = frame[surface.top : surface.top + height, surface.left : surface.left + width]
@@ -135,7 +135,7 @@ def _warp_head(frame: Floats, person: Person, pose: Pose, place: Place) -> _Surf
     # An open mouth lowers the chin: the lower face is stretched.
     y = y - 0.07 * pose.mouth * np.clip((y - 0.45) / 0.5, 0, 1)
 
-    # The outline. Above the eyes between an ellipse (2) and a cube (3): crowns are rounder than eggs. Below, a jaw.
+    # The outline: above the eyes between an ellipse (2) and a cube (3), as crowns are rounder than eggs; below, a jaw.
     volume = VOLUMES[person.hair_style]
     above, below = np.clip(-y / (1 + volume), 0, 1), np.clip(y, 0, 1)
     upper = np.sqrt(1 - above**2 * (0.5 + 0.5 * above)) * (1 + 0.5 * volume * np.clip(-4 * y, 0, 1))
@@ -143,7 +143,7 @@ def _warp_head(frame: Floats, person: Person, pose: Pose, place: Place) -> _Surf
     half_width = person.face_width * np.where(y < 0, upper, jaw * (y < 1))
     coverage = np.clip((half_width - np.abs(x)) * unit * 0.8 + 0.5, 0, 1) * (half_width > 0.02)
 
-    # Turn and nod are undone. On a globe, sin(asin(s) - turn) = s cos(turn) - sqrt(1 - s^2) sin(turn).
+    # Undo turn and nod. On a globe, sin(asin(s) - turn) = s cos(turn) - sqrt(1 - s^2) sin(turn).
     sideways = np.clip(x / np.maximum(half_width, 1e-3), -1, 1)
     upwards = np.clip(np.where(y < 0, y / (1 + volume), y), -1, 1)
     depth = np.sqrt(1 - sideways**2)
@@ -173,7 +173,7 @@ def _draw_layer(
     turn = np.asarray([[cosine * narrowing, -sine], [sine * narrowing, cosine]]) * unit
     middle = np.asarray([place.x + shift[0] * place.half_height, place.y + shift[1] * place.half_height])
     move = middle + turn @ (np.asarray(layer.corner) * layer.scale)
-    # Only the part of the frame that the layer touches.
+    # Draw only on the part of the frame that the layer touches.
     height, width = layer.pixels.shape[:2]
     corners = np.asarray([(0, 0), (width, 0), (0, height), (width, height)]) @ turn.T + move
     limits = (frame.shape[1], frame.shape[0])

@@ -83,13 +83,13 @@ class Person:
     hairline: float
     """Where the hair begins on the forehead."""
     parting: float
-    """Where the hair is combed from, left or right of the middle."""
+    """Where the hair is parted, left or right of the middle."""
     face_width: float
     """Half the width of the face."""
     jaw_squareness: float
-    """2 is an ellipse, more is squarer."""
+    """2 gives an ellipse; higher values are squarer."""
     jaw_taper: float
-    """How much narrower than that the chin is, as a fraction."""
+    """How much narrower than the face the chin is, as a fraction."""
     eye_line: float
     eye_distance: float
     """From the middle of the face to the middle of an eye."""
@@ -132,7 +132,7 @@ class Pose:
     light: float = 1.0
     """Brightness, 1 as usual."""
     light_x: float = -0.4
-    """Where the main light stands: -1 far left, 1 far right."""
+    """Position of the main light: -1 is far left, 1 far right."""
 
 
 def random_person(rng: np.random.Generator) -> Person:
@@ -173,7 +173,7 @@ def _pick(choices: tuple[T, ...], rng: np.random.Generator) -> T:
 
 
 def _vary(color: Color, rng: np.random.Generator, *, spread: float) -> Color:
-    # Mostly lighter or darker, only a little of another hue.
+    # Change the lightness most, and the hue only a little.
     change = rng.normal(0, spread) + rng.normal(0, 0.3 * spread, 3)
     red, green, blue = np.clip(np.add(color, change), 8, 250).tolist()
     return (red, green, blue)

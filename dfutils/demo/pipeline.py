@@ -81,7 +81,7 @@ def run_demo(out: Path, *, people: int = 24, workers: int = 2, progress: bool = 
         read_catalogue(source, labels), faces, settings=demo_extraction(), workers=workers, progress=progress
     )
     logger.info("%s", summary.lines()[0])
-    logger.info("3/5 Training on groups that share no person with the test")
+    logger.info("3/5 Training on groups that share no person with the test split")
     train(faces, run, settings=DEMO_TRAINING, progress=progress)
     write_history_figure(run)
     logger.info("4/5 Evaluating on people who were not trained on")

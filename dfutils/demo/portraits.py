@@ -22,8 +22,8 @@ def paint_portrait(person: Person, pose: Pose, *, scale: float) -> Canvas:
     """Paint the front of a face as it is in one frame, evenly lit.
 
     Args:
-        person: Whose face.
-        pose: Blink, mouth and smile are used.
+        person: Whose face to paint.
+        pose: Only blink, mouth and smile are used.
         scale: Pixels per head unit.
 
     Returns:
@@ -69,7 +69,7 @@ def _paint_still_portrait(person: Person, scale: float) -> Canvas:
 
 
 def _paint_relief(canvas: Canvas, person: Person) -> None:
-    """Shade what stands out or lies back, as under a lamp above."""
+    """Shade the parts that stand out or lie deeper, as if lit by a lamp from above."""
     eye_y, tip, wing = person.eye_line, person.nose_tip, person.nose_width
     nostril = mix_colors(person.skin, (40, 12, 8), share=0.75)
     for side in (-1, 1):

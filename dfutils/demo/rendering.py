@@ -1,4 +1,4 @@
-"""The frames of a demo clip before compression: people who talk, in front of a camera."""
+"""Render the frames of a demo clip before compression: people who talk in front of a camera."""
 
 from __future__ import annotations
 
@@ -61,12 +61,12 @@ def render_clip(
 ) -> Frames:
     """Film a person who talks.
 
-    Two freshly seeded equal streams give the same room, motion and noise with and without a donor.
+    Two streams with the same fresh seed give the same room, motion and noise with and without a donor.
 
     Args:
         person: Who talks.
-        donor: Person whose inner face is forged in; None leaves the clip REAL.
-        rng: Random stream of everything but the looks.
+        donor: Person whose inner face is blended in; None leaves the clip REAL.
+        rng: Random stream for everything except people's looks.
         settings: Size and length.
 
     Returns:
@@ -102,8 +102,8 @@ def two_people_frames(
     """Film two people side by side, both unforged.
 
     Args:
-        people: Who sits left and who sits right.
-        rng: Random stream of everything but the looks.
+        people: The person on the left and the person on the right.
+        rng: Random stream for everything except people's looks.
         settings: Size and length.
 
     Returns:

@@ -18,7 +18,7 @@ Series = npt.NDArray[np.float64]
 """One value per frame, shape (T,)."""
 
 MARGIN = 8
-"""Pixels of room beyond each edge of the frame, for the camera to shake into."""
+"""Extra pixels beyond each edge of the frame, which a shaking camera may show."""
 
 NOISE_RANGE = (1.5, 3.2)
 """Standard deviation of the sensor noise in grey levels, from a good camera to a bad one."""
@@ -59,7 +59,7 @@ def random_room(rng: np.random.Generator, *, size: tuple[int, int]) -> Room:
     canvas = Canvas(np.zeros((height, width, 3), np.float32), float(height), (0.0, 0.0))
     canvas.pixels[:] = WALLS[int(rng.integers(len(WALLS)))]
     for _ in range(int(rng.integers(4, 8))):
-        # A shelf, a picture or a window is a box, a plant a heap of spots.
+        # A box stands for a shelf, a painting or a window; a heap of spots stands for a plant.
         center = (rng.uniform(0, width / height), rng.uniform(0.05, 0.9))
         color = rng.uniform(50, 225) * rng.uniform(0.86, 1.06, 3)
         reach = (rng.uniform(0.05, 0.3), rng.uniform(0.03, 0.3))
@@ -89,7 +89,7 @@ def camera_shake(rng: np.random.Generator, times: Series) -> Series:
 
 
 class Sensor:
-    """Add a camera's noise to frames, which does not depend on their content, and round them to 8 bits."""
+    """Add camera noise, which does not depend on the content, to frames, and round them to 8 bits."""
 
     def __init__(self, rng: np.random.Generator, *, size: tuple[int, int], strength: float) -> None:
         self._rng = rng

@@ -1,1 +1,1 @@
-"""Verdicts to metrics, figures and reports."""
+"""Measure verdicts: metrics, slices, baselines, behaviour tests and stress tests."""

@@ -31,8 +31,8 @@ class Expectation:
     """A change of a clip.
 
     Attributes:
-        name: Its name in the report.
-        words: What is done.
+        name: Name in the report.
+        words: Description of the change.
         may_matter: ``order``: only a recurrent model may react; ``content``: every model may, since less is visible;
             ``nothing``: the verdict should stay.
     """

@@ -26,7 +26,7 @@ class RiskCoverage:
 
     Attributes:
         coverage: ``(N,)`` share of the videos that are decided, rising to 1.
-        risk: ``(N,)`` share of these that are called wrong.
+        risk: ``(N,)`` share of these whose verdict is wrong.
         area: Mean risk over all coverages (AURC; Geifman and El-Yaniv 2017), lower is better.
         low: ``(50,)`` 2.5th percentile of the risk at `GRID`, by a bootstrap over groups; None with one group.
         high: ``(50,)`` 97.5th percentile.
@@ -96,7 +96,7 @@ def measure_band(
 def measure_operating_points(
     predictions: pd.DataFrame, detector: DetectorRecord, *, resamples: int = 1000
 ) -> list[dict[str, Any]]:
-    """Return the rates of each frozen threshold where it was chosen and on these videos."""
+    """Return the rates of each frozen threshold, on the clips it was chosen on and on these videos."""
     scores = Scores.of(predictions)
     return [
         {

@@ -1,7 +1,7 @@
 """Metrics of one table of predictions and paired differences of two, each with a 95 % interval.
 
 Videos that share a source are right or wrong together, so the bootstrap draws whole groups: drawing single videos
-would claim more certainty than the data holds.
+would suggest more certainty than the data supports.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Measure the out-of-fold predictions of a training in folds, per fold and over all folds."""
+"""Measure the out-of-fold predictions of a cross-validated training, per fold and over all folds."""
 
 from __future__ import annotations
 

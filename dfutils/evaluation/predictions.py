@@ -52,7 +52,7 @@ def check_predictions(predictions: pd.DataFrame) -> pd.DataFrame:
     """
     missing = [name for name in PREDICTION_COLUMNS if name not in predictions]
     if missing:
-        raise ReportError(f"predictions: column {missing[0]!r} is missing. They have: {list(predictions.columns)}.")
+        raise ReportError(f"predictions: column {missing[0]!r} is missing. The table has: {list(predictions.columns)}.")
     if predictions.empty:
         raise ReportError("predictions: the table is empty. Is the split empty?")
     rows = predictions.reset_index(drop=True)

@@ -60,7 +60,7 @@ def by_manipulation(predictions: pd.DataFrame, *, threshold: float, resamples: i
 
 
 def by_group(predictions: pd.DataFrame, *, threshold: float) -> list[dict[str, Any]]:
-    """Return one row per group, the one with most errors first. A single group cannot be resampled: no interval."""
+    """Return one row per group, the one with the most errors first. A single group cannot be resampled: no interval."""
     rows = check_predictions(predictions).dropna(subset=["fake_probability"])
     rows = rows.assign(wrong=(rows["fake_probability"] >= threshold) != rows["is_fake"])
     table = []

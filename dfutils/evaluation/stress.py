@@ -64,7 +64,7 @@ def stress_test(
         kinds: Names in `dfutils.evaluation.damage.DAMAGES`; all by default.
         most: Maximum number of videos, half REAL and half FAKE; every condition uses the same ones.
         resamples: Bootstrap resamples behind each interval.
-        progress: Show a bar on a terminal.
+        progress: Show a progress bar on a terminal.
 
     Returns:
         One row per condition: ``kind``, ``strength``, ``videos``, ``coverage``, ``auc``, ``difference`` (AUC minus
@@ -76,7 +76,7 @@ def stress_test(
     """
     unknown = [kind for kind in kinds or () if kind not in DAMAGES]
     if unknown:
-        raise ReportError(f"--kinds: there is no {unknown[0]!r}. Choose from: {', '.join(DAMAGES)}.")
+        raise ReportError(f"--kinds: {unknown[0]!r} is unknown. Choose from: {', '.join(DAMAGES)}.")
     RunFolder(run).about()  # fail before hours of work, not after
     detector = load_detector(run, engine="keras")
     videos = choose_videos(run, detector, catalogue, split, most=most)

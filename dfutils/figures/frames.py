@@ -49,7 +49,7 @@ def plot_motion(trace: MotionTrace, chosen_seconds: Sequence[float], *, segments
 def plot_contact_sheet(
     images: Crops | Sequence[Image], *, titles: Sequence[str] | None = None, columns: int = 5
 ) -> Figure:
-    """Show images in reading order, at most ``columns`` per row.
+    """Show images row by row, at most ``columns`` per row.
 
     Args:
         images: ``(T, size, size, 3)`` uint8 RGB, or a list of images of any sizes.

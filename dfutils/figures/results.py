@@ -108,7 +108,7 @@ def plot_roc(predictions: pd.DataFrame, *, resamples: int = 1000, seed: int = 0)
 def _true_positive_rates(
     false_positive_rates: FloatArray, true_positive_rates: FloatArray, grid: FloatArray
 ) -> FloatArray:
-    """True positive rate at a false positive rate of at most ``grid``, ``(B, len(grid))``; NaN with one class."""
+    """Return the true positive rate ``(B, len(grid))`` at false positive rates up to ``grid``; NaN with one class."""
     rates = [
         true[np.searchsorted(false, grid + 1e-9, side="right") - 1]
         for false, true in zip(false_positive_rates, true_positive_rates, strict=True)
@@ -122,7 +122,7 @@ def _class_counts(scores: Scores) -> tuple[FloatArray, FloatArray]:
 
 
 def _cumulated_share(weights: FloatArray) -> FloatArray:
-    """Share called FAKE as the threshold falls from above the highest score, ``(B, levels + 1)``."""
+    """Return the share called FAKE as the threshold falls from above the highest score, ``(B, levels + 1)``."""
     cumulated = np.cumsum(weights[:, ::-1], axis=1)
     shares = ratio(cumulated, np.repeat(cumulated[:, -1:], cumulated.shape[1], axis=1))
     return np.concatenate([np.zeros((len(shares), 1)), shares], axis=1)
@@ -130,7 +130,7 @@ def _cumulated_share(weights: FloatArray) -> FloatArray:
 
 @styled
 def plot_precision_recall(predictions: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> Figure:
-    """Plot precision against recall, with the prevalence as the line of chance.
+    """Plot precision against recall, with the prevalence as the chance level.
 
     Raises:
         ReportError: One class is absent.
@@ -217,7 +217,7 @@ def plot_risk_coverage(
     decided: float | None = None,
     resamples: int = 1000,
 ) -> Figure:
-    """Plot the share of wrong verdicts against the share of videos that are decided, the most certain first.
+    """Plot the share of wrong verdicts against the share of videos decided, starting with the most certain ones.
 
     Args:
         predictions: One row per video.

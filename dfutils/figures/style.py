@@ -93,7 +93,7 @@ def styled(plot: Callable[_P, Figure]) -> Callable[_P, Figure]:
             mpl.rcdefaults()
             mpl.rcParams.update(_STYLE_SHEET)
             figure = plot(*args, **kwargs)
-            # Ticks are created when first drawn and would take the style that is active then.
+            # Ticks are created at the first drawing and would use the style that is active at that time.
             figure.draw_without_rendering()
             # The layout is done; repeating it at each save would cost as much as drawing.
             figure.set_layout_engine("none")

@@ -1,4 +1,4 @@
-"""Tables, figures and folders of the notebooks: what their cells call besides the package's own functions."""
+"""Tables, figures and folders that the notebooks use in addition to the rest of the package."""
 
 from dfutils.notebook.data_tables import (
     balance_table,

@@ -84,7 +84,7 @@ def media_table(dataset: FaceDataset) -> TextTable:
 
 
 def manifest_table(dataset: FaceDataset, *, rows: int = 6) -> pd.DataFrame:
-    """Show the first clips of the manifest, with the columns that people read."""
+    """Show the first clips of the manifest, with its most readable columns."""
     columns = ["clip_id", "video", "is_fake", "group", "frames", "fps", "duration_seconds"]
     table = pd.DataFrame([{name: getattr(row, name) for name in columns} for row in dataset.rows[:rows]])
     return table.set_index("clip_id").rename_axis(index=None, columns="clip_id")
@@ -100,7 +100,7 @@ def skipped_table(dataset: FaceDataset) -> TextTable:
 
 
 def skipped_rows_table(dataset: FaceDataset) -> TextTable:
-    """List every video that gave no clip, with the reason in a word and in a sentence."""
+    """List every video that gave no clip, with the reason as one word and as a sentence."""
     rows = ((row["video"], row["reason"], row["detail"].split(f"{row['video']}: ")[-1]) for row in dataset.skipped)
     return text_table(rows, ["video", "reason", "detail"])
 
@@ -125,7 +125,7 @@ def card_text(staged: Staged) -> Markdown:
 
 
 def contents_table(staged: Staged) -> TextTable:
-    """Show the content of a version of the dataset: everything, since a version replaces the one before."""
+    """Show the content of a version of the dataset: everything, since a version replaces the previous one."""
     kinds = {"real/": "crops of REAL clips", "fake/": "crops of FAKE clips", "": "tables and settings"}
     rows = []
     for start, meaning in kinds.items():

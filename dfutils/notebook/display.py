@@ -49,7 +49,7 @@ class Markdown:
 
 
 class _Page(logging.Handler):
-    """Write warnings as plain text below the cell, each of them once."""
+    """Write each warning once, as plain text below the cell."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class _Page(logging.Handler):
 
 
 def start_notebook() -> TextTable:
-    """Show whole sentences in tables, and the package's warnings and long epochs as text; return the versions."""
+    """Set up whole sentences in tables, and warnings and long epochs as text; return the table of versions."""
     pd.set_option("display.max_colwidth", None)
     logger = logging.getLogger("dfutils")
     logger.handlers, logger.propagate = [_Page()], False

@@ -45,7 +45,7 @@ def plot_face_step(path: Path, clip: FaceClip, *, frames: int = 3) -> Figure:
     """Show whole frames of a video with the detected face and the square that is cropped.
 
     Args:
-        path: The video, which is decoded in this process: one that you trust.
+        path: The video. It is decoded in this process, so it must be one that you trust.
         clip: The clip that was extracted from it.
         frames: Number of frames to show, evenly spread over the clip.
     """

@@ -1,4 +1,4 @@
-"""Input folders of the notebooks: beside them, or attached to them on Kaggle."""
+"""Find the notebooks' input folders: beside the notebooks, or attached to them on Kaggle."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ def attached(folder: str | Path) -> Path:
     identified by its content, whatever its name.
 
     Args:
-        folder: A path such as ``output/faces``; its last part says what it holds.
+        folder: A path such as ``output/faces``; its last part names the content.
 
     Returns:
-        The folder, or ``folder`` itself if there is none: whatever reads it reports best what is missing.
+        The folder, or ``folder`` itself if there is none, so that its reader can say what is missing.
     """
     path = Path(folder)
     marker = MARKERS.get(path.name)

@@ -1,4 +1,4 @@
-"""Executed notebooks as HTML pages: one self-contained file each, with folded code.
+"""Render executed notebooks as HTML pages: one self-contained file each, with folded code.
 
 ``python -m dfutils.notebook.pages NOTEBOOK… --report REPORT --out FOLDER``
 """

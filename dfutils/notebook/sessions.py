@@ -1,4 +1,4 @@
-"""The trainings of notebook 3, on the demo's clips and on Kaggle, and how they continue in another session."""
+"""The trainings of notebook 3, on the demo's clips and on Kaggle; a later session can continue them."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Face datasets, notebooks and models to Kaggle."""
+"""Publish face datasets, notebooks, models and the package on Kaggle, and the web page as a Space."""

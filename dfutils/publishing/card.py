@@ -15,13 +15,13 @@ from dfutils.settings import DEFAULT_BACKBONE
 TABLES = ("manifest.csv", "frames.csv", "skipped.csv", "extraction.json")
 
 HEAD_SENTENCES = {
-    "inception_mean": "A linear head scores each crop by itself, and their mean is the video's: order means nothing.",
+    "inception_mean": "A linear head scores each crop by itself; the video's score is their mean, in any order.",
     "inception_gru": "A recurrent head (GRU) reads them in order.",
     "inception_lstm_gru": "A recurrent head of two layers (LSTM, then GRU) reads them in order.",
 }
 SAMPLING_WORDS = {
     "motion": "the frames that move most",
-    "uniform": "frames at even distances",
+    "uniform": "evenly spaced frames",
     "first": "the first frames",
 }
 
@@ -53,7 +53,7 @@ def data_card(dataset: FaceDataset, *, about: str = "") -> str:
 
 
 def network_text(run: Path, detector: Mapping[str, Any]) -> str:
-    """Say in two sentences what the detector of a run folder sees and how it comes to its score.
+    """Say in two sentences what the detector of a run folder sees and how it computes its score.
 
     Raises:
         PublishError: Its head or sampling is unknown.
@@ -74,7 +74,7 @@ def check_integrity(dataset: FaceDataset) -> dict[str, str]:
     """Open every crop and look for what would embarrass a publisher.
 
     Returns:
-        Each check, and its result.
+        The result of each check, by its name.
 
     Raises:
         DatasetError: A crop is missing, unreadable or of another size.
@@ -87,7 +87,7 @@ def check_integrity(dataset: FaceDataset) -> dict[str, str]:
         for file in dict.fromkeys(dataset.files[row.clip_id]):
             digest = hashlib.sha256((dataset.folder / file).read_bytes()).hexdigest()
             if labels.setdefault(digest, row.is_fake) is not row.is_fake:
-                raise PublishError(f"{dataset.folder / file}: the same image is also there with the other label.")
+                raise PublishError(f"{dataset.folder / file}: the same image also has the other label. Correct one.")
             crops += 1
     named = {file for files in dataset.files.values() for file in files}
     visible = (path for path in dataset.folder.rglob("*") if path.is_file() and not path.name.startswith("."))

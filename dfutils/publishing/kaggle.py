@@ -1,4 +1,4 @@
-"""Kaggle's command line, called and read: its exit code alone does not tell whether something arrived."""
+"""Call Kaggle's command line and read its output: the exit code alone does not tell whether something arrived."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 PAGE_SIZE = "200"
-"""Most rows that the client lists at a time."""
+"""Maximum number of rows that the client lists at a time."""
 LONGEST_PAUSE_SECONDS = 30.0
 UNANSWERED_IN_A_ROW = 5
-"""Questions in a row that may fail while waiting: two minutes of a run of hours."""
+"""Number of consecutive requests that may fail while waiting: two minutes of a run that takes hours."""
 SIGN_IN = "Sign in with `kaggle auth login`."
 
 # Kaggle answers "not there" and "not yours to see" alike; the client ends a 404 with the hint "To search for one, …".
@@ -53,7 +53,7 @@ class NoAnswerError(PublishError):
 
 
 class PendingError(PublishError):
-    """Raised while Kaggle is still working; its message is for when that takes too long."""
+    """Raised while Kaggle is still working; its message is shown if that takes too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Answer:
 
     @property
     def reason(self) -> str:
-        """The line that says most about what went wrong; after a traceback, the last one."""
+        """The most informative line about what went wrong; after a traceback, the last one."""
         if not self.lines:
             return f"no output, exit code {self.exit_code}"
         if any(line.startswith("Traceback") for line in self.lines):
@@ -112,7 +112,7 @@ class Kaggle:
             )
         except subprocess.TimeoutExpired:
             raise PublishError(
-                f"kaggle {' '.join(arguments[:2])}: no end after {self.timeout_seconds:.0f} s. "
+                f"kaggle {' '.join(arguments[:2])}: did not finish within {self.timeout_seconds:.0f} s. "
                 "Check the connection and give the same command again."
             ) from None
         except OSError as error:
@@ -125,10 +125,10 @@ class Kaggle:
     def send(self, subject: str, arguments: Sequence[str], *, success: str) -> str:
         """Send something and return the client's line of success.
 
-        The client has no JSON for this: it worked if its own words of success are there and no word of trouble is.
+        The client has no JSON for this: it worked if the output has its message of success and no sign of trouble.
 
         Raises:
-            PublishError: Kaggle did not take it, or not all of it.
+            PublishError: Kaggle did not accept it, or not all of it.
         """
         answer = self.run(*arguments)
         line = next((line for line in answer.lines if success in line), None)
@@ -136,11 +136,11 @@ class Kaggle:
         trouble = next((line for line in others if _TROUBLE.search(line)), None)
         if answer.exit_code or line is None or trouble:
             reason = (trouble or answer.reason).strip()
-            raise PublishError(f"{subject}: Kaggle did not take it ({reason}). {answer.advice}")
+            raise PublishError(f"{subject}: Kaggle did not accept it ({reason}). {answer.advice}")
         return line
 
     def ask(self, subject: str, *arguments: str) -> Answer | None:
-        """Ask for something; None when Kaggle has no such thing.
+        """Ask Kaggle for something; None if it does not exist there.
 
         Raises:
             NoAnswerError: Kaggle did not answer.
@@ -151,20 +151,20 @@ class Kaggle:
             return None
         if answer.exit_code:
             error = PublishError if answer.advice == SIGN_IN else NoAnswerError
-            raise error(f"{subject}: Kaggle could not be asked ({answer.reason}). {answer.advice}")
+            raise error(f"{subject}: Kaggle could not be queried ({answer.reason}). {answer.advice}")
         return answer
 
     def ask_json(self, subject: str, *arguments: str) -> Any:
-        """Ask for a JSON document, as `ask` does; another answer is none."""
+        """Ask for a JSON document, as `ask` does; any other answer raises `NoAnswerError`."""
         answer = self.ask(subject, *arguments)
         try:
             return json.loads(answer.stdout) if answer else None
         except ValueError:
             reason = answer.reason if answer else ""
-            raise NoAnswerError(f"{subject}: Kaggle's answer is no JSON ({reason}). Give the command again.") from None
+            raise NoAnswerError(f"{subject}: Kaggle's answer is not JSON ({reason}). Give the command again.") from None
 
     def files(self, subject: str, *arguments: str) -> dict[str, int]:
-        """List remote files with their sizes, over all pages, as `ask` does; empty when Kaggle has no such thing."""
+        """List remote files with their sizes, over all pages, as `ask` does; empty if there are none."""
         found: dict[str, int] = {}
         page: list[str] = []
         while answer := self.ask(subject, *arguments, "--format", "json", "--page-size", PAGE_SIZE, *page):

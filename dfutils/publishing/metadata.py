@@ -1,7 +1,7 @@
 """Metadata that Kaggle's client reads: the committed files in ``kaggle-metadata/``, filled in and checked.
 
-Checked is what the client accepts and Kaggle reads differently than meant, and what a person names on the command
-line. The rest the client itself refuses before it sends anything.
+The checks cover values that the client accepts but Kaggle would read differently than intended, and names that a person
+gives on the command line. The client itself refuses everything else before it sends anything.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ GPUS = (
     "NvidiaRtxPro6000",
 )
 """Values of ``machine_shape`` with a GPU; without one it is "None". NvidiaTeslaT4 means two of them; some others are
-for certain competitions only. The P100, which Kaggle takes where none is named, is retired."""
+for certain competitions only. The P100, which Kaggle uses if none is named, is retired."""
 
 _FIELDS: dict[str, dict[type, str]] = {
     DATASET_FILE: {str: "id title", list: "licenses keywords", bool: "isPrivate"},
@@ -40,7 +40,7 @@ _FIELDS: dict[str, dict[type, str]] = {
     MODEL_FILE: {str: "ownerSlug title slug description", bool: "isPrivate"},
     VARIATION_FILE: {str: "ownerSlug framework licenseName", bool: "fineTunable"},
 }
-"""Required fields. For a flag that is missing the client takes a default: the internet would be on."""
+"""Required fields. The client replaces a missing flag by a default: the internet would be on."""
 METADATA_FILES = frozenset(_FIELDS)
 _ADDRESS = re.compile(r"[a-z0-9]+(?:[_-][a-z0-9]+)*/[a-z0-9]+(?:-[a-z0-9]+)*")
 
@@ -51,11 +51,11 @@ def metadata_folder(explicit: Path | None = None) -> Path:
     for place in places:
         if place.is_dir():
             return place
-    raise PublishError(f"{places[0]}: is no folder. Work in the project's folder, or name it with --metadata.")
+    raise PublishError(f"{places[0]}: is not a folder. Work in the project's folder, or name it with --metadata.")
 
 
 def read_metadata(path: Path, *, owner: str = OWNER_PLACEHOLDER) -> dict[str, Any]:
-    """Read a JSON object, with ``owner`` in the placeholder's place; anything else is a `PublishError`."""
+    """Read a JSON object and replace the placeholder by ``owner``; anything else is a `PublishError`."""
 
     def filled(value: Any) -> Any:
         if isinstance(value, str):
@@ -67,7 +67,7 @@ def read_metadata(path: Path, *, owner: str = OWNER_PLACEHOLDER) -> dict[str, An
     except DatasetError as error:
         raise PublishError(str(error)) from error
     if not isinstance(document, dict):
-        raise PublishError(f"{path}: is no JSON object. Restore it from the repository.")
+        raise PublishError(f"{path}: is not a JSON object. Restore it from the repository.")
     return {key: filled(value) for key, value in document.items()}
 
 
@@ -82,7 +82,7 @@ def owner_name(given: str | None) -> str:
 
 
 def slugify(title: str) -> str:
-    """Return the last part of the address that Kaggle makes of a title.
+    """Return the last part of the address that Kaggle derives from a title.
 
     Example:
         >>> slugify("Deepfakes 3: Train a detector")
@@ -118,7 +118,7 @@ def _check_names(document: Mapping[str, Any], lengths: tuple[int, int]) -> None:
     address, title = document.get("id") or f"{document['ownerSlug']}/{document['slug']}", document["title"]
     if not _ADDRESS.fullmatch(address):
         raise PublishError(
-            f"address: {address!r} is not OWNER/NAME of Kaggle. Use small letters, digits and single hyphens."
+            f"address: {address!r} is not of the form OWNER/NAME. Use lower-case letters, digits and single hyphens."
         )
     slug, subtitle = address.split("/")[1], document.get("subtitle")
     texts = [("slug", slug, lengths), ("title", title, lengths)]
@@ -126,7 +126,7 @@ def _check_names(document: Mapping[str, Any], lengths: tuple[int, int]) -> None:
     for what, text, (shortest, longest) in texts:
         if not shortest <= len(text.strip()) <= len(text) <= longest:
             raise PublishError(
-                f"{what}: {text!r} has {len(text.strip())} characters. Kaggle takes {shortest} to {longest}."
+                f"{what}: {text!r} has {len(text.strip())} characters. Kaggle accepts {shortest} to {longest}."
             )
     if slugify(title) != slug:
         raise PublishError(

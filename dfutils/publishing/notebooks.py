@@ -1,4 +1,4 @@
-"""Notebooks staged for Kaggle, in the order in which they feed each other."""
+"""Stage notebooks for Kaggle, each after those whose output it reads."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from dfutils.publishing.package import LACKING, project_of
 from dfutils.publishing.staging import PUSH, Staged, lay_out
 
 ON_KAGGLE = (
-    "Kaggle's image lacks the package `dfutils`. It comes as a wheel in the attached dataset, with the wheels that it "
-    "needs, so that the internet may stay off:"
+    "Kaggle's image lacks the package `dfutils`. The attached dataset has its wheel and the wheels that it "
+    "needs, so that the internet can stay off. This cell installs them:"
 )
 INSTALLATION = """import os
 
@@ -22,13 +22,13 @@ INPUT = os.environ.get("DFUTILS_KAGGLE_INPUT", "/kaggle/input")
 """Kaggle has two places for a dataset, with and without the owner's name; pip ignores one that does not exist."""
 
 NOTEBOOK_OWNER = '"your-name"'
-"""Stands for the owner in the parameters of a committed notebook, which has to run as it is."""
+"""Placeholder for the owner in the parameters of a committed notebook, which has to run as it is."""
 NOTEBOOK_BYTES = 10**6
 """Limit of Kaggle for a notebook without outputs, which the client removes."""
 
 
 def stage_notebooks(source: Path, staging: Path, *, metadata: Path, owner: str, public: bool = False) -> list[Staged]:
-    """Lay out a notebook, or each of a folder, in a folder of its own, each after those that feed it.
+    """Lay out a notebook, or each of a folder, in a folder of its own, each after those whose output it reads.
 
     Args:
         source: A notebook, or a folder of them.
@@ -51,16 +51,16 @@ def stage_notebooks(source: Path, staging: Path, *, metadata: Path, owner: str, 
         check_metadata(NOTEBOOK_FILE, document)
         notebook = read_metadata(path)
         if not notebook.get("cells"):
-            raise PublishError(f"{path}: is no notebook with cells. Save it again.")
+            raise PublishError(f"{path}: is not a notebook with cells. Save it again.")
         size = sum(len("".join(cell["source"]).encode()) for cell in notebook["cells"])
         if size > NOTEBOOK_BYTES:
-            raise PublishError(f"{path}: {size} bytes without outputs; Kaggle takes {NOTEBOOK_BYTES}. Shorten it.")
+            raise PublishError(f"{path}: {size} bytes without outputs; Kaggle accepts {NOTEBOOK_BYTES}. Shorten it.")
         _adapt(notebook, owner, package if package in document["dataset_sources"] else None)
         folder, name = staging / path.stem, document["id"]
         files = lay_out(folder, {}, {NOTEBOOK_FILE: document, document["code_file"]: notebook}, source=path)
         commands = {
             PUSH: ["kernels", "push", "-p", str(folder)],
-            "ask how far it is": ["kernels", "status", name],
+            "check its progress": ["kernels", "status", name],
         }
         waiting.append(Staged(name, folder, document, files, commands))
 
@@ -70,14 +70,14 @@ def stage_notebooks(source: Path, staging: Path, *, metadata: Path, owner: str, 
         names = {one.name for one in waiting}
         ready = [one for one in waiting if not names & set(one.metadata["kernel_sources"]) - {one.name}]
         if not ready:
-            raise PublishError(f"kernel_sources: {', '.join(sorted(names))} wait for each other. Break the circle.")
+            raise PublishError(f"kernel_sources: {', '.join(sorted(names))} depend on each other. Break the cycle.")
         ordered.append(ready[0])
         waiting.remove(ready[0])
     return ordered
 
 
 def _adapt(notebook: dict[str, Any], owner: str, package: str | None) -> None:
-    """Put the owner into the parameters, and after the title a cell that installs the package from its dataset."""
+    """Insert the owner into the parameters and, after the title, a cell that installs the package from its dataset."""
     for cell in notebook["cells"]:
         if "parameters" in cell["metadata"].get("tags", []):
             cell["source"] = "".join(cell["source"]).replace(NOTEBOOK_OWNER, json.dumps(owner))

@@ -18,9 +18,9 @@ from dfutils.publishing.staging import Staged, stage_files
 from dfutils.weights import WEIGHT_FILES, find_weights
 
 LACKING = ("av>=14",)
-"""What the package needs and Kaggle's image lacks."""
+"""Requirements of the package that Kaggle's image lacks."""
 IMAGE_PYTHONS = ("3.12", "3.13")
-"""Kaggle's image moves from the first to the second. Wheels for both lie side by side, and pip picks."""
+"""Kaggle's image is moving from the first to the second. Wheels for both are staged, and pip picks the right one."""
 IMAGE_PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 
 PROBE = "setuptools"
@@ -58,7 +58,7 @@ def stage_package(
 
 
 def build_wheel(project: Path, folder: Path) -> Path:
-    """Build the wheel from a copy of today's sources, so that nothing left over from earlier builds gets into it."""
+    """Build the wheel from a copy of today's sources, so that it contains nothing left over from earlier builds."""
     if not (project / "pyproject.toml").is_file():
         raise PublishError(f"{project}: holds no pyproject.toml. Name the project's folder, or a wheel.")
     copy = folder / "sources"
@@ -75,7 +75,7 @@ def build_wheel(project: Path, folder: Path) -> Path:
 def download_wheels(
     folder: Path, requirements: Sequence[str] = LACKING, *, constraints: Path | None = None
 ) -> list[Path]:
-    """Download wheels for each of `IMAGE_PYTHONS`, whatever Python runs here; one that serves both comes once.
+    """Download wheels for each of `IMAGE_PYTHONS`, whatever Python runs here; one that serves both is kept once.
 
     A file of ``constraints`` names the tested versions. If one has no wheel, the `PublishError` names the Python.
     """
@@ -95,7 +95,7 @@ def download_wheels(
 def _wheels(folder: Path) -> list[Path]:
     found = sorted(folder.glob("*.whl"))
     if not found:
-        raise PublishError(f"{folder.name}: pip made no wheel. Give the same command again with --verbose.")
+        raise PublishError(f"{folder.name}: pip made no wheel. Repeat the command with --verbose.")
     return found
 
 
@@ -125,12 +125,12 @@ def run_pip(*arguments: str, python: Path | None = None) -> None:
         lines = [line.strip() for line in without_credentials(done.stderr).splitlines() if line.strip()] or [""]
         reason = next((line for line in lines if line.lower().startswith("error")), lines[-1])
         raise PublishError(
-            f"pip {arguments[0]}: failed ({reason}). pip needs its index for this; or name a wheel that is built."
+            f"pip {arguments[0]}: failed ({reason}). pip needs its package index for this; or name a finished wheel."
         )
 
 
 def index_is_reachable() -> bool:
-    """Whether pip can download `PROBE`: tells a fault of ours from one of the network."""
+    """Whether pip can download `PROBE`: tells a fault of ours from a network failure."""
     with tempfile.TemporaryDirectory() as scratch:
         try:
             run_pip("download", "--no-deps", "--retries", "1", "--dest", scratch, PROBE)
@@ -159,7 +159,7 @@ def runs_on(wheel: str, python: str) -> bool:
         False
     """
     parts = wheel.removesuffix(".whl").split("-")
-    if len(parts) < 5:  # name, version, Python, ABI, platform; a build number may stand before the last three
+    if len(parts) < 5:  # name, version, Python, ABI, platform; a build number may precede the last three
         return False
     interpreters, abis, platform = parts[-3].split("."), set(parts[-2].split(".")), parts[-1]
     minor = int(python.split(".")[1])
@@ -181,6 +181,6 @@ def check_wheels(names: Collection[str], projects: Iterable[str]) -> None:
             if not any(runs_on(name, python) for name in wheels):
                 raise PublishError(
                     f"{project}: has no wheel for Python {python} (only {', '.join(wheels) or 'none at all'}). A "
-                    "notebook on Kaggle's image with that Python could not install it. Stage it again --with-wheels, "
-                    "with a version that has wheels for both."
+                    "notebook on Kaggle's image with that Python could not install it. Stage it again with "
+                    "--with-wheels and a version that has wheels for both."
                 )

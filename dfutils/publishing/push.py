@@ -1,4 +1,4 @@
-"""What is staged is sent, and what arrived is compared with it."""
+"""Send what is staged, and compare it with what arrived."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COMPARED_SOURCES = ("dataset_sources", "kernel_sources", "competition_sources", 
 
 
 class Terms(NamedTuple):
-    """What a new version does not change: whether only its owner sees it, its licence if it has one, its title."""
+    """Properties that a new version cannot change: whether it is private, its licence if it has one, and its title."""
 
     private: bool
     licence: str | None
@@ -33,10 +33,10 @@ class Terms(NamedTuple):
 def push_dataset(kaggle: Kaggle, staged: Staged, *, fewer_files: bool = False) -> list[str]:
     """Send a staged dataset, new or as a version, and wait until Kaggle holds exactly what was staged.
 
-    With ``fewer_files`` a version may lack files of the one it replaces. What happened is returned in lines.
+    With ``fewer_files`` a version may lack files of the one it replaces. Returns lines that say what happened.
 
     Raises:
-        PublishError: It was refused, would lose files, would be shown to others than staged, or did not arrive whole.
+        PublishError: It was refused, would lose files, has another visibility than staged, or did not arrive complete.
     """
     name, size, lines = staged.name, sum(staged.files.values()), list[str]()
     logger.info("%s: sending %d files, %.1f MB", name, len(staged.files), size / 1e6)
@@ -54,7 +54,7 @@ def push_dataset(kaggle: Kaggle, staged: Staged, *, fewer_files: bool = False) -
         status = now.get("status", "unknown")
         if status in ("failed", "deleted"):
             raise PublishError(f"{name}: Kaggle could not process it (status {status}). Look at its page on Kaggle.")
-        # The replaced version is ready all the time.
+        # The replaced version stays ready all the time.
         if status != "ready" or (replaced and (now.get("current_version_number") or 0) <= replaced):
             raise PendingError(
                 f"{name}: not ready after {kaggle.wait_seconds:.0f} s (status {status}). "
@@ -113,7 +113,7 @@ def push_notebook(kaggle: Kaggle, staged: Staged) -> list[str]:
             answer = kaggle.run("kernels", "pull", name, "-p", folder, "-m")
             if answer.exit_code or not Path(folder, NOTEBOOK_FILE).is_file():
                 raise NoAnswerError(
-                    f"{name}: was pushed, but could not be read back ({answer.reason}), so nobody knows what Kaggle "
+                    f"{name}: was pushed, but could not be read back ({answer.reason}), so it is unknown what Kaggle "
                     "holds. Look at its page, or push it again."
                 )
             return read_metadata(Path(folder, NOTEBOOK_FILE))
@@ -123,7 +123,7 @@ def push_notebook(kaggle: Kaggle, staged: Staged) -> list[str]:
             read_metadata(path) for path in (staged.folder / sent["code_file"], Path(folder, kept["code_file"]))
         )
         cells, kept_cells = (["".join(cell["source"]) for cell in one.get("cells", [])] for one in notebooks)
-    # The client says nothing of a model that could not be attached. No accelerator has three spellings.
+    # The client does not report a model that could not be attached. "No accelerator" has three spellings.
     differing = [field for field in COMPARED_FLAGS if kept.get(field) != sent[field]]
     differing += ["machine_shape"] if (kept.get("machine_shape") or "None") != sent["machine_shape"] else []
     differing += [field for field in COMPARED_SOURCES if set(kept.get(field) or []) != set(sent[field])]
@@ -138,10 +138,10 @@ def push_notebook(kaggle: Kaggle, staged: Staged) -> list[str]:
 
 
 def wait_for_run(kaggle: Kaggle, notebook: str, *, just_pushed: bool = False) -> str:
-    """Wait until a notebook's run is complete and return its status; Kaggle may not find at once what was just pushed.
+    """Wait until a notebook's run is complete and return its status; Kaggle may not find a new one at once.
 
     Raises:
-        PublishError: There is no such notebook, its run failed, or is not over in time.
+        PublishError: There is no such notebook, its run failed, or it is not finished in time.
     """
 
     def look() -> str:
@@ -160,7 +160,7 @@ def wait_for_run(kaggle: Kaggle, notebook: str, *, just_pushed: bool = False) ->
             )
         if status != "complete" and kaggle.wait_seconds:
             raise PendingError(
-                f"{notebook}: its run is not over after {kaggle.wait_seconds:.0f} s (status {status}). "
+                f"{notebook}: its run is not finished after {kaggle.wait_seconds:.0f} s (status {status}). "
                 f"It continues; ask later with `kaggle kernels status {notebook}`."
             )
         return status
@@ -207,7 +207,7 @@ def terms(document: Mapping[str, Any], variation: Mapping[str, Any] | None = Non
 
 
 def check_terms(name: str, held: Terms, staged: Terms) -> list[str]:
-    """Compare the terms held on Kaggle with those staged: another title is a line, anything else a `PublishError`."""
+    """Compare the terms held on Kaggle with those staged: a new title gives a line, other changes a `PublishError`."""
     if staged.private and not held.private:
         raise PublishError(
             f"{name}: is public on Kaggle, and so is every version of it, but it was staged as private. Nothing was "
@@ -215,15 +215,15 @@ def check_terms(name: str, held: Terms, staged: Terms) -> list[str]:
         )
     if held.private and not staged.private:
         raise PublishError(
-            f"{name}: is private on Kaggle, and so is every version of it: --public is for what is new. Nothing was "
-            "sent. Make it public on its page and send it again, or leave --public out."
+            f"{name}: is private on Kaggle, and so is every version of it: --public cannot change that. "
+            "Nothing was sent. Make it public on its page and send it again, or leave --public out."
         )
     # Kaggle calls "Attribution 4.0 International (CC BY 4.0)" by either name.
     there, here = ({part.strip().casefold() for part in re.split(r"[()]", one.licence or "")} for one in (held, staged))
     if held.licence and not (there & here) - {""}:
         raise PublishError(
-            f"{name}: its licence on Kaggle is {held.licence!r}, which a version keeps, but {staged.licence!r} was "
-            f"staged. Nothing was sent. Change it on its page, or say --licence {held.licence!r} --i-have-the-rights."
+            f"{name}: its licence on Kaggle is {held.licence!r}, which a new version keeps, but {staged.licence!r} was "
+            f"staged. Nothing was sent. Change it on its page, or give --licence {held.licence!r} --i-have-the-rights."
         )
     if held.title == staged.title:
         return []
@@ -233,7 +233,7 @@ def check_terms(name: str, held: Terms, staged: Terms) -> list[str]:
 def check_not_poorer(name: str, before: Iterable[str], staged: Iterable[str], *, allowed: bool) -> None:
     """Raise `PublishError` for a version that lacks files of the one it replaces, unless that is allowed.
 
-    A wheel of another version of its project replaces a wheel if it serves the same of `IMAGE_PYTHONS`.
+    A wheel counts as replaced if other wheels of its project serve the same of `IMAGE_PYTHONS`.
     """
     names, here = list(before), set(staged)
     here_wheels = [one for one in here if one.endswith(".whl")]
@@ -249,7 +249,7 @@ def check_not_poorer(name: str, before: Iterable[str], staged: Iterable[str], *,
     if lost and not allowed:
         raise PublishError(
             f"{name}: the new version would lack {len(lost)} of {len(names)} files ({_some(lost)}). "
-            "Nothing was sent. Stage them too, or say --fewer-files if that is meant."
+            "Nothing was sent. Stage them too, or give --fewer-files if that is intended."
         )
 
 
@@ -263,7 +263,7 @@ def check_arrived(name: str, staged: Mapping[str, int], arrived: Mapping[str, in
     for kind, files in differences.items():
         if files:
             raise PublishError(
-                f"{name}: arrived with {len(arrived)} files, staged were {len(staged)}; {len(files)} {kind} "
+                f"{name}: {len(arrived)} files arrived, {len(staged)} were staged; {len(files)} {kind} "
                 f"({_some(files)}). Send it again before anyone uses it."
             )
 

@@ -1,6 +1,6 @@
-"""The web page as a folder that a Hugging Face Space runs, and its check in a fresh environment.
+"""Stage the web page as a folder that a Hugging Face Space runs, and check it in a fresh environment.
 
-The folder holds a thin start, pinned requirements and the package's wheel, nothing else.
+The folder holds a short start script, pinned requirements and the package's wheel, nothing else.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ NEEDED = (
     *("av", "fastapi", "gradio", "h5py", "joblib", "keras", "numpy", "opencv-python", "openvino", "pandas", "pillow"),
     *("pydantic", "python-multipart", "scikit-learn", "starlette", "tensorflow", "tqdm", "uvicorn"),
 )
-"""What the page imports, by the names of ``constraints.txt``. Without Starlette, which the page's guard uses, and
-uvicorn among them, Gradio would choose their versions."""
+"""What the page imports, by the names in ``constraints.txt``. Starlette, which the page's guard uses, and uvicorn are
+listed because Gradio would otherwise choose their versions."""
 
 START_SECONDS, ANSWER_SECONDS, END_SECONDS = 180.0, 300.0, 20.0
 POLL_SECONDS = 0.2
@@ -45,12 +45,12 @@ EVENT = "made_up_person"
 """The page's own first example. Its verdict needs the package, the detector, its engine and the face detector."""
 
 _KEPT = ("PATH", "LANG", "LC_ALL", "SYSTEMROOT", "LD_LIBRARY_PATH")
-"""Variables that the Space inherits; others may hold what the folder lacks."""
+"""Environment variables that the check passes on; others could hide that the folder lacks something."""
 _WITHOUT_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def stage_space(project: Path, staging: Path) -> dict[str, int]:
-    """Lay out app, header, pinned requirements and the wheel, in the place of an earlier staging; return their sizes.
+    """Stage app, header, pinned requirements and wheel, replacing an earlier staging; return the sizes.
 
     Raises:
         PublishError: The project is incomplete, a pin is missing, or ``staging`` holds something else.
@@ -86,7 +86,7 @@ def pinned_versions(constraints: str) -> dict[str, str]:
     """Return the tested version of every package that a Space needs; `PublishError` if one is not pinned."""
     pins = dict(re.findall(r"^([\w.-]+)==(\S+)", constraints, re.MULTILINE))
     if unpinned := [name for name in NEEDED if name not in pins]:
-        raise PublishError(f"constraints.txt: does not pin {unpinned[0]}, which the Space needs. Add what was tested.")
+        raise PublishError(f"constraints.txt: does not pin {unpinned[0]}, which the Space needs. Pin a tested version.")
     return {name: pins[name] for name in NEEDED}
 
 
@@ -100,7 +100,7 @@ class SpaceCheck:
     verdict_seconds: float
 
     def line(self) -> str:
-        """Return the same in words."""
+        """Return the times in one sentence."""
         return (
             f"Checked in a fresh environment (Python {self.python}): installed in {self.install_seconds:.0f} s, the "
             f"page answered after {self.page_seconds:.0f} s and gave a verdict on its own example after "
@@ -111,12 +111,12 @@ class SpaceCheck:
 def check_space(
     staged: Path, *, start_seconds: float = START_SECONDS, answer_seconds: float = ANSWER_SECONDS
 ) -> SpaceCheck:
-    """Install a staged Space's requirements where nothing else is, start it, and ask it for a verdict.
+    """Install a staged Space's requirements in an empty environment, start it, and ask it for a verdict.
 
-    Everything happens in a temporary folder, which is gone afterwards, as is the process.
+    Everything happens in a temporary folder, which is deleted afterwards; the process is ended, too.
 
     Raises:
-        PublishError: Its requirements cannot be installed, or it does not start in time, or gives no verdict in time.
+        PublishError: Its requirements cannot be installed, it does not start in time, or it gives no verdict in time.
     """
     with tempfile.TemporaryDirectory(prefix="dfutils-space-", ignore_cleanup_errors=True) as scratch:
         folder, log = Path(scratch), Path(scratch, "log.txt")
@@ -132,7 +132,7 @@ def check_space(
             if index_is_reachable():
                 raise
             raise PublishError(
-                "The Space was staged and not checked: the package index, from which the check installs, cannot be "
+                "The Space was staged but not checked: the package index, from which the check installs, cannot be "
                 "reached. Try again with the network, or skip the check with --no-check."
             ) from error
         times.append(time.perf_counter())
@@ -158,7 +158,7 @@ def check_space(
                 server.wait(END_SECONDS)
             server.kill()
             server.wait()
-            if hasattr(os, "killpg"):  # ends what it started, which is in its group
+            if hasattr(os, "killpg"):  # ends the processes that it started, which are in its group
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(server.pid, signal.SIGKILL)
     return SpaceCheck(sys.version.split()[0], *(after - before for before, after in itertools.pairwise(times)))
@@ -196,7 +196,7 @@ def _ask_for_verdict(address: str, seconds: float, log: Path) -> None:
     except (OSError, ValueError, KeyError) as error:
         raise PublishError(f"The staged Space gave no answer ({error}): {_last_line(log)}.") from error
     if "df-verdict" not in completed:
-        raise PublishError(f"The staged Space shows its page and gives no verdict: {_last_line(log)}.")
+        raise PublishError(f"The staged Space shows its page but gives no verdict: {_last_line(log)}.")
 
 
 def _last_line(log: Path) -> str:

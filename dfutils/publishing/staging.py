@@ -1,4 +1,4 @@
-"""Folders that Kaggle's command line can send: checked, described, nothing sent."""
+"""Stage folders that Kaggle's command line can send: check and describe them, but send nothing."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from dfutils.runs.folder import RunFolder
 TOP_LEVEL_FILES = 50
 DATASET_BYTES = 200 * 10**9
 
-CREATE, CREATE_MODEL, CREATE_VARIATION = "make the dataset", "make the model", "make its variation"
+CREATE, CREATE_MODEL, CREATE_VARIATION = "create the dataset", "create the model", "create its variation"
 VERSION, PUSH = "send a new version", "run it"
 
 _RUN = RunFolder(Path())
 MODEL_NEEDS = (_RUN.detector_file.name, _RUN.weights_file.name)
-"""What prediction loads. A run's tables are not sent: they name the videos of other people's data sets."""
+"""The files that prediction loads. A run's tables are not sent: they name the videos of other people's data sets."""
 MODEL_EXTRAS = (_RUN.keras_file.name, f"{_RUN.export_folder.name}/*", "LICENSE", "MODEL_CARD.md")
-"""Sent if present. The licence must be: the shipped detector's demands it."""
+"""Sent if present. The licence has to be passed on, because the shipped detector's licence demands it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Staged:
         metadata: Content of the metadata file that names it.
         files: Name and size in bytes of each file that is sent; metadata files are not.
         commands: Purpose of each command of Kaggle's client, and its arguments.
-        remarks: What else to know about it.
+        remarks: Further notes for the user.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Staged:
     remarks: list[str] = field(default_factory=list)
 
     def shell_commands(self) -> list[tuple[str, str]]:
-        """Purpose and text of each command, to be pasted into a shell."""
+        """Return the purpose and the text of each command, to be pasted into a shell."""
         return [(purpose, shlex.join(["kaggle", *arguments])) for purpose, arguments in self.commands.items()]
 
 
@@ -102,8 +102,8 @@ def stage_files(
     name, upload = document["id"], ["-p", str(staging), "--dir-mode", "zip"]  # else the client omits sub-folders
     commands = {
         CREATE: ["datasets", "create", *upload, *([] if document["isPrivate"] else ["--public"])],
-        "ask whether it is ready": ["datasets", "status", name],
-        "look at what arrived": ["datasets", "files", name, "--page-size", "200"],
+        "check whether it is ready": ["datasets", "status", name],
+        "list what arrived": ["datasets", "files", name, "--page-size", "200"],
         VERSION: ["datasets", "version", *upload, "-m", notes],
     }
     return Staged(name, staging, document, sizes, commands)
@@ -118,10 +118,10 @@ def stage_model(
         PublishError: The run folder is incomplete, altered or an ensemble, or Kaggle would refuse the metadata.
     """
     if (run / "fold-0").is_dir():
-        raise PublishError(f"{run}: is an ensemble of folds; only one network is sent. Name one of them: {run}/fold-0.")
+        raise PublishError(f"{run}: is an ensemble of folds; only one network can be sent. Name one: {run}/fold-0.")
     missing = [name for name in MODEL_NEEDS if not (run / name).is_file()]
     if missing:
-        raise PublishError(f"{run}: is no finished run folder (no {missing[0]}). Make one with `dfutils train`.")
+        raise PublishError(f"{run}: is not a finished run folder (no {missing[0]}). Make one with `dfutils train`.")
     detector = read_metadata(RunFolder(run).detector_file)
     if sha256_of(RunFolder(run).weights_file) != detector.get("weights_sha256"):
         raise PublishError(f"{run / 'model.weights.h5'}: was altered since training. Copy the run folder again, whole.")
@@ -158,7 +158,7 @@ def lay_out(
     document has the same address is replaced; ``staging`` may lie neither in ``source`` nor around it.
 
     Returns:
-        Name and size in bytes of each file but the metadata.
+        Name and size in bytes of each file except the metadata.
 
     Raises:
         PublishError: A file is missing, empty, or too much for Kaggle; or ``staging`` holds something else.
@@ -210,7 +210,7 @@ def _check_files(files: Mapping[str, Path], staging: Path) -> None:
         total += size
     if total > DATASET_BYTES:
         raise PublishError(
-            f"{staging}: {total / 1e9:.0f} GB are more than Kaggle's {DATASET_BYTES // 10**9} GB. "
+            f"{staging}: {total / 1e9:.0f} GB are more than Kaggle's limit of {DATASET_BYTES // 10**9} GB. "
             "Extract with --image-format jpg, or publish a part."
         )
     if len({name.split("/")[0] for name in files}) > TOP_LEVEL_FILES:

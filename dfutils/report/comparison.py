@@ -86,7 +86,7 @@ def compare_runs(
         threshold=first.threshold,
         facts={
             BACKBONE_FACT: ", ".join(dict.fromkeys(backbones)),
-            "Reference": f"{first.name}: the numbers and figures above are of this detector",
+            "Reference": f"{first.name}: the numbers and figures above are for this detector",
             **{
                 f"Run {number + 1}": f"{one.name} ({run})"
                 for number, (one, run) in enumerate(zip(contestants, runs, strict=True))
@@ -104,7 +104,7 @@ def compare_runs(
 
 
 def comparison_section(contestants: Sequence[Contestant], *, resamples: int = 1000) -> Section:
-    """Show the metrics of all detectors, and differences to the first with intervals and DeLong's test."""
+    """Show the metrics of all detectors, and their differences from the first with intervals and DeLong's test."""
     table, differences = [], []
     reference = contestants[0]
     for one in contestants:
@@ -154,7 +154,7 @@ def comparison_section(contestants: Sequence[Contestant], *, resamples: int = 10
             ),
             Table(
                 "differences",
-                f"Difference to {reference.name}",
+                f"Difference from {reference.name}",
                 "Paired: both are measured on every resample of groups. Higher is better for AUC and accuracy, lower "
                 "for log loss, Brier score and calibration error. DeLong's p treats videos as independent, so it is "
                 "too small if they share sources: trust the interval instead.",

@@ -15,7 +15,7 @@ from dfutils.report.wording import METRIC_HEADINGS
 from dfutils.statistics.formatting import PERCENTAGES, decimal, interval_text, percent
 
 Kind: TypeAlias = Literal["text", "count", "percent", "decimal", "decimal3", "signed"]
-"""How a column is printed; all but the first two take a number or an estimate ``{"value", "low", "high"}``."""
+"""How a column is printed; all but the first two accept a number or an estimate ``{"value", "low", "high"}``."""
 
 
 @dataclass(frozen=True, slots=True)

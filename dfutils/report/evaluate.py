@@ -61,7 +61,7 @@ def evaluate(
 
     Args:
         run: A run folder.
-        faces: A face dataset whose crops were cut with the run's settings. Several are measured together and each.
+        faces: A face dataset whose crops were cut with the run's settings. Several are measured together and singly.
         report: The report folder to write; results of `dfutils.evaluation.stress.stress_test` in it are included.
         split: ``train``, ``validation``, ``test`` or ``all``.
         resamples: Bootstrap resamples behind each interval.
@@ -69,7 +69,7 @@ def evaluate(
         progress: Show progress bars on a terminal.
 
     Returns:
-        The document of ``metrics.json``.
+        The content of ``metrics.json``.
 
     Raises:
         ReportError: No clip is in the split, or an ensemble was trained on some of the clips.

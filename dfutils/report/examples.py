@@ -68,7 +68,7 @@ def error_gallery(measured: Sequence[Measured], *, threshold: float, count: int 
         people = one.people()
         for mistake in worst_mistakes(one.predictions, threshold=threshold, count=count):
             clips = people[mistake.video]
-            # The person whose score became the video's, who need not be the first one.
+            # The person whose score became the video's score is not always the first one.
             row, score = min(clips, key=lambda pair: abs(pair[1].fake_probability - mistake.fake_probability))
             image = one.dataset.load_frames(row, [row.frames // 2])[0]
             reason = _likely_cause(one, row, score, people=len(clips), threshold=threshold)
@@ -100,7 +100,7 @@ def _likely_cause(measured: Measured, row: ClipRow, score: ClipScore, *, people:
 
 
 def explanation_section(detector: Detector, measured: Measured, *, count: int) -> Section:
-    """Explain the clips with the highest and the lowest scores with heat maps, and test these by deletion."""
+    """Explain the clips with the highest and the lowest scores with heat maps, and test the maps by deletion."""
     threshold = detector.settings.threshold
     order = sorted(range(len(measured.rows)), key=lambda index: measured.scores[index].fake_probability)
     chosen = order[::-1][: (count + 1) // 2] + order[: count // 2]
@@ -109,7 +109,7 @@ def explanation_section(detector: Detector, measured: Measured, *, count: int) -
         row, score = measured.rows[index], measured.scores[index]
         crops = measured.dataset.load_clip(row)
         title = f"{'FAKE' if row.is_fake else 'REAL'}, score {score.fake_probability:.2f}: {row.video}"
-        strips.append(ImageStrip(title, "The input of the detector.", list(crops)))
+        strips.append(ImageStrip(title, "These crops are the detector's input.", list(crops)))
         for method, maps in (("Grad-CAM", grad_cam(detector, crops)), ("occlusion", occlusion_maps(detector, crops))):
             found = measure_faithfulness(detector, crops, maps)
             images = [overlay(image, heat) for image, heat in zip(crops, maps, strict=True)]

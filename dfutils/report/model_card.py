@@ -13,9 +13,9 @@ from dfutils.runs.record import DetectorRecord
 from dfutils.statistics.formatting import with_interval
 
 INTENDED = (
-    "Selecting videos for review by people; research on detection; teaching.",
+    "Selecting videos for human review; research on detection; teaching.",
     "Not for: decisions about a person without human review, evidence in court, surveillance, or videos unlike the "
-    "data below (other cameras, compression or forgery methods).",
+    "data described below (other cameras, compression or forgery methods).",
 )
 
 
@@ -53,7 +53,7 @@ def model_card(
         detector: ``detector.json``.
         metrics: ``metrics.json``.
         facts: Facts of the report, by name.
-        data: Content of ``run.json``, with the number of ``clips`` and ``groups``.
+        data: Content of ``run.json``, which has the numbers of ``clips`` and ``groups``.
         leaks: Sentences of the leak report.
     """
     names = ("auc", "balanced_accuracy", "accuracy", "log_loss", "brier", "ece", "coverage")

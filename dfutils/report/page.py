@@ -46,7 +46,7 @@ class ReportContent:
         title: Heading of the report.
         predictions: One row per video, as for `dfutils.evaluation.metrics.compute_metrics`; all columns are kept.
         threshold: Operating point, 0..1, chosen on other videos.
-        facts: Detector, data set, split, versions …, in the order shown; `BACKBONE_FACT` is the first line.
+        facts: Detector, data set, split, versions …, in the order shown; that of `BACKBONE_FACT` comes first.
         warnings: Sentences for the top, such as "These clips are made up by a program".
         history: Training curves for `dfutils.figures.history.plot_history`, if known.
         leaks: Sentences of a leak report.
@@ -90,10 +90,10 @@ def write_report(folder: Path, content: ReportContent, *, resamples: int = 1000,
         seed: The same seed and content give the same report.
 
     Returns:
-        The document of ``metrics.json``.
+        The content of ``metrics.json``.
 
     Raises:
-        ReportError: The predictions are empty, ambiguous, without any score, or contain an impossible one.
+        ReportError: The predictions are empty or ambiguous, have no score, or contain an impossible one.
     """
     predictions = check_predictions(content.predictions)
     metrics = compute_metrics(predictions, threshold=content.threshold, resamples=resamples, seed=seed)
@@ -142,7 +142,7 @@ def standard_figures(content: ReportContent, *, resamples: int, seed: int) -> li
         FigurePlan(
             "scores",
             "Scores",
-            "Each tick is a video. A good detector has blue left of the line, orange right of it and little between.",
+            "Each tick is a video. A good detector puts REAL left of the line, FAKE right of it and little in between.",
             lambda: results.plot_scores(rows, threshold=threshold),
         ),
         FigurePlan(
@@ -167,14 +167,14 @@ def standard_figures(content: ReportContent, *, resamples: int, seed: int) -> li
         FigurePlan(
             "precision_recall",
             "Precision and recall",
-            "How many of the videos called FAKE are FAKE, as more of the fakes are found; the dashed line is chance.",
+            "The share of videos called FAKE that are FAKE, as more fakes are found; the dashed line is chance.",
             lambda: results.plot_precision_recall(rows, **drawing),
         ),
         FigurePlan(
             "reliability",
             "Calibration of the probabilities",
-            "Of the videos with a score of about 0.7, about 70 % should be FAKE. Above the dashed line "
-            "the probability is too low, below it too high.",
+            "About 70 % of the videos with a score of about 0.7 should be FAKE. Above the dashed line, the "
+            "probabilities are too low; below it, they are too high.",
             lambda: results.plot_reliability(rows, **drawing),
         ),
     ]
@@ -192,7 +192,7 @@ def standard_figures(content: ReportContent, *, resamples: int, seed: int) -> li
 
 
 def _draw(plans: Sequence[FigurePlan]) -> tuple[list[_Drawn], list[str]]:
-    """Draw each figure; return those that worked, and the reasons why others did not."""
+    """Draw each figure; return those that could be drawn, and the reasons why others could not."""
     figures, not_drawn = [], []
     for plan in plans:
         try:

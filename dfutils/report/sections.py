@@ -28,8 +28,8 @@ from dfutils.statistics.formatting import with_interval
 CROSS_METRICS = ("auc", "balanced_accuracy", "log_loss", "coverage")
 
 _LEAKS = {
-    "shared_groups": ("groups with videos in two splits", "A person or source in training and test is recognised."),
-    "same_files": ("files with identical content in two splits", "The test file was trained on."),
+    "shared_groups": ("groups with videos in two splits", "A test video's person or source may be recognised."),
+    "same_files": ("files with identical content in two splits", "The detector was trained on the test file."),
     "near_duplicates": (
         "clips with a near-duplicate crop in another split",
         "The same person in the same pose and light, perhaps in another video.",
@@ -151,8 +151,8 @@ def decision_section(predictions: pd.DataFrame, detector: DetectorRecord, *, res
             Table(
                 "operating_points",
                 "Operating points of the detector",
-                f"Chosen on {detector.fitted_in_words}: the rates there, and those on these videos. An interval "
-                "that excludes the rate there means that the threshold does not carry over to these videos.",
+                f"Each threshold was chosen on {detector.fitted_in_words}; the table has its rates there and on these "
+                "videos. If an interval excludes the rate there, the threshold does not carry over to these videos.",
                 (
                     Column("rule", "Rule"),
                     Column("used", "In use"),
@@ -260,7 +260,7 @@ def leak_section(
             "what": "measured clips whose file was used in training or validation under another name",
             "count": None if renamed is None else len(renamed),
             "of": f"{len(rows)} clips",
-            "means": "The file was trained on, but counts as unseen.",
+            "means": "The detector was trained on the file, which counts as unseen.",
             "examples": "not known: the run is of an earlier version" if renamed is None else "; ".join(renamed[:3]),
         },
     ]
@@ -285,7 +285,7 @@ def leak_section(
         name="leaks",
         title="Leaks and shortcuts",
         text=["This run has no leak report: each of its members has its own."] if leaks is None else leaks["lines"],
-        flag=" ".join([*flags, "The numbers of this report are too good."]) if flags else "",
+        flag=" ".join([*flags, "The numbers in this report are too optimistic."]) if flags else "",
         tables=[
             Table(
                 "leaks",
@@ -319,7 +319,7 @@ def leak_section(
 
 
 def behaviour_section(outcomes: Sequence[Outcome], *, threshold: float, is_recurrent: bool) -> Section:
-    """Show which changes of the clips changed the verdict although they should not."""
+    """Show which changes to the clips changed the verdict although they should not have."""
     rows = [judge_outcome(outcome, threshold=threshold, is_recurrent=is_recurrent) for outcome in outcomes]
     failed = [row["change"] for row in rows if row["held"].startswith("no")]
     return Section(
@@ -329,7 +329,7 @@ def behaviour_section(outcomes: Sequence[Outcome], *, threshold: float, is_recur
             "Each clip is changed and scored again. A change that does not affect the truth should not affect the "
             "verdict. A wider face box needs pixels outside the crop, so it is part of the stress tests."
         ],
-        flag=f"{len(failed)} of {len(rows)} changes affected verdicts that they should not: {', '.join(failed)}."
+        flag=f"{len(failed)} of {len(rows)} changes affected verdicts although they should not: {', '.join(failed)}."
         if failed
         else "",
         tables=[

@@ -38,7 +38,7 @@ _MEANINGS = {
     "log_loss": "Penalises confident mistakes; lower is better. Always saying 0.5 gives 0.693.",
     "brier": "Mean squared error of the probability; lower is better. Always saying 0.5 gives 0.25.",
     "ece": "How far the probabilities are off; 0 is perfect. With few videos it is too high, and its interval more so.",
-    "coverage": "Share of the videos that have a score. Only this number counts the others.",
+    "coverage": "Share of the videos that have a score. All other metrics exclude the rest.",
 }
 _CARDS = ("auc", "balanced_accuracy", "accuracy", "log_loss", "ece", "coverage")
 _SCALE_ENDS = {"log_loss": 2 * COIN_TOSS_LOG_LOSS, "ece": 0.5}

@@ -102,7 +102,7 @@ def auc_with_interval(
 
 
 def estimate(value: float, drawn: FloatArray | None) -> Estimate:
-    """Return a value with its 95 % percentile interval, rounded to 6 decimals: further ones depend on the machine.
+    """Return a value with its 95 % percentile interval, rounded to 6 decimals: further digits depend on the machine.
 
     Args:
         value: NaN where it does not exist.

@@ -75,7 +75,7 @@ def measure(
 def measure_difference(
     scores: FoldScores, baseline: FoldScores, is_fake: BoolArray, groups: Sequence[str], *, resamples: int = 2000
 ) -> dict[str, Estimate]:
-    """Return the same for ``scores`` minus ``baseline``, paired: both are measured on the same resamples of groups."""
+    """Return ``scores`` minus ``baseline``, paired: both are measured on the same resamples of groups."""
     one, two = _statistic(scores, is_fake), _statistic(baseline, is_fake)
     return _estimates(lambda weights: one(weights) - two(weights), is_fake, groups, resamples=resamples)
 
@@ -83,10 +83,10 @@ def measure_difference(
 def auc_within_folds(
     is_fake: BoolArray, probability: FloatArray, fold: npt.NDArray[np.int_], weights: FloatArray
 ) -> FloatArray:
-    """Share of (FAKE, REAL) pairs within a fold in which the FAKE scores higher, over the pairs of all folds. ``(B,)``.
+    """Return the share ``(B,)`` of (FAKE, REAL) pairs of the same fold in which the FAKE scores higher, over all folds.
 
-    Scores of different folds come from different models. Comparing them puts even a constant below 0.5: a fold with
-    many FAKE clips in its test part has few in training.
+    Scores of different folds come from different models. Comparing them would put even a constant below 0.5: a
+    fold with many FAKE clips in its test part has few in training, so its model scores lower.
 
     Args:
         is_fake: ``(N,)``.

@@ -64,7 +64,7 @@ def delong_test(is_fake: npt.ArrayLike, first: npt.ArrayLike, second: npt.ArrayL
 
 
 def _placements(own: FloatArray, others: FloatArray) -> FloatArray:
-    """Share of the other class below each score, ties counted half: DeLong's structural components."""
+    """Return the share of the other class below each score, ties counted half: DeLong's structural components."""
     ordered = np.sort(others)
     below, up_to = np.searchsorted(ordered, own, "left"), np.searchsorted(ordered, own, "right")
     return (below + up_to) / 2 / len(ordered)

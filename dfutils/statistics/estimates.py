@@ -90,7 +90,7 @@ def weighted_auc(fakes: FloatArray, reals: FloatArray) -> FloatArray:
 
 
 def weighted_average_precision(fakes: FloatArray, reals: FloatArray) -> FloatArray:
-    """Average the precision over the fakes without interpolation, as scikit-learn. ``(B,)``, NaN with one class."""
+    """Average the precision ``(B,)`` over the fakes without interpolation, as scikit-learn does; NaN with one class."""
     found = np.cumsum(fakes[:, ::-1], axis=1)
     called = np.cumsum((fakes + reals)[:, ::-1], axis=1)
     precision = np.nan_to_num(ratio(found, called))
@@ -141,8 +141,8 @@ def expected_calibration_error(is_fake: npt.ArrayLike, fake_probability: npt.Arr
 
     Bins have equal width over 0..1. Source: Naeini, Cooper and Hauskrecht, "Obtaining Well Calibrated Probabilities
     Using Bayesian Binning" (2015); Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks" (2017).
-    They compare confidence with accuracy; with two classes and one score this is the usual form. It cannot be
-    negative, and therefore overstates the error of few videos.
+    They compare confidence with accuracy; with two classes and one score, this is the usual form. It cannot be
+    negative and therefore overstates the error of few videos.
 
     Example:
         >>> round(expected_calibration_error([True, False, True, True], [0.55, 0.55, 0.95, 0.95]), 3)

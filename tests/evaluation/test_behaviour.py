@@ -35,7 +35,7 @@ def test_a_clear_verdict_that_flips_is_flagged():
     (row,) = section.document
     assert row["held"] == "no: 1 of 3 clear verdicts flipped"  # the one at 0.51 was near the threshold
     assert (row["clips"], row["turned"], row["moved"]) == (4, 0.5, pytest.approx((0.5 + 0.02) / 4))
-    assert section.flag == "1 of 1 changes affected verdicts that they should not: mirrored."
+    assert section.flag == "1 of 1 changes affected verdicts although they should not: mirrored."
     assert section.tables[0].rows == [row]
 
 
@@ -47,7 +47,7 @@ def test_only_violations_are_flagged():
     ]
     section = behaviour_section(outcomes, threshold=0.5, is_recurrent=False)
     assert [row["held"] for row in section.document] == ["yes", "no: the order mattered", "–"]
-    assert section.flag == "1 of 3 changes affected verdicts that they should not: time reversed."
+    assert section.flag == "1 of 3 changes affected verdicts although they should not: time reversed."
 
 
 @pytest.mark.parametrize("distance", [0.0, NEAR / 2, -NEAR / 2, NEAR * 0.99], ids="{:+.4f}".format)

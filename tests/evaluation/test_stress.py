@@ -183,7 +183,7 @@ def test_damage_changes_the_scores(damaged):
 
 
 def test_an_unknown_kind_is_refused(demo_run, demo_labels, tmp_path):
-    with pytest.raises(ReportError, match="there is no 'rain'"):
+    with pytest.raises(ReportError, match="'rain' is unknown"):
         stress.stress_test(demo_run, read_catalogue(demo_labels.parent, demo_labels), tmp_path, kinds=["rain"])
 
 

@@ -47,7 +47,7 @@ def test_a_broken_crop_is_found(faces):
 def test_an_image_with_both_labels_is_found(faces):
     reals, fakes = crops(faces)
     shutil.copy(reals[0], fakes[0])
-    with pytest.raises(PublishError, match="also there with the other label"):
+    with pytest.raises(PublishError, match="also has the other label"):
         check_integrity(read_face_dataset(faces))
 
 

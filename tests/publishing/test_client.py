@@ -39,7 +39,7 @@ def test_only_success_without_any_word_of_trouble_is_success(monkeypatch, answer
     if reason is None:
         assert Kaggle().send("it", [], success="is being created") == CREATED
     else:
-        with pytest.raises(PublishError, match=f"^it: Kaggle did not take it .*{reason}"):
+        with pytest.raises(PublishError, match=f"^it: Kaggle did not accept it .*{reason}"):
             Kaggle().send("it", [], success="is being created")
 
 

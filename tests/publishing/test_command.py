@@ -27,9 +27,9 @@ def test_a_dry_run_shows_the_commands_and_says_that_nothing_was_sent(publish, ru
     folder = tmp_path / "to send"
     assert publish("model", run_folder, "--version-notes", "it's new").stdout.splitlines() == [
         f"some-one/deepfake-detector/keras/inception-gru: 4 files, 0.0 MB staged in {folder}",
-        "to make the model:",
+        "to create the model:",
         f"  kaggle models create -p '{folder}'",
-        "to make its variation:",
+        "to create its variation:",
         f"  kaggle models instances create -p '{folder}' --dir-mode zip",
         "to send a new version:",
         "  kaggle models instances versions create some-one/deepfake-detector/keras/inception-gru "
@@ -44,7 +44,7 @@ def test_without_push_the_client_is_never_called(publish, stub, demo_faces, monk
     assert (document["pushed"], document["sent"], stub.calls) == (False, [], [])
     assert document["files"] > 100
     commands = {entry["to"]: entry["command"] for entry in document["commands"]}
-    assert commands["make the dataset"].endswith("/to send' --dir-mode zip")
+    assert commands["create the dataset"].endswith("/to send' --dir-mode zip")
 
 
 @pytest.mark.parametrize("wish", [["--public"], ["--licence", "CC0-1.0"]], ids=str)

@@ -84,15 +84,15 @@ FACES, TRAIN, MODEL, VARIATION = (
 @pytest.mark.parametrize(
     ("path", "changes", "message"),
     [
-        (FACES, {"id": "some-one"}, "address: 'some-one' is not OWNER/NAME"),
+        (FACES, {"id": "some-one"}, "address: 'some-one' is not of the form OWNER/NAME"),
         (FACES, {"id": "Some One/deepfake-motion-faces"}, "address: 'Some One"),
         (FACES, {"id": "some-one/faces\n"}, "address: "),
         (FACES, {"id": "some-one/motion--faces"}, "single hyphens"),
-        (FACES, {"id": "some-one/faces"}, "slug: 'faces' has 5 characters. Kaggle takes 6 to 50"),
+        (FACES, {"id": "some-one/faces"}, "slug: 'faces' has 5 characters. Kaggle accepts 6 to 50"),
         (FACES, {"title": "Faces "}, "title: 'Faces ' has 5 characters"),
         (FACES, {"title": "F" * 51}, "title: .* has 51 characters"),
         (FACES, {"title": "Other faces"}, "becomes 'other-faces' on Kaggle, not 'deepfake-motion-faces'"),
-        (FACES, {"subtitle": "Too short"}, "subtitle: 'Too short' has 9 characters. Kaggle takes 20 to 80"),
+        (FACES, {"subtitle": "Too short"}, "subtitle: 'Too short' has 9 characters. Kaggle accepts 20 to 80"),
         (FACES, {"licenses": [{"name": "MIT"}, {"name": "other"}]}, "is not exactly one"),
         (FACES, {"isPrivate": "true"}, "isPrivate is 'true'. Write a JSON bool"),
         (FACES, {"isPrivate": None}, "isPrivate is missing"),

@@ -143,7 +143,7 @@ def test_an_upload_that_arrived_without_one_of_them_is_a_failure(publish, stub, 
 
     monkeypatch.setattr(stub, "_received", receive_less)
     reason = publish("package", wheel, "--with-wheels", "--push").reason
-    assert f"arrived with 3 files, staged were 4; 1 missing ({AV_313})" in reason
+    assert f"3 files arrived, 4 were staged; 1 missing ({AV_313})" in reason
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def tags_of(python):
 
 
 def test_a_failure_of_pip_is_one_line(tmp_path):
-    with pytest.raises(PublishError, match=r"pip download: failed \(ERROR: .*pip needs its index"):
+    with pytest.raises(PublishError, match=r"pip download: failed \(ERROR: .*pip needs its package index"):
         package.download_wheels(tmp_path, ["--no-index", "no-such-package-at-all"])
 
 

@@ -109,36 +109,36 @@ TAKEN = {"status": "error", "error": 'The requested title "Deepfake motion faces
 @pytest.mark.parametrize(
     ("held", "method", "answers", "reason"),
     [
-        (False, "GetDatasetStatus", [CUT], "could not be asked .*Connection.*Check the network"),
+        (False, "GetDatasetStatus", [CUT], "could not be queried .*Connection.*Check the network"),
         (
             False,
             "GetDatasetStatus",
             [(401, {"code": 401, "message": "no"})],
             "Authentication required.*kaggle auth login",
         ),
-        (False, "GetDatasetStatus", [(500, {})], "could not be asked .500"),
-        (False, "GetDatasetStatus", [None, CUT], "did not take it .*Connection"),
-        (False, "CreateDataset", [TAKEN], "did not take it .*already in use.*Choose another --title and --slug"),
+        (False, "GetDatasetStatus", [(500, {})], "could not be queried .500"),
+        (False, "GetDatasetStatus", [None, CUT], "did not accept it .*Connection"),
+        (False, "CreateDataset", [TAKEN], "did not accept it .*already in use.*Choose another --title and --slug"),
         (
             False,
             "CreateDataset",
             [{"status": "error", "error": "no room"}],
-            r"did not take it \(Dataset creation error: no",
+            r"did not accept it \(Dataset creation error: no",
         ),
-        (False, "CreateDataset", [(500, {})], "did not take it .500 Server Error"),
+        (False, "CreateDataset", [(500, {})], "did not accept it .500 Server Error"),
         (
             True,
             "CreateDatasetVersion",
             [{"status": "error", "error": "no"}],
-            "did not take it .Dataset version creation",
+            "did not accept it .Dataset version creation",
         ),
         (True, "CreateDatasetVersion", [(400, {"code": 400, "message": f"key {KEY} is bad"})], r"key \*\*\* is bad"),
-        (False, "PUT", [403], "did not take it .Upload unsuccessful: .*lacks that file"),
-        (True, "PUT", [403], "did not take it .Upload unsuccessful: .*lacks that file"),
+        (False, "PUT", [403], "did not accept it .Upload unsuccessful: .*lacks that file"),
+        (True, "PUT", [403], "did not accept it .Upload unsuccessful: .*lacks that file"),
         (False, "GetDatasetStatus", [None, None, {"status": "FAILED"}], "could not process it .status failed"),
         (True, "GetDatasetStatus", [None, {"status": "FAILED"}], "could not process it .status failed"),
-        (False, "ListDatasetFiles", [{"datasetFiles": []}], "arrived with 0 files, staged were 2; 2 missing"),
-        (True, "ListDatasetFiles", [None, {"datasetFiles": []}], "arrived with 0 files, staged were 2; 2 missing"),
+        (False, "ListDatasetFiles", [{"datasetFiles": []}], "0 files arrived, 2 were staged; 2 missing"),
+        (True, "ListDatasetFiles", [None, {"datasetFiles": []}], "0 files arrived, 2 were staged; 2 missing"),
     ],
     ids=str,
 )
@@ -155,9 +155,9 @@ def test_whatever_fails_on_the_way_is_a_failure_in_one_line(*, stub, stage, held
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        ((500, {}), "could not be asked .500"),
-        (CUT, "could not be asked .*Connection"),
-        ({"errorMessage": "not now"}, "could not be asked .*not now"),
+        ((500, {}), "could not be queried .500"),
+        (CUT, "could not be queried .*Connection"),
+        ({"errorMessage": "not now"}, "could not be queried .*not now"),
         (missing("Dataset"), "private on Kaggle cannot be read. Nothing was sent"),
         ({}, "private on Kaggle cannot be read. Nothing was sent"),
         ({"info": {"isPrivate": True}}, "private on Kaggle cannot be read. Nothing was sent"),
@@ -231,7 +231,7 @@ def test_only_the_same_names_and_sizes_have_arrived(arrived, reason):
 
 def test_a_connection_that_stays_cut_ends_in_a_clear_line(stub, stage):
     stub.fail("CreateDataset", *[CUT] * 20)
-    with pytest.raises(PublishError, match=r"kaggle datasets create: no end after 4 s.*give the same command again"):
+    with pytest.raises(PublishError, match=r"create: did not finish within 4 s.*give the same command again"):
         push(stage(), timeout_seconds=4)
 
 

@@ -80,9 +80,9 @@ def test_a_version_that_would_lose_files_is_not_sent(publish, stub, run_folder):
 @pytest.mark.parametrize(
     ("held", "method", "answers", "reason"),
     [
-        (True, "GetModel", [(500, {})], "could not be asked (500"),
-        (True, "GetModelInstance", [CUT], "could not be asked ("),
-        (False, "GetModel", [CUT], "could not be asked"),
+        (True, "GetModel", [(500, {})], "could not be queried (500"),
+        (True, "GetModelInstance", [CUT], "could not be queried ("),
+        (False, "GetModel", [CUT], "could not be queried"),
         (False, "CreateModel", [{"error": "slug is already in use"}], "already in use"),
         (False, "PUT", [403, 403, 403], "Upload unsuccessful"),
         (False, "CreateModelInstance", [{"id": 0, "error": "no such licence"}], "no such licence"),
@@ -119,7 +119,7 @@ def test_a_shipped_detector_is_staged_with_its_licence_and_card_and_described(pu
     assert variation["instanceSlug"] == "inception-mean"
     assert variation["overview"] == (
         "InceptionV3 features of 10 face crops from the frames that move most. "
-        "A linear head scores each crop by itself, and their mean is the video's: order means nothing."
+        "A linear head scores each crop by itself; the video's score is their mean, in any order."
     )
     assert variation["overview"] in model["description"]
     assert "recurrent" not in str((model, variation))
@@ -131,8 +131,7 @@ def test_title_licence_and_description_are_those_of_the_command_line_and_the_det
     assert (model["slug"], model["isPrivate"]) == ("my-detector", False)
     assert (variation["modelSlug"], variation["licenseName"]) == ("my-detector", "MIT")
     assert variation["overview"] == (
-        "InceptionV3 features of 8 face crops from frames at even distances. "
-        "A recurrent head (GRU) reads them in order."
+        "InceptionV3 features of 8 face crops from evenly spaced frames. A recurrent head (GRU) reads them in order."
     )
     assert "Terms of the weights" not in model["description"]
 
@@ -151,7 +150,7 @@ def damage_head(folder):
     [
         (damage_head, "'inception_transformer' is missing or unknown"),
         (lambda folder: (folder / "model.weights.h5").write_bytes(b"others"), "was altered since training"),
-        (lambda folder: (folder / "detector.json").unlink(), "no finished run folder (no detector.json)"),
+        (lambda folder: (folder / "detector.json").unlink(), "not a finished run folder (no detector.json)"),
         (lambda folder: (folder / "fold-0").mkdir(), "run/fold-0"),
     ],
     ids=["unknown head", "altered weights", "unfinished", "ensemble"],

@@ -114,7 +114,7 @@ def test_the_owner_stands_in_the_parameters_of_a_staged_notebook_and_nothing_els
 
 
 def test_notebooks_that_wait_for_each_other_are_refused(stage):
-    with pytest.raises(PublishError, match="wait for each other"):
+    with pytest.raises(PublishError, match="depend on each other"):
         stage(_1={"kernel_sources": ["some-one/deepfakes-2-publish-the-face-dataset"]})
 
 
@@ -127,7 +127,7 @@ def test_a_notebook_may_read_what_it_wrote_before(stage):
     ("name", "content", "message"),
     [
         ("06-stray", None, r"06-stray/kernel-metadata.json: cannot be read"),
-        ("03-train", {"cells": []}, "03-train.ipynb: is no notebook with cells"),
+        ("03-train", {"cells": []}, "03-train.ipynb: is not a notebook with cells"),
         ("03-train", {"cells": [{"source": "x" * 10**6}, {"source": "y"}]}, "1000001 bytes without outputs"),
     ],
     ids=["without metadata", "empty", "too large"],
@@ -141,10 +141,10 @@ def test_a_notebook_that_cannot_be_sent_is_named(stage, sources, name, content, 
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        ({"error": "Title is taken"}, "did not take it .Kernel push error: Title is taken"),
-        ((500, {}), "did not take it .500 Server Error"),
-        (DENIED, "did not take it .Permission denied"),
-        (CUT, "did not take it .*Connection.*Check the network"),
+        ({"error": "Title is taken"}, "did not accept it .Kernel push error: Title is taken"),
+        ((500, {}), "did not accept it .500 Server Error"),
+        (DENIED, "did not accept it .Permission denied"),
+        (CUT, "did not accept it .*Connection.*Check the network"),
         (
             {"versionNumber": 1, "invalidDatasetSources": ["a/b"]},
             "not valid dataset sources.*a/b.*Publish these datasets",
@@ -223,7 +223,7 @@ def test_without_waiting_a_run_that_goes_on_is_no_failure(stub):
 
 def test_a_run_that_is_not_over_in_time_is_a_failure(stub):
     stub.run_status = RUNNING
-    with pytest.raises(PublishError, match="not over after 0 s .status running.. It continues"):
+    with pytest.raises(PublishError, match="not finished after 0 s .status running.. It continues"):
         wait(seconds=0.05)
 
 
@@ -248,7 +248,7 @@ def test_a_run_that_failed_or_is_not_there_is_a_failure_at_once(stub, tmp_path, 
 
 @pytest.mark.parametrize(
     ("answer", "just_pushed", "reason"),
-    [((500, {}), False, "Kaggle could not be asked .500"), (missing("Kernel"), True, "there is no such notebook")],
+    [((500, {}), False, "Kaggle could not be queried .500"), (missing("Kernel"), True, "there is no such notebook")],
     ids=str,
 )
 def test_a_long_wait_ends_when_no_question_is_answered_any_more(stub, answer, just_pushed, reason):

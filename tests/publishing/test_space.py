@@ -170,7 +170,7 @@ def test_a_space_that_does_not_work_is_a_failure_with_its_reason(stage, scratch,
 @pytest.mark.parametrize(
     ("is_reachable", "reason"),
     [
-        (False, r"staged and not checked: the package index, .*cannot be reached.*--no-check"),
+        (False, r"staged but not checked: the package index, .*cannot be reached.*--no-check"),
         (True, "pip install: failed .*six==1.17.0"),
     ],
     ids=["no index", "no such requirement"],

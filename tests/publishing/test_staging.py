@@ -33,9 +33,9 @@ def test_the_staged_folder_is_the_dataset_and_its_metadata(faces, tmp_path):
 def test_the_commands_can_be_pasted_into_a_shell(faces, tmp_path):
     commands = stage_dataset(faces, tmp_path / "to send", **NAMES).shell_commands()
     assert commands == [
-        ("make the dataset", f"kaggle datasets create -p '{tmp_path}/to send' --dir-mode zip"),
-        ("ask whether it is ready", "kaggle datasets status some-one/demo-faces"),
-        ("look at what arrived", "kaggle datasets files some-one/demo-faces --page-size 200"),
+        ("create the dataset", f"kaggle datasets create -p '{tmp_path}/to send' --dir-mode zip"),
+        ("check whether it is ready", "kaggle datasets status some-one/demo-faces"),
+        ("list what arrived", "kaggle datasets files some-one/demo-faces --page-size 200"),
         ("send a new version", f"kaggle datasets version -p '{tmp_path}/to send' --dir-mode zip -m 'what changed'"),
     ]
 

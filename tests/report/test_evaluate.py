@@ -69,7 +69,7 @@ def test_the_table_of_levels_agrees_with_the_document(report, metrics):
 def test_measuring_on_training_videos_is_flagged(report, metrics):
     assert metrics["leaks"]["known_to_training"] > 0
     assert (
-        "used in training or validation. The numbers of this report are too good."
+        "used in training or validation. The numbers in this report are too optimistic."
         in (report / "report.html").read_text()
     )
 

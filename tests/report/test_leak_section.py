@@ -39,7 +39,7 @@ def test_clips_of_a_known_file_under_another_name_are_counted():
     assert section.document["trained_under_another_name"] == 2
     assert section.flag == (
         "The files of 2 measured clips were used in training or validation under another name. "
-        "The numbers of this report are too good."
+        "The numbers in this report are too optimistic."
     )
 
 

@@ -1,17 +1,17 @@
 async () => {
-  // Films for some seconds and puts the film into the file input, so that the page uploads it like any other file.
+  // Records for some seconds and puts the recording into the file input, so that the page uploads it like any other file.
   const SECONDS = 4, place = document.querySelector("#df-webcam"), says = place.querySelector("p");
   const say = (text) => { says.textContent = text; };
   if (place.querySelector("video")) return;
   if (!navigator.mediaDevices || !window.MediaRecorder) {
-    say("This browser gives the page no webcam; the page must be opened over HTTPS. Upload a file instead.");
+    say("This browser gives the page no access to a webcam; open the page over HTTPS, or upload a file instead.");
     return;
   }
   let stream;
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { width: 1280, height: 720 }, audio: false });
   } catch (error) {
-    say(error.name === "NotFoundError" ? "There is no webcam here." : "The browser did not allow the webcam.");
+    say(error.name === "NotFoundError" ? "No webcam was found." : "The browser did not allow access to the webcam.");
     return;
   }
   const preview = Object.assign(document.createElement("video"), { muted: true, playsInline: true, srcObject: stream });
@@ -38,7 +38,7 @@ async () => {
   }
 
   async function put(film) {
-    document.querySelector("#df-file button[aria-label=Clear]")?.click();  // an earlier file would hide the input
+    document.querySelector("#df-file button[aria-label=Clear]")?.click();  // an earlier file hides the input
     let input;
     while (!(input = document.querySelector("#df-file input[type=file]"))) {
       await new Promise((resolve) => setTimeout(resolve, 50));
