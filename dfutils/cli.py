@@ -22,7 +22,7 @@ EXIT_FAILURE, EXIT_INTERRUPTED = 1, 130
 
 COMMANDS = {
     "demo": "run the whole pipeline on made-up clips",
-    "extract": "crop motion-chosen faces from labelled videos into a face dataset",
+    "extract": "crop faces from labelled videos, at moments of motion, into a face dataset",
     "merge": "join the face datasets of several shards",
     "train": "train a detector on a face dataset",
     "calibrate": "choose calibration, threshold and undecided band of a trained detector",
@@ -30,7 +30,7 @@ COMMANDS = {
     "stress": "damage videos in many ways and measure a detector on them",
     "compare": "measure several detectors side by side, with paired differences",
     "predict": "give a verdict on videos and images",
-    "export": "write a detector for OpenVINO, if it proves equal to Keras",
+    "export": "export a detector for OpenVINO, if it proves equivalent to Keras",
     "models": "list the detectors that come with the package",
     "publish": "stage a dataset, the package, notebooks or a model for Kaggle, or the web page as a Hugging Face Space",
     "app": "serve the web page on this machine",
@@ -41,7 +41,7 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one sub-command.
 
-    The exit code is 0 on success, 1 on failure, 2 on wrong use, 3 if ``predict --fail-on`` found its label, and 130
+    The exit code is 0 on success, 1 on failure, 2 on wrong usage, 3 if ``predict --fail-on`` found its label, and 130
     when interrupted.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file name may not be valid Unicode; print it with escapes

@@ -25,13 +25,13 @@ SPLIT_NAMES: tuple[SplitName, ...] = ("train", "validation", "test")
 
 
 class Result(Protocol):
-    """What a command prints."""
+    """A result that a command can print."""
 
     def document(self) -> Any:
         """Return plain JSON values, for ``--json``."""
 
     def lines(self) -> list[str]:
-        """Return lines of text for a person."""
+        """Return the lines of text to print without ``--json``."""
 
 
 class Reason(StrEnum):
@@ -106,7 +106,7 @@ class Face:
     """One detected face.
 
     Attributes:
-        box: As the detector found it.
+        box: Bounding box, as the detector found it.
         score: YuNet's confidence, 0..1; NaN for a box that was interpolated between two frames.
         landmarks: The person's right eye, left eye, nose tip, right and left mouth corner as ``(x, y)``; empty for an
             interpolated box.
@@ -122,7 +122,7 @@ class Face:
         return Face(self.box.scaled(factor), self.score, landmarks)
 
     def moved(self, right: float, down: float) -> Face:
-        """Return the face in an image whose origin is shifted by so many pixels to the left and upwards."""
+        """Return the face moved by so many pixels to the right and downwards."""
         box = Box(self.box.left + right, self.box.top + down, self.box.right + right, self.box.bottom + down)
         return Face(box, self.score, tuple((x + right, y + down) for x, y in self.landmarks))
 
@@ -153,9 +153,9 @@ class FaceCrop:
     """Origin of one crop of a clip.
 
     Attributes:
-        frame_index: Position of the frame in the order of display, from 0.
+        frame_index: Position of the frame in display order, from 0.
         time_seconds: The stream's own time of that frame.
-        motion: Mean absolute luma difference to the previous frame, per pixel, 0..1.
+        motion: Mean absolute luma difference from the previous frame, per pixel, 0..1.
         face: The detected face; None if the input was a ready-made crop.
         square: The part of the frame that was cut out, before resizing.
     """
@@ -195,14 +195,14 @@ class FaceClip:
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """Facts about a stream that was demuxed once, before anything is decoded.
+    """Facts about a video stream, from demuxing it once before anything is decoded.
 
     Attributes:
         width: Upright, square-pixel width in pixels.
         height: Upright, square-pixel height in pixels.
         fps: Mean number of frames per second; 0 for an image.
         duration_seconds: From the first frame to the end of the last; 0 for an image.
-        times_seconds: Time of every frame in the order of display, from 0.
+        times_seconds: Time of every frame in display order, from 0.
         size_bytes: Size of the file.
     """
 
@@ -220,7 +220,7 @@ class MotionTrace:
 
     Attributes:
         times_seconds: Time of every frame.
-        motion: Mean absolute luma difference to the previous frame, per pixel, 0..1; 0 for the first and at a cut.
+        motion: Mean absolute luma difference from the previous frame, per pixel, 0..1; 0 for the first and at a cut.
         cuts: Indices of the first frames of new shots.
     """
 
@@ -240,7 +240,7 @@ class Extraction:
 
 @dataclass(frozen=True, slots=True)
 class FrameScore:
-    """One frame of a track; ``fake_probability`` is None for a model without a frame head."""
+    """The score of one frame of a track; ``fake_probability`` is None for a model without a frame head."""
 
     time_seconds: float
     box: Box
@@ -249,7 +249,7 @@ class FrameScore:
 
 @dataclass(frozen=True, slots=True)
 class TrackScore:
-    """One person in a video."""
+    """The score of one person in a video."""
 
     fake_probability: float
     frames: tuple[FrameScore, ...]
@@ -261,10 +261,10 @@ class Verdict:
 
     Attributes:
         input: The input as it was given.
-        fake_probability: Calibrated, 0..1, the highest of the tracks that decide; None without a score.
+        fake_probability: Calibrated, 0..1, the highest of the tracks that may decide; None without a score.
         label: REAL, FAKE or UNDECIDED; never REAL or FAKE without a face.
         reason: The reason for the label.
-        detail: One sentence for a person; empty if ``reason`` is ``ok``.
+        detail: One sentence of explanation; empty if ``reason`` is ``ok``.
         tracks: Scores of each person.
     """
 
@@ -282,7 +282,7 @@ class ClipRow:
 
     Attributes:
         clip_id: Unique in the dataset, and the name of the clip's folder.
-        video: `Video.name`; so are ``is_fake``, ``dataset``, ``group`` and ``split`` those of the `Video`.
+        video: `Video.name`; ``is_fake``, ``dataset``, ``group`` and ``split`` are also those of the `Video`.
         track: 0 for the main person.
         frames: Number of crops (T; 1 for an image).
         width: Width of the video in pixels; ``height``, ``fps`` and ``duration_seconds`` also describe the video.

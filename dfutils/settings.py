@@ -1,4 +1,4 @@
-"""Settings: validated, immutable, and saved beside the results they produced. Unknown keys are refused."""
+"""Settings: validated, immutable, and saved beside the results they produced. Unknown keys are rejected."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from dfutils.files import read_json, write_json
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 BackboneWeights = Annotated[str, BeforeValidator(lambda name: "nsfwjs" if name == "stand-in" else name)]
-"""A name of backbone weights; earlier versions called those of nsfwjs stand-in."""
+"""Name of backbone weights; earlier versions called the nsfwjs weights ``stand-in``."""
 
 DEFAULT_BACKBONE = "InceptionV3"
-"""The default frame encoder. Detectors made when there was no other do not name it."""
+"""The default frame encoder. Detectors from before there were others do not name it."""
 
 
 def has_frame_head(model: str) -> bool:
-    """Whether the model scores single frames, and so still images."""
+    """Return whether the model scores single frames, and thus still images."""
     return model == "inception_mean"
 
 
@@ -38,7 +38,7 @@ class Settings(BaseModel):
         """Load a file that `write` saved.
 
         Raises:
-            DfutilsError: The file holds unknown keys or impossible values.
+            DfutilsError: The file holds unknown keys or invalid values.
         """
         return cls.parse(read_json(path), source=str(path))
 
@@ -47,7 +47,7 @@ class Settings(BaseModel):
         """Validate plain values; ``source`` names them in the error.
 
         Raises:
-            DfutilsError: A key is unknown, or a value impossible.
+            DfutilsError: A key is unknown, or a value is invalid.
         """
         try:
             return cls.model_validate(values)
@@ -61,7 +61,7 @@ class Settings(BaseModel):
 
 
 class MediaLimits(Settings):
-    """Limits of the child process that decodes one untrusted file; a file that exceeds them is refused."""
+    """Limits of the child process that decodes one untrusted file; a file that exceeds them is rejected."""
 
     memory_megabytes: int = Field(2048, ge=256)
     """Address space on top of what the child uses before it opens the file."""
@@ -81,12 +81,12 @@ class ExtractionSettings(Settings):
     size: int = Field(299, ge=32, le=1024)
     """Side of a crop in pixels."""
     margin: float = Field(0.0, ge=-0.3, le=2.0)
-    """Face margin: room on each side of the square around the face, as a fraction of its side. 0 frames faces like the
-    crops of the Deepfake Detection Challenge."""
+    """Face margin: room on each side of the square around the face, as a fraction of its side. A margin of 0 frames
+    faces like the crops of the Deepfake Detection Challenge."""
     sampling: Literal["motion", "uniform", "first"] = "motion"
-    """The frame of each segment that moves most, the middle of each segment, or the first frames."""
+    """Choose the frame of each segment with the most motion, the middle of each segment, or the first frames."""
     crop: Literal["face", "none"] = "face"
-    """``none`` takes files that are face crops already as they are (their central square)."""
+    """Find and cut out faces, or (``none``) use the central square of files that already are face crops."""
     min_detection_score: float = Field(0.6, ge=0, le=1)
     """Faces to which YuNet gives a lower score are ignored."""
     min_face_fraction: float = Field(0.04, ge=0, le=1)
@@ -94,15 +94,15 @@ class ExtractionSettings(Settings):
     min_face_frames: int = Field(3, ge=1)
     """A track of a video needs a face in at least this many different frames."""
     tracks: Literal["main", "all"] = "main"
-    """The main person, or everyone with a clip of their own."""
+    """Cut one clip of the main person, or one clip of every person."""
     image_format: Literal["png", "jpg"] = "png"
     """File format of the crops. PNG adds no second compression."""
     max_pixels: int = Field(36_000_000, ge=1)
-    """Images with more pixels are refused."""
+    """Images with more pixels are rejected."""
     max_seconds: float = Field(3600.0, gt=0)
-    """Longer videos are refused."""
+    """Longer videos are rejected."""
     limits: MediaLimits = MediaLimits()
-    """Limits of the child process that decodes untrusted files; they change no crop."""
+    """Limits of the child process that decodes untrusted files; they do not affect the crops."""
 
     @model_validator(mode="before")
     @classmethod
@@ -113,7 +113,7 @@ class ExtractionSettings(Settings):
         if values["detector"] == "haar":
             raise ValueError(
                 "the faces were cut with OpenCV's Haar cascades (detector: 'haar'), which dfutils no longer has. "
-                "Extract the faces again, and train on them again"
+                "Extract the faces again and train again"
             )
         return {name: value for name, value in values.items() if name != "detector"}
 
@@ -126,24 +126,25 @@ class SplitSettings(Settings):
     validation_fraction: Fraction = 0.2
     """Share of the remaining groups in the validation split."""
     seed: int = Field(0, ge=0)
-    """Same seed, same data: same split."""
+    """The same seed and data give the same split."""
 
 
 class FinetuneSettings(Settings):
     """How the whole network is trained end to end."""
 
     unfreeze: str = "all"
-    """``all``, or the first block of the backbone to be trained, such as InceptionV3's ``mixed8``; blocks before it
-    stay frozen. Unknown names raise an error that lists the valid ones."""
+    """``all``, or the first block of the backbone to train, such as InceptionV3's ``mixed8``; blocks before it stay
+    frozen. Unknown names raise an error that lists the valid ones."""
     train_batch_norm: bool = False
-    """Frozen batch normalisation keeps its pretrained moving averages, which is safer with few videos."""
+    """Train batch normalisation too. If frozen, it keeps its pretrained moving averages, which is safer with few
+    videos."""
     backbone_lr_multiplier: float = Field(1.0, gt=0)
     """Learning rate of the backbone, as a multiple of the head's. A linear head on thousands of standardised channels
-    moves far with every step: if the backbone is really trained, the head needs a tenth of its rate or less."""
+    moves far with every step: if the backbone is to learn, the head needs a tenth of its usual rate or less."""
     warmup_fraction: float = Field(0.05, ge=0, lt=1)
     """Share of the steps over which the learning rate rises."""
     schedule: Literal["cosine", "plateau"] = "cosine"
-    """After warm-up the rate falls to 0 along a cosine, or it halves whenever validation AUC has not risen for half of
+    """After warm-up, the rate falls to 0 along a cosine, or it halves whenever validation AUC has not risen for half of
     ``patience``."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """As in Keras: the targets 0 and 1 become half of this and 1 minus half of this."""
@@ -168,7 +169,7 @@ class FinetuneSettings(Settings):
     """Standard deviation of the size of training crops, as a fraction of their side; their position varies by half as
     much. This imitates a face detector's box, and needs crops with some face margin to spare."""
     augment: bool = True
-    """Random camera, compression and geometry changes, the same for REAL and FAKE."""
+    """Apply random camera, compression and geometry changes, the same for REAL and FAKE."""
     patch: int | None = Field(None, ge=1)
     """Train on a random square of this side from each crop, at full resolution, instead of the whole crop; validation
     and prediction use whole crops (as Touvron et al. 2019 train small and test large). Half the pixels allow twice
@@ -203,7 +204,7 @@ RENAMED_IN_FINETUNE = {
 
 
 class DeviceSettings(Settings):
-    """What training runs on. It is not part of a run's identity: the same run may continue elsewhere."""
+    """Devices that training runs on. They are not part of a run's identity: the same run may continue on others."""
 
     strategy: Literal["auto", "none", "mirrored"] = "auto"
     """``mirrored`` shares every step among all GPUs of the machine. ``auto`` does so for ``mode="finetune"`` if there
@@ -234,13 +235,13 @@ class TrainingSettings(Settings):
     """For ``mode="cached"``: number of augmented copies of each training clip, each augmented differently."""
     class_weights: bool = False
     """In ``mode="cached"``, give REAL and FAKE training clips the same total weight, however many there are of each; in
-    ``mode="finetune"`` each batch holds as many of one as of the other."""
+    ``mode="finetune"`` every batch is half REAL and half FAKE anyway."""
     epochs: int = Field(10, ge=1)
-    """Largest number of epochs; early stopping on validation AUC may end sooner."""
+    """Maximum number of epochs; early stopping on validation AUC may end training sooner."""
     batch_size: int = Field(32, ge=1)
     """Clips per step, shared by all devices. The step is the same for any number of devices."""
     learning_rate: float = Field(1e-3, gt=0)
-    """Learning rate of AdamW for that batch. It is not scaled by the number of devices."""
+    """Learning rate of AdamW for a step of ``batch_size`` clips. It is not scaled by the number of devices."""
     weight_decay: float = Field(1e-4, ge=0)
     """Decoupled weight decay of AdamW."""
     patience: int = Field(6, ge=1)
@@ -250,13 +251,13 @@ class TrainingSettings(Settings):
     finetune: FinetuneSettings = FinetuneSettings()
     """Used by ``mode="finetune"`` only."""
     devices: DeviceSettings = DeviceSettings()
-    """What training runs on."""
+    """Devices that training runs on."""
     tensorboard: bool = False
     """Also write the curves as TensorBoard event files into ``tensorboard`` of the run folder."""
     size: int | None = Field(None, ge=32, le=1024)
     """Side in pixels of the training crops, if it is not the dataset's."""
     margin: float | None = Field(None, ge=-0.3, le=2.0)
-    """Face margin of the training crops, if the dataset's crops show more than that."""
+    """Face margin of the training crops, if it is smaller than the dataset's."""
     split: SplitSettings = SplitSettings()
     """Used if the dataset has no official splits and no splits file is given."""
 
@@ -270,7 +271,7 @@ class TrainingSettings(Settings):
         if "views" in values:
             values["augmented_copies"] = values.pop("views") - 1
         finetune = values.get("finetune")
-        if isinstance(finetune, dict) and "strategy" in finetune:  # of the devices
+        if isinstance(finetune, dict) and "strategy" in finetune:  # now a device setting
             values["finetune"] = {name: value for name, value in finetune.items() if name != "strategy"}
             values.setdefault("devices", {"strategy": finetune["strategy"]})
         return values

@@ -12,7 +12,7 @@ EXAMPLE = "dfutils app --port 7860"
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     parser.add_argument("--port", type=int, default=7860, help="default: %(default)s")
-    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 serves the network (default: %(default)s)")
+    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 serves the whole network (default: %(default)s)")
     parser.add_argument("--model", metavar="RUN", help="run folder, or a name that `dfutils models` lists")
 
 

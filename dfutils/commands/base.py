@@ -20,12 +20,12 @@ class OutputClosedError(DfutilsError):
 
 
 def add_usual_options(parser: argparse.ArgumentParser, example: str) -> None:
-    """Add the options of every command, ``--verbose`` and ``--json``, and an example below its help."""
+    """Add the options that every command has, ``--verbose`` and ``--json``, and an example below its help."""
     parser.epilog = f"example:\n  {example}"
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    flags = {"verbose": "also log details", "json": "print one JSON document on stdout and nothing else there"}
+    flags = {"verbose": "also log details", "json": "print one JSON document on stdout and nothing else"}
     for name, about in flags.items():
-        # Without a default, so that the option may stand before or after the name of a sub-command.
+        # Without a default, so that the option may come before or after the name of a sub-command.
         parser.add_argument(f"--{name}", action="store_true", default=argparse.SUPPRESS, help=about)
 
 
@@ -56,5 +56,5 @@ def say(text: str) -> None:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
     except BrokenPipeError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # otherwise Python complains at exit
         raise OutputClosedError("stdout was closed before everything was printed.") from error

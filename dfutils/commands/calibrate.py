@@ -43,13 +43,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--out-of-fold",
         type=Path,
         metavar="FOLDS",
-        help="fit on the out-of-fold scores of a run with --folds and the same settings and data, which are many more "
-        "clips than one validation split",
+        help="fit on the out-of-fold scores of a run with --folds and the same settings and data, which cover many "
+        "more clips than one validation split",
     )
 
 
 def run(options: argparse.Namespace) -> None:
-    """Fit calibration and threshold again, and measure the folds of an ensemble again."""
+    """Refit calibration and threshold; for an ensemble, measure the folds again."""
     from dfutils.runs.calibration import recalibrate
 
     detector = recalibrate(

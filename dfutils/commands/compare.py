@@ -20,9 +20,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Measure all detectors on the videos in every test split."""
+    """Measure all detectors on the videos that are in the test split of every run."""
     if len(options.detectors) < 2:
-        options.usage_error("RUN: needs two or more")
+        options.usage_error("RUN: give two or more")
     from dfutils.report.comparison import compare_runs
 
     comparison = compare_runs(options.detectors, options.faces, options.out)

@@ -14,14 +14,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     parser.add_argument("detector", type=Path, metavar="RUN", help="run folder")
     parser.add_argument(
-        "faces", type=Path, nargs="+", metavar="FACES", help="face dataset; several are measured together and each"
+        "faces", type=Path, nargs="+", metavar="FACES", help="face datasets, measured together and one by one"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="REPORT", help="report folder to write")
     parser.add_argument(
         "--split", choices=["train", "validation", "test", "all"], default="test", help="default: %(default)s"
     )
     parser.add_argument(
-        "--explain", type=count, default=0, metavar="N", help="explain N clips with images; half a minute each"
+        "--explain", type=count, default=0, metavar="N", help="explain N clips with heat maps; half a minute each"
     )
 
 

@@ -29,7 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=count, default=1, metavar="N", help="videos decoded at a time (default: %(default)s)"
     )
-    parser.add_argument("--scheduler", default="", metavar="tcp://…", help="use the workers of this Dask cluster")
+    parser.add_argument("--scheduler", default="", metavar="tcp://…", help="use the workers of this Dask scheduler")
     parser.add_argument(
         "--shard", default="1/1", metavar="i/n", help="extract only this part; join the parts with dfutils merge"
     )
@@ -40,7 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Extract the faces, and print how many videos gave a clip."""
+    """Extract the faces, and print how many videos yielded a clip."""
     from dfutils.extraction.catalogue import read_catalogue
     from dfutils.extraction.extract import extract_dataset
     from dfutils.extraction.shards import Shard

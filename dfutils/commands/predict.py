@@ -25,7 +25,8 @@ EXIT_FOUND = 3
 EXAMPLE = "dfutils predict clip.mp4 photo.jpg --model run"
 
 EXIT_CODES = (
-    "exit codes: 0 verdicts were given, even if UNDECIDED; 1 failure; 2 wrong use; 3 --fail-on; 130 interrupted"
+    "exit codes: 0 verdicts were given, even if UNDECIDED; 1 failure; 2 wrong usage; 3 --fail-on matched; "
+    "130 interrupted"
 )
 
 
@@ -41,7 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help=f"run folder, or a name that `dfutils models` lists{f' (default: {default})' if default else ''}",
     )
     parser.add_argument("--workers", type=count, default=1, help="inputs decoded at a time (default: %(default)s)")
-    parser.add_argument("--json-lines", action="store_true", help="print one JSON document per verdict, as they come")
+    parser.add_argument("--json-lines", action="store_true", help="print one JSON document per verdict, in order")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="also write a table of all verdicts")
     parser.add_argument("--frames-dir", type=Path, metavar="DIR", help="also write the faces that were examined")
     parser.add_argument(
@@ -76,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
         options.usage_error("--explain: heat maps need Keras; omit --engine openvino")
     if options.json and options.json_lines:
         options.usage_error("--json prints one document of all verdicts, --json-lines one per verdict: omit one")
-    start_child()  # it imports its decoder while this process imports the engine
+    start_child()  # the child imports its decoder while this process imports the engine
     try:
         return _predict_all(options)
     except BaseException:  # also Ctrl-C: do not wait for videos that are being decoded
@@ -98,7 +99,7 @@ def _predict_all(options: argparse.Namespace) -> int:
     def noted() -> Iterator[Verdict]:
         for verdict in _shown(options, detector, inputs):
             labels.add(verdict.label)
-            if options.json:  # otherwise verdicts are not kept, so that a folder of any size fits into memory
+            if options.json:  # otherwise verdicts are not kept, so that memory suffices for a folder of any size
                 kept.append(verdict)
             yield verdict
 
@@ -112,7 +113,7 @@ def _predict_all(options: argparse.Namespace) -> int:
 
 
 def _shown(options: argparse.Namespace, detector: Detector, inputs: Sequence[str]) -> Iterator[Verdict]:
-    """Yield the verdicts as they come, after printing each and writing its faces."""
+    """Yield each verdict as soon as it is ready, after printing it and writing its faces."""
     from dfutils.prediction.outputs import input_folder, plain_verdict, verdict_line, write_faces
 
     for number, (verdict, extraction) in enumerate(detector.examine_many(inputs, workers=options.workers)):

@@ -1,4 +1,4 @@
-"""``dfutils publish``: one sub-command per kind of thing. Each stages and shows the commands; it sends when asked."""
+"""``dfutils publish``: one sub-command per kind of content, which stages it, and sends it only with ``--push``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NOTEBOOKS_MINUTES, OTHERS_MINUTES = 720, 60
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add a sub-command for each kind, with the options that it has."""
+    """Add a sub-command for each kind, with its options."""
     kinds = parser.add_subparsers(
         dest="kind", required=True, metavar="KIND", parser_class=argparse.ArgumentParser, title="what to publish"
     )
@@ -38,39 +38,43 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         add_usual_options(command, EXAMPLES[kind])
         return command
 
-    dataset = add("dataset", "stage a face dataset for Kaggle; send it when asked")
+    dataset = add("dataset", "stage a face dataset for Kaggle; send it with --push")
     dataset.add_argument("source", type=Path, metavar="FACES", help="face dataset")
     dataset.add_argument("--fetch", metavar="OWNER/NOTEBOOK", help="first download this notebook's output to FACES")
 
-    package = add("package", "stage the package as a Kaggle dataset for notebooks without internet; send it when asked")
+    package = add("package", "stage the package as a Kaggle dataset for offline notebooks; send it with --push")
     package.add_argument("source", nargs="?", type=Path, default=Path(), metavar="PROJECT", help="default: .")
-    package.add_argument("--with-wheels", action="store_true", help="also download what Kaggle's image lacks")
+    package.add_argument("--with-wheels", action="store_true", help="also download packages that Kaggle's image lacks")
 
-    notebooks = add("notebooks", "stage the notebooks for Kaggle; send and run them when asked")
+    notebooks = add("notebooks", "stage the notebooks for Kaggle; send and run them with --push")
     notebooks.add_argument(
         "source", nargs="?", type=Path, default=Path("notebooks"), metavar="NOTEBOOKS", help="a notebook, or a folder"
     )
 
-    model = add("model", "stage a detector as a Kaggle model; send it when asked")
+    model = add("model", "stage a detector as a Kaggle model; send it with --push")
     model.add_argument("source", type=Path, metavar="RUN", help="run folder")
 
     space = add("space", "stage the web page as a Hugging Face Space")
     space.add_argument("source", nargs="?", type=Path, default=Path(), metavar="PROJECT", help="default: .")
-    space.add_argument("--no-check", action="store_true", help="do not start it in a fresh environment (2 GB)")
+    space.add_argument("--no-check", action="store_true", help="skip the test start in a fresh environment (2 GB)")
 
     for kind, command in kinds.choices.items():
         command.add_argument("--staging", type=Path, metavar="DIR", help="folder to stage it in (default: below dist/)")
         if kind != "space":
             command.add_argument("--push", action="store_true", help="send it; otherwise nothing leaves the machine")
-            command.add_argument("--owner", metavar="NAME", help="in your Kaggle address (default: as signed in)")
+            command.add_argument("--owner", metavar="NAME", help="owner in the Kaggle address (default: as signed in)")
             command.add_argument("--metadata", type=Path, metavar="DIR", help="default: kaggle-metadata")
-            command.add_argument("--public", action="store_true", help="show it to everybody; with --i-have-the-rights")
+            command.add_argument("--public", action="store_true", help="make it public; needs --i-have-the-rights")
             command.add_argument(
-                "--i-have-the-rights", action="store_true", help="it is yours to publish or license like that"
+                "--i-have-the-rights", action="store_true", help="confirm that you may publish or license it this way"
             )
             minutes = NOTEBOOKS_MINUTES if kind == "notebooks" else OTHERS_MINUTES
             command.add_argument(
-                "--wait", type=float, default=minutes, metavar="MINUTES", help="for Kaggle (default: %(default)s)"
+                "--wait",
+                type=float,
+                default=minutes,
+                metavar="MINUTES",
+                help="wait this long for Kaggle (default: %(default)s)",
             )
     for command in (dataset, package, model):
         command.add_argument(
@@ -79,10 +83,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
             default=f"dfutils {dfutils.__version__}",
             help="what changed (default: the package's version)",
         )
-        command.add_argument("--slug", metavar="NAME", help="last part of its address (default: made of the title)")
-        command.add_argument("--title", metavar="TEXT", help="what people read (default: as in kaggle-metadata)")
+        command.add_argument("--slug", metavar="NAME", help="last part of its address (default: from the title)")
+        command.add_argument("--title", metavar="TEXT", help="title on the page (default: as in kaggle-metadata)")
         command.add_argument("--subtitle", metavar="TEXT", help="20 to 80 characters (default: as in kaggle-metadata)")
-        command.add_argument("--licence", metavar="NAME", help="instead of the committed one; with --i-have-the-rights")
+        command.add_argument("--licence", metavar="NAME", help="replaces the committed one; needs --i-have-the-rights")
         command.add_argument(
             "--fewer-files", action="store_true", help="the new version may lack files of the one it replaces"
         )
@@ -99,8 +103,8 @@ def run(options: argparse.Namespace) -> None:
 
     if (options.public or getattr(options, "licence", None)) and not options.i_have_the_rights:
         raise PublishError(
-            "rights: --public and --licence are for what is yours to give. Add --i-have-the-rights if that is so; "
-            "faces of research data sets stay private."
+            "rights: --public and --licence are for content that you have the rights to. Add --i-have-the-rights if "
+            "you do; faces of research data sets stay private."
         )
     kaggle = Kaggle(wait_seconds=60 * options.wait)
     staging = options.staging or Path("dist", "kaggle", options.kind)
@@ -144,7 +148,7 @@ def _stage_notebooks(options: argparse.Namespace, staging: Path) -> list[Staged]
 
 
 def _stage(options: argparse.Namespace, staging: Path, kaggle: Kaggle) -> Staged:
-    """Stage a dataset, the package or a model, with what the command line changes of its committed metadata."""
+    """Stage a dataset, the package or a model, with its committed metadata as changed on the command line."""
     from dfutils.publishing import metadata
     from dfutils.publishing.package import stage_package
     from dfutils.publishing.push import fetch_faces
@@ -190,7 +194,7 @@ def _stage_space(options: argparse.Namespace) -> None:
     lines = [
         f"{len(files)} files, {size / 1e6:.1f} MB staged in {staging}: {', '.join(files)}",
         check.line() if check else "It was not checked (--no-check).",
-        "Nothing was sent. To show it: make a Gradio Space, copy these files into its repository, and push with git "
-        "(the wheel is larger than 10 MB: git lfs track '*.whl').",
+        "Nothing was sent. To publish it: create a Gradio Space, copy these files into its repository, and push with "
+        "git (the wheel is larger than 10 MB: git lfs track '*.whl').",
     ]
     print_result(options, document, lines)

@@ -23,14 +23,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split", choices=["train", "validation", "test", "all"], default="test", help="default: %(default)s"
     )
-    parser.add_argument("--kinds", nargs="+", metavar="KIND", help="jpeg, h264, …; all by default")
+    parser.add_argument("--kinds", nargs="+", metavar="KIND", help="kinds of damage: jpeg, h264, … (default: all)")
     parser.add_argument(
         "--most", type=count, default=60, metavar="N", help="use at most N videos (default: %(default)s)"
     )
 
 
 def run(options: argparse.Namespace) -> None:
-    """Damage the videos of a split in several strengths, and measure the detector on each."""
+    """Damage the videos of a split at several strengths, and measure the detector at each."""
     from dfutils.evaluation.stress import stress_lines, stress_test
     from dfutils.extraction.catalogue import read_catalogue
 

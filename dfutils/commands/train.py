@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> None:
     from dfutils.settings import TrainingSettings
 
     settings = settings_of(options, TrainingSettings)
-    if "seed" in options:  # the option seeds the split too
+    if "seed" in options:  # --seed also seeds the split
         settings = settings.model_copy(update={"split": settings.split.model_copy(update={"seed": settings.seed})})
     if options.folds is None:
         from dfutils.training.run import train
@@ -68,6 +68,6 @@ def draw_history(run: Path) -> None:
     try:
         from dfutils.figures.history import write_history_figure
     except ImportError:
-        logger.info("history.png: was not drawn, because matplotlib is not installed. pip install 'dfutils[report]'.")
+        logger.info("history.png: not drawn, because matplotlib is not installed. pip install 'dfutils[report]'.")
         return
     write_history_figure(run)

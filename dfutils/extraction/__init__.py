@@ -1,1 +1,1 @@
-"""Videos and images to face datasets."""
+"""Extraction of face datasets from videos and images."""

@@ -29,7 +29,7 @@ LAYOUTS: Mapping[str, Callable[[Path], Reading]] = {
     "faceforensics": read_faceforensics,
     "celebdf": read_celebdf,
 }
-"""Readers by the value of ``--labels``, if that is not a CSV."""
+"""Layout readers, by the value of ``--labels`` when that is not a CSV."""
 
 _SPLITS: Mapping[str, SplitName | None] = {"": None, "val": "validation", **{name: name for name in SPLIT_NAMES}}
 
@@ -54,8 +54,8 @@ def read_catalogue(source: Path, labels: str | Path = "folders") -> Catalogue:
         source: Folder with the videos.
         labels: ``folders``, ``dfdc``, ``faceforensics`` or ``celebdf`` (see the readers in
             `dfutils.extraction.layouts`), or a CSV with the columns ``file,label`` and optionally
-            ``group,dataset,split``. Its paths are relative to the CSV; names are relative to ``source`` for files below
-            it, else to the CSV. A file without a group forms its own.
+            ``group,dataset,split``. Its paths are relative to the CSV. Names are relative to ``source`` for files below
+            it, otherwise to the CSV. A file without a group gets a group of its own.
 
     Raises:
         CatalogueError: Labels and files disagree, or there are no videos.
@@ -72,7 +72,7 @@ def read_catalogue(source: Path, labels: str | Path = "folders") -> Catalogue:
         seen = f" ({warnings[-1]})" if warnings else ""
         raise CatalogueError(
             f"{source}: no videos in the layout {str(labels)!r}{seen}. "
-            f"Give the folder that holds them, and as labels a CSV or one of {', '.join(LAYOUTS)}."
+            f"Give the folder that holds them, and a CSV or one of {', '.join(LAYOUTS)} as labels."
         )
     paths: dict[str, Path] = {}
     for video in videos:
@@ -81,13 +81,13 @@ def read_catalogue(source: Path, labels: str | Path = "folders") -> Catalogue:
         if video.name in paths:
             raise CatalogueError(
                 f"{video.path}: would have the same name as {paths[video.name]} ({video.name}). "
-                "Give as source a folder that holds both."
+                "Give a folder that holds both as the source."
             )
         paths[video.name] = video.path
     if len({video.is_fake for video in videos}) == 1:
         here, missing = ("FAKE", "REAL") if videos[0].is_fake else ("REAL", "FAKE")
         warnings.append(
-            f"no file is {missing} ({count_of(videos)}, all {here}): nothing can be trained or measured on one label"
+            f"no file is {missing} ({count_of(videos)}, all {here}): training and evaluation need both labels"
         )
     return Catalogue(tuple(sorted(videos, key=lambda video: video.name)), tuple(warnings))
 
@@ -107,7 +107,7 @@ def read_table(source: Path, table: Path) -> Reading:
             raise CatalogueError(f"{where}: label {row['label']!r} is unknown. Write REAL or FAKE.")
         if split not in _SPLITS:
             raise CatalogueError(
-                f"{where}: split {row['split']!r} is unknown. Write train, validation, test or nothing."
+                f"{where}: split {row['split']!r} is unknown. Write train, validation or test, or leave it empty."
             )
         videos[path] = Video(
             path=path,
@@ -120,7 +120,7 @@ def read_table(source: Path, table: Path) -> Reading:
         lines[path] = number
     if absent := [path for path in lines if not path.is_file()]:
         raise CatalogueError(
-            f"{table}: {count_of(absent)} of the {len(lines):,} listed missing "
+            f"{table}: missing {count_of(absent)} of the {len(lines):,} listed "
             f"(first: {absent[0]}, line {lines[absent[0]]}). Paths are relative to the CSV; correct or remove the rows."
         )
     media = [path for path in iter_files(roots[0]) if is_media(path)]
@@ -160,5 +160,5 @@ def _locate(file: str, roots: tuple[Path, Path], where: str) -> tuple[Path, str]
 
 
 def _absolute(path: Path) -> Path:
-    """Remove ``..`` without following links: data folders often consist of links."""
+    """Remove ``..`` without following symbolic links: data folders often consist of them."""
     return Path(os.path.abspath(path))  # noqa: PTH100 - Path.absolute keeps the dots

@@ -25,7 +25,7 @@ from dfutils.settings import ExtractionSettings, MediaLimits
 
 try:
     import resource
-except ImportError:  # Windows has no such limits; there, only the parent's timer counts
+except ImportError:  # Windows has no such limits; there, only the parent's timer limits the child
     resource = None  # type: ignore[assignment]
 
 MAX_OPEN_FILES = 64
@@ -33,11 +33,11 @@ MAX_OPEN_FILES = 64
 
 def main() -> None:
     """Answer requests until stdin is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides who ends
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent ends its children
     cv2.setNumThreads(1)
     logging.disable(logging.WARNING)
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what a library prints must not get between the answers
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # library output must not mix with the answers
     for line in sys.stdin.buffer:
         write_parts(answers, _answer(json.loads(line)))
 
@@ -47,7 +47,7 @@ def _answer(request: dict) -> list[bytes]:
     path = Path(request["path"])
     settings = ExtractionSettings.model_validate(request["settings"])
     try:
-        detector = face_detector(settings.min_detection_score)  # reads the package's own file, so before the limits
+        detector = face_detector(settings.min_detection_score)  # reads its weight file, so it comes before the limits
         if request["limited"]:
             set_limits(settings.limits)
         return pack_extraction(extract_clips(path, settings, detector, threads=request["threads"]))

@@ -1,4 +1,4 @@
-"""From one file to its face clips: the one cropping that training and prediction share."""
+"""Cut the face clips of one file: the single cropping path that training and prediction share."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from dfutils.settings import ExtractionSettings
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where to cut a crop out of a frame: the face, and the square that the margin counts from."""
+    """Where to cut a crop out of a frame: the face, and the square that the margin is measured from."""
 
     face: Face | None
     square: Box
 
 
 def extract_clips(path: Path, settings: ExtractionSettings, detector: FaceDetector, *, threads: int = 1) -> Extraction:
-    """Cut the face clips of one video or image in this process: for trusted files.
+    """Cut the face clips of one trusted video or image, in this process.
 
     Args:
         path: A video, or an image, which gives clips with T = 1.
-        settings: Saved with a detector and used again in prediction.
-        detector: From `dfutils.extraction.faces.face_detector`; in ready-made crops it finds only the landmarks.
+        settings: How to cut the crops; a detector saves these settings and prediction reuses them.
+        detector: From `dfutils.extraction.faces.face_detector`; for ready-made crops it only supplies the landmarks.
         threads: Decoder threads; 0 lets FFmpeg choose.
 
     Raises:
-        MediaError: One of its kinds, whose ``reason`` goes into ``skipped.csv`` or the verdict.
+        MediaError: One of its subclasses, whose ``reason`` goes into ``skipped.csv`` or the verdict.
     """
     trace, searcher = MotionTrace(), detector if settings.crop == "face" else None
     decode = functools.partial(iter_frames, path, threads=threads, max_pixels=settings.max_pixels)
@@ -58,26 +58,26 @@ def extract_clips(path: Path, settings: ExtractionSettings, detector: FaceDetect
     people = _places_of_people(scan, settings, detector)
     needed = min(settings.min_face_frames, settings.frames) if settings.crop == "face" else 1
     if people and max(map(len, people)) < needed and trace.cuts:
-        # Cut so fast that no shot holds enough of the chosen frames: choose them from the main shot alone.
+        # The cuts are so fast that no shot holds enough of the chosen frames: choose frames from the main shot alone.
         scan = scan_frames(decode(), _main_shot(scan, trace, info), settings, searcher)
         people = _places_of_people(scan, settings, detector)
     if not people:
         raise NoFaceError(f"{path}: no face was found in any frame inspected. Nothing can be said about this file.")
     if (longest := max(map(len, people))) < needed:
         raise TooFewFacesError(
-            f"{path}: a face was found in only {longest} frames, {needed} are needed. "
+            f"{path}: a face was found in only {longest} frames, but {needed} are needed. "
             "Use a longer or clearer video, or lower min_face_frames."
         )
     people = [places for places in people if len(places) >= needed]
     clips = _cut(people if settings.tracks == "all" else people[:1], scan.candidates, settings)
-    width, height = scan.candidates[0].frame.size  # upright; the header's size may be that of a turned image, or wrong
+    width, height = scan.candidates[0].frame.size  # upright; the header's size may be wrong or not rotated
     return Extraction(replace(info, width=width, height=height), clips, trace)
 
 
 def _places_of_people(scan: Scan, settings: ExtractionSettings, detector: FaceDetector) -> list[dict[int, _Place]]:
-    """Where to cut each person out of the chosen frames, by the frame's index among them; the main person first."""
+    """Return where to cut each person out of the chosen frames, keyed by position among them; main person first."""
     people: list[dict[int, _Place]] = []
-    if settings.crop == "none":  # the middle of ready-made crops; their landmarks are needed for blending
+    if settings.crop == "none":  # take the middle of ready-made crops, and find the landmarks that blending needs
         people.append({})
         for index, candidate in enumerate(scan.candidates):
             detections = find_faces(candidate.frame, settings, detector)
@@ -95,7 +95,7 @@ def _places_of_people(scan: Scan, settings: ExtractionSettings, detector: FaceDe
 
 
 def _main_shot(scan: Scan, trace: MotionTrace, info: VideoInfo) -> VideoInfo:
-    """Stream facts of the shot with the largest face × duration."""
+    """Return the stream facts of the main shot, the one with the largest mean face area × number of frames."""
     starts = [0, *trace.cuts, len(trace.times_seconds)]
     areas: dict[int, list[float]] = {}
     for frame in scan.searched:
@@ -109,7 +109,7 @@ def _main_shot(scan: Scan, trace: MotionTrace, info: VideoInfo) -> VideoInfo:
 def _cut(
     people: Sequence[Mapping[int, _Place]], candidates: Sequence[Candidate], settings: ExtractionSettings
 ) -> tuple[FaceClip, ...]:
-    """Cut everybody's crops frame by frame, so that one full image at a time is in memory."""
+    """Cut the crops of all people frame by frame, so that only one full image is in memory at a time."""
     margin = settings.margin if settings.crop == "face" else 0.0
     cut: list[list[tuple[Image, FaceCrop]]] = [[] for _ in people]
     for index, candidate in enumerate(candidates):

@@ -1,4 +1,4 @@
-"""Geometry of the crops: which square of a frame is cut, and how a short track is filled."""
+"""Geometry of the crops: which square of a frame is cut out, and how a short track is filled up."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ YuNet's box includes the forehead: on 210 frames of FaceForensics++ the distance
 
 
 def framed(box: Box, *, side: float | None = None) -> Box:
-    """Return the square that ``margin`` counts from, around the eyes and mouth of a face.
+    """Return the square that ``margin`` is measured from, around the eyes and mouth of a face.
 
     Args:
         box: Face as YuNet found it.
@@ -86,7 +86,7 @@ def fill_positions(times_seconds: Sequence[float], wanted: int) -> list[int]:
 
     Args:
         times_seconds: Times of the available frames, rising.
-        wanted: T.
+        wanted: Number of places, T.
 
     Example:
         >>> fill_positions([0.0, 1.0, 9.0], 5)
@@ -97,7 +97,7 @@ def fill_positions(times_seconds: Sequence[float], wanted: int) -> list[int]:
     places = np.linspace(times_seconds[0], times_seconds[-1], wanted)
     positions = [int(np.argmin([abs(time - place) for time in times_seconds])) for place in places]
     for missing in sorted(set(range(len(times_seconds))) - set(positions)):
-        # Frames that lie close together would all fall to one neighbour: none must be lost.
+        # Of frames that lie close together, some are nearest to no place; no frame may be lost.
         repeated = [place for place, index in enumerate(positions) if positions.count(index) > 1]
         positions[min(repeated, key=lambda place: abs(positions[place] - missing))] = missing
         positions.sort()

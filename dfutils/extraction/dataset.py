@@ -47,9 +47,9 @@ FRAME_COLUMNS = (
 SKIPPED_COLUMNS = ("video", "reason", "detail", "is_fake", "dataset", "group", "split")
 JPEG_QUALITY = 95
 FREE_SQUARE = 0.06
-"""A stored square that differs from that of its face by less than this was not moved or cut off at an edge."""
+"""A stored square that differs from its face's square by less than this fraction was not moved or cut at an edge."""
 PNG_OPTIONS = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
-"""Run-length encoding alone makes crops of real faces 10 % smaller than level 3, in 5 instead of 8 ms."""
+"""Run-length encoding alone makes crops of real faces 10 % smaller than level 3 does, in 5 ms instead of 8 ms."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,12 +73,12 @@ class StoredCrops:
     def load(
         self, indices: Sequence[int], *, jitter: Sequence[float] | npt.NDArray[np.float64] = (0.0, 0.0, 0.0)
     ) -> tuple[Crops, npt.NDArray[np.float32]]:
-        """Return some crops, ``(N, size, size, 3)`` uint8 RGB, and their landmarks ``(N, 5, 2)`` in pixels of them.
+        """Return some crops, ``(N, size, size, 3)`` uint8 RGB, and their landmarks ``(N, 5, 2)`` in crop pixels.
 
         Args:
             indices: Positions in the clip.
-            jitter: Growth of the square's side, as a fraction of it, and its shifts to the right and down, as fractions
-                of half the side. The square stays inside the stored crop.
+            jitter: Relative growth of the square's side, then its shifts to the right and down as fractions of half the
+                side. The square stays inside the stored crop.
         """
         crops, points = [], []
         for index in indices:
@@ -112,8 +112,8 @@ class FaceDataset:
         folder: Its path.
         rows: One record per clip, in the order of the manifest.
         settings: How the crops were cut.
-        about: All of ``extraction.json``: settings, detector, versions.
-        stored: How the stored crops were cut, if `reframed` shows a part of them; else None.
+        about: Content of ``extraction.json``: settings, detector, versions.
+        stored: How the stored crops were cut, if this dataset is a `reframed` view of them; else None.
     """
 
     folder: Path
@@ -182,11 +182,11 @@ class FaceDataset:
         return self.load_frames(row, range(row.frames))
 
     def load_frames(self, row: ClipRow, indices: Iterable[int]) -> Crops:
-        """Read some crops of one clip by their index, as `load_clip`."""
+        """Read some crops of one clip by their index, like `load_clip`."""
         return self.stored_crops(row).load(list(indices))[0]
 
     def checksum(self, row: ClipRow) -> str:
-        """Return the SHA-256 of a clip's crop files, and of how they are reframed: it changes when any pixel does."""
+        """Return the SHA-256 of a clip's crop files and their reframing, which changes when any pixel does."""
         reframed = f"{self.settings.size} {self.settings.margin}" if self.stored else ""
         digest = hashlib.sha256(reframed.encode())
         for file in self.files[row.clip_id]:
@@ -213,7 +213,7 @@ class FaceDataset:
 
     @cached_property
     def boxes(self) -> dict[str, list[Box]]:
-        """Face in each crop of each clip, in pixels of the video; the crop's square where no face was searched."""
+        """Face box of each crop, by clip, in pixels of the video; the crop's square where no face box is known."""
         return {
             clip: [_box_of(row, "box" if row["box_left"] else "crop") for row in rows]
             for clip, rows in self.frame_rows_of.items()
@@ -245,7 +245,7 @@ def read_face_dataset(folder: Path) -> FaceDataset:
     for row in rows:
         if (found := len(dataset.files.get(row.clip_id, []))) != row.frames:
             raise DatasetError(
-                f"{folder}: frames.csv has {found} crops of {row.clip_id}, manifest.csv says {row.frames}. "
+                f"{folder}: frames.csv has {found} crops of {row.clip_id}, but manifest.csv says {row.frames}. "
                 "Extract again into a new folder."
             )
     return dataset
@@ -289,7 +289,7 @@ def write_clip(folder: Path, row: ClipRow, clip: FaceClip, *, image_format: str)
 
 
 def encode_image(image: Image, *, image_format: str) -> bytes:
-    """Return the PNG or JPEG bytes of an RGB image; OpenCV's own writing would hide a full disk."""
+    """Return the PNG or JPEG bytes of an RGB image; OpenCV's own file writer would not report a full disk."""
     options = PNG_OPTIONS if image_format == "png" else [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
     done, content = cv2.imencode(f".{image_format}", image[..., ::-1], options)
     if not done:
@@ -310,7 +310,7 @@ def read_crop(path: Path, *, size: int) -> Image:
     if bgr is None or bgr.shape != (size, size, 3):
         shape = None if bgr is None else bgr.shape
         raise DatasetError(f"{path}: is not a crop of {size} × {size} pixels ({shape}). Extract the dataset again.")
-    # OpenCV takes a quarter of the time of indexing, and lets other threads of a training load meanwhile.
+    # OpenCV takes a quarter of the time that indexing takes, and lets other training threads load crops meanwhile.
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
 
 
@@ -327,7 +327,7 @@ def append_journal(folder: Path, entry: Mapping[str, Any]) -> None:
 
 
 def read_journal(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield the videos finished so far, without a last line that was cut off by a kill."""
+    """Yield the videos finished so far, except for a last line that was cut off when the process was killed."""
     path = folder / ".journal.jsonl"
     if not path.exists():
         return
@@ -375,12 +375,12 @@ def parse_clip_row(text: Mapping[str, str]) -> ClipRow:
 
 
 def _wanted_square(row: Mapping[str, str], stored: ExtractionSettings, margin: float) -> Box:
-    """Return the square of a smaller margin, in pixels of the video."""
+    """Return the square of a crop with a smaller margin, in pixels of the video."""
     cut, face = _box_of(row, "crop"), framed(_box_of(row, "box"))
     width, height = cut.width, cut.height
     wanted = face.width * (1 + 2 * stored.margin)
-    # Away from the edges of the frame, the stored square has the same centre, and its size, unlike that of the box, is
-    # smoothed over time.
+    # Away from the edges of the frame, the stored square has the face's centre, and its size is smoothed over time,
+    # unlike that of the box: use the stored square.
     if abs(wanted / width - 1) < FREE_SQUARE and math.dist(face.center, cut.center) < FREE_SQUARE * width:
         share = (1 + 2 * margin) / (1 + 2 * stored.margin)
         half_width, half_height = share * width / 2, share * height / 2

@@ -38,8 +38,8 @@ class ExtractionSummary:
     Attributes:
         folder: The face dataset.
         videos: Number of files in the catalogue: ``extracted`` plus those skipped.
-        extracted: Number of files that gave at least one clip.
-        skipped: Number of files that gave none, by reason.
+        extracted: Number of files that yielded at least one clip.
+        skipped: Number of files that yielded none, by reason.
         clips: Number of clips in the manifest.
     """
 
@@ -54,7 +54,7 @@ class ExtractionSummary:
         return {**asdict(self), "folder": str(self.folder)}
 
     def lines(self) -> list[str]:
-        """Return what is printed for a person."""
+        """Return the lines printed without ``--json``."""
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self.skipped.items())) or "none"
         return [
             f"{self.extracted} of {self.videos} videos gave {self.clips} clips; skipped: {reasons}.",
@@ -94,7 +94,7 @@ def extract_dataset(
     for warning in catalogue.warnings:
         logger.warning("%s", warning)
     if trusted:
-        logger.warning("Trusted videos are decoded without limits: a damaged one can end this run.")
+        logger.warning("Trusted videos are decoded without limits: a damaged one can crash this run.")
     face_detector(settings.min_detection_score)  # fail before a folder is made
     about = {
         "settings": settings.model_dump(mode="json"),
@@ -135,7 +135,7 @@ def _extract_all(videos: Sequence[Video], job: Job, *, progress: bool) -> list[d
     done = {key_of(entry): entry for entry in read_journal(job.folder)}
     keys = [key_of(identity(video)) for video in videos]
     if finished := sum(key in done for key in keys):
-        logger.info("%d of %d videos are finished already", finished, len(videos))
+        logger.info("%d of %d videos are already finished", finished, len(videos))
     for round_left in reversed(range(ROUNDS)):
         todo = [video for video, key in zip(videos, keys, strict=True) if key not in done]
         results = run(todo, job)

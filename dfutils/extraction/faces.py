@@ -14,7 +14,7 @@ from dfutils.errors import WeightsError
 from dfutils.records import Box, Face, Image
 
 DETECTION_SIDE = 640
-"""Longest side in pixels of the image that is searched; more costs time and finds only tiny faces."""
+"""Longest side in pixels of the image that is searched; a larger one takes longer and only adds tiny faces."""
 
 CLOSE_UP = 0.85
 """A box that is longer than this fraction of the image's shorter side belongs to a close-up or a face crop."""
@@ -55,7 +55,7 @@ class YunetDetector:
     """
 
     def __init__(self, *, min_score: float) -> None:
-        advice = "This file of the face detector comes with dfutils: install the package again."
+        advice = "The face detector's weight file comes with dfutils: reinstall the package."
         try:
             weights = YUNET_FILE.read_bytes()
         except OSError as error:
@@ -95,7 +95,7 @@ def face_detector(min_score: float) -> YunetDetector:
 
 
 def detect_faces(detector: FaceDetector, image: Image) -> list[Face]:
-    """Return the faces in an image, largest first; in a close-up or a face crop, with the box of the whole head.
+    """Return the faces in an image, largest first; in a close-up or a face crop, the first box covers the whole head.
 
     The box of a face that fills the image may extend beyond its edges.
     """

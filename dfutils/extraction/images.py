@@ -14,9 +14,9 @@ from dfutils.records import Image
 
 PNG_MAGIC, JPEG_MAGIC, BMP_MAGIC = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM"
 _FRAME_HEADERS = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
-"""JPEG markers of the segments that hold the size; the other markers in this range start tables."""
+"""JPEG markers of the segments that hold the size; the other markers in this range introduce tables."""
 _LONGEST_HEADER = 4 << 20
-"""A JPEG must state its size within so many bytes; previews and profiles come first."""
+"""A JPEG must state its size within this many bytes; previews and profiles may come first."""
 
 
 def is_image(path: Path) -> bool:
@@ -31,7 +31,7 @@ def is_image(path: Path) -> bool:
         with path.open("rb") as file:
             head = file.read(16)
     except OSError as error:
-        raise UnreadableError(f"{path}: cannot be opened ({error.strerror}). Check the path and rights.") from error
+        raise UnreadableError(f"{path}: cannot be opened ({error.strerror}). Check path and permissions.") from error
     if not head:
         raise UnreadableError(f"{path}: is empty (0 bytes). Download or copy it again.")
     return head.startswith((JPEG_MAGIC, PNG_MAGIC, BMP_MAGIC)) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
@@ -89,7 +89,7 @@ def claimed_size(head: bytes) -> tuple[int, int] | None:
         elif head.startswith(BMP_MAGIC):
             is_os2 = struct.unpack_from("<I", head, 14)[0] == 12
             width, height = struct.unpack_from("<HH" if is_os2 else "<ii", head, 18)
-            height = abs(height)  # negative where the rows are stored from the top
+            height = abs(height)  # negative if the rows are stored from the top down
         elif head[12:16] == b"VP8X":
             width, height = (1 + int.from_bytes(head[start : start + 3], "little") for start in (24, 27))
         elif head[12:16] == b"VP8L":
@@ -103,7 +103,7 @@ def claimed_size(head: bytes) -> tuple[int, int] | None:
 
 
 def _jpeg_size(head: bytes) -> tuple[int, int]:
-    """Width and height of the first frame header, found by walking over the segments before it; 0, 0 if damaged."""
+    """Return the width and height in the first frame header, skipping earlier segments; ``(0, 0)`` if damaged."""
     place = 2
     while head[place] == 0xFF:
         marker = head[place + 1]

@@ -38,11 +38,11 @@ def extract_clips_safely(
 ) -> Extraction:
     """Run `dfutils.extraction.clips.extract_clips` in a child process, with the limits of ``settings``.
 
-    ``limited=False`` sets no limits, for trusted files; 0 ``threads`` lets FFmpeg choose the number.
+    ``limited=False`` sets no limits, for trusted files; ``threads=0`` lets FFmpeg choose the number of threads.
 
     Raises:
-        MediaError: One of its kinds; a file that exceeds a limit is a `TooLargeError`, one that crashes the decoder an
-            `UnreadableError`.
+        MediaError: One of its subclasses: `TooLargeError` for a file that exceeds a limit, `UnreadableError` for one
+            that crashes the decoder.
         WeightsError: The weight file of the face detector in the package is missing or damaged.
     """
     request = {
@@ -86,7 +86,7 @@ def start_child() -> None:
 
 
 def close_children() -> None:
-    """End all children of this process, also busy ones; the next extraction starts new ones."""
+    """End all children of this process, including busy ones; the next extraction starts new ones."""
     with _lock:
         for child in list(_alive):
             child.close()
@@ -99,9 +99,9 @@ class _ChildEndedError(Exception):
     """The child died before it answered.
 
     Attributes:
-        returncode: As `subprocess.Popen` gives it.
-        is_late: It was killed because it took too long.
-        is_closed: It was ended by `close_children`.
+        returncode: Return code as in `subprocess.Popen`.
+        is_late: Whether the child was killed because it took too long.
+        is_closed: Whether `close_children` ended it.
     """
 
     def __init__(self, returncode: int, *, is_late: bool, is_closed: bool) -> None:
@@ -122,7 +122,7 @@ class _ChildEndedError(Exception):
             )
         if self.returncode in {-number for number in _CPU_SIGNALS if number}:
             return TooLargeError(
-                f"{path}: took more than {limits.cpu_seconds} s of computing. Cut it, or raise limits.cpu_seconds."
+                f"{path}: took more than {limits.cpu_seconds} s of CPU time. Cut it, or raise limits.cpu_seconds."
             )
         return UnreadableError(f"{path}: the decoder crashed twice ({self.name}). Re-encode or skip the file.")
 

@@ -19,10 +19,10 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 MEDIA_SUFFIXES = VIDEO_SUFFIXES | IMAGE_SUFFIXES
 
 LABELS: Mapping[str, bool] = {"REAL": False, "FAKE": True}
-"""`Video.is_fake` by the label that data sets write."""
+"""Value of `Video.is_fake` for each label that data sets use."""
 
 Reading: TypeAlias = tuple[list[Video], list[str]]
-"""What a reader returns: the videos in any order, and warnings of one line each."""
+"""Result of a reader: the videos in any order, and one-line warnings."""
 
 _FACEFORENSICS_FOLDERS = {"original_sequences": False, "manipulated_sequences": True}
 _FACEFORENSICS_LISTS: dict[str, SplitName] = {"train": "train", "val": "validation", "test": "test"}
@@ -60,9 +60,9 @@ def join_groups(links: Iterable[Iterable[str]]) -> dict[str, str]:
 
 
 def iter_files(folder: Path) -> Iterator[Path]:
-    """Yield the files below ``folder``, sorted within each folder, without hidden ones and macOS's ``__MACOSX``.
+    """Yield the files below ``folder``, sorted within each folder, except hidden ones and macOS's ``__MACOSX``.
 
-    Links to folders are followed, but no folder is visited twice.
+    Symbolic links to folders are followed, but no folder is visited twice.
 
     Raises:
         CatalogueError: A folder cannot be listed.
@@ -85,7 +85,7 @@ def iter_files(folder: Path) -> Iterator[Path]:
 
 
 def is_media(path: Path) -> bool:
-    """Return whether the suffix is that of a video or an image."""
+    """Return whether the file's suffix is that of a video or an image."""
     return path.suffix.lower() in MEDIA_SUFFIXES
 
 
@@ -107,9 +107,9 @@ def read_folders(source: Path) -> Reading:
     """Read ``real/`` and ``fake/`` below ``source``, in upper or lower case, each searched to any depth.
 
     A file forms its own group, named by its stem, or by its path if another folder of the same label has that stem too.
-    A stem found under both labels is one group: such a fake is usually named like the video it was made from, and a
-    needless join costs little, whereas a missed one leaks the scene from training into the test. If fakes are named
-    otherwise, write a CSV with a ``group`` column.
+    A stem found under both labels is one group: such a fake is usually named after the video it was made from, and a
+    needless join costs little, whereas a missed one leaks the scene from training into the test split. If fakes are
+    named differently, write a CSV with a ``group`` column.
     """
     media = [path for path in iter_files(source) if is_media(path)]
     labels = {path: LABELS.get(path.relative_to(source).parts[0].upper()) for path in media}
@@ -129,10 +129,10 @@ def read_folders(source: Path) -> Reading:
 
 
 def read_dfdc(source: Path) -> Reading:
-    """Read a DFDC download: ``metadata.json`` beside its videos, in ``source`` or in any folder below.
+    """Read a DFDC download: ``metadata.json`` beside its videos, in ``source`` or in any folder below it.
 
-    The group is the original that a FAKE was made from; a REAL is its own original. The ``split`` of the metadata is
-    ignored: it is always "train".
+    The group of a FAKE video is the original it was made from; a REAL video is its own original. The ``split`` of the
+    metadata is ignored: it is always "train".
 
     Raises:
         CatalogueError: The metadata is missing or unusable, or none of its files is present.
@@ -140,7 +140,7 @@ def read_dfdc(source: Path) -> Reading:
     files = list(iter_files(source))
     listings = [path for path in files if path.name == "metadata.json"]
     if not listings:
-        raise CatalogueError(f"{source}: no metadata.json in it or below. Give the folder of the unpacked DFDC parts.")
+        raise CatalogueError(f"{source}: no metadata.json in it or below it. Give the folder of unpacked DFDC parts.")
     listed = {path: video for listing in listings for path, video in _iter_dfdc_rows(listing, source)}
     present = set(files)
     videos = [video for path, video in listed.items() if path in present]
@@ -152,7 +152,7 @@ def read_dfdc(source: Path) -> Reading:
     orphans = sum(video.is_fake and video.group == _dfdc_group(video.name) for video in videos)
     warnings = left_out([path for path in files if is_media(path) and path not in listed], source)
     if absent:
-        warnings.append(f"{count_of(absent)} of metadata.json missing (first: {absent[0].name})")
+        warnings.append(f"missing: {count_of(absent)} listed in metadata.json (first: {absent[0].name})")
     if orphans:
         warnings.append(f"{orphans:,} FAKE without an original: each is its own group, which may hide a shared source")
     return videos, warnings
@@ -168,7 +168,7 @@ def _iter_dfdc_rows(listing: Path, source: Path) -> Iterator[tuple[Path, Video]]
 
     document = _read_json(listing, refuse_duplicates)
     if not isinstance(document, dict):
-        raise CatalogueError(f"{listing}: is not an object of file names. Is it the metadata.json of the DFDC?")
+        raise CatalogueError(f"{listing}: is not a JSON object with file names as keys. Is it a DFDC metadata.json?")
     for file, row in document.items():
         label = row.get("label") if isinstance(row, dict) else None
         is_fake = LABELS.get(str(label).upper())
@@ -270,10 +270,10 @@ def read_celebdf(source: Path) -> Reading:
     """Read Celeb-DF (v1 or v2) with its official list of testing videos.
 
     Groups are identities, joined transitively through the fakes that show two of them. In v2 this links nearly every
-    celebrity, so that all of ``Celeb-real`` and ``Celeb-synthesis`` is one group: rightly, since the same faces are in
-    both parts of the official list. Official test videos have the split "test", the others none. Groups and official
-    split contradict each other, and the splitting step has to decide. Celeb-DF is best kept whole, as a test of a
-    detector that was trained on something else.
+    celebrity, so that all of ``Celeb-real`` and ``Celeb-synthesis`` is one group, and rightly so: the same faces are in
+    both parts of the official list. Official test videos have the split "test", the others have none. The groups and
+    the official split contradict each other, and the splitting step has to decide. Celeb-DF is best kept whole, as a
+    test of a detector that was trained on something else.
 
     Raises:
         CatalogueError: A name has no identity, or the list contradicts the folders.
@@ -315,7 +315,7 @@ def _read_celebdf_test_list(source: Path, present: Collection[str]) -> tuple[set
     """Return the names of the official test videos, and warnings."""
     path = source / _CELEBDF_TEST_LIST
     if not path.is_file():
-        return set(), [f"{_CELEBDF_TEST_LIST} is not in {source}: no official split"]
+        return set(), [f"{_CELEBDF_TEST_LIST} is not in {source}: there is no official split"]
     tested: set[str] = set()
     for number, line in enumerate(_read_text(path).splitlines(), start=1):
         if not line.strip():
@@ -323,7 +323,7 @@ def _read_celebdf_test_list(source: Path, present: Collection[str]) -> tuple[set
         flag, _, name = line.strip().partition(" ")
         is_fake = _CELEBDF_FOLDERS.get(name.split("/")[0])
         if flag not in {"0", "1"} or is_fake is None:
-            fault = "is not '1 Celeb-real/id1_0005.mp4'"
+            fault = "is not of the form '1 Celeb-real/id1_0005.mp4'"
         elif is_fake != (flag == "0"):  # unlike everywhere else, 1 is REAL
             fault = "contradicts its folder (1 is REAL, 0 is FAKE in this list)"
         else:
@@ -331,7 +331,7 @@ def _read_celebdf_test_list(source: Path, present: Collection[str]) -> tuple[set
             continue
         raise CatalogueError(f"{path}, line {number}: {line!r} {fault}. Fetch the official list again.")
     absent = sorted(tested.difference(present))
-    return tested, [f"{count_of(absent)} of {path.name} missing (first: {absent[0]})"] if absent else []
+    return tested, [f"missing: {count_of(absent)} listed in {path.name} (first: {absent[0]})"] if absent else []
 
 
 def _video(

@@ -1,6 +1,6 @@
 """Wire format between the parent and the decoder process: JSON and raw arrays.
 
-Never pickles: a child that decoded a malicious file may send anything.
+Pickles are never used: a child that decoded a malicious file may send anything.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def read_parts(stream: IO[bytes]) -> list[bytes]:
     """Receive the parts of an answer.
 
     Raises:
-        EOFError: The stream ended before, or the answer is too large to be one.
+        EOFError: The stream ended early, or the announced answer is impossibly large.
     """
 
     def read(length: int) -> bytes:
@@ -85,7 +85,7 @@ def unpack_extraction(parts: Sequence[bytes]) -> Extraction:
                 crops.append(FaceCrop(**{**crop, "face": face, "square": Box(**crop["square"])}))
             clips.append(FaceClip(images, tuple(crops), about["track"]))
     except (KeyError, TypeError, IndexError) as error:
-        raise ValueError(f"An answer of the decoding process is damaged ({error!r}).") from error
+        raise ValueError(f"An answer from the decoder process is damaged ({error!r}).") from error
     return Extraction(info, tuple(clips), MotionTrace(times, motion, list(header["cuts"])))
 
 
@@ -101,11 +101,11 @@ def unpack_error(parts: Sequence[bytes]) -> DfutilsError | None:
     caller's whole batch, counts as an unreadable file.
 
     Raises:
-        ValueError: The parts are neither.
+        ValueError: The parts are neither an error nor an extraction.
     """
     header = json.loads(parts[0]) if parts else None
     if not isinstance(header, dict):
-        raise ValueError("An answer of the decoding process has no header.")  # noqa: TRY004
+        raise ValueError("An answer from the decoder process has no header.")  # noqa: TRY004
     if "error" not in header:
         return None
     kind = getattr(errors, str(header["error"]), UnreadableError)

@@ -17,22 +17,22 @@ from dfutils.records import Box, Face, Image, MotionTrace, VideoInfo
 from dfutils.settings import ExtractionSettings
 
 CUT_DIFFERENCE = 0.1
-"""A mean luma difference above this, of image or face, is taken for a cut: people in motion stay below 0.06."""
+"""A mean luma difference above this, over the image or the face, counts as a cut; moving people stay below 0.06."""
 
 CUT_ROWS = 4
-"""Every fourth row of the whole image is compared: all rows would cost 4 % of decoding at 1080p."""
+"""Every fourth row of the whole image is compared: all rows would cost 4 % of the decoding time at 1080p."""
 
 REGION_MARGIN = 0.2
 """Motion is measured within this margin around the last known face, as a fraction of its size."""
 
 CANDIDATES = 2
-"""Frames kept per segment besides the first, which is searched for faces."""
+"""Frames kept per segment in addition to the first, which is always searched for faces."""
 
 GRID_PIXELS = 32
-"""YuNet's coarsest cell. A part that is not aligned with it gives boxes that differ by 1 % to 6 % of the face."""
+"""Side of YuNet's coarsest cell. Boxes from a part that is not aligned with it differ by 1 % to 6 % of the face."""
 
 GRID_SECONDS, MIN_GRID_SECONDS = 1.0, 0.2
-"""Longest time between two searches for faces, and the shortest, after apparent cuts."""
+"""Longest time between two searches for faces, and the shortest time, which applies after an apparent cut."""
 
 NEARBY, WHOLE_SEARCHES = 0.5, 2
 """A frame is first searched within this margin around the faces of the last search, as a fraction of each; every second
@@ -51,7 +51,7 @@ class Candidate:
 
 
 class MotionMeter:
-    """Luma difference to the previous frame, on the face if one is known; tells cuts from motion."""
+    """Measures the luma difference from the previous frame, on the face if one is known, and tells cuts from motion."""
 
     def __init__(self) -> None:
         self._before: npt.NDArray[np.uint8] | None = None
@@ -74,7 +74,7 @@ class MotionMeter:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """Result of one pass over a video, in the order of time.
+    """Result of one pass over a video, in temporal order.
 
     Attributes:
         candidates: The best frame of each segment, with a face if one was found.
@@ -99,9 +99,9 @@ def scan_frames(
 
     Args:
         frames: From `dfutils.extraction.video.iter_frames`.
-        info: Its exact frame times decide the segments; frames before the first of them are skipped.
+        info: Its exact frame times determine the segments; frames before the first of these times are skipped.
         settings: T, sampling and face limits.
-        detector: None accepts every frame (the crops are ready-made).
+        detector: None to accept every frame, for ready-made crops.
         trace: Receives the motion of every frame.
     """
     selector = _FrameSelector(settings, info, detector)
@@ -190,8 +190,8 @@ def find_faces(
 ) -> tuple[Detection, ...]:
     """Find the faces of one frame in a reduced image; return them in pixels of the frame, largest first.
 
-    If as many faces are found near the ``known`` boxes, the rest of the image is not searched, which saves most of the
-    detector's work.
+    If at least as many faces are found near the ``known`` boxes as there are boxes, the rest of the image is not
+    searched, which saves most of the detector's work.
     """
     width, height = frame.size
     small = frame.image(longest_side=DETECTION_SIDE)

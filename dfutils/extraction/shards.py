@@ -1,4 +1,4 @@
-"""Shards of a catalogue that are extracted in several places, and merging of their face datasets."""
+"""Shards of a catalogue, which are extracted in several places, and the merging of their face datasets."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class MergeSummary:
         return {"folder": str(self.folder), "clips": self.clips, "skipped": self.skipped, "missing": [*self.missing]}
 
     def lines(self) -> list[str]:
-        """Return what is printed for a person."""
+        """Return the lines printed without ``--json``."""
         lines = [f"{self.clips} clips; {self.skipped} videos skipped.", f"Face dataset: {self.folder}"]
         return [*lines, f"Shards not given: {', '.join(self.missing)}."] if self.missing else lines
 
@@ -82,11 +82,11 @@ class MergeSummary:
 def merge_datasets(sources: Sequence[Path], folder: Path) -> MergeSummary:
     """Merge the face datasets of several shards, or of several sources.
 
-    Crops are hard-linked where the disk allows it, else copied. The manifest is written last: an interrupted merge
-    leaves no dataset, and the same call makes it.
+    Crops are hard-linked where the disk allows it, otherwise copied. The manifest is written last: an interrupted merge
+    leaves no finished dataset, and repeating the call completes it.
 
     Raises:
-        DatasetError: A dataset is not finished, they were cut differently, or two hold the same video.
+        DatasetError: A dataset is not finished, the datasets were cut differently, or two of them hold the same video.
     """
     if (folder / "manifest.csv").exists():
         raise DatasetError(f"{folder}: already holds a face dataset. Choose another --out, or delete it.")
@@ -121,8 +121,8 @@ def merge_datasets(sources: Sequence[Path], folder: Path) -> MergeSummary:
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any], *, also: Sequence[str] = ()) -> str:
-    """Describe how two ``extraction.json`` differ in what decides the crops; empty if they do not."""
-    # Older settings name the face detector, which has an entry of its own.
+    """Describe how two ``extraction.json`` differ in what determines the crops; empty if they do not."""
+    # Older settings name the face detector, which now has an entry of its own.
     old, new = ({**(about.get("settings") or {}), "limits": None, "detector": None} for about in (before, after))
     changed = [f"{key} was {old.get(key)!r}, now {new.get(key)!r}" for key in new if old.get(key) != new.get(key)]
     for key in ("detector", *also):
@@ -132,7 +132,7 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any], *, also: Se
 
 
 def _missing(shards: Sequence[str]) -> tuple[str, ...]:
-    """Name the shards that are missing from a division of which others are given."""
+    """Return the names of the shards that were not given although others of the same division were."""
     given = [Shard.parse(shard) for shard in shards]
     wanted = {Shard(index, shard.count) for shard in given for index in range(1, shard.count + 1)}
     missing = tuple(str(shard) for shard in sorted(wanted - set(given), key=lambda shard: (shard.count, shard.index)))

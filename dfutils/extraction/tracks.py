@@ -15,13 +15,13 @@ from dfutils.records import Box, Face, Image
 
 SIGNATURE_SIDE = 24
 MIN_AFFINITY = 0.3
-"""Two faces below this belong to two people; IoU and similarity both lie in 0..1."""
+"""Two faces with a lower affinity belong to two people; IoU and similarity both lie in 0..1."""
 
 SAME_PLACE_IOU, SAME_LOOKS = 0.5, 0.6
 """Minimum overlap and similarity of a person before and after an apparent cut that is only a flash or a jump cut.
 
-Jump cuts of FaceForensics++ have 0.74 to 0.93 and 0.68 to 0.95. Between strangers, the similarity is 0.29 at the median
-and 0.53 at the third quartile, and few of them are in the same place.
+At jump cuts in FaceForensics++, the overlap is 0.74 to 0.93 and the similarity 0.68 to 0.95. Between strangers, the
+similarity is 0.29 at the median and 0.53 at the third quartile, and few of them are in the same place.
 """
 
 SIZE_WINDOW_SECONDS = 1.5
@@ -37,7 +37,7 @@ MAX_GAP_SECONDS = 2.0
 
 MAX_FACES, MAX_TRACKS, MAX_SHOTS = 16, 64, 2
 """Limits that keep linking linear in the length of any video: only the largest faces of a frame count, and they are
-compared with the latest tracks from so many shots back. A flash looks like two cuts."""
+compared with the latest tracks, from at most `MAX_SHOTS` shots back. A flash looks like two cuts."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,7 +65,7 @@ class FrameDetections:
 
 @dataclass(slots=True, eq=False)
 class Track:
-    """One person in one shot: rising times of the frames in which the face was found, and the face in each."""
+    """One person in one shot: ascending times of the frames in which the face was found, and the face in each."""
 
     shot: int = 0
     times_seconds: list[float] = field(default_factory=list)
@@ -74,11 +74,11 @@ class Track:
 
     @property
     def importance(self) -> float:
-        """Number of detections × mean face area: the main person of a video has the most."""
+        """Number of detections × mean face area: the main person of a video has the highest value."""
         return sum(face.box.area for face in self.faces)
 
     def face_at(self, time_seconds: float) -> Face | None:
-        """Return the face at a time: as found, or interpolated between two close detections, then with score NaN."""
+        """Return the face at a time: as found, or interpolated between two close detections, with the score NaN."""
         after = bisect.bisect_left(self.times_seconds, time_seconds)
         if after < len(self.times_seconds) and self.times_seconds[after] == time_seconds:
             return self.faces[after]
@@ -165,5 +165,5 @@ def _affinity(track: Track, detection: Detection, shot: int) -> float:
         return overlap if overlap >= SAME_PLACE_IOU and similarity >= SAME_LOOKS else 0.0
     sizes = sorted((last.area, box.area))
     size_ratio = (sizes[0] / sizes[1]) ** 0.5 if sizes[1] else 0.0
-    # Strangers often have a similarity of .4, so it counts only from there on, and only at a similar size.
+    # Strangers often have a similarity of 0.4, so only the excess over it counts, and only at a similar size.
     return max(overlap, (similarity - 0.4) / 0.6 * size_ratio)

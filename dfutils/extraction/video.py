@@ -1,4 +1,4 @@
-"""Streaming decoder with the stream's own times, on PyAV: upright images with square pixels."""
+"""Streaming video decoder on PyAV: upright images with square pixels, at the stream's own times."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dfutils.settings import ExtractionSettings
 logger = logging.getLogger(__name__)
 av.logging.set_level(av.logging.PANIC)  # FFmpeg's complaints about broken files become our own typed errors
 
-# Only containers: a playlist or script that claims to be a video could make FFmpeg open other files.
+# Only container formats: a playlist or script that claims to be a video could make FFmpeg open other files.
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,asf,gif,ogg,h264,hevc,mjpeg,dv,mxf"
 LUMA_FIRST_FORMATS = {"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "nv12", "gray"}
 
@@ -65,7 +65,7 @@ class Frame:
         size = {"width": max(1, round(width * scale)), "height": max(1, round(height * scale))}
         converted = self.decoded.reformat(**size, format="rgb24", interpolation="AREA" if scale < 1 else "BILINEAR")
         image = np.asarray(converted.to_ndarray(), np.uint8)
-        turns = round(self.decoded.rotation / 90) % 4  # of the display matrix, which FFmpeg counts counter-clockwise
+        turns = round(self.decoded.rotation / 90) % 4  # from the display matrix, counted counter-clockwise
         return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
 
     def luma(self) -> npt.NDArray[np.uint8]:
@@ -87,8 +87,8 @@ def probe_video(path: Path, settings: ExtractionSettings) -> VideoInfo:
     stored images; only the frames say how they are rotated.
 
     Raises:
-        UnreadableError: Not a video, cut short before its index, or without a video stream.
-        TooLargeError: More pixels, frames or seconds than ``settings`` allow.
+        UnreadableError: The file is not a video, was cut short before its index, or has no video stream.
+        TooLargeError: The video has more pixels, frames or seconds than ``settings`` allow.
     """
     stamps: list[float] = []
     longest = 0.0

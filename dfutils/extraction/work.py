@@ -1,4 +1,4 @@
-"""Runs extraction jobs, one video at a time: in this process, in threads with a child process each, or on Dask."""
+"""Run extraction jobs, one video per task: in this process, in threads with a child process each, or on Dask."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _run_parallel(videos: Sequence[Video], job: Job, **backend: Any) -> Generato
 
 
 def extract_one(video: Video, job: Job) -> dict[str, Any]:
-    """Return the journal entry of one video; any error but one of the output folder becomes the reason to skip it."""
+    """Return the journal entry of one video; an error of the video itself becomes the reason for skipping it."""
     cv2.setNumThreads(1)  # there is one process per core: OpenCV's own threads would only compete
     entry: dict[str, Any] = {**identity(video), "clips": [], "frames": [], "skipped": None}
     try:
@@ -83,7 +83,7 @@ def extract_one(video: Video, job: Job) -> dict[str, Any]:
         entry["skipped"] = {
             "video": video.name,
             "reason": error.reason,
-            "detail": str(error).replace(str(video.path), video.name),  # it is published: no path of this machine
+            "detail": str(error).replace(str(video.path), video.name),  # published: it must not show a local path
             "is_fake": str(video.is_fake).lower(),
             "dataset": video.dataset,
             "group": video.group,
@@ -114,7 +114,7 @@ def extract_one(video: Video, job: Job) -> dict[str, Any]:
 
 
 def _extract(path: Path, job: Job) -> tuple[Extraction, str]:
-    """Return what one file gives, and its SHA-256; raise a `MediaError` if it gives nothing."""
+    """Return the extraction and the SHA-256 of one file; raise a `MediaError` if there is no clip."""
     if not job.trusted or job.workers > 1:
         extraction = extract_clips_safely(path, job.settings, limited=not job.trusted)
     else:

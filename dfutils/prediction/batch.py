@@ -1,4 +1,4 @@
-"""Many inputs at once: which files they are, and working ahead on them with bounded memory."""
+"""Batch prediction: find the input files, and work ahead on them with bounded memory."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Result = TypeVar("Result")
 def expand_inputs(inputs: Iterable[str]) -> list[str]:
     """Replace folders by the videos and images below them; files are kept, even missing ones.
 
-    A missing file is not an error here: its verdict will say so, and the others are not lost.
+    A missing file is not an error here: its verdict will say so, and the other files still get theirs.
 
     Raises:
-        CatalogueError: A folder holds no video and no image.
+        CatalogueError: A folder holds no videos or images.
     """
     files: list[str] = []
     for name in inputs:
@@ -31,7 +31,7 @@ def expand_inputs(inputs: Iterable[str]) -> list[str]:
             continue
         found = sorted(one for one in path.rglob("*") if is_media(one))
         if not found:
-            raise CatalogueError(f"{path}: this folder has no videos or images. Name another, or a file.")
+            raise CatalogueError(f"{path}: this folder has no videos or images. Give another folder, or a file.")
         files += map(str, found)
     return files
 
@@ -39,8 +39,8 @@ def expand_inputs(inputs: Iterable[str]) -> list[str]:
 def ahead(work: Callable[[Item], Result], items: Iterable[Item], *, workers: int) -> Iterator[tuple[Item, Result]]:
     """Yield each item with its result, in the order of ``items``.
 
-    While the caller uses one result, threads compute the next ``workers`` and no more, however many items there are. An
-    error is raised in place of its result.
+    While the caller uses one result, threads compute at most the next ``workers`` results, however many items there
+    are. If ``work`` raises an error for an item, it is raised when that item's turn comes.
 
     Args:
         work: Called once per item, in a thread.

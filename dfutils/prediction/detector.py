@@ -1,4 +1,4 @@
-"""The one path from a video or image to a verdict, for notebooks, command line, web page and evaluation."""
+"""The path from a video or image to a verdict that notebooks, command line, web page and evaluation share."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Detector:
 
     @functools.cached_property
     def reference(self) -> Sequence[Member]:
-        """Its networks on Keras, whatever `engine` is: for evaluation and heat maps.
+        """The networks on Keras, whatever `engine` is: for evaluation and heat maps.
 
         Raises:
             RunError: Keras is not installed.
@@ -63,11 +63,11 @@ class Detector:
 
     @property
     def has_frame_head(self) -> bool:
-        """Whether it can score single frames, and thus still images."""
+        """Whether the detector can score single frames, and thus still images."""
         return has_frame_head(self.settings.model)
 
     def predict(self, path: Path | str) -> Verdict:
-        """Return the verdict on one video or image; an input that gives no score is UNDECIDED."""
+        """Return the verdict on one video or image; an input that cannot be scored is UNDECIDED."""
         return self.examine(path)[0]
 
     def examine(
@@ -77,7 +77,7 @@ class Detector:
 
         Args:
             path: A video or an image of any origin.
-            after_cut: Called between cutting and scoring, to show progress.
+            after_cut: Called after the faces are cut and before they are scored, to show progress.
         """
         cut = self._cut(path, threads=0)
         after_cut()
@@ -124,7 +124,7 @@ class Detector:
         return Verdict(str(path), probabilities[person], label, reason, detail, tuple(tracks)), cut
 
     def predict_many(self, paths: Iterable[Path | str], *, workers: int = 1) -> Iterator[Verdict]:
-        """Yield the verdicts in the order of ``paths``; as `examine_many`."""
+        """Yield the verdicts in the order of ``paths``; see `examine_many`."""
         return (verdict for verdict, _ in self.examine_many(paths, workers=workers))
 
     def limited(self, *, max_seconds: float, max_pixels: int, limits: MediaLimits) -> Detector:
@@ -160,7 +160,7 @@ class Detector:
 
         Args:
             fake_probabilities: One for each person, at least one.
-            pixels: Size of each person's face, as `face_pixels`.
+            pixels: Size of each person's face, from `face_pixels`.
 
         Returns:
             The person's index, the label, the reason and a sentence of detail.
@@ -171,7 +171,7 @@ class Detector:
         place = max(large or people, key=lambda person: fake_probabilities[person])
         if large:
             return place, *self.decide(fake_probabilities[place])
-        detail = f"the largest face is {max(pixels):.0f} pixels wide or high, and this detector needs {least} to decide"
+        detail = f"the largest face is {max(pixels):.0f} pixels wide or high, but this detector needs {least} to decide"
         return place, Label.UNDECIDED, Reason.LOW_CONFIDENCE, detail
 
     def score_clips(self, crops: npt.NDArray[np.uint8]) -> list[ClipScore]:
@@ -239,7 +239,7 @@ class Detector:
 
 
 def load_detector(model: Path | str | None = None, *, engine: EngineChoice = "auto") -> Detector:
-    """Load a detector: only weights, after a checksum, into a network that this package builds.
+    """Load a detector: only its weights, verified by checksum, into a network that this package builds.
 
     Args:
         model: A run folder, of one detector or an ensemble, or the name of a detector that comes with the package
@@ -248,8 +248,8 @@ def load_detector(model: Path | str | None = None, *, engine: EngineChoice = "au
             OpenVINO if it is installed and supports the network.
 
     Raises:
-        RunError: There is no such detector, its folder is incomplete, its weights are not those it was finished with,
-            or the engine is not available.
+        RunError: There is no such detector, its folder is incomplete, its weights were altered since training, or the
+            engine is not available.
     """
     folder = resolve_detector(DEFAULT if model is None else model)
     settings = RunFolder(folder).detector()

@@ -23,10 +23,10 @@ from dfutils.prediction.runtime import keras_network
 from dfutils.records import Crops, FaceClip, Image
 
 HeatMaps: TypeAlias = npt.NDArray[np.float64]
-"""``(T, height, width)``, 0..1, higher where FAKE is seen; with the resolution of the network's last block."""
+"""``(T, height, width)``, 0..1, higher where FAKE is seen; Grad-CAM has the resolution of the network's last block."""
 
 BLUR_SHARE = 0.08
-"""Sigma of the blur that removes content, as a fraction of the crop's side: colours remain, traces go."""
+"""Sigma of the blur that removes content, as a fraction of the crop's side: colours remain, forgery traces vanish."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Faithfulness:
 
     @property
     def beats_random(self) -> bool:
-        """Whether the map is better than every random one in both respects."""
+        """Whether the map beats every random one in both deletion and insertion."""
         return self.deletion < min(self.random_deletion) and self.insertion > max(self.random_insertion)
 
     def sentence(self) -> str:
@@ -130,7 +130,7 @@ def measure_faithfulness(
 
 
 def overlay(image: Image, heat: npt.NDArray[np.float64]) -> Image:
-    """Lay a heat map over a crop: dark where nothing is seen, so that the hot parts stand out."""
+    """Lay a heat map over a crop, which is darkened where the heat is low, so that the hot parts stand out."""
     size = image.shape[1], image.shape[0]
     large = np.clip(cv2.resize(heat.astype(np.float32), size, interpolation=cv2.INTER_CUBIC), 0, 1)[..., None]
     orange = np.array([213, 94, 0], np.float32)  # the colour of FAKE

@@ -1,4 +1,4 @@
-"""Export of backbones for OpenVINO, which are written only if they prove equivalent to Keras."""
+"""Export backbones for OpenVINO; an export is written only if it proves equivalent to Keras."""
 
 from __future__ import annotations
 
@@ -65,15 +65,15 @@ def export_detector(
     Args:
         run: The run folder of one detector or of an ensemble, whose members are exported one by one.
         faces: The face dataset that it was trained on, or another that was cut the same way.
-        precision: ``float32`` must give Keras' probabilities, the others its AUC and labels; int8 is calibrated on
+        precision: ``float32`` must reproduce Keras' probabilities, the others its AUC and labels; int8 is calibrated on
             training clips.
-        most: Compare on at most so many clips, evenly chosen.
+        most: Compare on at most this many clips, evenly spaced.
 
     Raises:
-        RunError: A backbone differs too much, and none is written; or a requirement is missing.
+        RunError: A requirement is missing, or a backbone differs too much; in that case none is written.
     """
     dataset, extraction = read_face_dataset(faces), RunFolder(run).detector().extraction
-    if dataset.settings.margin > extraction.margin:  # the run was trained on a part of such crops
+    if dataset.settings.margin > extraction.margin:  # the run was trained on the inner part of such crops
         dataset = dataset.reframed(size=extraction.size, margin=extraction.margin)
     needed = ["openvino", *(["nncf"] if precision == "int8" else [])]
     if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
@@ -110,7 +110,7 @@ def export_detector(
 
 
 def _rows_of(run: Path, dataset: FaceDataset, split: str) -> tuple[ClipRow, ...]:
-    """Return the clips of one of the run's splits, or of the dataset's own if the run came without."""
+    """Return the clips of one of the run's splits, or of the dataset's own split if the run has no ``splits.csv``."""
     splits = RunFolder(run).splits_file
     if not splits.is_file():
         return tuple(row for row in dataset.rows if row.split == split)
@@ -118,7 +118,7 @@ def _rows_of(run: Path, dataset: FaceDataset, split: str) -> tuple[ClipRow, ...]
     found = tuple(row for row in dataset.rows if row.video in videos)
     if not found:
         raise RunError(
-            f"{dataset.folder}: holds no clip of the {split} split of {run}. Name the dataset that it was trained on."
+            f"{dataset.folder}: holds no clip of the {split} split of {run}. Give the dataset that it was trained on."
         )
     return found
 
@@ -135,7 +135,7 @@ def _graph(run: Path, settings: DetectorRecord, reference: Network) -> ov.Model:
     example = tf.TensorSpec((1, size, size, 3), tf.uint8)
     traced = tf.function(lambda crops: backbone(crops, training=False)).get_concrete_function(example)
     model = ov.convert_model(traced, input=[ov.PartialShape([1, size, size, 3])])
-    # The converter takes activations with a custom gradient, such as EfficientNet's, for outputs.
+    # The converter mistakes activations with a custom gradient, such as EfficientNet's, for outputs.
     wanted = next(one for one in model.outputs if traced.outputs[0].name in one.get_names())
     return ov.Model([wanted.get_node()], model.get_parameters(), "backbone")
 
@@ -153,7 +153,7 @@ def _quantised(model: ov.Model, dataset: FaceDataset, rows: Sequence[ClipRow]) -
     # Only the middle frame of each clip: its neighbours look the same.
     crops = [dataset.load_frames(row, [row.frames // 2]) for row in chosen]
     logger.info("Quantising with %d training crops", len(crops))
-    # The default, the mean of the crops' ranges, clips rare strong activations, and confident scores shrink.
+    # The default, the mean of the crops' ranges, clips rare strong activations, so that confident scores shrink.
     ranges = RangeEstimatorParametersSet.HISTOGRAM
     parameters = nncf.AdvancedQuantizationParameters(activations_range_estimator_params=ranges)
     return nncf.quantize(model, nncf.Dataset(crops), subset_size=len(crops), advanced_parameters=parameters)
@@ -190,7 +190,7 @@ def differences(
     reference: npt.NDArray[np.floating],
     scores: npt.NDArray[np.floating],
 ) -> dict[str, Any]:
-    """Measure AUC, and the differences of probabilities (raw or calibrated, the larger) and labels from the reference.
+    """Measure the AUC, the largest difference of probabilities, raw or calibrated, and the share of equal labels.
 
     Raises:
         RunError: A score is NaN.
@@ -262,7 +262,7 @@ def _beside(run: Path) -> Iterator[Path]:
 
 
 def _write_model(model: ov.Model, folder: Path, precision: Precision) -> ov.Model:
-    """Write the backbone's files and read them again, so that what is kept is what is judged."""
+    """Write the backbone's files and read them again, so that the files that are kept are those that are compared."""
     import openvino as ov
 
     try:
@@ -273,7 +273,7 @@ def _write_model(model: ov.Model, folder: Path, precision: Precision) -> ov.Mode
 
 
 def _put_in_place(run: Path, folder: Path, export: ExportRecord) -> ExportRecord:
-    """Add ``export.json`` with the checksums, and move the folder into its place."""
+    """Add ``export.json`` with the checksums, and move the folder into place."""
     place = RunFolder(run).export_folder
     try:
         export = export.model_copy(update={"files": {name: sha256_of(folder / name) for name in BACKBONE_FILES}})

@@ -73,7 +73,7 @@ def _dense(values: Floats, weights: tuple[Floats, ...]) -> Floats:
 
 
 def _gru(inputs: Floats, kernel: Floats, recurrent: Floats, bias: Floats) -> Floats:
-    """Return the last state ``(N, units)`` of Keras' GRU, which resets after the product (Cho et al. 2014, v3)."""
+    """Return the last state ``(N, units)`` of Keras' GRU, with the reset after the product (Cho et al. 2014, v3)."""
     state = np.zeros((len(inputs), recurrent.shape[0]), np.float32)
     given = inputs @ kernel + bias[0]
     for step in range(inputs.shape[1]):

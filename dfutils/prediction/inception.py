@@ -22,7 +22,7 @@ Kernel: TypeAlias = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 """Filters ``(out, in, height, width)`` and bias ``(1, out, 1, 1)`` of a convolution with folded batch normalisation."""
 
 STEM = "svcmvvm"
-"""One letter per layer: ``c`` convolution with same padding, ``v`` with valid padding, ``s`` valid with stride 2, ``m``
+"""One letter per layer: ``c`` convolution with same padding, ``v`` with valid padding, ``s`` also with stride 2, ``m``
 maximum pooling with stride 2, ``a`` average pooling with same padding, ``f`` two parallel convolutions."""
 _SMALL, _FACTORED, _WIDE = ("c", "cc", "ccc", "ac"), ("c", "ccc", "ccccc", "ac"), ("c", "cf", "ccf", "ac")
 BLOCKS = (
@@ -39,7 +39,7 @@ LAYERS = "layers/time_distributed/layer/layers/functional/layers"
 """Where Keras saves the layers of a backbone inside `TimeDistributed`."""
 
 _BATCH_NORM_EPSILON = 1e-3
-_LAYERS_OF_A_CONVOLUTION = 3  # itself, batch normalisation, activation
+_LAYERS_OF_A_CONVOLUTION = 3  # the convolution, its batch normalisation and its activation
 
 
 def build_inception(weights: h5py.File, *, size: int) -> ov.Model:
@@ -106,8 +106,8 @@ def _convolutions(letters: str) -> list[str]:
 def _order(block: tuple[str, ...]) -> list[tuple[int, int]]:
     """Return the convolutions of a block, as (branch, index), in the order in which Keras saves them.
 
-    Keras numbers layers by their distance from the output, the farthest first, and layers at the same distance in the
-    order in which it meets them on its way back from the output: branch by branch.
+    Keras numbers layers by their distance from the output, the farthest first. Layers at the same distance are numbered
+    in the order in which Keras reaches them on its way back from the output: branch by branch.
     """
     found: list[tuple[int, int, int]] = []
     for number, letters in enumerate(block):

@@ -1,4 +1,4 @@
-"""Networks of a detector: one, or the several of an ensemble, whose calibrated logits are averaged."""
+"""Networks of a detector: a single one, or those of an ensemble, whose calibrated logits are averaged."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Member:
     """One network, with the calibration that was fitted for it.
 
     Attributes:
-        settings: Its ``detector.json``.
-        network: Runs on some engine.
+        settings: Content of its ``detector.json``.
+        network: The network on the chosen engine.
         export_key: Checksums of the export that the backbone was read from; empty if it was built from the weights.
     """
 
@@ -47,7 +47,7 @@ class Member:
 
     @property
     def backbone_key(self) -> str:
-        """Members with the same key have the same features; quantised exports of the same weights may differ."""
+        """Key of the features: equal keys mean equal features; quantised exports of the same weights may differ."""
         return self.settings.backbone_checksum + self.export_key
 
 
@@ -55,8 +55,7 @@ def load_members(folder: Path, settings: DetectorRecord, *, engine: Engine = "ke
     """Load the networks of a run folder; members of an ensemble with the same frozen backbone share it.
 
     Raises:
-        RunError: The folder is incomplete, a member is not the one it was finished with, or the engine is not
-            available.
+        RunError: The folder is incomplete, a member was altered since training, or the engine is not available.
     """
     load = network_loader(engine)
     return [Member(own, *load(run.path, own)) for run, own in RunFolder(folder).members(settings)]
@@ -72,7 +71,7 @@ def score_members(
         features_of: Computes the features ``(N, T, channels)`` of a member's backbone; called once per backbone.
 
     Raises:
-        RunError: A network's score is not a number.
+        RunError: A network's score is NaN or infinite.
     """
     from dfutils.runs.thresholds import calibrated_logits, sigmoid
 

@@ -15,14 +15,14 @@ VERDICT_COLUMNS = ("input", "label", "fake_probability", "reason", "people", "de
 
 SUBMISSION_COLUMNS = ("filename", "label")
 UNDECIDED_PROBABILITY = 0.5
-"""Minimises the worst log loss where nothing is known."""
+"""Minimises the worst-case log loss when nothing is known."""
 
 LONGEST_NAME = 60
 """Characters of an input's name that are kept in the name of its folder of faces."""
 
 
 def verdict_line(verdict: Verdict) -> str:
-    """Return one line for a person.
+    """Return a verdict as one line of text.
 
     Example:
         >>> from dfutils.records import Label, Reason
@@ -86,9 +86,9 @@ def write_submission(verdicts: Iterable[Verdict], path: Path, *, caution: float 
 
     Args:
         verdicts: Verdicts on the challenge's test videos, in any folder.
-        path: The CSV; on Kaggle ``submission.csv`` in the working folder of the notebook.
+        path: The CSV; on Kaggle, ``submission.csv`` in the working folder of the notebook.
         caution: Probabilities are kept this far from 0 and 1: one confident mistake would cost more log loss than a
-            hundred confident hits gain.
+            hundred confident hits would gain.
 
     Returns:
         The rows of the file.
@@ -108,14 +108,14 @@ def write_submission(verdicts: Iterable[Verdict], path: Path, *, caution: float 
 
 
 def write_faces(folder: Path, number: int, verdict: Verdict, extraction: Extraction | None) -> None:
-    """Write the crops behind the verdict on input ``number`` as PNG, one folder per person; nothing without a face.
+    """Write the crops behind the verdict on input ``number`` as PNG, one folder per person; without faces, do nothing.
 
     Raises:
         DatasetError: A file cannot be written.
     """
     if extraction is None:
         return
-    from dfutils.extraction.dataset import encode_image  # imports OpenCV in a tenth of a second, usually for nothing
+    from dfutils.extraction.dataset import encode_image  # takes 0.1 s for OpenCV, often needlessly
 
     for clip in extraction.clips:
         own = input_folder(folder, number, verdict) / f"person-{clip.track}"
@@ -124,6 +124,6 @@ def write_faces(folder: Path, number: int, verdict: Verdict, extraction: Extract
 
 
 def input_folder(folder: Path, number: int, verdict: Verdict) -> Path:
-    """Return the folder of one input, named by its number and the safe characters of its name."""
+    """Return the folder of one input, named after its number and the safe characters of its name."""
     name = re.sub(r"[^\w.-]+", "_", Path(verdict.input).name)[:LONGEST_NAME]
     return folder / f"{number:04d}-{name}"

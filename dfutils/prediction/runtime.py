@@ -1,7 +1,7 @@
 """The same network on two engines: Keras, the reference, and OpenVINO, which needs no TensorFlow.
 
-OpenVINO builds InceptionV3 from the ``model.weights.h5`` that Keras reads; other backbones, and precisions other than
-float32, are read from what `dfutils.prediction.export` wrote beside the weights. Heads run in numpy.
+For OpenVINO, InceptionV3 is built from the ``model.weights.h5`` that Keras reads; other backbones, and precisions other
+than float32, are read from the files that `dfutils.prediction.export` wrote beside the weights. Heads run in numpy.
 
 OpenVINO was preferred to LiteRT because it accepts a graph built in Python, so that float32 needs neither a second copy
 of the weights nor TensorFlow to make one; LiteRT's files come from a converter that needs TensorFlow. On a processor
@@ -58,7 +58,7 @@ class Network(Protocol):
 
 
 class OpenVinoNetwork:
-    """A backbone that OpenVINO runs on all cores, and a head in numpy; waits for ``backbone`` when first used."""
+    """A backbone that OpenVINO runs on all cores, and a head in numpy; the first use waits for ``backbone``."""
 
     def __init__(self, backbone: Callable[[], ov.CompiledModel], head: NumpyHead) -> None:
         self._backbone, self._head = backbone, head
@@ -105,12 +105,12 @@ def choose_engine(choice: EngineChoice, folder: Path, settings: DetectorRecord) 
         return "openvino"
     if choice == "openvino":
         raise RunError(f"{folder}: OpenVINO cannot run it ({problem}). Use the engine keras.")
-    logger.info("Engine keras, since OpenVINO cannot run it: %s", problem)
+    logger.info("Using the engine keras, since OpenVINO cannot run this detector: %s", problem)
     return "keras"
 
 
 def network_loader(engine: Engine) -> Callable[[Path, DetectorRecord], tuple[Network, str]]:
-    """Return a function that loads the network of a run folder, and the key of its export; equal backbones are shared.
+    """Return a function that loads a run folder's network and the key of its export, and shares equal backbones.
 
     The key is empty for a backbone that was built from the weights.
     """
@@ -142,7 +142,7 @@ def keras_network(network: Network) -> ClipNetwork:
 
 
 def compile_backbone(model: ov.Model, *, precision: str = "float32") -> ov.CompiledModel:
-    """Compile a frame encoder; only with bfloat16 may the processor round to it."""
+    """Compile a frame encoder; the processor may round to bfloat16 only if that is the precision."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     hint = "bf16" if precision == "bfloat16" else "f32"
     options = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": cores}
@@ -153,7 +153,7 @@ def read_backbone(run: Path, settings: DetectorRecord) -> ov.Model:
     """Build the backbone of a run as a float32 graph from its weights.
 
     Raises:
-        RunError: The backbone is not InceptionV3, or the weights are not those the run was finished with.
+        RunError: The backbone is not InceptionV3, or the weights were altered since training.
     """
     from dfutils.prediction.inception import build_inception
 
@@ -174,7 +174,7 @@ def read_numpy_head(run: Path, settings: DetectorRecord) -> NumpyHead:
     """Read the head of a run from its weights.
 
     Raises:
-        RunError: The weights are not those the run was finished with.
+        RunError: The weights were altered since training.
     """
     with _opened(RunFolder(run).checked_weights(settings)) as weights:
         return read_head(weights, settings.model)
@@ -201,7 +201,7 @@ def read_export(run: Path, settings: DetectorRecord) -> ExportRecord | None:
 
 
 class _OpenVinoLoader:
-    """Verifies files at once, and compiles backbones in a thread while the first video is decoded elsewhere."""
+    """Verifies files at once, and compiles backbones in a thread while another process decodes the first video."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="openvino")
@@ -219,7 +219,7 @@ class _OpenVinoLoader:
             except (ImportError, RuntimeError) as error:  # OpenVINO raises RuntimeError
                 reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
                 raise RunError(
-                    f"{run}: OpenVINO does not start ({reason[0]}). Use the engine keras, or install openvino again."
+                    f"{run}: OpenVINO does not start ({reason[0]}). Use the engine keras, or reinstall openvino."
                 ) from error
 
         key = f"{settings.backbone_checksum} {export_key}"

@@ -1,1 +1,1 @@
-"""Run folders: what a training leaves behind, typed, checked and calibrated."""
+"""Run folders: the results of training, as typed records that are checked and calibrated."""

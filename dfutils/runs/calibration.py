@@ -55,25 +55,26 @@ def recalibrate(
     The weights stay as they are; ``fake_probability`` in ``predictions.csv`` follows. The fit uses the run's validation
     split. In an ensemble every member is fitted on its own, and the ensemble takes their means.
 
-    Where the validation split is small, all clips of the dataset can be used instead: folds of the same settings and
-    data have scored each with a network that was not trained on it (Platt 1999). Those networks saw less than this one,
-    so that it is a little better than their scores promise.
+    If the validation split is small, all clips of the dataset can be used instead: cross-validation with the same
+    settings and data has scored each clip with a network that was not trained on it (Platt 1999). Those networks were
+    trained on less data than this one, which is therefore a little better than their scores suggest.
 
     Args:
         run: A finished run folder.
         method: ``temperature`` or ``isotonic``.
         rule: The operating point, as `dfutils.runs.record.OperatingPoint.rule`.
         undecided: Band of calibrated probabilities that are UNDECIDED.
-        max_error: Choose the narrowest band outside of which at most this share of these clips is wrong.
-        min_face_pixels: People with smaller faces do not decide; None leaves it as it is. It does not change which
-            clips are used for the fit.
-        out_of_fold: A finished run of folds with ``run``'s own settings, data and start. If they started from a run,
-            it must not have been trained on these clips; nothing checks that here. Not for an ensemble.
+        max_error: Choose the narrowest band that leaves at most this share of the clips outside it misclassified.
+        min_face_pixels: People with smaller faces do not decide; None leaves the limit unchanged. It does not affect
+            which clips are used for the fit.
+        out_of_fold: A finished run with folds that has the settings, data and starting weights of ``run``. If those
+            weights come from another run, it must not have been trained on these clips; this is not checked here. Not
+            for an ensemble.
 
     Raises:
         RunError: A folder is incomplete or altered, the clips for the fit lack a class, ``out_of_fold`` has other
             settings or data, or no band is good enough.
-        DfutilsError: A value is impossible.
+        DfutilsError: A value is invalid.
     """
     if not re.fullmatch(RULE_PATTERN, rule):
         raise RunError(f"operating point {rule!r}: there is no such rule. Choose one of {', '.join(STANDARD_RULES)}.")
@@ -87,8 +88,8 @@ def recalibrate(
     if not detector.members:
         return _recalibrate_one(folder, detector, wanted, None if out_of_fold is None else RunFolder(out_of_fold))
     if out_of_fold is not None:
-        raise RunError(f"{run}: is an ensemble, whose members have a validation split each. Leave out-of-fold out.")
-    # All are checked before the first is changed.
+        raise RunError(f"{run}: is an ensemble, whose members have a validation split each. Omit out-of-fold.")
+    # The list makes sure that all members are checked before the first is changed.
     members = [_recalibrate_one(own, record, wanted) for own, record in list(folder.members(detector))]
     known = tuple(
         member.model_copy(update={"sha256": sha256_of(RunFolder(run / member.folder).detector_file)})
@@ -116,8 +117,8 @@ def _recalibrate_one(
     is_fake, raw = _scores(validation if folds is None else _read_out_of_fold(run, folds))
     if not (is_fake.any() and (~is_fake).any()):
         raise RunError(
-            f"{folds or run}: REAL and FAKE clips are needed that were not trained on, and it has scores of none "
-            "or of one kind. Train with both in the validation split, or name a run of folds (--out-of-fold)."
+            f"{folds or run}: calibration needs scores of REAL and FAKE clips that were not trained on, but one label "
+            "or both are missing. Train with both in the validation split, or name a run with folds (--out-of-fold)."
         )
     update: dict[str, Any] = {"calibration": wanted.method, "isotonic": (), "temperature": 1.0, "undecided": None}
     update["fitted_on"] = "validation" if folds is None else "out_of_fold"
@@ -142,19 +143,19 @@ def _recalibrate_one(
 
 
 def _read_out_of_fold(run: RunFolder, folds: RunFolder) -> list[dict[str, str]]:
-    """Predictions of folds, after a check that they were trained as ``run`` was."""
+    """Return the predictions of folds, after checking that they were trained like ``run``."""
     about, about_folds = run.about(), folds.about()
     ours = RunIdentity.parse(about["identity"], source=str(run.about_file))
     theirs = RunIdentity.parse(about_folds["identity"], source=str(folds.about_file))
     if theirs.folds is None:
-        raise RunError(f"{folds}: is no run of folds. Make one with `dfutils train FACES --out FOLDS --folds 5`.")
+        raise RunError(f"{folds}: is not a run with folds. Make one with `dfutils train FACES --out FOLDS --folds 5`.")
     if ours.dataset != theirs.dataset:
         raise RunError(f"{folds}: was trained on other data than {run}. Train folds on the same face dataset.")
-    # The splits have to differ, and a start is known by its weights, not by its path.
+    # The splits have to differ, and starting weights are compared by checksum, not by path.
     names = [name for name in type(ours.settings).model_fields if name not in ("split", "init_from")]
     different = [name for name in names if getattr(ours.settings, name) != getattr(theirs.settings, name)]
     if about["backbone"]["checksum"] != about_folds["backbone"]["checksum"]:
-        different.append("what training started from")
+        different.append("the starting weights")
     if different:
         raise RunError(
             f"{folds}: was trained with other settings than {run} ({', '.join(different)}). Train folds with the same."
@@ -168,5 +169,5 @@ def _scores(rows: Sequence[Mapping[str, str]]) -> tuple[Flags, Floats]:
 
 
 def _updated(detector: DetectorRecord, update: dict[str, Any]) -> DetectorRecord:
-    """A validated copy, which `model_copy` alone is not."""
+    """Return an updated copy that is validated, unlike that of `model_copy`."""
     return DetectorRecord.parse({**detector.model_dump(), **update}, source="decision")

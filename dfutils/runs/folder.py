@@ -21,37 +21,37 @@ CHECKSUMMED = ("detector.json", "splits.csv", "leaks.json", "history.csv")
 reported results."""
 
 CHECKSUMMED_OF_FOLDS = ("detector.json", "predictions.csv")
-"""The same for an ensemble: its predictions say what its members were trained on."""
+"""The same for an ensemble, whose predictions record which member was not trained on which clip."""
 
 
 class RunFolder:
-    """What a training leaves behind. The folder of an ensemble holds a run folder for each of its members."""
+    """The results of a training run. The folder of an ensemble holds a run folder for each of its members."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.settings_file = path / "settings.json"  # of the training
+        self.settings_file = path / "settings.json"  # the training settings
         self.splits_file = path / "splits.csv"
         self.leaks_file = path / "leaks.json"
         self.history_file = path / "history.csv"  # one row per epoch
         self.history_figure = path / "history.png"
         self.tensorboard_folder = path / "tensorboard"
-        self.checkpoint_file = path / "checkpoint.npz"  # while training goes on: where it is
-        self.best_file = path / "best.npz"  # and the weights of the best epoch
+        self.checkpoint_file = path / "checkpoint.npz"  # only during training: its current state
+        self.best_file = path / "best.npz"  # only during training: the weights of the best epoch
         self.weights_file = path / "model.weights.h5"  # what this package loads
         self.keras_file = path / "model.keras"  # for Keras users
         self.predictions_file = path / "predictions.csv"
         self.detector_file = path / "detector.json"
-        self.about_file = path / "run.json"  # written last: its presence says that the run is finished
-        self.export_folder = path / "export"  # for OpenVINO
+        self.about_file = path / "run.json"  # written last: its presence shows that the run is finished
+        self.export_folder = path / "export"  # read by OpenVINO
         self.export_file = self.export_folder / "export.json"
-        self.folds_table = path / "folds.csv"  # of an ensemble: metrics of its members
+        self.folds_table = path / "folds.csv"  # for an ensemble: metrics of its members
         self.folds_file = path / "folds.json"
 
     def __str__(self) -> str:
         return str(self.path)
 
     def fold(self, number: int) -> RunFolder:
-        """The run folder of one member of an ensemble."""
+        """Return the run folder of one member of an ensemble."""
         return RunFolder(self.path / f"fold-{number}")
 
     def detector(self) -> DetectorRecord:
@@ -64,7 +64,8 @@ class RunFolder:
 
         if not self.detector_file.is_file():
             raise RunError(
-                f"{self}: is no finished run folder (no detector.json). Make one with `dfutils train FACES --out RUN`."
+                f"{self}: is not a finished run folder (no detector.json). "
+                "Make one with `dfutils train FACES --out RUN`."
             )
         return DetectorRecord.read(self.detector_file)
 
@@ -75,7 +76,7 @@ class RunFolder:
 
         Raises:
             RunError: A file is missing or was altered.
-            DatasetError: ``run.json`` is missing or no JSON.
+            DatasetError: ``run.json`` is missing or not valid JSON.
         """
         about = read_json(self.about_file)
         if not isinstance(about, dict) or not {"identity", "backbone", "versions", "clips", "groups"} <= set(about):
@@ -86,7 +87,7 @@ class RunFolder:
         return about
 
     def checksums(self, names: Iterable[str]) -> dict[str, str]:
-        """SHA-256 of files of the run, as ``run.json`` holds them under ``files``."""
+        """Return the SHA-256 of files of the run, as ``run.json`` holds them under ``files``."""
         return {name: sha256_of(self.path / name) for name in names}
 
     def refresh_checksums(self, names: Iterable[str]) -> None:
@@ -99,7 +100,7 @@ class RunFolder:
         """Verify the weight file of a run of one detector, and return its path.
 
         Raises:
-            RunError: It is missing, or is not the one that the run was finished with.
+            RunError: It is missing, or was altered since training.
         """
         if not _is_unchanged(self.weights_file, detector.weights_sha256):
             raise _altered(self.weights_file)
@@ -109,7 +110,7 @@ class RunFolder:
         """Yield the run folder and record of each network of a detector: this one, or each member of an ensemble.
 
         Raises:
-            RunError: A member is not the one that the ensemble was finished with.
+            RunError: A member was altered since the ensemble was finished.
         """
         if not detector.members:
             yield self, detector
@@ -124,7 +125,7 @@ class RunFolder:
 
 
 def members_checksum(members: Sequence[MemberRecord]) -> str:
-    """Checksum of an ensemble, over those of its members in their order."""
+    """Return the checksum of an ensemble, over those of its members in order."""
     return hashlib.sha256("".join(f"{member.folder} {member.sha256}\n" for member in members).encode()).hexdigest()
 
 

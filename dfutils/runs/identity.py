@@ -1,4 +1,4 @@
-"""What a run is known by: the settings and data that decide its weights."""
+"""Identity of a run: the settings and data that determine its weights."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _CHECKPOINTING = ("time_budget_hours", "checkpoint_minutes")
 
 @dataclass(frozen=True, slots=True)
 class RunIdentity:
-    """Two trainings with equal identities train the same detector, so that one may continue or replace the other.
+    """Two runs with equal identities train the same detector, so that one may continue or replace the other.
 
     Attributes:
-        settings: Only what can change the weights; where and how long training runs, and how it is reported, is reset
-            to the defaults.
+        settings: Only what can change the weights; settings of where and how long training runs, and how it is
+            reported, are reset to their defaults.
         dataset: SHA-256 of the dataset's ``manifest.csv``.
         splits_file: SHA-256 of the splits file that was given; None without one.
         assignment: `assignment_checksum` of the splits that were given; None without any.
         folds: Number of folds of an ensemble; None for one detector.
-        precision: Of a checkpoint only: the Keras policy, since other precisions have other variables.
+        precision: For checkpoints only: the Keras dtype policy, since other precisions have other variables.
     """
 
     settings: TrainingSettings
@@ -45,7 +45,7 @@ class RunIdentity:
         object.__setattr__(self, "settings", self.settings.model_copy(update=update))
 
     def document(self) -> dict[str, Any]:
-        """Plain JSON values, as ``run.json`` and checkpoints hold them."""
+        """Return plain JSON values, as ``run.json`` and checkpoints hold them."""
         settings = self.settings.model_dump(mode="json", exclude={"devices", "tensorboard"})
         finetune = {name: value for name, value in settings["finetune"].items() if name not in _CHECKPOINTING}
         others = {field.name: getattr(self, field.name) for field in fields(self)[1:]}
@@ -58,10 +58,11 @@ class RunIdentity:
     def parse(cls, document: Mapping[str, Any], *, source: str) -> Self:
         """Read what `document` or an earlier version wrote; ``source`` names it in errors.
 
-        Earlier versions lack settings that were added since, which then have their defaults, and use older names.
+        Documents of earlier versions use older names, and lack settings that were added since; those get their
+        defaults.
 
         Raises:
-            DfutilsError: A setting is unknown or impossible.
+            DfutilsError: A setting is unknown or invalid.
         """
         settings = TrainingSettings.parse(document["settings"], source=source)
         others: dict[str, Any] = {field.name: document.get(field.name) for field in fields(cls)[1:]}
@@ -69,12 +70,12 @@ class RunIdentity:
 
 
 def assignment_checksum(assignment: Mapping[str, SplitName]) -> str:
-    """SHA-256 over every video and its split."""
+    """Return the SHA-256 over every video and its split."""
     return hashlib.sha256(json.dumps(sorted(assignment.items())).encode()).hexdigest()
 
 
 def is_finished(run: RunFolder, identity: RunIdentity) -> bool:
-    """Whether ``run`` holds a finished run of these very settings and data, not one that its time budget ended.
+    """Return whether ``run`` holds a complete run of exactly these settings and data, not cut off by its time budget.
 
     Raises:
         RunError: It holds a finished run of other settings or data.

@@ -25,14 +25,14 @@ class OperatingPoint(Settings):
     """A threshold on the calibrated probability, and how it was chosen on `DetectorRecord.fitted_on`."""
 
     rule: str = Field(pattern=RULE_PATTERN)
-    """``balanced_accuracy``: its maximum. ``fpr_N``: the most FAKE clips found at a false-positive rate of at most N
-    per cent. ``cost_N``: the least cost if a false positive counts N times as much as a missed FAKE."""
+    """``balanced_accuracy``: its maximum. ``fpr_N``: the highest true-positive rate at a false-positive rate of at most
+    N per cent. ``cost_N``: the lowest cost if a false positive counts N times as much as a missed FAKE."""
     threshold: float = Field(ge=0, le=1)
-    """Scores from this one upwards are FAKE."""
+    """Scores of at least this value are FAKE."""
     false_positive_rate: float = Field(ge=0, le=1)
-    """Share of the REAL clips that it calls FAKE."""
+    """Share of the REAL clips that the threshold labels FAKE."""
     true_positive_rate: float = Field(ge=0, le=1)
-    """Share of the FAKE clips that it calls FAKE."""
+    """Share of the FAKE clips that the threshold labels FAKE."""
     reals: int = Field(ge=0)
     """Number of REAL clips: a rate below one in this many cannot be told from 0."""
     fakes: int = Field(ge=0)
@@ -82,7 +82,7 @@ class DetectorRecord(Settings):
     operating_point: str = "balanced_accuracy"
     """Rule by which `threshold` was chosen."""
     undecided: tuple[float, float] | None = None
-    """Calibrated probabilities between these two are UNDECIDED; None if there are none."""
+    """Calibrated probabilities between these two values are UNDECIDED; None for no such band."""
     min_face_pixels: int = Field(0, ge=0)
     """A person whose face is smaller than this in the input, by the longer side of its box, is scored but does not
     decide; if every face is smaller, the verdict is UNDECIDED."""
@@ -100,7 +100,7 @@ class DetectorRecord(Settings):
     @model_validator(mode="after")
     def _check_decision(self) -> Self:
         if self.undecided is not None and not 0 <= self.undecided[0] <= self.threshold <= self.undecided[1] <= 1:
-            raise ValueError(f"undecided must hold the threshold {self.threshold} and lie in 0..1")
+            raise ValueError(f"undecided must contain the threshold {self.threshold} and lie in 0..1")
         if self.calibration == "isotonic" and len(self.isotonic) < 2:
             raise ValueError("isotonic calibration needs at least two points")
         return self
@@ -126,6 +126,6 @@ class ExportRecord(Settings):
     auc: float | None
     """AUC of the export; None if they lack a label."""
     same_labels: float = Field(ge=0, le=1)
-    """Share of the clips that get the same label from both."""
+    """Share of the clips to which both engines give the same label."""
     openvino: str
     """Version of OpenVINO that wrote the files."""

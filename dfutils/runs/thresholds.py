@@ -32,21 +32,21 @@ def calibrated(raw_probability: Floats, temperature: float) -> Floats:
 
 
 def logit(probability: Floats) -> Floats:
-    """Logarithm of the odds, float64; finite, since probabilities are kept `EPSILON` from 0 and 1."""
+    """Return the log-odds, float64; finite, since probabilities are kept `EPSILON` away from 0 and 1."""
     clipped = np.clip(probability.astype(np.float64), EPSILON, 1 - EPSILON)
     return np.log(clipped / (1 - clipped))
 
 
 def sigmoid(logits: Floats) -> Probabilities:
-    """The probabilities that `logit` came from, float64: near 1, float32 would blur them."""
-    return 1 / (1 + np.exp(-np.clip(logits.astype(np.float64), -500, 500)))  # beyond, the exponential overflows
+    """Return the probabilities of logits, the inverse of `logit`; float64, since float32 is too coarse near 1."""
+    return 1 / (1 + np.exp(-np.clip(logits.astype(np.float64), -500, 500)))  # beyond ±500, exp may overflow
 
 
 def fit_temperature(is_fake: Flags, raw_probability: Floats) -> float:
-    """The temperature with the smallest log loss on these clips; a grid search, so it cannot fail to converge.
+    """Return the temperature with the smallest log loss on these clips; a grid search, so it cannot fail to converge.
 
     The targets are Platt's (1999, "Probabilistic Outputs for Support Vector Machines"): for a class of n clips,
-    (n + 1) / (n + 2). Otherwise a handful of separable clips would ask for boundless confidence.
+    (n + 1) / (n + 2). Otherwise a handful of separable clips would lead to unlimited confidence.
     """
     targets = _soft_targets(is_fake)
     losses = []
@@ -57,7 +57,7 @@ def fit_temperature(is_fake: Flags, raw_probability: Floats) -> float:
 
 
 def fit_isotonic(is_fake: Flags, raw_probability: Floats) -> tuple[tuple[float, float], ...]:
-    """Raw logits and calibrated probabilities of the rising steps with the smallest squared error on these clips.
+    """Return raw logits and calibrated probabilities of the rising steps with the least squared error on these clips.
 
     Zadrozny and Elkan, "Transforming Classifier Scores into Accurate Multiclass Probability Estimates" (2002). The
     targets are those of `fit_temperature`, so that no probability is 0 or 1. It fits any rising shape, but needs
@@ -76,7 +76,7 @@ def _soft_targets(is_fake: Flags) -> Floats:
 
 
 def calibrated_logits(settings: DetectorRecord, raw_probability: Floats) -> Floats:
-    """Logits of the calibrated probabilities, by the detector's method of calibration."""
+    """Return the logits of the calibrated probabilities, by the detector's calibration method."""
     logits = logit(raw_probability)
     if settings.calibration == "temperature":
         return logits / settings.temperature
@@ -89,13 +89,13 @@ STANDARD_RULES = ("balanced_accuracy", "fpr_1", "fpr_5", "cost_10")
 
 
 def choose_threshold(is_fake: Flags, fake_probability: Floats, rule: str = "balanced_accuracy") -> float:
-    """The best threshold by a rule, in the middle of the gap between the neighbouring scores.
+    """Return the best threshold by a rule, in the middle of the gap between the neighbouring scores.
 
     Args:
         is_fake: ``(N,)``, both classes.
         fake_probability: ``(N,)``, calibrated.
-        rule: As `dfutils.runs.record.OperatingPoint.rule`. Costs weigh rates, so that the mix of the clips does not
-            matter.
+        rule: As `dfutils.runs.record.OperatingPoint.rule`. Costs are weighted rates, so the ratio of REAL to FAKE clips
+            does not matter.
     """
     from sklearn.metrics import roc_curve
 
@@ -113,7 +113,7 @@ def choose_threshold(is_fake: Flags, fake_probability: Floats, rule: str = "bala
 def operating_points(
     is_fake: Flags, fake_probability: Floats, rules: Sequence[str] = STANDARD_RULES
 ) -> tuple[OperatingPoint, ...]:
-    """Thresholds by each rule, with their rates on the clips that they were chosen on."""
+    """Return the threshold of each rule, with its rates on the clips that it was chosen on."""
     points = []
     for rule in rules:
         threshold = choose_threshold(is_fake, fake_probability, rule)
@@ -134,15 +134,15 @@ def operating_points(
 def choose_band(
     is_fake: Flags, fake_probability: Floats, threshold: float, *, max_error: float
 ) -> tuple[float, float] | None:
-    """The narrowest band around the threshold that leaves at most ``max_error`` of the clips outside misclassified.
+    """Return the narrowest band around the threshold with at most ``max_error`` of the clips outside misclassified.
 
     It is symmetric in logits (Chow, "On Optimum Recognition Error and Reject Tradeoff", 1970).
 
     Returns:
-        Its ends as probabilities; None if no band is needed.
+        The ends of the band as probabilities; None if no band is needed.
 
     Raises:
-        RunError: Even the most confident clips are wrong too often.
+        RunError: Even the most confident clips are misclassified too often.
     """
     distance = np.abs(logit(fake_probability) - logit(np.array(threshold)))
     wrong = (fake_probability >= threshold) != is_fake
@@ -157,15 +157,15 @@ def choose_band(
             return float(low), float(high)
     raise RunError(
         f"undecided: no band leaves an error of at most {max_error:g} on {len(is_fake)} validation clips. "
-        "Allow a larger error, or give the band."
+        "Allow a larger error, or set the band yourself."
     )
 
 
 def mean_decision(members: Sequence[DetectorRecord]) -> dict[str, Any]:
-    """The decision fields of an ensemble: the means, as logits, of its members' thresholds and bands.
+    """Return the decision fields of an ensemble: the means, as logits, of its members' thresholds and bands.
 
-    Scores are calibrated by the members before they are averaged. Nothing more can be fitted: every clip was used to
-    train some member.
+    The members calibrate scores before these are averaged. Nothing more can be fitted: every clip was used to train
+    some member.
     """
 
     def mean(values: Sequence[float]) -> float:

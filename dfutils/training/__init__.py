@@ -1,1 +1,1 @@
-"""Face datasets to trained detectors."""
+"""Training of detectors on face datasets."""

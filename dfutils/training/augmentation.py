@@ -27,7 +27,7 @@ LUMA = (0.299, 0.587, 0.114)
 
 def _rising(pair: tuple[float, float]) -> tuple[float, float]:
     if pair[0] > pair[1]:
-        raise ValueError(f"the first must not be above the second: {pair}")
+        raise ValueError(f"the first value must not exceed the second: {pair}")
     return pair
 
 
@@ -73,9 +73,9 @@ class AugmentationSettings(Settings):
     gaussian_blur_sigma: ShareRange = (0.002, 0.008)
     """Standard deviation of the blur."""
     motion_blur_probability: Probability = 0.1
-    """Blur as if camera or head moved while the shutter was open."""
+    """Blur as if the camera or the head moved while the shutter was open."""
     motion_blur_length: ShareRange = (0.015, 0.05)
-    """Length of the line to which each point is smeared."""
+    """Length of the line along which each point is smeared."""
     noise_probability: Probability = 0.2
     """Add sensor noise, different in each frame."""
     noise_levels: LevelRange = (1.0, 6.0)
@@ -87,8 +87,8 @@ class AugmentationSettings(Settings):
     video_probability: Probability = 0.25
     """Encode with x264, at the small size if the clip is rescaled too."""
     video_crf: CrfRange = (20, 38)
-    """Rate factor, here every frame's quantiser: 18 is nearly lossless, 23 usual, 38 bad. FaceForensics++' c23 and c40
-    have key frames of about 3 below their names."""
+    """Constant rate factor, here the quantiser of every frame: 18 is nearly lossless, 23 typical, 38 poor. The key
+    frames of FaceForensics++' c23 and c40 have quantisers about 3 below the numbers in these names."""
     jpeg_probability: Probability = 0.4
     """Encode as JPEG."""
     jpeg_quality: JpegRange = (35, 95)
@@ -96,7 +96,7 @@ class AugmentationSettings(Settings):
 
     @classmethod
     def only(cls, **changes: object) -> Self:
-        """Settings with all probabilities 0 except those given.
+        """Return settings with all probabilities 0 except those given.
 
         Example:
             >>> AugmentationSettings.only(jpeg_probability=1).flip_probability
@@ -164,14 +164,14 @@ def recolor(clip: Crops, matrix: Floats) -> Crops:
 
 
 def resize_clip(clip: Crops, *, width: int, height: int, smooth: bool = False) -> Crops:
-    """Resize every frame: by area if it shrinks, else cubic, or linear if ``smooth``."""
+    """Resize every frame: by area averaging if it shrinks, else by cubic or, if ``smooth``, linear interpolation."""
     larger = cv2.INTER_LINEAR if smooth else cv2.INTER_CUBIC
     interpolation = cv2.INTER_AREA if width < clip.shape[2] else larger
     return np.stack([_uint8(cv2.resize(frame, (width, height), interpolation=interpolation)) for frame in clip])
 
 
 def blur_clip(clip: Crops, *, sigma: float) -> Crops:
-    """Gaussian blur of every frame; ``sigma`` in pixels."""
+    """Apply a Gaussian blur to every frame; ``sigma`` is in pixels."""
     return np.stack([_uint8(cv2.GaussianBlur(frame, (0, 0), sigma)) for frame in clip])
 
 
@@ -216,7 +216,7 @@ def _recolor(clip: Crops, rng: np.random.Generator, settings: AugmentationSettin
 
 
 def mean_color(clip: Crops) -> Floats:
-    """Mean red, green and blue, ``(3,)``."""
+    """Return the mean red, green and blue, ``(3,)``."""
     return np.asarray(cv2.mean(clip.reshape(-1, *clip.shape[2:]))[:3], np.float32)
 
 
@@ -286,7 +286,7 @@ def _jpeg(clip: Crops, rng: np.random.Generator, settings: AugmentationSettings)
     quality = int(rng.integers(low, high + 1))
     frames = []
     for frame in clip:
-        # As BGR: with red and blue exchanged, JPEG's luma and its halved colour planes would differ.
+        # Encoded as BGR: with red and blue exchanged, JPEG's luma and its halved colour planes would differ.
         bgr = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
         _, content = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
         frames.append(_uint8(cv2.cvtColor(cv2.imdecode(content, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)))

@@ -25,8 +25,9 @@ _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SCALINGS: Mapping[Scaling, tuple[float | list[float], float | list[float]]] = {
     "-1..1": (1 / 127.5, -1.0),
     "own": (1.0, 0.0),
-    # EfficientNet's ImageNet weights expect colours divided by the deviation; the network divides by its root. Keras
-    # appends the other root, but only if it has fetched the weights itself; placed in front, it looks like this.
+    # EfficientNet's ImageNet weights expect colours divided by the standard deviation, but the network only divides by
+    # its square root. Keras adds the missing factor after that, but only if it has fetched the weights itself; applied
+    # before the network, the factor looks like this.
     "own, squared": (
         [deviation**-0.5 for deviation in _DEVIATION],
         [255 * mean * (1 - deviation**-0.5) for mean, deviation in zip(_MEAN, _DEVIATION, strict=True)],
@@ -35,10 +36,10 @@ SCALINGS: Mapping[Scaling, tuple[float | list[float], float | list[float]]] = {
         [1 / (255 * deviation) for deviation in _DEVIATION],
         [-mean / deviation for mean, deviation in zip(_MEAN, _DEVIATION, strict=True)],
     ),
-    "caffe": (1.0, [-103.939, -116.779, -123.68]),  # of blue, green, red
+    "caffe": (1.0, [-103.939, -116.779, -123.68]),  # for blue, green, red
 }
 """Factors and offsets from 0..255 to the range that a family was trained on: Keras' ``preprocess_input``. ``own``
-families scale by themselves."""
+families scale their inputs themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,8 @@ class Family:
     Attributes:
         size: Side of the images its ImageNet weights were trained with.
         scaling: One of `SCALINGS`.
-        blocks: Pattern of a block's name in the names of its layers.
-        named_by_end: Only the last layer of each block has its name; otherwise all layers do.
+        blocks: Regular expression that finds a block's name in the names of its layers.
+        named_by_end: Whether only the last layer of each block carries the block's name; otherwise all its layers do.
         weights: Names in `dfutils.weights`, best first.
     """
 
@@ -92,7 +93,7 @@ class Backbone:
     """A frame encoder: uint8 RGB ``(N, size, size, 3)`` to float32 ``(N, channels)``.
 
     Attributes:
-        model: Includes the scaling of its family and global pooling, so that nobody can forget them.
+        model: Includes the scaling of its family and global pooling, so that callers cannot forget them.
         weights: ``imagenet``, ``nsfwjs``, ``random`` or a file name.
         checksum: SHA-256 of the weight file, or ``seed-<n>``.
         origin: One sentence for reports.
@@ -132,11 +133,11 @@ def build_backbone(weights: str, *, size: int, seed: int = 0, family: str = DEFA
         if path:
             raise WeightsError(
                 f"{path}: does not fit {family} without its top ({_first_line(error)}). "
-                "Take the file that Keras publishes for it."
+                "Use the file that Keras publishes for it."
             ) from error
         raise RunError(f"backbone {family}: cannot be built for {size} pixels ({_first_line(error)}).") from error
     if path and size != known.size:
-        logger.info("%s: was trained on images of %d pixels, these have %d", family, known.size, size)
+        logger.info("%s: was trained on images of %d pixels, but these have %d", family, known.size, size)
     inputs = keras.Input((size, size, 3), dtype="uint8", name="crops")
     model = keras.Model(inputs, network(_scaled(inputs, known.scaling)), name="backbone")
     checksum = sha256_of(path) if path else f"seed-{seed}"
@@ -147,18 +148,18 @@ def build_backbone(weights: str, *, size: int, seed: int = 0, family: str = DEFA
 
 
 def network_of(backbone: keras.Model) -> keras.Model:
-    """The network of `keras.applications` inside a backbone."""
+    """Return the network of `keras.applications` inside a backbone."""
     return next(layer for layer in backbone.layers if isinstance(layer, keras.Model))
 
 
 def encode(backbone: Backbone, crops: keras.KerasTensor) -> keras.KerasTensor:
-    """Features of ``crops`` by the layers of a backbone that may have been built for another size."""
-    # `call`, because a model that is called compares the size first.
+    """Return the features of ``crops``, by the layers of a backbone that may have been built for another size."""
+    # Use `call`, because calling the model itself would first compare the sizes.
     return network_of(backbone.model).call(_scaled(crops, _family(backbone.family).scaling))
 
 
 def block_starts(network: keras.Model, family: str) -> dict[str, int]:
-    """Index of the first layer of each block, by the block's name, from the image to the features."""
+    """Return the index of each block's first layer, by the block's name, in order from the image to the features."""
     known, starts, start = _family(family), dict[str, int](), 0
     for index, layer in enumerate(network.layers):
         found = re.search(known.blocks, layer.name)
@@ -200,13 +201,13 @@ def _resolve_weights(weights: str, family: str) -> tuple[str, Path | None]:
                 "Check the path."
             )
         return path.name, path
-    problems = [] if known else [f"This package knows no file for {family}: give the path of Keras' own."]
+    problems = [] if known else [f"This package knows no file for {family}: give the path of Keras' file."]
     for name in known:
         try:
             return name, find_weights(name)
         except WeightsError as error:
             problems.append(str(error))
     raise WeightsError(
-        "backbone weights: none could be found. " + " ".join(problems) + " To train without any (much worse), "
-        "ask for it with --backbone-weights random."
+        "backbone weights: none could be found. " + " ".join(problems) + " To train from random weights instead (much "
+        "worse), use --backbone-weights random."
     )

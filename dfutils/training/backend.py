@@ -1,7 +1,7 @@
-"""TensorFlow and Keras, imported without their noise: every other module takes ``keras`` and ``tf`` from here.
+"""TensorFlow and Keras, imported without their noise: every other module imports ``keras`` and ``tf`` from here.
 
-While they are loaded, TensorFlow's C++ part, oneDNN and CUDA write to the terminal, past Python and before they have
-read their log level. ``TF_CPP_MIN_LOG_LEVEL=0`` shows all of it, also what precedes a crash of the whole process.
+While they are loaded, TensorFlow's C++ part, oneDNN and CUDA write to the terminal, bypassing Python, before they have
+read their log level. ``TF_CPP_MIN_LOG_LEVEL=0`` shows all of it, including what precedes a crash of the process.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _STDERR = 2
 
 @contextmanager
 def held_stderr() -> Iterator[None]:
-    """Hold back what is written to file descriptor 2, by C++ as well: show it if the block raises, else log it.
+    """Hold back all output to file descriptor 2, even from C++: show it if the block raises, else log it as DEBUG.
 
-    It is logged as DEBUG. What other threads write meanwhile is held too, so keep the block short.
+    The output of other threads is held back too, so keep the block short.
     """
     with ExitStack() as files:
         held = None
@@ -53,12 +53,12 @@ def held_stderr() -> Iterator[None]:
 
 
 def _flush() -> None:
-    """Send what Python has buffered to where it was meant to go."""
+    """Write what Python has buffered to its current destination."""
     with suppress(AttributeError, OSError, ValueError):  # sys.stderr is None, broken or closed
         sys.stderr.flush()
 
 
-# Level 3 silences what TensorFlow writes later, about absent GPUs for example; a user's own level wins.
+# Level 3 silences what TensorFlow writes later, about missing GPUs for example; a level set by the user takes priority.
 _level = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 with nullcontext() if _level == "0" else held_stderr():
     import keras

@@ -1,8 +1,8 @@
-"""Training batches for fine-tuning: pairs of a REAL clip and a fake, decided by the step's number and the seed alone.
+"""Training batches for fine-tuning: pairs of a REAL clip and a fake, determined by step number and seed alone.
 
-Because a step does not depend on the steps before it, an interrupted training can continue at any step with exactly
-the batches it would have seen, and several processes can make the batches of several steps. They must start quickly
-and stay small: TensorFlow is not imported here.
+Because a step does not depend on the steps before it, an interrupted run can continue at any step with exactly the
+batches it would have seen, and several processes can make the batches of several steps. Those processes must start
+quickly and stay small, so TensorFlow is not imported here.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from dfutils.training.blending import BlendingSettings, Donor, blend_clip
 Batch: TypeAlias = tuple[Crops, npt.NDArray[np.float32]]
 
 Fake: TypeAlias = Literal["forged", "self_blended", "donor_blended"]
-"""Made by a forger's program, or blended from the pair's REAL clip with its own face or another person's."""
+"""How a fake was made: by a forger's program, or by blending its own or another person's face into the REAL clip."""
 
 DONORS_COMPARED = 64
-"""Number of random REAL clips, of which the one with the most similar landmarks becomes the donor."""
+"""Number of random REAL clips from which the one with the most similar landmarks is chosen as the donor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +48,11 @@ class Pair:
 
 
 class BatchPlan:
-    """Which clips every step sees.
+    """Decides which clips each step is trained on.
 
     REAL clips come in random order, epoch after epoch; with ``settings.balance_datasets`` they are drawn by dataset and
     person instead. A blended fake is made from the REAL clip of its pair. With ``settings.paired``, a forged one comes
-    from the group of that clip, or else from its dataset, so that neither the person nor the dataset tells the label.
+    from the group of that clip, or else from its dataset, so that neither the person nor the dataset reveals the label.
     """
 
     def __init__(self, rows: Sequence[ClipRow], *, batch_size: int, settings: FinetuneSettings, seed: int) -> None:
@@ -79,11 +79,11 @@ class BatchPlan:
 
     @property
     def steps_per_pass(self) -> int:
-        """Steps that see every REAL clip about once."""
+        """Number of steps in which every REAL clip is used about once."""
         return max(1, len(self._real) // self._pairs)
 
     def pairs(self, step: int) -> list[Pair]:
-        """The pairs of one step."""
+        """Return the pairs of one step."""
         rng = np.random.default_rng([self._seed, step])
         if self._settings.balance_datasets:
             real = []
@@ -109,7 +109,7 @@ class BatchPlan:
         return Pair(real, "forged", other, seed)
 
     def _take(self, indices: npt.NDArray[np.int_], step: int, *, stream: int) -> npt.NDArray[np.int_]:
-        """The clips of a step in an endless sequence of permutations, computed from the step alone."""
+        """Return a step's clips in an endless sequence of permutations, computed from the step number alone."""
         positions = np.arange(step * self._pairs, (step + 1) * self._pairs)
         rounds, places = np.divmod(positions, len(indices))
         orders = {
@@ -132,7 +132,7 @@ class PairLoader:
         self._crop_size = dataset.settings.size
         if settings.patch is not None and settings.patch > self._crop_size:
             raise RunError(f"patch: {settings.patch} pixels cannot be cut out of crops of {self._crop_size}.")
-        # Only the necessary part of the dataset: it is sent to every worker process.
+        # Keep only the necessary part of the dataset, because it is sent to every worker process.
         self._stored = [dataset.stored_crops(row) for row in rows]
         self._groups = [row.group for row in rows]
         self._real_of_dataset = _by_key(
@@ -148,7 +148,7 @@ class PairLoader:
         self._blending = BlendingSettings(face_margin=dataset.settings.margin)
 
     def load(self, pair: Pair) -> Crops:
-        """The REAL and the FAKE clip, ``(2, frames, size, size, 3)`` uint8."""
+        """Return the REAL and the FAKE clip, ``(2, frames, size, size, 3)`` uint8."""
         rng = np.random.default_rng(pair.seed)
         jitter = self._settings.framing_jitter * rng.standard_normal(3)
         real, landmarks = self._read(pair.real, jitter, pair.seed)
@@ -160,7 +160,7 @@ class PairLoader:
         seed = rng.integers(2**31)
         top, left = rng.integers(self._crop_size - self.size + 1, size=2)
         if self._settings.augment:
-            # The same seed for both: an augmentation of only one would tell them apart.
+            # Both get the same seed: an augmentation of only one would tell them apart.
             real, fake = (
                 augment_clip(clip, rng=np.random.default_rng(seed), settings=self._augmentation)
                 for clip in (real, fake)
@@ -168,13 +168,13 @@ class PairLoader:
         return np.stack([real, fake])[:, :, top : top + self.size, left : left + self.size]
 
     def _read(self, row: int, jitter: npt.NDArray[np.float64], seed: int) -> tuple[Crops, npt.NDArray[np.float32]]:
-        """Random frames of a clip, the same for two clips of one length."""
+        """Return random frames of a clip and their landmarks; two clips of equal length get the same frame indices."""
         stored = self._stored[row]
         order = np.random.default_rng([seed, 1]).permutation(len(stored.files))
         return stored.load(sorted(order[: self._frames].tolist()), jitter=jitter)
 
     def _donor(self, row: int, landmarks: npt.NDArray[np.float32], rng: np.random.Generator) -> Donor | None:
-        """The clip with the most similar landmarks, among some of other groups of the dataset; None without any."""
+        """Return the most similar face among random clips of other groups of the dataset; None if there is none."""
         others = self._real_of_dataset[self._datasets[row]]
         drawn = rng.choice(others, min(DONORS_COMPARED, len(others)), replace=False)
         known = {
@@ -196,7 +196,7 @@ class BatchLoader:
     pairs: PairLoader
 
     def load(self, step: int) -> Batch:
-        """Crops ``(B, frames, size, size, 3)`` uint8, REAL and FAKE in turn, and targets ``(B, 1)``, 1 = FAKE."""
+        """Return crops ``(B, frames, size, size, 3)`` uint8, alternately REAL and FAKE, and targets ``(B, 1)``."""
         crops = np.concatenate([self.pairs.load(pair) for pair in self.plan.pairs(step)])
         targets = np.tile(np.array([[0.0], [1.0]], np.float32), (len(crops) // 2, 1))
         return crops, targets

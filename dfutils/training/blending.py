@@ -1,15 +1,15 @@
-"""Blended clips: forgeries made from REAL faces alone, so that no particular forger's artefacts are learnt.
+"""Blended clips: forgeries made from REAL faces alone, so that no single forgery method's artefacts are learnt.
 
 After Shiohara & Yamasaki, "Detecting Deepfakes with Self-Blended Images", CVPR 2022
 (https://arxiv.org/abs/2204.08376): a face, slightly changed and misplaced, is blended into its own image. The change
 of colour and quality applies either to the blended face or to the whole image around it; in the second case the REAL
-clip of the pair is that changed image too. REAL and FAKE then differ at the seam and inside it, never outside.
+clip of the pair is the changed image too. REAL and FAKE then differ at the seam and inside it, never outside.
 
 The face may also come from another person (after Li et al., "Face X-ray", CVPR 2020,
 https://arxiv.org/abs/1912.13458), aligned by its landmarks and matched in colour.
 
-What a forger's program keeps constant (shape of the mask, colours, sharpness) is drawn once per clip; the misfit may
-vary from frame to frame.
+What a forger's program keeps constant (shape of the mask, colours, sharpness) is drawn once per clip; the misplacement
+of the face may vary from frame to frame.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ Unit: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 MEAN_LANDMARKS = ((0.31, 0.29), (0.7, 0.28), (0.5, 0.515), (0.36, 0.72), (0.66, 0.72))
 """Positions of the five landmarks in a face crop of margin 0, as fractions of its side.
 
-YuNet's mean over 299 REAL crops of the Deepfake Detection Challenge's training set (seen with a border of 25 and 50 %
+YuNet's mean over 299 REAL crops of the Deepfake Detection Challenge's training set (with borders of 25 and 50 %
 added, so that the detector sees a whole head); standard deviation 0.05, and 0.08 for the nose's x.
 """
 
@@ -58,7 +58,7 @@ OUTLINES: Mapping[str, tuple[tuple[float, float], ...]] = {
     "ellipse": tuple((0.93 * math.sin(a), 0.52 - 0.98 * math.cos(a)) for a in np.linspace(0, math.pi, 12).tolist()),
     "mouth": ((0, 0.45), (0.35, 0.5), (0.68, 0.75), (0.76, 1.05), (0.5, 1.4), (0, 1.56)),
 }
-"""Brows to chin, as in most face swaps; eyes, nose and mouth; an ellipse; the mouth, as in lip synchronisation."""
+"""In order: brows to chin, as in most face swaps; eyes, nose and mouth; an ellipse; the mouth, as in lip-syncing."""
 
 MASK_SIDE = 128
 """Masks are made at most this large and then enlarged: they are smooth, and small ones are quick to deform."""
@@ -86,11 +86,11 @@ class BlendingSettings(Settings):
     jitter: float = Field(0.5, ge=0, le=1)
     """Largest such change, as a fraction of the ranges."""
     base_probability: Probability = 0.5
-    """Share of the clips in which the image around the face, and REAL with it, is changed instead of the face."""
+    """Share of the clips in which the image around the face, and thus the REAL clip, is changed instead of the face."""
     brightness: Unit = 0.12
-    """Largest change of brightness, as a factor: little must be added to a dark face."""
+    """Largest relative change of brightness: an additive change would be too strong on a dark face."""
     color_cast: Unit = 0.05
-    """Largest change of red, green and blue separately, as a factor."""
+    """Largest relative change of red, green and blue, each drawn separately."""
     contrast: Unit = 0.12
     """Largest relative change of the distance from the clip's mean colour."""
     saturation: Unit = 0.2
@@ -102,7 +102,7 @@ class BlendingSettings(Settings):
     blur_sigma: ShareRange = (0.002, 0.008)
     """Standard deviation of the softening blur."""
     sharpening: LevelRange = (0.3, 1.2)
-    """Share of the fine detail that is added once more."""
+    """Share of the fine detail that is added to the face again."""
     resolution: ShareRange = (0.3, 0.8)
     """Resolution of the blended face, as a fraction of the clip's."""
     face_margin: float = Field(0.0, ge=-0.3, le=2.0)
@@ -170,7 +170,7 @@ def blend_clip(
     Args:
         clip: ``(T, height, width, 3)`` uint8 RGB, T from 1; not modified.
         landmarks: ``(T, 5, 2)``, x and y in the crops' pixels, as from `dfutils.extraction.dataset.StoredCrops`.
-            Where they are None, NaN or no face, the face is assumed at its usual place in a crop (`MEAN_LANDMARKS`).
+            Where they are None, NaN or implausible, the face is assumed to be at its usual place (`MEAN_LANDMARKS`).
         rng: Random stream; the same state gives the same forgery.
         donor: The other person; None for the clip's own face.
         settings: Ranges of the forgery's flaws.
@@ -222,7 +222,7 @@ def _align(donor: Donor, clip: Crops, points: Floats) -> Crops:
 
 
 def _complete(landmarks: Floats | None, *, frames: int, size: tuple[int, int], margin: float) -> Floats:
-    """Landmarks of every frame, `MEAN_LANDMARKS` where they are missing or no face."""
+    """Return landmarks for every frame: `MEAN_LANDMARKS` where they are missing or implausible."""
     mean = ((np.asarray(MEAN_LANDMARKS) - 0.5) / (1 + 2 * margin) + 0.5) * size
     means = np.tile(mean.astype(np.float32), (frames, 1, 1))
     if landmarks is None:
@@ -239,7 +239,7 @@ def _complete(landmarks: Floats | None, *, frames: int, size: tuple[int, int], m
 
 
 def _axes(five: Floats) -> tuple[Floats, Floats]:
-    """Pixels of one face unit across and down; a face in profile keeps half its width."""
+    """Return one face unit across and one down as vectors in pixels; a face in profile keeps half its width."""
     down = five[3:5].mean(axis=0) - five[:2].mean(axis=0)
     height = max(float(np.hypot(*down)), 1e-6)
     width = max(float(np.hypot(*(five[1] - five[0]))), 0.5 * height * EYE_GAP / EYE_TO_MOUTH)
@@ -254,7 +254,7 @@ def _face_size(five: Floats) -> float:
 def _draw_misfit(rng: np.random.Generator, settings: BlendingSettings) -> _Misfit:
     half = np.asarray(OUTLINES[list(OUTLINES)[rng.integers(len(OUTLINES))]])
     middle = np.asarray([0, half[:, 1].mean()])
-    # The mirrored outline, with points between its corners so that it can be bent there too.
+    # Add the mirrored half, and points between the corners so that the outline can be bent there too.
     corners = np.concatenate([half, half[::-1] * (-1, 1), half[:1]])
     places = np.arange(0, len(corners) - 1, 1 / 4)
     whole = np.column_stack([np.interp(places, np.arange(len(corners)), axis) for axis in corners.T])
@@ -268,7 +268,7 @@ def _draw_misfit(rng: np.random.Generator, settings: BlendingSettings) -> _Misfi
 
 
 def _change_colors(clip: Crops, rng: np.random.Generator, settings: BlendingSettings) -> Crops:
-    # Forgers match colours too, so that small mismatches must be far more frequent than large ones.
+    # Forgers match colours too, so small mismatches must be far more frequent than large ones.
     brightness, contrast, saturation, hue, *channels = rng.uniform(0, 1) * rng.uniform(-1, 1, 7)
     matrix = color_matrix(
         brightness=0.0,
@@ -308,7 +308,7 @@ def _misplace(source: Image, five: Floats, placement: Floats, settings: Blending
 
 
 def _mask(five: Floats, misfit: _Misfit, *, size: tuple[int, int], deformation: float) -> Floats:
-    """A soft mask, 0..1, ``(height, width)``; its edge is softened inwards, so that it stays within the outline."""
+    """Return a soft mask, 0..1, ``(height, width)``; its edge is softened inwards to stay within the outline."""
     small = (min(size[0], MASK_SIDE), min(size[1], MASK_SIDE))
     factor = np.asarray(small) / size
     # The outline is bent in the face's own frame, and so moves with the face; the grid of the waves spans -1..1 across

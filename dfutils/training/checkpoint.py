@@ -1,4 +1,4 @@
-"""Everything a training needs to continue as if it had never been interrupted, in one file."""
+"""Checkpoints: one file with everything that training needs to continue as if it had never been interrupted."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from dfutils.training.backend import keras
 
 @dataclass(slots=True)
 class TrainingState:
-    """How far a training has come.
+    """Progress of a training run.
 
     Attributes:
         step: Steps done.
         best_auc: Best validation AUC so far.
-        best_epoch: Its epoch.
+        best_epoch: Epoch of that AUC, from 0; -1 before the first.
         history: One record per epoch.
     """
 
@@ -54,7 +54,7 @@ def load_checkpoint(path: Path, variables: Sequence[keras.Variable], *, identity
         document = json.loads(str(kept["progress"]))
         if RunIdentity.parse(document.pop("identity"), source=str(path)) != identity:
             raise RunError(
-                f"{path}: belongs to a training with other settings or data, or in another precision. "
+                f"{path}: belongs to a run with other settings or data, or in another precision. "
                 "Choose another --out, or delete the folder."
             )
         for index, variable in enumerate(variables):

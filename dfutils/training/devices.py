@@ -1,4 +1,4 @@
-"""What training runs on: the CPU or the GPUs of one machine, and the precision that suits them."""
+"""Devices for training: the CPU or the GPUs of one machine, and the precision that suits them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dfutils.training.backend import keras, tf
 _CPU_BFLOAT16 = "auto_mixed_precision_onednn_bfloat16"
 
 QUICK_FLOAT16 = (7, 0)
-"""Compute capability from which NVIDIA GPUs have tensor cores for float16; a T4 has 7.5."""
+"""Lowest compute capability of NVIDIA GPUs with tensor cores for float16; a T4 has 7.5."""
 
 SEVERAL_WORKERS = "https://github.com/keras-team/keras/issues/20585"
 """The Keras team's statement that Keras 3 does not work with `tf.distribute.MultiWorkerMirroredStrategy`."""
@@ -30,15 +30,15 @@ CROSS_DEVICE: Mapping[str, Callable[[], Any]] = {
     "hierarchical": tf.distribute.HierarchicalCopyAllReduce,
     "reduce_to_one": tf.distribute.ReductionToOneDevice,
 }
-"""How replicas sum their gradients, by the names in the settings."""
+"""Ways in which replicas sum their gradients, by their names in the settings."""
 
 
 @dataclass(frozen=True, slots=True)
 class Devices:
-    """What a training runs on.
+    """Devices and precision of a training run.
 
     Attributes:
-        names: ``CPU``, or number and kind of the GPUs.
+        names: ``CPU``, or the number and kind of the GPUs.
         strategy: ``none`` or ``mirrored``.
         replicas: Copies of the network that share each batch.
         cross_device: How replicas sum their gradients.
@@ -65,7 +65,7 @@ def training_devices(settings: TrainingSettings) -> Iterator[Devices]:
     is_worth_it = settings.mode == "finetune" and len(gpus) > 1
     if own.strategy == "mirrored" or (own.strategy == "auto" and is_worth_it):
         if own.cross_device == "nccl" and not gpus:
-            raise RunError("cross-device nccl: works between GPUs, and there is none. Choose auto or reduce_to_one.")
+            raise RunError("cross-device nccl: works between GPUs, but there is none. Choose auto or reduce_to_one.")
         devices = gpus or tf.config.list_logical_devices("CPU")
         strategy = mirrored_strategy(tuple(device.name for device in devices), own.cross_device)
     names = "CPU"
@@ -93,12 +93,12 @@ def training_devices(settings: TrainingSettings) -> Iterator[Devices]:
 
 @functools.cache
 def mirrored_strategy(devices: tuple[str, ...], cross_device: str) -> tf.distribute.Strategy:
-    """The one strategy of the process: a second would number its reductions like the first, with other shapes."""
+    """Return the process's only strategy: a second would number its reductions like the first, with other shapes."""
     return tf.distribute.MirroredStrategy(list(devices), cross_device_ops=CROSS_DEVICE[cross_device]())
 
 
 def choose_precision(wanted: Literal["auto", "float32", "mixed_float16", "cpu_bfloat16"]) -> str:
-    """The precision of a setting: for ``auto``, mixed_float16 if every GPU is fast at it, else float32."""
+    """Return the precision for a setting: for ``auto``, mixed_float16 if every GPU is fast at it, else float32."""
     if wanted != "auto":
         return wanted
     details = [tf.config.experimental.get_device_details(gpu) for gpu in physical_gpus()]
@@ -110,13 +110,13 @@ def require_one_worker() -> None:
     """Raise an error if this is one of several machines.
 
     Raises:
-        RunError: ``TF_CONFIG`` names several workers, or is no JSON.
+        RunError: ``TF_CONFIG`` names several workers, or is not valid JSON.
     """
     try:
         cluster = json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {})
         workers = [address for job in ("chief", "worker") for address in cluster.get(job, [])]
     except (ValueError, AttributeError) as error:
-        raise RunError("TF_CONFIG: is no JSON object with a cluster. Mend it, or unset it.") from error
+        raise RunError("TF_CONFIG: is not a JSON object with a cluster. Correct it, or unset it.") from error
     if len(workers) > 1:
         raise RunError(
             f"TF_CONFIG: names {len(workers)} workers, and Keras 3 cannot train on several machines with TensorFlow "
@@ -125,7 +125,7 @@ def require_one_worker() -> None:
 
 
 def input_workers(settings: TrainingSettings) -> int:
-    """Number of processes that make batches: as set, else one per core if there is a GPU to feed."""
+    """Return the number of processes that make batches: as set, else one per core if there is a GPU, else 0."""
     wanted = settings.devices.input_workers
     if wanted is not None:
         return wanted
@@ -133,5 +133,5 @@ def input_workers(settings: TrainingSettings) -> int:
 
 
 def physical_gpus() -> list[tf.config.PhysicalDevice]:
-    """The GPUs that TensorFlow sees."""
+    """Return the GPUs that TensorFlow sees."""
     return tf.config.list_physical_devices("GPU")

@@ -1,4 +1,4 @@
-"""Backbone features, computed once per clip and cached under everything that they depend on, so never stale."""
+"""Backbone features, computed once per clip; the cache key covers all that they depend on, so they are never stale."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def clip_features(
     view: int = 0,
     progress: bool = True,
 ) -> Features:
-    """Features of clips, from the cache if possible.
+    """Return the features of clips, from the cache if possible.
 
     Args:
         dataset: Holds the crops.
@@ -58,14 +58,14 @@ def clip_features(
     lengths = {row.frames for row in rows}
     if len(lengths) > 1:
         raise DatasetError(
-            f"{dataset.folder}: holds clips of {sorted(lengths)} frames; a model takes one length. "
-            "Extract images and videos into folders of their own."
+            f"{dataset.folder}: holds clips of {sorted(lengths)} frames, but a model takes clips of one length. "
+            "Extract images and videos into separate folders."
         )
     if view:
         backbone_key = f"{backbone_key} view {view} {DEFAULT_SETTINGS.model_dump_json()}"
     folder = cache_folder() / "features" / hashlib.sha256(backbone_key.encode()).hexdigest()[:16]
     paths = [folder / f"{dataset.checksum(row)}.npy" for row in rows]
-    # Clips of the same images share a path, and are computed once.
+    # Clips with identical images share a path, and are computed once.
     missing = [number for path, number in {path: n for n, path in enumerate(paths)}.items() if not path.is_file()]
     if missing:
         logger.info("Computing backbone features of %d clips, %d are cached", len(missing), len(rows) - len(missing))
@@ -83,7 +83,7 @@ def clip_features(
 
 
 def backbone_key(weights_checksum: str, *, size: int, family: str = DEFAULT_BACKBONE) -> str:
-    """The cache key of everything that features depend on besides the crops."""
+    """Return the part of the cache key for everything that features depend on besides the crops."""
     parts = {"architecture": family, "layer": "avg_pool", "scaling": FAMILIES[family].scaling, "size": size}
     return json.dumps({**parts, "weights": weights_checksum}, sort_keys=True)
 

@@ -39,7 +39,7 @@ from dfutils.training.progress import TrainingProgress
 logger = logging.getLogger(__name__)
 
 BATCH_NORM_MOMENTUM = 0.98
-"""Momentum of trained batch normalisation: with Keras' 0.99 its averages lag behind a short run, at 2 points of AUC."""
+"""Momentum of trained batch normalisation: with Keras' 0.99, averages lag in a short run and cost 2 points of AUC."""
 
 NORMALISATION_CLIPS = 256
 """Training clips whose features set the head's standardisation before the first step."""
@@ -47,10 +47,10 @@ NORMALISATION_CLIPS = 256
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Start:
-    """Where training starts.
+    """The weights that training starts from.
 
     Attributes:
-        backbone: Trained in place.
+        backbone: The backbone, which is trained in place.
         head: A head of the same model; None for a new one.
     """
 
@@ -59,12 +59,12 @@ class Start:
 
 
 def finetune(job: TrainingJob, start: Start) -> Trained:
-    """Train backbone and head end to end, from the checkpoint in the run folder if there is one.
+    """Train backbone and head end to end, continuing from the checkpoint in the run folder if there is one.
 
-    The run folder gets ``history.csv``, and ``checkpoint.npz`` and ``best.npz`` while training goes on.
+    Writes ``history.csv`` into the run folder and, while training lasts, ``checkpoint.npz`` and ``best.npz``.
 
     Raises:
-        RunError: The time budget ended before the first validation; the same call continues from the checkpoint.
+        RunError: The time budget ended before the first validation; repeating the call continues from the checkpoint.
     """
     data, settings, own = job.data, job.settings, job.settings.finetune
     rows = data.in_splits("train")
@@ -96,7 +96,7 @@ def finetune(job: TrainingJob, start: Start) -> Trained:
     if not history:
         raise RunError(
             f"{job.run}: the time budget of {own.time_budget_hours:g} h was used up before the first validation. "
-            "Give the same command to continue."
+            "Repeat the same command to continue."
         )
     trainer.restore_best()
     speed = float(np.median([record["images_per_second"] for record in history]))
@@ -104,7 +104,7 @@ def finetune(job: TrainingJob, start: Start) -> Trained:
 
 
 class _TimeIsUpError(Exception):
-    """Leaves Keras' loop in the middle of an epoch."""
+    """Raised to leave Keras' loop in the middle of an epoch."""
 
 
 class _Trainer:
@@ -148,14 +148,14 @@ class _Trainer:
         known = load_checkpoint(self._job.run.checkpoint_file, self._variables, identity=self._identity)
         if known is not None:
             self.state = known
-            if known.history:  # killed after a checkpoint and before its history was written
+            if known.history:  # the run may have been killed between writing the checkpoint and the history
                 _write_history(self._job.run.history_file, known.history)
             logger.info("Continuing from step %d (epoch %d)", known.step, self.epoch + 1)
 
     def run_epoch(
         self, batches: tf.data.Dataset, count: int, after_step: Callable[[Mapping[str, float]], None], images: int
     ) -> dict[str, Any]:
-        """Train ``count`` steps of ``images`` crops, validate, and return the record of the epoch."""
+        """Train for ``count`` steps of ``images`` crops, validate, and return the record of the epoch."""
         self.lower_rate()
 
         def on_train_batch_end(_batch: int, logs: Mapping[str, float] | None = None) -> None:
@@ -202,7 +202,7 @@ class _Trainer:
     def count_step(self) -> None:
         self.state.step += 1
         if self.state.step % self._steps == 0:
-            return  # an epoch that is over is validated first, and then saved
+            return  # a finished epoch is validated before it is saved
         if self.is_time_up:
             self._save()
             raise _TimeIsUpError
@@ -224,7 +224,7 @@ class _Trainer:
 
 
 def _build(job: TrainingJob, start: Start, *, frames: int, size: int, steps: int) -> tuple[ClipNetwork, keras.Model]:
-    """The network that is kept, and the one that trains its weights on images of ``size`` pixels."""
+    """Return the network to keep, and the model that trains its weights on images of ``size`` pixels."""
     settings, own, data, backbone = job.settings, job.settings.finetune, job.data, start.backbone
     channels = backbone.model.output.shape[-1]
     head = build_head(
@@ -256,7 +256,7 @@ def _build(job: TrainingJob, start: Start, *, frames: int, size: int, steps: int
 
 
 def unfreeze(backbone: Backbone, settings: FinetuneSettings) -> None:
-    """Make the blocks of the backbone trainable that the settings ask for, and no others.
+    """Make only those blocks of the backbone trainable that the settings ask for.
 
     Raises:
         RunError: There is no block of that name.
@@ -277,7 +277,7 @@ def unfreeze(backbone: Backbone, settings: FinetuneSettings) -> None:
 
 
 def _features(backbone: keras.Model, dataset: FaceDataset, rows: Sequence[ClipRow]) -> np.ndarray:
-    """Features ``(N, T, channels)`` of clips, with few clips in memory at a time."""
+    """Return features ``(N, T, channels)`` of clips, with few clips in memory at a time."""
     parts = []
     for start in range(0, len(rows), 16):
         clips = np.stack([dataset.load_clip(row) for row in rows[start : start + 16]])

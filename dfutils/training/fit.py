@@ -20,8 +20,8 @@ from dfutils.training.progress import TrainingProgress
 Flags = npt.NDArray[np.bool_]
 
 LEAST_VARIANCE = 1e-4
-"""Smallest variance of a channel, as a share of the median one: above the rounding of a constant channel, below any
-weak signal."""
+"""Smallest variance of a channel, as a share of the median variance: above the rounding error of a constant channel,
+below any weak signal."""
 
 _METRICS = {"precision": keras.metrics.Precision, "recall": keras.metrics.Recall, "auc": keras.metrics.AUC}
 
@@ -41,9 +41,10 @@ def fit_head(
     Args:
         features: ``(N, T, channels)`` of the training clips.
         is_fake: ``(N,)``.
-        validation: The same for the validation clips, which decide learning rate, stopping and the epoch that is kept.
+        validation: The same for the validation clips, which determine the learning rate, when to stop and which epoch
+            is kept.
         settings: Model name, optimiser, patience and seed.
-        history_file: Gets one row per epoch, flushed.
+        history_file: Receives one row per epoch, written at once.
         callbacks: Further Keras callbacks.
         progress: Show a bar on a terminal.
 
@@ -86,14 +87,14 @@ def fit_head(
 
 
 def balancing_weights(is_fake: Flags) -> npt.NDArray[np.float32]:
-    """Weights ``(N,)`` of mean 1 that give REAL and FAKE clips the same total; both are needed."""
+    """Return weights ``(N,)`` of mean 1 that give REAL and FAKE clips the same total; both labels must occur."""
     fakes = np.count_nonzero(is_fake)
     return np.where(is_fake, len(is_fake) / (2 * fakes), len(is_fake) / (2 * (len(is_fake) - fakes))).astype(np.float32)
 
 
 @contextmanager
 def _deterministic() -> Iterator[None]:
-    """Make operations deterministic for a while: later fine-tuning in this process should not pay for it."""
+    """Make operations deterministic inside this context only: later fine-tuning should not be slowed down by it."""
     # The public API can only switch it on.
     config = importlib.import_module("tensorflow.python.framework.config")
     before = config.is_op_determinism_enabled()
@@ -106,9 +107,9 @@ def _deterministic() -> Iterator[None]:
 
 
 class BestEpoch(keras.callbacks.Callback):
-    """Early stopping on validation AUC; among epochs with equal AUC the lower validation loss is better.
+    """Early stopping on validation AUC; among epochs with equal AUC, the one with the lower validation loss is better.
 
-    A small validation split often has its best AUC at once, when the head has hardly begun to learn.
+    On a small validation split, the best AUC often comes at once, when the head has hardly begun to learn.
 
     Attributes:
         weights: Weights of the best epoch.

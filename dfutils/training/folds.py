@@ -43,10 +43,10 @@ def train_folds(
 
     Args:
         faces: A face dataset folder; official splits are ignored.
-        run: Gets ``fold-0`` and so on, each an ordinary run folder, ``predictions.csv`` with `OUT_OF_FOLD_COLUMNS`,
-            ``detector.json``, ``settings.json`` and, last, ``run.json``.
+        run: The folder to write: ``fold-0`` and so on, each an ordinary run folder, ``predictions.csv`` with
+            `OUT_OF_FOLD_COLUMNS`, ``detector.json``, ``settings.json`` and, last, ``run.json``.
         settings: Settings of every fold. ``settings.split`` assigns the folds, but the test fraction is 1 / k. A time
-            budget is for all folds together.
+            budget covers all folds together.
         folds: k, at least 2.
         progress: Show bars on a terminal.
 
@@ -65,7 +65,7 @@ def train_folds(
     folder = RunFolder(run)
     identity = RunIdentity(settings, dataset=sha256_of(faces / "manifest.csv"), folds=folds)
     if is_finished(folder, identity):
-        logger.info("%s: is finished already", run)
+        logger.info("%s: is already finished", run)
         return folder.detector()
     if any(row.split for row in rows):
         logger.warning("official splits are not used: every video is tested in one fold and trained on in others")
@@ -78,7 +78,7 @@ def train_folds(
     write_csv(folder.predictions_file, OUT_OF_FOLD_COLUMNS, _out_of_fold(folder, rows, members))
     detector = _ensemble(folder, members)
     detector.write(folder.detector_file)
-    # What is the same for all members, and what adds up.
+    # Keep what all members share, and add up their seconds.
     abouts = [read_json(folder.fold(fold).about_file) for fold in range(folds)]
     shared = {name: abouts[0][name] for name in ("clips", "groups", "backbone", "versions", "commit")}
     seconds = round(sum(about["seconds"] for about in abouts), 1)
@@ -90,7 +90,7 @@ def train_folds(
 def _out_of_fold(
     run: RunFolder, rows: Sequence[ClipRow], members: Sequence[DetectorRecord]
 ) -> Iterator[dict[str, str]]:
-    """The test clips of every fold, labelled at the threshold of that fold's member."""
+    """Yield the test clips of every fold, labelled at the threshold of that fold's member."""
     groups = {video: group.name for group in group_videos(rows) for video in group.videos}
     files = {row.video: row.sha256 for row in rows}
     for fold, member in enumerate(members):
@@ -103,13 +103,13 @@ def _out_of_fold(
 
 
 def _ensemble(run: RunFolder, members: Sequence[DetectorRecord]) -> DetectorRecord:
-    """The record of the mean of the members' calibrated logits.
+    """Return the record of the ensemble, which averages the members' calibrated logits.
 
-    Every video was used to train some member, so nothing can be fitted to the mean itself. Each member has its
-    temperature and threshold from its own validation split. The mean of the thresholds, as logits, is the point where
-    the members' distances to their own thresholds cancel out. The out-of-fold predictions would be no better: they
-    come from single members, which spread wider than their mean, and one threshold for all would compare different
-    models.
+    Every video was used to train some member, so nothing can be fitted to the mean itself. The temperature and
+    threshold of each member come from its own validation split. The mean of the thresholds, as logits, is the point
+    where the members' distances to their own thresholds cancel out. Fitting on the out-of-fold predictions would be no
+    better: they come from single members, whose scores spread wider than their mean, and one threshold for all would
+    compare different models.
     """
     folders = [run.fold(fold) for fold in range(len(members))]
     known = tuple(MemberRecord(folder=one.path.name, sha256=sha256_of(one.detector_file)) for one in folders)

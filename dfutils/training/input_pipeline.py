@@ -1,7 +1,8 @@
-"""Training batches on their way to the network: made in threads or worker processes, read through tf.data.
+"""Input pipeline: training batches, made in threads or worker processes and read through tf.data.
 
-Threads would wait for each other's Python, a third of the work, and for Keras'. Worker processes are started by loky,
-which imports nothing of the main program; TensorFlow is not imported at the top of this module, so they do without it.
+Python code is a third of the work; threads would wait for one another, and for Keras, to run it. Worker processes are
+started by loky, which does not import the main program, and TensorFlow is not imported at the top of this module, so
+that they run without it.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
     from dfutils.training.backend import tf
 
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-"""One process per core: more threads would only compete."""
+"""There is one process per core: more threads would only compete."""
 
 
 def training_batches(source: BatchSource, *, start: int, stop: int, frames: int, size: int) -> tf.data.Dataset:
-    """Batches of the steps ``start`` to ``stop``: crops ``(B, frames, size, size, 3)`` uint8 and targets ``(B, 1)``."""
+    """Read batches of steps ``start`` to ``stop``: crops ``(B, frames, size, size, 3)`` uint8, targets ``(B, 1)``."""
     from dfutils.training.backend import tf
 
     def load(step: np.int64) -> Batch:
@@ -45,16 +46,16 @@ def training_batches(source: BatchSource, *, start: int, stop: int, frames: int,
     batches = tf.data.Dataset.range(start, stop).map(load_in_graph, num_parallel_calls=at_once, deterministic=True)
     if source.workers:
         options = tf.data.Options()
-        # These threads only wait: in TensorFlow's own pool, of one thread per core, training would wait with them.
+        # These threads only wait: in TensorFlow's own pool, with one thread per core, they would block training.
         options.threading.private_threadpool_size = at_once + 1
         batches = batches.with_options(options)
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
 class BatchSource:
-    """Makes batches by their step, in this process or in several others; the batches are the same.
+    """Makes the batch of any step, in this process or in several others; the batches are the same.
 
-    Use it as a context manager: the processes end with it, whatever the reason.
+    Use it as a context manager: its processes end when the block ends, for whatever reason.
 
     Args:
         loader: Sent to every process once.
@@ -74,7 +75,7 @@ class BatchSource:
         )
 
     def load(self, step: int) -> Batch:
-        """The batch of a step; may be called from several threads at once.
+        """Return the batch of a step; may be called from several threads at once.
 
         Raises:
             RunError: A worker was killed.
@@ -100,22 +101,22 @@ class BatchSource:
         # TensorFlow has wrapped it in an error of its own, whose message is a page of traces.
         if isinstance(failure, BrokenProcessPool):
             raise RunError(
-                f"input: a worker process was killed ({type(failure).__name__}); memory may be short. Give the same "
+                f"input: a worker process was killed ({type(failure).__name__}); memory may be short. Repeat the same "
                 "command to continue, with fewer devices.input_workers or a smaller batch_size."
             ) from failure
         raise failure from None
 
 
 _loaders: list[BatchLoader] = []
-"""In a worker process: its own copy of the loader."""
+"""A worker process's own copy of the loader."""
 
 
 def _start_worker(loader: BatchLoader, parent: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what ends
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
     cv2.setNumThreads(1)
     _loaders[:] = [loader]
 
-    def end_with_parent() -> None:  # a killed parent cannot tell its workers
+    def end_with_parent() -> None:  # a killed parent cannot stop its workers
         while os.getppid() == parent:
             time.sleep(1)
         os._exit(1)

@@ -1,4 +1,4 @@
-"""What one training works on, and what it gives."""
+"""Inputs and result of one training run."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ class TrainingData:
         return self.rows[0].frames
 
     def in_splits(self, *names: SplitName) -> tuple[ClipRow, ...]:
-        """Clips of these splits."""
+        """Return the clips of these splits."""
         return tuple(row for row, split in zip(self.rows, self.splits, strict=True) if split in names)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingJob:
-    """A training: its data and settings, and where it writes.
+    """One training run: its data, its settings and the folder that it writes.
 
     Attributes:
         data: The clips and their splits.
-        settings: All of them; `identity` holds those that decide the weights.
+        settings: All settings; `identity` holds those that affect the weights.
         run: The folder to write.
-        identity: What a checkpoint must belong to.
+        identity: The identity that a checkpoint must have.
         began: When the time budget began, by `time.monotonic`.
         show_progress: Show bars on a terminal.
     """
@@ -56,17 +56,17 @@ class TrainingJob:
     show_progress: bool = True
 
     def callbacks(self) -> list[keras.callbacks.Callback]:
-        """Callbacks for the end of an epoch that the settings ask for."""
+        """Return the callbacks that the settings ask for at the end of each epoch."""
         return [EventWriter(self.run.tensorboard_folder)] if self.settings.tensorboard else []
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trained:
-    """The result of a training.
+    """Result of a training run.
 
     Attributes:
-        network: With the weights of the epoch with the best validation AUC.
-        images_per_second: Crops that it was trained on, per second.
+        network: The network, with the weights of the epoch with the best validation AUC.
+        images_per_second: Number of crops trained on per second.
         is_complete: False if the time budget ended training early.
     """
 

@@ -1,4 +1,4 @@
-"""What could let a detector score well without seeing a forgery: leaks between splits, and shortcuts in the files."""
+"""Find what lets a detector score well without seeing a forgery: leaks between splits, and shortcuts in the files."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 Hashes: TypeAlias = npt.NDArray[np.uint64]
 
 NEAR_BITS = (4, 8)
-"""Two crops are near-duplicates if at most this many of the 64 bits differ in the hash across and the hash down.
+"""Two crops are near-duplicates if at most this many of the 64 bits differ in the horizontal and the vertical hash.
 
-The hash across alone is not enough for face crops, which are all alike: of the pairs it found between groups of the
-DFDC, about half showed two different people. Of those that the hash down confirms, nearly all show the same person.
+The horizontal hash alone is not enough for face crops, which all look alike: of the pairs that it found between groups
+of the DFDC, about half showed two different people. Of those that the vertical hash confirms, nearly all show the same
+person.
 """
 
 _EXAMPLES = 20
@@ -87,7 +88,7 @@ class LeakReport:
     shortcut: Shortcut | None
 
     def as_document(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return asdict(self)
 
     def lines(self) -> list[str]:
@@ -119,14 +120,14 @@ def find_leaks(
     assignment: Mapping[str, SplitName],
     load_thumbnail: Callable[[ClipRow], Image] | None,
 ) -> LeakReport:
-    """Find content that several splits share, and metadata that tells the label without any content.
+    """Find content that several splits share, and metadata that reveals the label without any content.
 
-    Near-duplicates are pairs of crops in different splits whose difference hashes (dHash, 64 bits across and 64
-    down) differ in at most `NEAR_BITS`. That includes other videos of the same person in the same pose and light.
+    Near-duplicates are pairs of crops in different splits whose difference hashes (dHash, 64 bits horizontal and 64
+    vertical) differ in at most `NEAR_BITS`. That includes other videos of the same person in the same pose and light.
 
     Args:
         rows: Clips of the dataset.
-        assignment: Video and its split.
+        assignment: The split of each video.
         load_thumbnail: Loads one crop of a clip, of any size; None skips the search for near-duplicates.
 
     Raises:
@@ -146,13 +147,13 @@ def find_leaks(
 
 
 def difference_hashes(image: Image) -> tuple[Hashes, float]:
-    """Two difference hashes (dHash): whether each of 64 cells is brighter than its left, and its upper, neighbour.
+    """Return two difference hashes (dHash): is each of 64 cells brighter than its left, and than its upper, neighbour?
 
     Args:
         image: ``(height, width, 3)`` uint8 RGB of any size.
 
     Returns:
-        The hashes across and down, ``(2,)``, and the standard deviation of the cells in grey levels.
+        The horizontal and the vertical hash, ``(2,)``, and the standard deviation of the cells in grey levels.
 
     Example:
         >>> ramp = np.repeat(np.arange(0, 252, 7, dtype=np.uint8)[None, :, None], 3, axis=2)
@@ -168,7 +169,7 @@ def difference_hashes(image: Image) -> tuple[Hashes, float]:
 def find_near_duplicates(
     rows: Sequence[ClipRow], assignment: Mapping[str, SplitName], load_thumbnail: Callable[[ClipRow], Image]
 ) -> tuple[Finding, int]:
-    """Clips with a near-duplicate in another split, and the number of clips too uniform to compare."""
+    """Find clips with a near-duplicate in another split; return also the number of clips too uniform to compare."""
     hashed = [difference_hashes(load_thumbnail(row)) for row in rows]
     usable = [index for index, (_, spread) in enumerate(hashed) if spread >= _FLAT_LEVELS]
     hashes = np.array([hashed[index][0] for index in usable], dtype=np.uint64).reshape(-1, 2)
@@ -193,7 +194,7 @@ def find_near_duplicates(
 def near_pairs(
     hashes: Hashes, splits: npt.NDArray[np.str_]
 ) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.uint8]]]:
-    """Blocks of positions of near-duplicates in different splits, and how many of their 128 bits differ."""
+    """Yield the positions of near-duplicates in different splits, in blocks, and how many of their 128 bits differ."""
     for first, second in combinations(sorted(set(splits.tolist())), 2):
         left, right = np.flatnonzero(splits == first), np.flatnonzero(splits == second)
         for start in range(0, len(left), _BLOCK):
@@ -232,7 +233,7 @@ def measure_shortcut(rows: Sequence[ClipRow]) -> Shortcut | None:
 
 
 def file_features(rows: Iterable[ClipRow]) -> Floats:
-    """Logarithms of pixels, frame rate, duration and bit rate, ``(N, 4)``; an image counts as one second."""
+    """Return logarithms of pixels, frame rate, duration and bit rate, ``(N, 4)``; an image counts as one second."""
     table = np.array(
         [(row.width * row.height, row.fps, row.duration_seconds, row.bits_per_second) for row in rows],
         dtype=np.float64,

@@ -1,4 +1,4 @@
-"""The models by name, as functional Keras 3: a head over time, on top of a frame backbone."""
+"""The models by name, in functional Keras 3: a temporal head on top of a frame backbone."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ class ClipNetwork:
     frame_logits: keras.Model | None
 
     def features(self, images: Crops) -> npt.NDArray[np.float32]:
-        """Features ``(N, channels)`` of images ``(N, size, size, 3)``."""
+        """Return features ``(N, channels)`` of images ``(N, size, size, 3)``."""
         return self.backbone.predict(images, batch_size=16, verbose=0)
 
     def score(self, features: npt.NDArray[np.float32]) -> tuple[Probabilities, Probabilities | None]:
-        """Raw probabilities of clips ``(N,)`` and, with a frame head, of their frames ``(N, T)``.
+        """Return raw probabilities of clips ``(N,)`` and, with a frame head, of their frames ``(N, T)``.
 
-        They are computed from the logits in double precision: calibration goes back to logits, which single precision
-        would blur near 1.
+        They are computed from the logits in double precision: calibration converts them back to logits, and in single
+        precision probabilities near 1 would become indistinguishable.
         """
         clips = sigmoid(self.logits.predict(features, batch_size=256, verbose=0)[:, 0])
         if self.frame_logits is None:
@@ -62,15 +62,15 @@ def build_head(name: str, *, frames: int, channels: int) -> keras.Model:
 
 
 def standardise(layer: keras.layers.Normalization, features: npt.NDArray[np.floating], *, least: float) -> None:
-    """Set a head's mean and variance from features ``(N, T, channels)``, no variance below a share of the median.
+    """Set a head's mean and variance from features ``(N, T, channels)``, with a lower limit for the variance.
 
     A channel that is almost constant in these clips may vary in others: divided by its tiny deviation, it would drown
-    all other channels there.
+    out all other channels there.
 
     Args:
-        layer: The head's ``standardise``.
+        layer: The head's ``standardise`` layer.
         features: Features of the training clips.
-        least: The share.
+        least: Smallest variance, as a share of the median variance.
     """
     layer.adapt(features.reshape(1, -1, features.shape[-1]))
     variance = keras.ops.convert_to_numpy(layer.adapt_variance)
@@ -91,7 +91,7 @@ def compose(backbone: keras.Model, head: keras.Model, *, frames: int, size: int)
 
 
 def detector_name(model: str, family: str) -> str:
-    """Name of a detector: its head, with its backbone if that is not the default.
+    """Return the name of a detector: its head, with its backbone if that is not the default.
 
     Example:
         >>> detector_name("inception_gru", "InceptionV3"), detector_name("inception_gru", "Xception")
@@ -101,7 +101,7 @@ def detector_name(model: str, family: str) -> str:
 
 
 def mean_head(_frames: int, channels: int) -> keras.Model:
-    """The mean logit of a linear frame classifier, which any recurrent model has to beat; for any number of frames."""
+    """Build the baseline for recurrent models: the mean logit of a linear classifier over any number of frames."""
     features = keras.Input((None, channels), name="features")
     frame_logits = keras.layers.Dense(1, name="frame_logits")(_standardised(features))
     mean_logit = keras.layers.GlobalAveragePooling1D(name="mean_logit")(frame_logits)
@@ -109,7 +109,7 @@ def mean_head(_frames: int, channels: int) -> keras.Model:
 
 
 def gru_head(frames: int, channels: int) -> keras.Model:
-    """A GRU over the frames."""
+    """Build a GRU over the frames."""
     features = keras.Input((frames, channels), name="features")
     state = keras.layers.GRU(128, name="gru")(_standardised(features))
     logit = keras.layers.Dense(1, name="logit")(keras.layers.Dropout(0.5, name="dropout")(state))
@@ -117,7 +117,7 @@ def gru_head(frames: int, channels: int) -> keras.Model:
 
 
 def lstm_gru_head(frames: int, channels: int) -> keras.Model:
-    """An LSTM and a GRU over the frames, then a dense layer."""
+    """Build an LSTM and a GRU over the frames, followed by a dense layer."""
     features = keras.Input((frames, channels), name="features")
     states = keras.layers.LSTM(128, return_sequences=True, name="lstm")(_standardised(features))
     state = keras.layers.GRU(128, name="gru")(states)

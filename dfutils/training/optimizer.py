@@ -21,7 +21,7 @@ class ReplicaModel(keras.Model):
     """
 
     def train_step(self, data: tuple[Any, ...]) -> dict[str, Any]:
-        """See Keras; on one device it is Keras' own."""
+        """See Keras; with one replica this is Keras' own step."""
         replicas = self.distribute_strategy.num_replicas_in_sync
         if replicas == 1:
             return dict(super().train_step(data))
@@ -36,8 +36,8 @@ class ReplicaModel(keras.Model):
             share = self.optimizer.scale_loss(loss * tf.cast(own / all_clips, loss.dtype))
         self._loss_tracker.update_state(loss, sample_weight=own)
         gradients = tape.gradient(share, self.trainable_weights)
-        # With a scaled loss an overflow is usual, and the step is then skipped. Keras checks the first replica alone,
-        # before it sums the gradients of all; so an overflow in any replica makes the gradients of all of them NaN.
+        # With a scaled loss overflows are common, and the step is then skipped. Keras checks the first replica alone,
+        # before it sums the gradients of all; here, an overflow in any replica makes the gradients of all of them NaN.
         is_finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients])
         finite = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.cast(is_finite, tf.float32))
         gradients = [tf.where(finite >= replicas, one, tf.constant(math.nan, one.dtype)) for one in gradients]
@@ -55,15 +55,15 @@ class ReplicaModel(keras.Model):
 
 
 class ScaledAdamW(keras.optimizers.AdamW):
-    """AdamW with another learning rate for the backbone, a global gradient norm, and averaged weights on request.
+    """AdamW with a separate learning rate for the backbone, a global gradient norm, and averaged weights on request.
 
-    Keras clips the gradients of each replica before it sums them, so that two replicas would train another model than
+    Keras clips the gradients of each replica before it sums them, so two replicas would train a different model than
     one; here the sum is clipped. Keras also puts averaged weights (``use_ema``) in place whenever ``fit`` returns;
-    here training continues from its own weights, and `averaged` puts the average in place for a while.
+    here training continues from its own weights, and `averaged` puts the average in place temporarily.
 
     Args:
         backbone_paths: `keras.Variable.path` of each of the backbone's variables.
-        backbone_lr_multiplier: Their learning rate as a multiple of the others'.
+        backbone_lr_multiplier: Learning rate of those variables, as a multiple of that of the others.
         clip_norm: Gradients are scaled down to at most this global norm.
     """
 
@@ -108,7 +108,7 @@ class ScaledAdamW(keras.optimizers.AdamW):
 
     @contextmanager
     def averaged(self, variables: Sequence[keras.Variable]) -> Iterator[None]:
-        """Put the averaged weights in place for a while; without ``use_ema`` nothing changes.
+        """Put the averaged weights in place inside this context; without ``use_ema`` nothing changes.
 
         Args:
             variables: The variables that the optimiser was built with.
@@ -138,7 +138,7 @@ class PlateauRate(keras.optimizers.schedules.LearningRateSchedule):
     """A learning rate that rises over the first steps and then stays constant, times a factor.
 
     Attributes:
-        factor: A variable, 1 at first; see `plateau_factor`.
+        factor: A variable that starts at 1; see `plateau_factor`.
     """
 
     def __init__(self, rate: float, *, warmup: int) -> None:
@@ -146,7 +146,7 @@ class PlateauRate(keras.optimizers.schedules.LearningRateSchedule):
         self.factor = tf.Variable(1.0, trainable=False, dtype=tf.float32)
 
     def __call__(self, step: Any) -> tf.Tensor:
-        """The rate of a step."""
+        """Return the rate of a step."""
         risen = tf.minimum(1.0, tf.cast(step, tf.float32) / self.warmup) if self.warmup else 1.0
         return self.rate * self.factor * risen
 
@@ -156,9 +156,9 @@ class PlateauRate(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def plateau_factor(aucs: Sequence[float], *, patience: int) -> float:
-    """Factor of a learning rate that halves after every ``patience`` epochs in a row without a better AUC.
+    """Return the factor of a learning rate that halves after every ``patience`` epochs in a row without a better AUC.
 
-    It follows from the history alone, so that an interrupted training continues with the same factor.
+    It depends on the history alone, so that an interrupted run continues with the same factor.
 
     Example:
         >>> plateau_factor([0.6, 0.7, 0.7, 0.65], patience=2)
@@ -175,14 +175,14 @@ def plateau_factor(aucs: Sequence[float], *, patience: int) -> float:
 
 
 def build_loss(own: FinetuneSettings) -> keras.losses.Loss:
-    """Cross-entropy with `FinetuneSettings.label_smoothing`."""
+    """Return cross-entropy with `FinetuneSettings.label_smoothing`."""
     return keras.losses.BinaryCrossentropy(label_smoothing=own.label_smoothing)
 
 
 def build_optimizer(
     rate: float, own: FinetuneSettings, *, weight_decay: float, steps: int, backbone: keras.Model
 ) -> ScaledAdamW:
-    """AdamW with the learning rates of ``own``, over ``steps``."""
+    """Return AdamW with the learning rates of ``own``, scheduled over ``steps``."""
     warmup = math.ceil(own.warmup_fraction * steps)
     if own.schedule == "plateau":
         schedule = PlateauRate(rate, warmup=warmup)

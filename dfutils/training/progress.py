@@ -1,6 +1,6 @@
-"""Progress of a training: a bar on a terminal, a log line for each long epoch, and event files for TensorBoard.
+"""Training progress: a bar on a terminal, a log line for each long epoch, and event files for TensorBoard.
 
-A notebook gets the lines and no bar, which would be left on its page in a hundred pieces.
+A notebook gets only the lines: a bar would leave a hundred fragments on its page.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from dfutils.training.backend import keras, tf
 logger = logging.getLogger(__name__)
 
 LONG_SECONDS = 20.0
-"""Epochs that take this long get a line."""
+"""Epochs that take at least this long get a log line."""
 
 _METADATA = tf.compat.v1.SummaryMetadata
-# As tf.summary.scalar, which needs the package tensorboard, marks the values that TensorBoard draws.
+# Marks values for TensorBoard to draw, as tf.summary.scalar would, which needs the package tensorboard.
 _SCALAR = _METADATA(plugin_data=_METADATA.PluginData(plugin_name="scalars"), data_class="DATA_CLASS_SCALAR")
 
 ON_BAR = ("loss", "auc", "val_auc")
@@ -31,7 +31,7 @@ IN_LINE = ("loss", "auc", "val_loss", "val_auc")
 
 
 class TrainingProgress:
-    """Counts images over all epochs, so that the time left is that of the training; early stopping may end it sooner.
+    """Counts images over all epochs, so that the time left is for the whole run; early stopping may end it sooner.
 
     Args:
         epochs: Largest number of epochs.

@@ -1,4 +1,4 @@
-"""From a face dataset to a run folder: split, leak report, features, training, calibration."""
+"""Train a detector, from a face dataset to a run folder: split, leak report, features, training, calibration."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def train(
         run: The run folder to write.
         settings: Saved as ``settings.json``.
         splits_file: A ``splits.csv`` of an earlier run; its groups stay in their splits.
-        assignment: Every video and its split, as from `dfutils.training.splits`; replaces ``splits_file``.
+        assignment: The split of every video, as from `dfutils.training.splits`; replaces ``splits_file``.
         since: When the time budget began, by `time.monotonic`; by default now.
         progress: Show bars on a terminal.
 
@@ -81,11 +81,11 @@ def train(
         assignment=None if assignment is None else assignment_checksum(assignment),
     )
     if is_finished(folder, identity):
-        logger.info("%s: is finished already", run)
+        logger.info("%s: is already finished", run)
         return folder.detector()
     if rows[0].frames == 1 and not has_frame_head(settings.model):
         raise RunError(
-            f"model {settings.model}: needs clips, and this dataset holds still images. Choose a model with a frame "
+            f"model {settings.model}: needs clips, but this dataset holds still images. Choose a model with a frame "
             "head such as inception_mean."
         )
     started = time.monotonic()
@@ -108,14 +108,14 @@ def train(
         described = (backbone.family, backbone.weights, backbone.origin, devices.names)
         logger.info("Backbone %s, weights: %s (%s); devices: %s", *described)
         trained = _train_head(job, backbone) if settings.mode == "cached" else finetune(job, start)
-    folder.about_file.unlink(missing_ok=True)  # from a part that the time budget ended
+    folder.about_file.unlink(missing_ok=True)  # left by an earlier call that the time budget ended
     detector = _write_detector(job, trained, backbone, devices)
     about = {"leaks": leaks.lines(), "seconds": round(time.monotonic() - started, 1)}
     write_json(folder.about_file, {**_about(job, trained, backbone, devices), **about})
     if not trained.is_complete:
         raise TimeBudgetError(
             f"{run}: the time budget of {settings.finetune.time_budget_hours:g} h is used up; the best epoch so far is "
-            "kept as a detector. Give the same command to continue."
+            "kept as a detector. Repeat the same command to continue."
         )
     for path in (folder.checkpoint_file, folder.best_file):
         path.unlink(missing_ok=True)
@@ -123,7 +123,7 @@ def train(
 
 
 def training_rows(dataset: FaceDataset) -> tuple[ClipRow, ...]:
-    """The clips to train on: the main person of each video."""
+    """Return the clips to train on: the main person of each video."""
     return tuple(row for row in dataset.rows if row.track == 0)
 
 
@@ -140,7 +140,7 @@ def _start(settings: TrainingSettings, dataset: FaceDataset) -> Start:
     if known.extraction.size != size:
         raise RunError(
             f"{settings.init_from}: was trained on crops of {known.extraction.size} pixels, "
-            f"{dataset.folder} has {size}. Extract with the same size."
+            f"but {dataset.folder} has {size}. Extract with the same size."
         )
     origin = f"fine-tuned by the run {known.name}, from {known.backbone_weights}"
     backbone = Backbone(network.backbone, known.backbone_weights, known.weights_sha256, origin, known.backbone)
@@ -188,7 +188,7 @@ def _write_detector(job: TrainingJob, trained: Trained, backbone: Backbone, devi
         )
     write_keras_model(run.path, network)
     checksum = sha256_of(run.weights_file)
-    # A frozen backbone's features are known by its own weights; a trained one's by those of the whole.
+    # The features of a frozen backbone are identified by its own weights, those of a trained one by all weights.
     backbone_checksum = backbone.checksum if settings.mode == "cached" else checksum
     key = backbone_key(backbone_checksum, size=extraction.size, family=backbone.family)
     # Scoring every training crop of a large dataset again would take longer than it is worth.
@@ -228,7 +228,7 @@ def _write_detector(job: TrainingJob, trained: Trained, backbone: Backbone, devi
 
 
 def _about(job: TrainingJob, trained: Trained, backbone: Backbone, devices: Devices) -> dict[str, Any]:
-    """The content of ``run.json``: what was trained, on what, and by which versions."""
+    """Return the content of ``run.json``: what was trained, on what, and by which versions."""
     commit = None
     with suppress(OSError, subprocess.TimeoutExpired):  # no git, or no checkout: there is no commit
         command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]

@@ -22,20 +22,20 @@ from dfutils.training.model import ClipNetwork, build_head, compose
 def load_network(
     run: Path, *, backbones: Mapping[str, keras.Model] | None = None
 ) -> tuple[ClipNetwork, DetectorRecord]:
-    """Load a run's network: weights only, into a model that this package builds, after a checksum.
+    """Load a run's network: only its weights, verified by checksum, into a model that this package builds.
 
     Args:
         run: The run folder of one detector.
         backbones: Backbones already in memory, by checksum; a run with one of them shares it.
 
     Raises:
-        RunError: The folder is incomplete or an ensemble's, or its weights are not those it was finished with.
+        RunError: The folder is incomplete or an ensemble's, or its weights were altered since training.
     """
     folder = RunFolder(run)
     detector = folder.detector()
     if detector.members:
         raise RunError(
-            f"{run}: is an ensemble, and one network is needed. Name one of its members, such as "
+            f"{run}: is an ensemble, but a single network is needed. Name one of its members, such as "
             f"{run / detector.members[0].folder}."
         )
     network = read_network(
@@ -66,7 +66,7 @@ def read_network(
         frames: Crops per clip.
         size: Side of a crop in pixels.
         family: Name of the backbone.
-        backbone: Shared instead of built; it must be the one that ``weights`` hold.
+        backbone: A backbone to share instead of building one; it must be the one that ``weights`` holds.
     """
     if backbone is None:
         backbone = build_backbone("random", size=size, family=family).model
@@ -94,7 +94,7 @@ def pack_detector(run: Path, folder: Path, **changes: Any) -> DetectorRecord:
     """Write a detector that is small enough for the package: weights in half precision, and no training data.
 
     The result is a run folder like any other; Keras widens the weights again. Vectors keep single precision: they are
-    few, and statistics of features may be too small for half.
+    few, and feature statistics may be too small for half precision.
 
     Args:
         run: A finished run folder of one detector.

@@ -43,7 +43,7 @@ def split_videos(rows: Sequence[ClipRow], settings: SplitSettings) -> dict[str, 
     Official splits are used if every row has one; if they lack validation, it is cut from train by groups.
 
     Returns:
-        Video and its split, for every video of ``rows``.
+        The split of every video in ``rows``.
 
     Raises:
         SplitError: A group is in two official splits, or there are too few groups of each label.
@@ -53,7 +53,7 @@ def split_videos(rows: Sequence[ClipRow], settings: SplitSettings) -> dict[str, 
     for row in rows:
         if row.split is not None and official.setdefault(row.video, row.split) != row.split:
             raise SplitError(
-                f"{row.video}: is in the official {row.split} and {official[row.video]}. Correct the split."
+                f"{row.video}: is in the official {row.split} and {official[row.video]} splits. Correct it."
             )
     videos = sum(len(group.videos) for group in groups)
     if not official or len(official) < videos:
@@ -63,7 +63,7 @@ def split_videos(rows: Sequence[ClipRow], settings: SplitSettings) -> dict[str, 
     splits: dict[str, str] = dict(_splits_of_groups(groups, official, "the official splits"))
     if missing := {"train", "test"}.difference(splits.values()):
         raise SplitError(
-            f"official splits: no video is in {' or '.join(sorted(missing))}. Empty the split column to have one made."
+            f"official splits: no video is in {' or '.join(sorted(missing))}. Empty the column to have a split made."
         )
     if "validation" not in splits.values():
         validation = settings.validation_fraction
@@ -76,13 +76,13 @@ def split_videos(rows: Sequence[ClipRow], settings: SplitSettings) -> dict[str, 
 def fold_videos(
     rows: Sequence[ClipRow], *, folds: int, seed: int, validation_fraction: float = 0.2
 ) -> list[dict[str, SplitName]]:
-    """Split k times for a grouped, stratified cross-validation; every group is in the test split exactly once.
+    """Split k times for grouped, stratified cross-validation; every group is in the test split exactly once.
 
     Args:
         rows: Clips of the dataset; official splits are ignored.
-        folds: k.
-        seed: Same seed, same data: same folds.
-        validation_fraction: Share of the groups outside the fold in its validation split.
+        folds: Number of folds, k.
+        seed: The same seed and data give the same folds.
+        validation_fraction: Share of the groups outside a fold's test split that go to its validation split.
 
     Raises:
         SplitError: There are too few groups of each label.
@@ -106,11 +106,11 @@ def extend_split(
 ) -> dict[str, SplitName]:
     """Keep the groups of an old split in their splits and assign only new ones.
 
-    Videos decide, not names of groups: a group that holds an old video goes where that video was. Old videos without a
-    row are dropped. Official splits are ignored.
+    Groups are matched by their videos, not by their names: a group that holds an old video goes where that video was.
+    Old videos without a row are dropped. Official splits are ignored.
 
     Args:
-        old: Video and its split, from `read_splits`.
+        old: The split of each video, from `read_splits`.
         rows: Clips of the dataset as it is now.
         settings: Target fractions, old groups included.
 
@@ -168,9 +168,9 @@ def read_splits(path: Path) -> dict[str, SplitName]:
 
 
 def group_videos(rows: Iterable[ClipRow]) -> list[VideoGroup]:
-    """Groups of the videos, sorted by name.
+    """Return the groups of the videos, sorted by name.
 
-    Groups are joined if they share a video, or a file of the same content under two names.
+    Groups are joined if they share a video, or the same file content under two names.
 
     Raises:
         SplitError: A video is REAL in one row and FAKE in another.
@@ -198,7 +198,7 @@ def assign_folds(groups: Sequence[VideoGroup], *, folds: int, seed: int) -> dict
     """Assign groups to ``folds`` parts of about the same size and share of FAKE.
 
     Returns:
-        Name of each group and its fold, from 0.
+        The fold of each group, from 0, by the group's name.
 
     Raises:
         SplitError: There are too few groups of each label.
@@ -214,14 +214,14 @@ def _fractions(settings: SplitSettings) -> dict[str, float]:
 
 
 def _splits_of_groups(groups: Sequence[VideoGroup], known: Mapping[str, SplitName], whose: str) -> dict[str, SplitName]:
-    """Split of each group that has a known video."""
+    """Return the split of each group that has a known video."""
     found = {group: {known[video] for video in group.videos if video in known} for group in groups}
     torn = [group for group, splits in found.items() if len(splits) > 1]
     if torn:
         raise SplitError(
             f"group {torn[0].name!r}: its {len(torn[0].videos):,} videos have different splits in {whose} "
             f"({', '.join(sorted(found[torn[0]]))}), as in {len(torn):,} of {len(groups):,} groups. "
-            "Correct the groups or leave that split out: videos that share a source must be in one split."
+            "Correct the groups or omit that split: videos that share a source must be in one split."
         )
     return {group.name: splits.pop() for group, splits in found.items() if splits}
 
@@ -236,17 +236,17 @@ def _assign_groups(
 ) -> dict[str, str]:
     """Assign groups greedily to parts so that REAL videos, FAKE videos and groups are all near the fractions.
 
-    Own code, since scikit-learn's StratifiedGroupKFold supports no unequal parts, can leave a fold without a label,
-    and assigns differently since version 1.8 (its issues 32478 and 34828).
+    scikit-learn's StratifiedGroupKFold is not used, since it does not support unequal parts, can leave a fold without
+    a label, and assigns differently since version 1.8 (its issues 32478 and 34828).
 
     Args:
-        groups: To be assigned.
-        fractions: Parts (splits or folds) and the share that each should get.
+        groups: The groups to assign.
+        fractions: Share that each part (split or fold) should get.
         seed: Orders groups of about the same size.
-        kept: Groups that have a part already.
+        kept: Parts of the groups that are already assigned.
 
     Returns:
-        Group and its part.
+        The part of each group.
     """
 
     def order_of(group: VideoGroup) -> tuple[int, str]:
@@ -269,7 +269,7 @@ def _assign_groups(
 
 
 def _assign_minimum(groups: Sequence[VideoGroup], fractions: Mapping[str, float]) -> dict[str, str]:
-    """Seed every part with both labels, by one group of both or one of each, so that the greedy pass starves none."""
+    """Seed every part with one group of both labels, or one of each, so that the greedy pass starves none."""
     both = [(group,) for group in groups if group.reals and group.fakes]
     pairs = zip(
         [group for group in groups if not group.fakes], [group for group in groups if not group.reals], strict=False
@@ -280,7 +280,7 @@ def _assign_minimum(groups: Sequence[VideoGroup], fractions: Mapping[str, float]
 
 
 class _SplitLoad:
-    """What one part holds, as shares of all REAL videos, all FAKE videos and all groups."""
+    """The current content of one part, as shares of all REAL videos, all FAKE videos and all groups."""
 
     def __init__(self, fraction: float, groups: Sequence[VideoGroup]) -> None:
         self.fraction = fraction
@@ -295,7 +295,7 @@ class _SplitLoad:
         self.held = [held + share for held, share in zip(self.held, self.shares_of(group), strict=True)]
 
     def cost_of(self, group: VideoGroup) -> float:
-        """By how much the group would raise the sum of (held − fraction)² / fraction."""
+        """Return by how much the group would raise the sum of (held − fraction)² / fraction."""
         shares = zip(self.held, self.shares_of(group), strict=True)
         return sum(share * (2 * (held - self.fraction) + share) for held, share in shares) / self.fraction
 
@@ -313,5 +313,5 @@ def _require_both_labels(groups: Sequence[VideoGroup], parts: Mapping[str, str],
                 raise SplitError(
                     f"{name}: would have no {label} video. There are {reals:,} groups with REAL videos only, "
                     f"{fakes:,} with FAKE only and {both:,} with both, and each of the {len(wanted)} parts needs both "
-                    "labels. Add videos, ask for fewer parts, or check that groups are right."
+                    "labels. Add videos, ask for fewer parts, or check the groups."
                 )

@@ -161,7 +161,7 @@ class TestDfdc:
     def test_a_partial_download_is_one_counted_line(self, tmp_path):
         write(touch(tmp_path, "fake1.mp4") / "metadata.json", self.ROWS)
         catalogue = read_catalogue(tmp_path, "dfdc")
-        assert "2 files of metadata.json missing (first: fake2.mp4)" in catalogue.warnings
+        assert "missing: 2 files listed in metadata.json (first: fake2.mp4)" in catalogue.warnings
         assert groups_of(catalogue) == {"fake1.mp4": "dfdc_real1"}
 
     def test_fakes_without_an_original_are_counted(self, tmp_path):
@@ -173,7 +173,7 @@ class TestDfdc:
         [
             pytest.param("{", "is not valid JSON", id="cut short"),
             pytest.param("[" * 100_000, "is not valid JSON", id="nested too deep"),
-            pytest.param("[]", "not an object of file names", id="a list"),
+            pytest.param("[]", "not a JSON object with file names as keys", id="a list"),
             pytest.param({"a.mp4": "FAKE"}, "'a.mp4' has the label None", id="no object"),
             pytest.param({"a.mp4": {"label": ["FAKE"]}}, "must be REAL or FAKE", id="label is a list"),
             pytest.param({"a.mp4": {"label": "MAYBE"}}, "'MAYBE'. It must be REAL or FAKE", id="unknown label"),
@@ -249,7 +249,7 @@ class TestTable:
             ),
             pytest.param(
                 "file,label\na.mp4,REAL\nb.mp4,REAL\nc.mp4,REAL\n",
-                r"2 files of the 3 listed missing \(first: .*b\.mp4, line 3\)",
+                r"missing 2 files of the 3 listed \(first: .*b\.mp4, line 3\)",
                 id="files missing",
             ),
             pytest.param("file,label\n../out.mp4,REAL\n", "neither below", id="dots lead out"),
@@ -376,7 +376,7 @@ class TestCelebDf:
             "celebdf_youtube_00000",
         ]
         assert list(labels_of(catalogue).values()) == [False, False, True, True, False]
-        assert catalogue.warnings == (f"List_of_testing_videos.txt is not in {tmp_path}: no official split",)
+        assert catalogue.warnings == (f"List_of_testing_videos.txt is not in {tmp_path}: there is no official split",)
 
     def test_one_means_real_in_the_official_list(self, tmp_path):
         touch(tmp_path, *self.FILES, "Celeb-real/extra/notes.txt", "cover.jpg")
@@ -387,7 +387,7 @@ class TestCelebDf:
         catalogue = read_catalogue(tmp_path, "celebdf")
         assert list(splits_of(catalogue).values()) == [None, "test", "test", None, None]
         assert catalogue.warnings == (
-            "1 file of List_of_testing_videos.txt missing (first: YouTube-real/00009.mp4)",
+            "missing: 1 file listed in List_of_testing_videos.txt (first: YouTube-real/00009.mp4)",
             f"1 file in {tmp_path} is not in the official folders and was left out (first: cover.jpg)",
         )
 
@@ -396,9 +396,9 @@ class TestCelebDf:
         [
             pytest.param("0 Celeb-real/id5_0000.mp4", "line 2: .* contradicts its folder", id="real called fake"),
             pytest.param("1 Celeb-synthesis/id0_id1_0000.mp4", "contradicts its folder", id="fake called real"),
-            pytest.param("Celeb-real/id5_0000.mp4", "line 2: .* is not '1 Celeb-real", id="no label"),
-            pytest.param("2 Celeb-real/id5_0000.mp4", "is not '1 Celeb-real", id="unknown label"),
-            pytest.param("1 Elsewhere/id5_0000.mp4", "is not '1 Celeb-real", id="unknown folder"),
+            pytest.param("Celeb-real/id5_0000.mp4", "line 2: .* is not of the form '1 Celeb-real", id="no label"),
+            pytest.param("2 Celeb-real/id5_0000.mp4", "is not of the form '1 Celeb-real", id="unknown label"),
+            pytest.param("1 Elsewhere/id5_0000.mp4", "is not of the form '1 Celeb-real", id="unknown folder"),
         ],
     )
     def test_a_contradictory_list_is_an_error(self, tmp_path, line, message):

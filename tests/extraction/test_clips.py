@@ -102,7 +102,7 @@ def test_a_video_without_a_face_says_so(detector, tmp_path):
 def test_a_face_in_too_few_frames_says_how_many_are_needed(demo_videos, detector, tmp_path):
     images = [frame.image() for frame in iter_frames(demo_videos[0])][:2]
     write_video(tmp_path / "short.mp4", np.stack(images), fps=20)
-    with pytest.raises(TooFewFacesError, match="only 2 frames, 3 are needed"):
+    with pytest.raises(TooFewFacesError, match="only 2 frames, but 3 are needed"):
         extract_clips(tmp_path / "short.mp4", SETTINGS, detector)
 
 

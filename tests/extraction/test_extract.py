@@ -81,7 +81,7 @@ def test_an_interrupted_extraction_continues_to_the_same_dataset(demo_labels, de
         file.write('{"video": "videos/half a li')  # what a kill in the middle of a write leaves
     finished_before = journal.read_text().count("\n")
     done = subprocess.run(started, capture_output=True, text=True, check=True)
-    assert f"{finished_before} of 12 videos are finished already" in done.stderr
+    assert f"{finished_before} of 12 videos are already finished" in done.stderr
     assert contents(faces) == contents(demo_faces)
     assert not (faces / ".partial").exists()
 
@@ -102,7 +102,7 @@ def test_after_a_full_disk_the_same_command_continues(demo_labels, demo_faces, t
         assert not (disk / "faces" / "manifest.csv").exists()
         subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
         again = subprocess.run(started, capture_output=True, text=True, check=True)
-        assert "are finished already" in again.stderr
+        assert "are already finished" in again.stderr
         assert contents(disk / "faces") == contents(demo_faces)
     finally:
         subprocess.run(["umount", str(disk)], check=True)

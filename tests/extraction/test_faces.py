@@ -53,7 +53,7 @@ def test_a_broken_file_is_named_with_what_to_do(tmp_path, monkeypatch, breakage,
     with pytest.raises(WeightsError) as raised:
         YunetDetector(min_score=0.6)
     assert str(raised.value).startswith(f"{path}: {reason}")
-    assert "install the package again" in str(raised.value)
+    assert "reinstall the package" in str(raised.value)
 
 
 def test_a_face_has_a_score_and_five_landmarks_inside_its_box(demo_videos):

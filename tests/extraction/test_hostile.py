@@ -151,7 +151,7 @@ def test_a_file_that_takes_too_long_is_refused_in_time(noisy_video, fresh_childr
 
 
 def test_a_file_that_computes_too_long_is_refused(noisy_video, fresh_children):
-    with pytest.raises(TooLargeError, match="took more than 1 s of computing"):
+    with pytest.raises(TooLargeError, match="took more than 1 s of CPU time"):
         extract_clips_safely(
             noisy_video, limited(cpu_seconds=1).model_copy(update={"frames": 64, "min_face_frames": 1})
         )

@@ -56,7 +56,7 @@ def test_the_mean_counts_every_clip_as_trained_on(runs, mean):
     splits = read_csv(mean / "splits.csv", ("video", "split"))
     assert {row["video"] for row in splits} == {row["video"] for row in read_csv(runs[0] / "splits.csv", ())}
     assert {row["split"] for row in splits} == {"train"}
-    with pytest.raises(RunError, match="scores of none"):
+    with pytest.raises(RunError, match="calibration needs scores of"):
         recalibrate(mean)
 
 
@@ -76,7 +76,7 @@ def test_a_finished_mean_is_left_alone_and_that_of_others_is_refused(runs, mean)
 
 
 def test_what_is_unfinished_or_altered_is_not_averaged(runs, tmp_path):
-    with pytest.raises(RunError, match="is no finished run folder"):
+    with pytest.raises(RunError, match="is not a finished run folder"):
         average_runs([*runs, tmp_path], tmp_path / "mean")
     altered = shutil.copytree(runs[1], tmp_path / "altered")
     with (altered / "model.weights.h5").open("r+b") as file:

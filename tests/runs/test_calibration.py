@@ -209,7 +209,7 @@ def test_an_impossible_size_of_faces_is_refused_and_changes_nothing(run, capsys)
 
 
 def test_a_band_without_the_threshold_is_refused(run):
-    with pytest.raises(DfutilsError, match="undecided must hold the threshold"):
+    with pytest.raises(DfutilsError, match="undecided must contain the threshold"):
         recalibrate(run, undecided=(0.0, 0.0))
 
 

@@ -138,7 +138,7 @@ def budgeted(demo_faces, tmp_path_factory):
     run = tmp_path_factory.mktemp("budgeted")
     budget = SETTINGS.finetune.model_copy(update={"time_budget_hours": 1})
     settings, since = SETTINGS.model_copy(update={"finetune": budget}), time.monotonic() - 7200
-    with pytest.raises(RunError, match="Give the same command to continue"):
+    with pytest.raises(RunError, match="Repeat the same command to continue"):
         train(demo_faces, run, settings=settings, since=since, progress=False)
     assert (run / "checkpoint.npz").is_file()
     return run

@@ -340,7 +340,7 @@ def replace_identity(folds_run, **changes):
     [
         (other_epochs, r"other settings than .*single \(epochs\)"),
         (other_data, "other data"),
-        (other_start, "what training started from"),
+        (other_start, "the starting weights"),
         (lower_threshold, "altered since training"),
     ],
 )
@@ -363,7 +363,7 @@ def test_folds_of_an_earlier_version_calibrate_too(single, copied_run):
 
 
 def test_only_folds_calibrate_and_only_one_network_is_calibrated_on_them(single, run, copied_run):
-    with pytest.raises(RunError, match="is no run of folds"):
+    with pytest.raises(RunError, match="is not a run with folds"):
         recalibrate(single, out_of_fold=single)
     with pytest.raises(RunError, match="is an ensemble"):
         recalibrate(copied_run, out_of_fold=run)

@@ -205,11 +205,11 @@ class TestOfficialSplits:
 
     def test_a_video_in_two_official_splits_is_an_error(self):
         rows = [replace(row, split="train") for row in make_pairs(5)]
-        with pytest.raises(SplitError, match="000_0: is in the official test and train"):
+        with pytest.raises(SplitError, match="000_0: is in the official test and train splits"):
             split_videos([*rows, replace(rows[0], clip_id="x", split="test")], SplitSettings())
 
     def test_a_missing_official_test_split_is_an_error(self):
-        with pytest.raises(SplitError, match=r"no video is in test\. Empty the split column"):
+        with pytest.raises(SplitError, match=r"no video is in test\. Empty the column"):
             split_videos([replace(row, split="train") for row in make_pairs(5)], SplitSettings())
 
     def test_an_official_split_of_one_label_is_an_error(self):
