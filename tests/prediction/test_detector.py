@@ -174,7 +174,7 @@ def test_altered_weights_are_refused(demo_run, tmp_path, damage):
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
-    with pytest.raises(RunError, match="no finished run folder"):
+    with pytest.raises(RunError, match="not a finished run folder"):
         load_detector(tmp_path)
 
 
