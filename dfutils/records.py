@@ -122,7 +122,7 @@ class Face:
         return Face(self.box.scaled(factor), self.score, landmarks)
 
     def moved(self, right: float, down: float) -> Face:
-        """Return the face moved by so many pixels to the right and downwards."""
+        """Return the face moved ``right`` pixels to the right and ``down`` pixels downwards."""
         box = Box(self.box.left + right, self.box.top + down, self.box.right + right, self.box.bottom + down)
         return Face(box, self.score, tuple((x + right, y + down) for x, y in self.landmarks))
 

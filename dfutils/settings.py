@@ -66,11 +66,11 @@ class MediaLimits(Settings):
     memory_megabytes: int = Field(2048, ge=256)
     """Address space on top of what the child uses before it opens the file."""
     cpu_seconds: int = Field(900, ge=1)
-    """Enough for half an hour of 1080p on a slow core."""
+    """CPU time; the default is enough for half an hour of 1080p on a slow core."""
     wall_seconds: float = Field(1800.0, gt=0)
     """The child is killed after this time, even if it only waits."""
     frames: int = Field(250_000, ge=1)
-    """More than an hour at 60 frames per second."""
+    """Maximum number of frames; the default is more than an hour at 60 frames per second."""
 
 
 class ExtractionSettings(Settings):
@@ -155,7 +155,7 @@ class FinetuneSettings(Settings):
     steps_per_epoch: int | None = Field(None, ge=1)
     """Steps per epoch; by default one pass over the REAL training clips."""
     frames_per_clip: int | None = Field(None, ge=1)
-    """Random frames of each clip in a step; by default 1 for a model with a frame head, else all."""
+    """Random frames of each clip in a step; by default 1 for a model with a frame head, otherwise all."""
     self_blended: float = Field(0.0, ge=0, le=1)
     """Share of the fakes that are blended on the fly from REAL training crops (Shiohara & Yamasaki 2022)."""
     donor_share: float = Field(0.0, ge=0, le=1)
@@ -180,7 +180,7 @@ class FinetuneSettings(Settings):
     """Stop cleanly after this many hours of training, with the best epoch so far as the detector; the same command
     continues. Validation and scoring after the last step are not counted."""
     precision: Literal["auto", "float32", "mixed_float16", "cpu_bfloat16"] = "auto"
-    """``auto`` is mixed_float16 if every device is a GPU with fast float16, else float32; cpu_bfloat16 lets oneDNN
+    """``auto`` is mixed_float16 if every device is a GPU with fast float16, otherwise float32; cpu_bfloat16 lets oneDNN
     compute convolutions in bfloat16, on processors that support it."""
 
     @model_validator(mode="before")
@@ -212,8 +212,9 @@ class DeviceSettings(Settings):
     cross_device: Literal["auto", "nccl", "hierarchical", "reduce_to_one"] = "auto"
     """How the GPUs sum their gradients; ``auto`` leaves it to TensorFlow, which uses NCCL where it can."""
     input_workers: int | None = Field(None, ge=0)
-    """Processes that make the batches of ``mode="finetune"``; with fewer than 2, threads of the training process do. By
-    default one per core if there is a GPU to feed, else 0: a network on the CPU is far slower than its input."""
+    """Processes that make the batches of ``mode="finetune"``; with fewer than 2, threads of the training process do it.
+    By default one per core if there is a GPU to feed, otherwise 0: a network on the CPU is far slower than its
+    input."""
 
 
 class TrainingSettings(Settings):

@@ -37,12 +37,12 @@ def count(text: str) -> int:
 
 
 def show(options: argparse.Namespace, result: Result) -> None:
-    """Print the result's document with ``--json``, else its lines."""
+    """Print the result's document with ``--json``, otherwise its lines."""
     print_result(options, result.document(), result.lines())
 
 
 def print_result(options: argparse.Namespace, document: object, lines: Sequence[str]) -> None:
-    """Print the document with ``--json``, else the lines."""
+    """Print the document with ``--json``, otherwise the lines."""
     say(json.dumps(document, indent=2, ensure_ascii=False) if options.json else "\n".join(lines))
 
 

@@ -85,7 +85,7 @@ def fill_positions(times_seconds: Sequence[float], wanted: int) -> list[int]:
     A shorter track is filled by repeating its nearest frames in time, never with black frames.
 
     Args:
-        times_seconds: Times of the available frames, rising.
+        times_seconds: Times of the available frames, in ascending order.
         wanted: Number of places, T.
 
     Example:

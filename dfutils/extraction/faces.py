@@ -76,7 +76,7 @@ class YunetDetector:
             cv2.utils.logging.setLogLevel(before)
 
     def detect(self, image: Image) -> list[Face]:
-        """See `FaceDetector`."""
+        """Return the faces in an image; see `FaceDetector.detect`."""
         height, width = image.shape[:2]
         self._network.setInputSize((width, height))
         _, rows = self._network.detect(np.ascontiguousarray(image[..., ::-1]))  # OpenCV wants BGR

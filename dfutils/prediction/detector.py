@@ -86,7 +86,7 @@ class Detector:
     def examine_many(
         self, paths: Iterable[Path | str], *, workers: int = 1
     ) -> Iterator[tuple[Verdict, Extraction | None]]:
-        """`examine` many inputs in their order, while the next ones are decoded and searched for faces.
+        """Examine many inputs in order, while the next ones are decoded and searched for faces; see `examine`.
 
         Args:
             paths: Videos and images.

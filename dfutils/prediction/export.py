@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 Precision: TypeAlias = Literal["float32", "bfloat16", "int8"]
 
 LARGEST_DIFFERENCE = 1e-4
-"""Maximum difference of a probability from Keras allowed for float32, on any clip."""
+"""Maximum difference in probability from Keras that is allowed for float32, on any clip."""
 LARGEST_LOSS = 0.005
 """Maximum loss of AUC allowed for other precisions."""
 FEWEST_SAME = 0.98
@@ -243,7 +243,7 @@ def _require_equal(run: Path, export: ExportRecord) -> None:
     loss = export.auc_keras - export.auc
     if loss > LARGEST_LOSS or export.same_labels < FEWEST_SAME:
         raise RunError(
-            f"{run}: not exported: {export.precision} costs {loss:.4f} of AUC ({LARGEST_LOSS:g} is allowed) and leaves "
+            f"{run}: not exported: {export.precision} costs {loss:.4f} of AUC ({LARGEST_LOSS:g} is allowed) and keeps "
             f"{export.same_labels:.1%} of {export.clips} labels ({FEWEST_SAME:.0%} is needed). Use float32."
         )
 

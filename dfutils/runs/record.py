@@ -76,7 +76,7 @@ class DetectorRecord(Settings):
     """Clips that calibration, thresholds and band were fitted on: the run's own validation split, or all clips of folds
     of the same recipe, each scored by the fold that was not trained on it."""
     isotonic: tuple[tuple[float, float], ...] = ()
-    """For ``calibration="isotonic"``: raw logits, rising, and their calibrated probabilities; linear in between."""
+    """For ``calibration="isotonic"``: ascending raw logits and their calibrated probabilities; linear in between."""
     operating_points: tuple[OperatingPoint, ...] = ()
     """Thresholds by the standard rules."""
     operating_point: str = "balanced_accuracy"
@@ -87,8 +87,8 @@ class DetectorRecord(Settings):
     """A person whose face is smaller than this in the input, by the longer side of its box, is scored but does not
     decide; if every face is smaller, the verdict is UNDECIDED."""
     threshold: float = Field(0.5, ge=0, le=1)
-    """Operating point on the calibrated probability, chosen on `fitted_on`; for an ensemble, the mean of its members'
-    as logits."""
+    """Decision threshold on the calibrated probability, chosen on `fitted_on`; for an ensemble, the mean, as logits, of
+    its members' thresholds."""
     members: tuple[MemberRecord, ...] = ()
     """Detectors whose calibrated logits are averaged; empty for a single detector."""
 

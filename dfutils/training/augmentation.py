@@ -164,7 +164,7 @@ def recolor(clip: Crops, matrix: Floats) -> Crops:
 
 
 def resize_clip(clip: Crops, *, width: int, height: int, smooth: bool = False) -> Crops:
-    """Resize every frame: by area averaging if it shrinks, else by cubic or, if ``smooth``, linear interpolation."""
+    """Resize every frame: by area averaging to shrink, by cubic or (``smooth``) linear interpolation to enlarge."""
     larger = cv2.INTER_LINEAR if smooth else cv2.INTER_CUBIC
     interpolation = cv2.INTER_AREA if width < clip.shape[2] else larger
     return np.stack([_uint8(cv2.resize(frame, (width, height), interpolation=interpolation)) for frame in clip])

@@ -111,7 +111,7 @@ def build_backbone(weights: str, *, size: int, seed: int = 0, family: str = DEFA
     """Build a frame encoder with the given weights.
 
     Args:
-        weights: ``auto`` (ImageNet's file, else nsfwjs', else an error), a name from `Family.weights`,
+        weights: ``auto`` (ImageNet's file, or nsfwjs' if that is missing, or an error), a name from `Family.weights`,
             ``random``, or the path of a weight file without the top, as Keras publishes them.
         size: Side of a crop in pixels.
         seed: For ``random``.

@@ -37,7 +37,7 @@ class Pair:
     Attributes:
         real: Row of the REAL clip.
         kind: How the fake is made.
-        forged: Row of the FAKE clip if it is forged, else that of the REAL clip.
+        forged: Row of the FAKE clip if it is forged, otherwise that of the REAL clip.
         seed: Seed of everything random about this pair.
     """
 
@@ -174,7 +174,7 @@ class PairLoader:
         return stored.load(sorted(order[: self._frames].tolist()), jitter=jitter)
 
     def _donor(self, row: int, landmarks: npt.NDArray[np.float32], rng: np.random.Generator) -> Donor | None:
-        """Return the most similar face among random clips of other groups of the dataset; None if there is none."""
+        """Return the face with the most similar landmarks among random clips of the dataset's other groups, if any."""
         others = self._real_of_dataset[self._datasets[row]]
         drawn = rng.choice(others, min(DONORS_COMPARED, len(others)), replace=False)
         known = {

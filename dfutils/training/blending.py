@@ -82,7 +82,7 @@ class BlendingSettings(Settings):
     strengths: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field((0.25, 0.5, 0.75, 1.0, 1.0, 1.0), min_length=1)
     """Opacity of the changed face in the middle of the mask; one is drawn per clip."""
     jitter_probability: Probability = 0.5
-    """Share of the clips whose misfit changes from frame to frame."""
+    """Share of the clips whose misplacement and mask change from frame to frame."""
     jitter: float = Field(0.5, ge=0, le=1)
     """Largest such change, as a fraction of the ranges."""
     base_probability: Probability = 0.5

@@ -98,7 +98,7 @@ def mirrored_strategy(devices: tuple[str, ...], cross_device: str) -> tf.distrib
 
 
 def choose_precision(wanted: Literal["auto", "float32", "mixed_float16", "cpu_bfloat16"]) -> str:
-    """Return the precision for a setting: for ``auto``, mixed_float16 if every GPU is fast at it, else float32."""
+    """Return the precision for a setting: for ``auto``, mixed_float16 if every GPU is fast at it, or float32."""
     if wanted != "auto":
         return wanted
     details = [tf.config.experimental.get_device_details(gpu) for gpu in physical_gpus()]

@@ -147,7 +147,7 @@ def find_leaks(
 
 
 def difference_hashes(image: Image) -> tuple[Hashes, float]:
-    """Return two difference hashes (dHash): is each of 64 cells brighter than its left, and than its upper, neighbour?
+    """Return two difference hashes (dHash): a bit per cell, 1 if it is brighter than its left or upper neighbour.
 
     Args:
         image: ``(height, width, 3)`` uint8 RGB of any size.

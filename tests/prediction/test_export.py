@@ -110,7 +110,7 @@ def test_an_export_as_good_as_keras_passes(figures, tmp_path):
     [
         ({"precision": "float32", "largest_difference": 1.1e-4}, "differ from Keras' by up to 0.00011"),
         ({"precision": "int8", "auc": 0.794}, "int8 costs 0.0060 of AUC"),
-        ({"precision": "bfloat16", "same_labels": 0.97}, "leaves 97.0% of 100 labels"),
+        ({"precision": "bfloat16", "same_labels": 0.97}, "keeps 97.0% of 100 labels"),
         ({"precision": "int8", "auc": None, "auc_keras": None}, "needs REAL and FAKE clips"),
     ],
 )
