@@ -30,7 +30,8 @@ def add_setting_options(parser: argparse._ArgumentGroup, settings: type[Settings
         field = settings.model_fields[name]
         option = "--" + name.replace("_", "-")
         first_sentence = " ".join((field.description or "").replace("`", "").split()).split(". ")[0].rstrip(".")
-        about = f"{first_sentence} (default: {field.default})".replace("%", "%%")
+        default = "" if field.default is None else f" (default: {field.default})"
+        about = f"{first_sentence}{default}".replace("%", "%%")
         kind: Any = field.annotation
         if typing.get_origin(kind) in (typing.Union, types.UnionType):  # ``T | None`` counts as ``T``
             (kind,) = (one for one in typing.get_args(kind) if one is not type(None))

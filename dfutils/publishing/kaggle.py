@@ -174,7 +174,7 @@ class Kaggle:
                 rows = json.loads(answer.stdout[match.end() if match else 0 :])
             except ValueError:
                 raise PublishError(
-                    f"{subject}: its files could not be listed ({answer.reason}). Give the same command again."
+                    f"{subject}: its files could not be listed ({answer.reason}). Repeat the command."
                 ) from None
             found.update((row["name"], int(row.get("size") or 0)) for row in rows)
             if not match or match[1] in page:
