@@ -92,7 +92,8 @@ def _predict_all(options: argparse.Namespace) -> int:
 
     inputs = expand_inputs(options.inputs)
     detector = load_detector(options.model, engine="keras" if options.explain else options.engine)
-    logger.info("Detector: %s, on the engine %s", detector.settings.name, detector.engine)
+    settings = detector.settings
+    logger.info("Detector: %s, on the engine %s; FAKE from %.2f on", settings.name, detector.engine, settings.threshold)
     labels: set[Label] = set()
     kept: list[Verdict] = []
 

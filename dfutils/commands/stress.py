@@ -23,7 +23,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split", choices=["train", "validation", "test", "all"], default="test", help="default: %(default)s"
     )
-    parser.add_argument("--kinds", nargs="+", metavar="KIND", help="kinds of damage: jpeg, h264, … (default: all)")
+    parser.add_argument(
+        "--kinds", nargs="+", metavar="KIND", help="such as jpeg and h264; an unknown one lists them (default: all)"
+    )
     parser.add_argument(
         "--most", type=count, default=60, metavar="N", help="use at most N videos (default: %(default)s)"
     )

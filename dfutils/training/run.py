@@ -140,7 +140,7 @@ def _start(settings: TrainingSettings, dataset: FaceDataset) -> Start:
     if known.extraction.size != size:
         raise RunError(
             f"{settings.init_from}: was trained on crops of {known.extraction.size} pixels, "
-            f"but {dataset.folder} has {size}. Extract with the same size."
+            f"but {dataset.folder} has {size}. Set size to {known.extraction.size} in the settings, or extract with it."
         )
     origin = f"fine-tuned by the run {known.name}, from {known.backbone_weights}"
     backbone = Backbone(network.backbone, known.backbone_weights, known.weights_sha256, origin, known.backbone)
