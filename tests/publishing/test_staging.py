@@ -77,7 +77,7 @@ def test_more_than_kaggle_takes_is_refused(tmp_path):
     with (tmp_path / "huge.bin").open("wb") as file:
         file.truncate(201 * 10**9)  # a sparse file: no disk is filled
     for files, message in (
-        ({"huge.bin": tmp_path / "huge.bin"}, "201 GB are more than Kaggle's 200 GB"),
+        ({"huge.bin": tmp_path / "huge.bin"}, "201 GB are more than Kaggle's limit of 200 GB"),
         ({f"{n}.txt": tmp_path / "small.txt" for n in range(51)}, "more than 50 files and folders at the top"),
     ):
         with pytest.raises(PublishError, match=message):
