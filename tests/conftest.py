@@ -14,6 +14,9 @@ from dfutils.settings import ExtractionSettings, TrainingSettings
 
 __all__ = ["browser", "browser_page", "pytest_unconfigure"]
 
+SLOW = ("documentation", "end_to_end", "notebooks")
+"""Folders whose files take minutes each: they start first, so that no worker waits for another at the end."""
+
 PEOPLE = 6
 SMALL = ExtractionSettings(size=96)
 """Small crops keep InceptionV3 quick."""
@@ -24,6 +27,10 @@ TRAINING = TrainingSettings(
     epochs=3,
     split={"test_fraction": 0.34, "validation_fraction": 0.34},
 )
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: not set(SLOW) & set(item.path.parts))
 
 
 @pytest.fixture(scope="session", autouse=True)
