@@ -43,7 +43,8 @@ def push_dataset(kaggle: Kaggle, staged: Staged, *, fewer_files: bool = False) -
     ask_status, list_files = ("datasets", "status", name, "--format", "json"), ("datasets", "files", name)
     before = kaggle.ask_json(name, *ask_status)
     if before is not None:
-        lines += check_terms(name, _dataset_terms(kaggle, name), terms(staged.metadata))
+        on_kaggle, licence = _dataset_terms(kaggle, name), staged.metadata["licenses"][0]["name"]
+        lines += check_terms(name, on_kaggle, terms(staged.metadata, licence))
         check_not_poorer(name, kaggle.files(name, *list_files), staged.files, allowed=fewer_files)
     command = staged.commands[CREATE if before is None else VERSION]
     lines.append(kaggle.send(name, command, success="is being created"))
@@ -78,8 +79,9 @@ def push_model(kaggle: Kaggle, staged: Staged, *, fewer_files: bool = False) -> 
         lines.append(kaggle.send(model, staged.commands[CREATE_MODEL], success="Your model was created"))
     else:
         variation = kaggle.ask_json(name, *ask_variation)
-        staged_variation = read_metadata(staged.folder / VARIATION_FILE)
-        lines += check_terms(model, terms(on_kaggle, variation or {}), terms(staged.metadata, staged_variation))
+        held = terms(on_kaggle, None if variation is None else variation.get("licenseName", ""))
+        licence = read_metadata(staged.folder / VARIATION_FILE)["licenseName"]
+        lines += check_terms(model, held, terms(staged.metadata, licence))
     replaced = int((variation or {}).get("versionNumber", 0))
     if variation is None:
         lines.append(kaggle.send(name, staged.commands[CREATE_VARIATION], success="Your model instance was created"))
@@ -192,7 +194,8 @@ def _dataset_terms(kaggle: Kaggle, name: str) -> Terms:
     with tempfile.TemporaryDirectory() as folder:
         kaggle.ask(name, "datasets", "metadata", name, "-p", folder)
         try:
-            return terms(read_metadata(Path(folder) / DATASET_FILE)["info"])
+            info = read_metadata(Path(folder) / DATASET_FILE)["info"]
+            return terms(info, info["licenses"][0]["name"])
         except (PublishError, AttributeError, KeyError, IndexError, TypeError):
             raise PublishError(
                 f"{name}: whether it is private on Kaggle cannot be read. Nothing was sent. "
@@ -200,10 +203,9 @@ def _dataset_terms(kaggle: Kaggle, name: str) -> Terms:
             ) from None
 
 
-def terms(document: Mapping[str, Any], variation: Mapping[str, Any] | None = None) -> Terms:
-    """Read the terms of a dataset, or of a model and its variation; the client omits an ``isPrivate`` that is false."""
-    licence = document["licenses"][0]["name"] if variation is None else variation.get("licenseName")
-    return Terms(bool(document.get("isPrivate")), licence, document["title"])
+def terms(document: Mapping[str, Any], licence: str | None) -> Terms:
+    """Read the terms of a dataset or model; the client omits an ``isPrivate`` that is false."""
+    return Terms(bool(document.get("isPrivate")), licence, document.get("title", ""))
 
 
 def check_terms(name: str, held: Terms, staged: Terms) -> list[str]:
@@ -220,7 +222,7 @@ def check_terms(name: str, held: Terms, staged: Terms) -> list[str]:
         )
     # Kaggle calls "Attribution 4.0 International (CC BY 4.0)" by either name.
     there, here = ({part.strip().casefold() for part in re.split(r"[()]", one.licence or "")} for one in (held, staged))
-    if held.licence and not (there & here) - {""}:
+    if held.licence is not None and not (there & here) - {""}:
         raise PublishError(
             f"{name}: its licence on Kaggle is {held.licence!r}, which a new version keeps, but {staged.licence!r} was "
             f"staged. Nothing was sent. Change it on its page, or give --licence {held.licence!r} --i-have-the-rights."
