@@ -79,7 +79,7 @@ class WatchedVerdict(Verdict):
 class WatchedDetector:
     """Yields one verdict per input and counts how many are alive at a time."""
 
-    settings, engine, about = SimpleNamespace(name="watched"), "openvino", {"name": "watched"}
+    settings, engine, about = SimpleNamespace(name="watched", threshold=0.5), "openvino", {"name": "watched"}
 
     def __init__(self):
         self.alive, self.most_alive = weakref.WeakSet(), 0
