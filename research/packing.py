@@ -36,14 +36,18 @@ def pack_detector(run: Path, folder: Path, **changes: Any) -> DetectorRecord:
         RunError: ``run`` is not finished.
         OverflowError: A weight exceeds the range of half precision.
     """
-    settings = RunFolder(run).detector()
+    trained, packed = RunFolder(run), RunFolder(folder)
+    detector = trained.detector()
     folder.mkdir(parents=True, exist_ok=True)
-    packed = folder / "model.weights.h5"
-    with replacing(packed) as temporary, h5py.File(run / packed.name) as source, h5py.File(temporary, "w") as target:
+    with (
+        replacing(packed.weights_file) as temporary,
+        h5py.File(trained.weights_file) as source,
+        h5py.File(temporary, "w") as target,
+    ):
         source.visititems(lambda name, item: _copy(name, item, target))
-    settings = settings.model_copy(update={**changes, "weights_sha256": sha256_of(packed)})
-    settings.write(folder / "detector.json")
-    return settings
+    detector = detector.model_copy(update={**changes, "weights_sha256": sha256_of(packed.weights_file)})
+    detector.write(packed.detector_file)
+    return detector
 
 
 def _copy(name: str, item: h5py.Group | h5py.Dataset, target: h5py.File) -> None:

@@ -44,7 +44,7 @@ _ADVICE = {
     "not valid dataset sources": "Publish these datasets first, then this notebook again.",
     "not valid kernel sources": "Push these notebooks first, then this one again.",
     "not valid competition sources": "Accept the competition's rules on Kaggle, then push it again.",
-    "connection": "Check the network and give the same command again.",
+    "connection": "Check the network and repeat the command.",
 }
 
 
@@ -84,7 +84,7 @@ class Answer:
         """What to do about a failure."""
         output = "\n".join(self.lines).lower()
         found = (advice for sign, advice in _ADVICE.items() if sign in output)
-        return next(found, "Nothing was confirmed; look at its page on Kaggle, then give the same command again.")
+        return next(found, "Nothing was confirmed; look at its page on Kaggle, then repeat the command.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class Kaggle:
         except subprocess.TimeoutExpired:
             raise PublishError(
                 f"kaggle {' '.join(arguments[:2])}: did not finish within {self.timeout_seconds:.0f} s. "
-                "Check the connection and give the same command again."
+                "Check the connection and repeat the command."
             ) from None
         except OSError as error:
             raise PublishError(f"{client}: cannot be run ({error.strerror}). Install it again.") from error

@@ -199,7 +199,7 @@ def _dataset_terms(kaggle: Kaggle, name: str) -> Terms:
         except (PublishError, AttributeError, KeyError, IndexError, TypeError):
             raise PublishError(
                 f"{name}: whether it is private on Kaggle cannot be read. Nothing was sent. "
-                "Look at its page on Kaggle, then give the same command again."
+                "Look at its page on Kaggle, then repeat the command."
             ) from None
 
 

@@ -1,16 +1,12 @@
-"""Save, load and pack the network of a run folder."""
+"""Save and load the network of a run folder."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import h5py
-import numpy as np
 
 from dfutils.errors import RunError
-from dfutils.files import replacing, sha256_of
+from dfutils.files import replacing
 from dfutils.runs.folder import RunFolder
 from dfutils.runs.record import DetectorRecord
 from dfutils.settings import DEFAULT_BACKBONE
@@ -88,47 +84,3 @@ def write_keras_model(run: Path, network: ClipNetwork) -> None:
     """Write ``model.keras``, for Keras users, atomically."""
     with replacing(RunFolder(run).keras_file) as temporary:
         network.clip_model.save(temporary)
-
-
-def pack_detector(run: Path, folder: Path, **changes: Any) -> DetectorRecord:
-    """Write a detector that is small enough for the package: weights in half precision, and no training data.
-
-    The result is a run folder like any other; Keras widens the weights again. Vectors keep single precision: they are
-    few, and feature statistics may be too small for half precision.
-
-    Args:
-        run: A finished run folder of one detector.
-        folder: The folder to write.
-        changes: Fields of ``detector.json`` that differ, such as the name.
-
-    Raises:
-        RunError: ``run`` is not finished.
-        OverflowError: A weight exceeds the range of half precision.
-    """
-    source_run, packed = RunFolder(run), RunFolder(folder)
-    detector = source_run.detector()
-    folder.mkdir(parents=True, exist_ok=True)
-    with (
-        replacing(packed.weights_file) as temporary,
-        h5py.File(source_run.weights_file) as source,
-        h5py.File(temporary, "w") as target,
-    ):
-
-        def copy(name: str, item: h5py.Group | h5py.Dataset) -> None:
-            if isinstance(item, h5py.Group):
-                copied = target.require_group(name)
-            else:
-                values = item[()]
-                if np.issubdtype(item.dtype, np.floating) and values.ndim > 1:
-                    with np.errstate(over="ignore"):  # checked in the next line
-                        values = values.astype(np.float16)
-                    if not np.isfinite(values).all():
-                        raise OverflowError(f"{name}: holds weights beyond half precision (65,504).")
-                copied = target.create_dataset(name, data=values)
-            for key, value in item.attrs.items():
-                copied.attrs[key] = value
-
-        source.visititems(copy)
-    detector = detector.model_copy(update={**changes, "weights_sha256": sha256_of(packed.weights_file)})
-    detector.write(packed.detector_file)
-    return detector

@@ -231,7 +231,7 @@ def test_only_the_same_names_and_sizes_have_arrived(arrived, reason):
 
 def test_a_connection_that_stays_cut_ends_in_a_clear_line(stub, stage):
     stub.fail("CreateDataset", *[CUT] * 20)
-    with pytest.raises(PublishError, match=r"create: did not finish within 4 s.*give the same command again"):
+    with pytest.raises(PublishError, match=r"create: did not finish within 4 s.*repeat the command"):
         push(stage(), timeout_seconds=4)
 
 
