@@ -138,11 +138,11 @@ def write_reference_model(folder: Path) -> Path:
     """Write the reference system's network with random weights, and return its file."""
     from dfutils.training.backbones import build_backbone
     from dfutils.training.model import build_head, compose
-    from dfutils.training.saved_network import write_keras_model
 
     head = build_head("inception_lstm_gru", frames=10, channels=2048)
-    write_keras_model(folder, compose(build_backbone("random", size=299).model, head, frames=10, size=299))
-    return folder / "model.keras"
+    path = folder / "model.keras"
+    compose(build_backbone("random", size=299).model, head, frames=10, size=299).clip_model.save(path)
+    return path
 
 
 def measure_help(_folder: Path, _model: str, *, images: int, rounds: int) -> dict[str, Any]:  # noqa: ARG001

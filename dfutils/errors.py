@@ -61,6 +61,12 @@ class TooLargeError(MediaError):
     reason = "too_large"
 
 
+class IncompleteError(MediaError):
+    """Raised when a file ends before its container says that it does, and such files are to be skipped."""
+
+    reason = "incomplete"
+
+
 class NoFaceError(MediaError):
     """Raised when no face was found in any frame inspected."""
 

@@ -24,6 +24,10 @@ SplitName: TypeAlias = Literal["train", "validation", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "validation", "test")
 
 
+MAX_FACES = 100
+"""Faces of a frame that are looked at, the largest first: with more, memory and time would have no bound."""
+
+
 class Result(Protocol):
     """A result that a command can print."""
 
@@ -42,6 +46,8 @@ class Reason(StrEnum):
     TOO_FEW_FACES = "too_few_faces"
     UNREADABLE = "unreadable"
     TOO_LARGE = "too_large"
+    INCOMPLETE = "incomplete"
+    TOO_MANY_FACES = "too_many_faces"
     LOW_CONFIDENCE = "low_confidence"
 
 
@@ -204,6 +210,9 @@ class VideoInfo:
         duration_seconds: From the first frame to the end of the last; 0 for an image.
         times_seconds: Time of every frame in display order, from 0.
         size_bytes: Size of the file.
+        start_seconds: Time of the stream that counts as 0.
+        promised_seconds: Duration by the container of a file that ends before it, 0 if the container does not tell it;
+            None for a file that is whole.
     """
 
     width: int
@@ -212,6 +221,21 @@ class VideoInfo:
     duration_seconds: float
     times_seconds: tuple[float, ...]
     size_bytes: int
+    start_seconds: float = 0.0
+    promised_seconds: float | None = None
+
+    @property
+    def cut_off(self) -> str:
+        """How much of a file that was cut off is there, in half a sentence; empty for a file that is whole.
+
+        Example:
+            >>> VideoInfo(640, 360, 25.0, 1.6, (0.0,), 1000, promised_seconds=4.0).cut_off
+            'the file ends after 1.6 of 4.0 s'
+        """
+        if self.promised_seconds is None:
+            return ""
+        promised = f" of {self.promised_seconds:.1f}" if self.promised_seconds else ""
+        return f"the file ends{'' if promised else ' early,'} after {self.duration_seconds:.1f}{promised} s"
 
 
 @dataclass(slots=True)
@@ -231,11 +255,19 @@ class MotionTrace:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Extraction:
-    """Result for one file: facts about its stream, its clips (main person first) and the motion of all frames."""
+    """Result for one file.
+
+    Attributes:
+        info: Facts about its stream.
+        clips: Its clips, the main person's first.
+        trace: Motion of all frames.
+        faces_left_out: Faces beyond `MAX_FACES`, in the frame that shows most of them.
+    """
 
     info: VideoInfo
     clips: tuple[FaceClip, ...]
     trace: MotionTrace
+    faces_left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +296,8 @@ class Verdict:
         fake_probability: Calibrated, 0..1, the highest of the tracks that may decide; None without a score.
         label: REAL, FAKE or UNDECIDED; never REAL or FAKE without a face.
         reason: The reason for the label.
-        detail: One sentence of explanation; empty if ``reason`` is ``ok``.
+        detail: One sentence of explanation; empty if ``reason`` is ``ok``. With the reason ``incomplete``, the label is
+            that of the part of the file that is there.
         tracks: Scores of each person.
     """
 
@@ -288,6 +321,7 @@ class ClipRow:
         width: Width of the video in pixels; ``height``, ``fps`` and ``duration_seconds`` also describe the video.
         size_bytes: Size of the video's file.
         sha256: SHA-256 of the video's file.
+        note: What is missing, such as ``the file ends after 1.6 of 4.0 s``; empty if nothing is.
     """
 
     clip_id: str
@@ -304,6 +338,7 @@ class ClipRow:
     duration_seconds: float
     size_bytes: int
     sha256: str
+    note: str = ""
 
     @property
     def bits_per_second(self) -> float:

@@ -97,8 +97,10 @@ class ExtractionSettings(Settings):
     """Cut one clip of the main person, or one clip of every person."""
     image_format: Literal["png", "jpg"] = "png"
     """File format of the crops. PNG adds no second compression."""
+    incomplete: Literal["keep", "skip"] = "keep"
+    """Use what is there of a file that was cut off, or skip it."""
     max_pixels: int = Field(36_000_000, ge=1)
-    """Images with more pixels are rejected."""
+    """Videos with more pixels are rejected; larger pictures are reduced to as many, up to 200 million."""
     max_seconds: float = Field(3600.0, gt=0)
     """Longer videos are rejected."""
     limits: MediaLimits = MediaLimits()

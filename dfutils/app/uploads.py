@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from dfutils.extraction.layouts import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from dfutils.extraction.layouts import MEDIA_SUFFIXES
 
 _TOKEN = re.compile(r"[\w-]{43}(\.[a-z0-9]{1,5})?", re.ASCII)
 UNKNOWN_SUFFIX = ".mp4"
@@ -52,7 +52,7 @@ class Uploads:
             UploadsFullError: Too many uploads are stored.
         """
         suffix = Path(name).suffix.lower()
-        known = suffix if suffix in VIDEO_SUFFIXES | IMAGE_SUFFIXES else UNKNOWN_SUFFIX
+        known = suffix if suffix in MEDIA_SUFFIXES else UNKNOWN_SUFFIX
         token = secrets.token_urlsafe(32) + known
         with self._lock:
             oldest = time.time() - self._keep_seconds

@@ -10,7 +10,7 @@ from dfutils.commands.options import add_setting_options, settings_of
 
 EXAMPLE = "dfutils extract videos/ --labels videos/labels.csv --out faces --workers 2"
 
-SETTINGS = ("frames", "size", "margin", "sampling", "tracks", "crop", "image_format")
+SETTINGS = ("frames", "size", "margin", "sampling", "tracks", "crop", "image_format", "incomplete")
 """Fields of `ExtractionSettings` that have an option."""
 
 

@@ -15,12 +15,12 @@ from dfutils.pretrained import default_model
 
 if TYPE_CHECKING:
     from dfutils.prediction.detector import Detector
-    from dfutils.records import Label, Verdict
+    from dfutils.records import Verdict
 
 logger = logging.getLogger(__name__)
 
 EXIT_FOUND = 3
-"""Exit code when a verdict has a label of ``--fail-on``."""
+"""Exit code when a verdict has a label or reason of ``--fail-on``."""
 
 EXAMPLE = "dfutils predict clip.mp4 photo.jpg --model run"
 
@@ -60,11 +60,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--fail-on",
-        choices=["REAL", "FAKE", "UNDECIDED"],
+        choices=["REAL", "FAKE", "UNDECIDED", "incomplete"],
         action="append",
         default=[],
         metavar="LABEL",
-        help="exit with 3 if any verdict has this label (may be repeated)",
+        help="exit with 3 if any verdict has this label, or if a file was cut off (incomplete); may be repeated",
     )
     parser.epilog = f"{parser.epilog}\n\n{EXIT_CODES}"
 
@@ -94,12 +94,12 @@ def _predict_all(options: argparse.Namespace) -> int:
     detector = load_detector(options.model, engine="keras" if options.explain else options.engine)
     settings = detector.settings
     logger.info("Detector: %s, on the engine %s; FAKE from %.2f on", settings.name, detector.engine, settings.threshold)
-    labels: set[Label] = set()
+    outcomes: set[str] = set()
     kept: list[Verdict] = []
 
     def noted() -> Iterator[Verdict]:
         for verdict in _shown(options, detector, inputs):
-            labels.add(verdict.label)
+            outcomes.update((verdict.label, verdict.reason))
             if options.json:  # otherwise verdicts are not kept, so that memory suffices for a folder of any size
                 kept.append(verdict)
             yield verdict
@@ -110,7 +110,7 @@ def _predict_all(options: argparse.Namespace) -> int:
         deque(noted(), maxlen=0)
     if options.json:
         print_result(options, verdict_document(detector, kept), [])
-    return EXIT_FOUND if labels & set(options.fail_on) else 0
+    return EXIT_FOUND if outcomes & set(options.fail_on) else 0
 
 
 def _shown(options: argparse.Namespace, detector: Detector, inputs: Sequence[str]) -> Iterator[Verdict]:

@@ -16,6 +16,7 @@ from dfutils.extraction.layouts import (
     is_media,
     iter_files,
     left_out,
+    other_files,
     read_celebdf,
     read_dfdc,
     read_faceforensics,
@@ -68,6 +69,7 @@ def read_catalogue(source: Path, labels: str | Path = "folders") -> Catalogue:
         videos, warnings = read_table(source, table)
     else:
         raise CatalogueError(f"{table}: is neither an existing CSV nor one of {', '.join(LAYOUTS)}. Check labels.")
+    warnings += other_files(source, {_absolute(video.path) for video in videos})
     if not videos:
         seen = f" ({warnings[-1]})" if warnings else ""
         raise CatalogueError(

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from dfutils.errors import NoFaceError, TooFewFacesError, UnreadableError
+from dfutils.errors import IncompleteError, NoFaceError, TooFewFacesError, UnreadableError
 from dfutils.extraction.crops import central_square, crop_square, fill_positions, framed, square_around
 from dfutils.extraction.faces import FaceDetector
-from dfutils.extraction.images import is_image, read_image
 from dfutils.extraction.motion import Candidate, Scan, find_faces, scan_frames
 from dfutils.extraction.tracks import link_faces
-from dfutils.extraction.video import Frame, iter_frames, probe_video
+from dfutils.extraction.video import LOST_SECONDS, LOST_SHARE, iter_frames, probe_video
 from dfutils.records import Box, Extraction, Face, FaceClip, FaceCrop, Image, MotionTrace, VideoInfo
 from dfutils.settings import ExtractionSettings
 
@@ -41,20 +40,21 @@ def extract_clips(path: Path, settings: ExtractionSettings, detector: FaceDetect
         MediaError: One of its subclasses, whose ``reason`` goes into ``skipped.csv`` or the verdict.
     """
     trace, searcher = MotionTrace(), detector if settings.crop == "face" else None
-    decode = functools.partial(iter_frames, path, threads=threads, max_pixels=settings.max_pixels)
-    if is_image(path):
-        still = Frame(0, 0.0, read_image(path, max_pixels=settings.max_pixels))
-        info = VideoInfo(*still.size, 0.0, 0.0, (0.0,), path.stat().st_size)
+    info = probe_video(path, settings)
+    decode = functools.partial(
+        iter_frames, path, threads=threads, max_pixels=settings.max_pixels, start_seconds=info.start_seconds
+    )
+    if info.duration_seconds == 0:  # a picture, or the only frame of a video
         settings = settings.model_copy(update={"frames": 1})
-        scan = scan_frames([still], info, settings, searcher)
-    else:
-        info = probe_video(path, settings)
-        scan = scan_frames(decode(), info, settings, searcher, trace)
+    scan = scan_frames(decode(), info, settings, searcher, trace)
     if not scan.candidates:
         raise UnreadableError(
             f"{path}: no frame could be decoded ({info.size_bytes} bytes). "
             "The download may be cut short, or the codec missing; re-encode or skip the file."
         )
+    info = _as_decoded(info, trace, settings)
+    if info.cut_off and settings.incomplete == "skip":
+        raise IncompleteError(f"{path}: {info.cut_off}. Download or copy it again, or keep what is there.")
     people = _places_of_people(scan, settings, detector)
     needed = min(settings.min_face_frames, settings.frames) if settings.crop == "face" else 1
     if people and max(map(len, people)) < needed and trace.cuts:
@@ -71,7 +71,21 @@ def extract_clips(path: Path, settings: ExtractionSettings, detector: FaceDetect
     people = [places for places in people if len(places) >= needed]
     clips = _cut(people if settings.tracks == "all" else people[:1], scan.candidates, settings)
     width, height = scan.candidates[0].frame.size  # upright; the header's size may be wrong or not rotated
-    return Extraction(replace(info, width=width, height=height), clips, trace)
+    left_out = max(frame.left_out for frame in scan.searched) if scan.searched else 0
+    return Extraction(replace(info, width=width, height=height), clips, trace, left_out)
+
+
+def _as_decoded(info: VideoInfo, trace: MotionTrace, settings: ExtractionSettings) -> VideoInfo:
+    """Return the facts with the duration of what could be decoded, if that is clearly less than what is promised."""
+    if settings.sampling == "first" or len(trace.times_seconds) < 2:
+        return info
+    last = trace.times_seconds[-1]
+    lost = info.times_seconds[-1] - last
+    is_short = lost > max(LOST_SECONDS, LOST_SHARE * info.duration_seconds)
+    if lost <= 0 or (info.promised_seconds is None and not is_short):
+        return info
+    promised = info.duration_seconds if info.promised_seconds is None else info.promised_seconds
+    return replace(info, duration_seconds=last + last / (len(trace.times_seconds) - 1), promised_seconds=promised)
 
 
 def _places_of_people(scan: Scan, settings: ExtractionSettings, detector: FaceDetector) -> list[dict[int, _Place]]:

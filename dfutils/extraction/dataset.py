@@ -12,7 +12,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -32,6 +32,8 @@ Row: TypeAlias = dict[str, object]
 SIDES = ("left", "top", "right", "bottom")
 POINTS = ("right_eye", "left_eye", "nose", "right_mouth", "left_mouth")
 MANIFEST_COLUMNS = tuple(field.name for field in fields(ClipRow))
+REQUIRED_COLUMNS = tuple(field.name for field in fields(ClipRow) if field.default is MISSING)
+"""Columns of every manifest; face datasets of earlier versions lack the others."""
 FRAME_COLUMNS = (
     "clip_id",
     "index",
@@ -238,7 +240,7 @@ def read_face_dataset(folder: Path) -> FaceDataset:
         )
     about = read_json(folder / "extraction.json")
     settings = ExtractionSettings.parse(about.get("settings"), source=str(folder / "extraction.json"))
-    rows = tuple(parse_clip_row(row) for row in read_csv(folder / "manifest.csv", MANIFEST_COLUMNS))
+    rows = tuple(parse_clip_row(row) for row in read_csv(folder / "manifest.csv", REQUIRED_COLUMNS))
     if not rows:
         raise DatasetError(f"{folder}: holds no clips. See skipped.csv for the reasons.")
     dataset = FaceDataset(folder, rows, settings, about)
@@ -344,7 +346,13 @@ def write_tables(folder: Path, entries: Sequence[Mapping[str, Any]]) -> None:
     frame_rows = [row for entry in entries for row in entry["frames"]]
     write_csv(folder / "frames.csv", FRAME_COLUMNS, frame_rows)
     write_csv(folder / "skipped.csv", SKIPPED_COLUMNS, [entry["skipped"] for entry in entries if entry["skipped"]])
-    write_csv(folder / "manifest.csv", MANIFEST_COLUMNS, clips)
+    write_manifest(folder, clips)
+
+
+def write_manifest(folder: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write ``manifest.csv``; rows from earlier versions get empty cells for the columns that are newer."""
+    newer = dict.fromkeys(set(MANIFEST_COLUMNS) - set(REQUIRED_COLUMNS), "")
+    write_csv(folder / "manifest.csv", MANIFEST_COLUMNS, ({**newer, **row} for row in rows))
 
 
 def manifest_row(row: ClipRow) -> Row:
@@ -369,7 +377,8 @@ def parse_clip_row(text: Mapping[str, str]) -> ClipRow:
         DatasetError: The row is damaged.
     """
     try:
-        return ClipRow(**{field.name: _CELL_PARSERS[str(field.type)](text[field.name]) for field in fields(ClipRow)})
+        cells = [field for field in fields(ClipRow) if field.name in text or field.default is MISSING]
+        return ClipRow(**{field.name: _CELL_PARSERS[str(field.type)](text[field.name]) for field in cells})
     except (KeyError, ValueError) as error:
         raise DatasetError(f"manifest.csv: the row of {text.get('clip_id')!r} is damaged ({error}).") from error
 

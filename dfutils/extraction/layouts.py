@@ -14,9 +14,17 @@ from typing import Any, TypeAlias
 from dfutils.errors import CatalogueError
 from dfutils.records import SplitName, Video
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".gif"})
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
-MEDIA_SUFFIXES = VIDEO_SUFFIXES | IMAGE_SUFFIXES
+MEDIA_SUFFIXES = frozenset(
+    {
+        *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".f4v", ".mj2", ".mkv", ".webm", ".avi"),
+        *(".divx", ".wmv", ".asf", ".flv", ".mpg", ".mpeg", ".mpe", ".m1v", ".m2v", ".vob"),
+        *(".ts", ".mts", ".m2ts", ".m2t", ".ogv", ".ogm", ".mxf", ".dv", ".ivf", ".obu", ".nut"),
+        *(".rm", ".rmvb", ".h264", ".264", ".avc", ".h265", ".265", ".hevc", ".mjpeg", ".mjpg", ".y4m"),
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".bmp", ".dib", ".webp"),
+        *(".tif", ".tiff", ".jp2", ".j2k", ".heic", ".heif", ".hif", ".avif"),
+    }
+)
+"""Endings of the names of videos and images; only the content decides how a file is read."""
 
 LABELS: Mapping[str, bool] = {"REAL": False, "FAKE": True}
 """Value of `Video.is_fake` for each label that data sets use."""
@@ -28,6 +36,7 @@ _FACEFORENSICS_FOLDERS = {"original_sequences": False, "manipulated_sequences": 
 _FACEFORENSICS_LISTS: dict[str, SplitName] = {"train": "train", "val": "validation", "test": "test"}
 _CELEBDF_FOLDERS = {"Celeb-real": False, "YouTube-real": False, "Celeb-synthesis": True}
 _CELEBDF_TEST_LIST = "List_of_testing_videos.txt"
+_LABEL_SUFFIXES = {".csv", ".json"}
 
 
 def join_groups(links: Iterable[Iterable[str]]) -> dict[str, str]:
@@ -87,6 +96,31 @@ def iter_files(folder: Path) -> Iterator[Path]:
 def is_media(path: Path) -> bool:
     """Return whether the file's suffix is that of a video or an image."""
     return path.suffix.lower() in MEDIA_SUFFIXES
+
+
+def other_files(source: Path, known: Collection[Path] = ()) -> list[str]:
+    """Return one warning that counts the files below a folder that are no media by their names, with examples; or none.
+
+    Args:
+        source: The folder.
+        known: Absolute paths of files that are in the catalogue, whatever they are called. Tables and lists, which
+            labels are written in, do not count either.
+    """
+    others = [
+        path
+        for path in iter_files(source)
+        if not is_media(path)
+        and path.suffix.lower() not in _LABEL_SUFFIXES
+        and path.name != _CELEBDF_TEST_LIST
+        and path.absolute() not in known
+    ]
+    if not others:
+        return []
+    kinds = Counter(path.suffix.lower() or "without an ending" for path in others)
+    examples = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(3))
+    first = min(path.relative_to(source).as_posix() for path in others)
+    found = "1 other file" if len(others) == 1 else f"{len(others):,} other files"
+    return [f"{found} in {source}, by name neither video nor image, left out ({examples}; first: {first})"]
 
 
 def left_out(files: Collection[Path], source: Path, *, why: str = "not in the labels") -> list[str]:

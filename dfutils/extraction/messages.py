@@ -56,6 +56,7 @@ def pack_extraction(extraction: Extraction) -> list[bytes]:
     header = {
         "info": {**asdict(info), "times_seconds": None},
         "cuts": trace.cuts,
+        "faces_left_out": extraction.faces_left_out,
         "clips": [
             {"track": clip.track, "shape": clip.images.shape, "crops": [asdict(crop) for crop in clip.crops]}
             for clip in extraction.clips
@@ -84,9 +85,10 @@ def unpack_extraction(parts: Sequence[bytes]) -> Extraction:
                     face = Face(Box(**face["box"]), face["score"], tuple((x, y) for x, y in face["landmarks"]))
                 crops.append(FaceCrop(**{**crop, "face": face, "square": Box(**crop["square"])}))
             clips.append(FaceClip(images, tuple(crops), about["track"]))
+        left_out = int(header["faces_left_out"])
     except (KeyError, TypeError, IndexError) as error:
         raise ValueError(f"An answer from the decoder process is damaged ({error!r}).") from error
-    return Extraction(info, tuple(clips), MotionTrace(times, motion, list(header["cuts"])))
+    return Extraction(info, tuple(clips), MotionTrace(times, motion, list(header["cuts"])), left_out)
 
 
 def pack_error(error: DfutilsError) -> list[bytes]:

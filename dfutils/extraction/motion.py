@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dfutils.extraction.faces import DETECTION_SIDE, FaceDetector, detect_faces
+from dfutils.extraction.frames import Frame
 from dfutils.extraction.tracks import Detection, FrameDetections, detections_of
-from dfutils.extraction.video import Frame
-from dfutils.records import Box, Face, Image, MotionTrace, VideoInfo
+from dfutils.records import MAX_FACES, Box, Face, Image, MotionTrace, VideoInfo
 from dfutils.settings import ExtractionSettings
 
 CUT_DIFFERENCE = 0.1
@@ -180,8 +180,11 @@ class _FrameSelector:
     def _detections_of(self, candidate: Candidate) -> tuple[Detection, ...]:
         if candidate.detections is None and self._detector is not None:
             known = self._known if candidate.shot == self._shot else ()
-            candidate.detections = find_faces(candidate.frame, self._settings, self._detector, known=known)
-            self._searched.append(FrameDetections(candidate.frame.time_seconds, candidate.shot, candidate.detections))
+            found = find_faces(candidate.frame, self._settings, self._detector, known=known)
+            candidate.detections = found[:MAX_FACES]
+            left_out = len(found) - len(candidate.detections)
+            time = candidate.frame.time_seconds
+            self._searched.append(FrameDetections(time, candidate.shot, candidate.detections, left_out))
         return candidate.detections or ()
 
 

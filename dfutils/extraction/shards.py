@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from dfutils.errors import DatasetError, DfutilsError
-from dfutils.extraction.dataset import FRAME_COLUMNS, MANIFEST_COLUMNS, SKIPPED_COLUMNS
+from dfutils.extraction.dataset import FRAME_COLUMNS, REQUIRED_COLUMNS, SKIPPED_COLUMNS, write_manifest
 from dfutils.files import link_or_copy, read_csv, read_json, write_csv, write_json, writing_error
 from dfutils.records import Video
+from dfutils.settings import ExtractionSettings
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +58,11 @@ class Shard:
 
 
 WHOLE = Shard(1, 1)
-TABLES = {"manifest.csv": MANIFEST_COLUMNS, "skipped.csv": SKIPPED_COLUMNS, "frames.csv": FRAME_COLUMNS}
+TABLES = {
+    "manifest.csv": REQUIRED_COLUMNS,
+    "skipped.csv": SKIPPED_COLUMNS,
+    "frames.csv": FRAME_COLUMNS,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +118,9 @@ def merge_datasets(sources: Sequence[Path], folder: Path) -> MergeSummary:
     except OSError as error:
         raise writing_error(folder, error) from error
     write_json(folder / "extraction.json", {**abouts[0], "shard": str(WHOLE), "catalogue": None})
-    for name, rows in (("frames.csv", frames), ("skipped.csv", skipped), ("manifest.csv", manifest)):
-        write_csv(folder / name, TABLES[name], itertools.chain(*rows.values()))
+    write_csv(folder / "frames.csv", FRAME_COLUMNS, itertools.chain(*frames.values()))
+    write_csv(folder / "skipped.csv", SKIPPED_COLUMNS, itertools.chain(*skipped.values()))
+    write_manifest(folder, itertools.chain(*manifest.values()))
     missing = _missing([about["shard"] for about in abouts if about.get("shard")])
     clips, without_clip = (sum(map(len, rows.values())) for rows in (manifest, skipped))
     return MergeSummary(folder, clips, without_clip, missing)
@@ -123,7 +129,10 @@ def merge_datasets(sources: Sequence[Path], folder: Path) -> MergeSummary:
 def differences(before: Mapping[str, Any], after: Mapping[str, Any], *, also: Sequence[str] = ()) -> str:
     """Describe how two ``extraction.json`` differ in what determines the crops; empty if they do not."""
     # Older settings name the face detector, which now has an entry of its own.
-    old, new = ({**(about.get("settings") or {}), "limits": None, "detector": None} for about in (before, after))
+    usual = ExtractionSettings().model_dump(mode="json")  # what a setting newer than the dataset was in effect
+    old, new = (
+        {**usual, **(about.get("settings") or {}), "limits": None, "detector": None} for about in (before, after)
+    )
     changed = [f"{key} was {old.get(key)!r}, now {new.get(key)!r}" for key in new if old.get(key) != new.get(key)]
     for key in ("detector", *also):
         if before.get(key, after.get(key)) != after.get(key):

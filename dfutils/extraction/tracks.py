@@ -35,8 +35,8 @@ from pulsating.
 MAX_GAP_SECONDS = 2.0
 """Boxes are interpolated only between detections that are at most this far apart."""
 
-MAX_FACES, MAX_TRACKS, MAX_SHOTS = 16, 64, 2
-"""Limits that keep linking linear in the length of any video: only the largest faces of a frame count, and they are
+MAX_TRACKS, MAX_SHOTS = 128, 2
+"""Limits that keep linking linear in the length of any video: the faces of a frame are
 compared with the latest tracks, from at most `MAX_SHOTS` shots back. A flash looks like two cuts."""
 
 
@@ -55,12 +55,14 @@ class FrameDetections:
     Attributes:
         time_seconds: The stream's own time of the frame.
         shot: Number of the shot, from 0; every apparent cut starts another.
-        detections: The faces found, largest first.
+        detections: The largest faces found, largest first.
+        left_out: Number of smaller ones, beyond `dfutils.records.MAX_FACES`.
     """
 
     time_seconds: float
     shot: int
     detections: tuple[Detection, ...]
+    left_out: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -141,7 +143,7 @@ def link_faces(frames: Iterable[FrameDetections]) -> list[Track]:
 def detections_of(small: Image, faces: Sequence[Face], full_width: int) -> tuple[Detection, ...]:
     """Combine faces, in pixels of the full image, with their signatures from the reduced one."""
     factor = small.shape[1] / full_width
-    return tuple(Detection(face, face_signature(small, face.box.scaled(factor))) for face in faces[:MAX_FACES])
+    return tuple(Detection(face, face_signature(small, face.box.scaled(factor))) for face in faces)
 
 
 def face_signature(image: Image, box: Box) -> npt.NDArray[np.float32]:

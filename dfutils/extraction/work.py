@@ -107,6 +107,7 @@ def extract_one(video: Video, job: Job) -> dict[str, Any]:
             duration_seconds=round(info.duration_seconds, 4),
             size_bytes=info.size_bytes,
             sha256=checksum,
+            note=info.cut_off,
         )
         entry["frames"] += write_clip(job.folder, row, clip, image_format=job.settings.image_format)
         entry["clips"].append(manifest_row(row))

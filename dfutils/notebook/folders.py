@@ -10,7 +10,7 @@ from dfutils.demo.clips import make_demo_videos
 from dfutils.demo.examples import add_odd_videos, demo_extraction
 from dfutils.demo.rendering import DemoSettings
 from dfutils.extraction.catalogue import Catalogue, read_catalogue
-from dfutils.extraction.layouts import VIDEO_SUFFIXES
+from dfutils.extraction.layouts import is_media
 from dfutils.files import read_csv
 from dfutils.runs.folder import RunFolder
 from dfutils.settings import ExtractionSettings, Settings
@@ -118,7 +118,7 @@ def competition_videos() -> list[Path]:
     """Return the DFDC's test videos if the competition is attached, else nothing."""
     folder = next(_attached_folders(DFDC_TEST), None)
     files = sorted((folder / DFDC_TEST).iterdir()) if folder else []
-    return [path for path in files if path.suffix.lower() in VIDEO_SUFFIXES]
+    return [path for path in files if is_media(path)]
 
 
 def suggested_extraction() -> ExtractionSettings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,7 +10,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from dfutils.errors import CatalogueError
-from dfutils.extraction.layouts import is_media
+from dfutils.extraction.layouts import is_media, iter_files, other_files
+
+logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -18,7 +21,8 @@ Result = TypeVar("Result")
 def expand_inputs(inputs: Iterable[str]) -> list[str]:
     """Replace folders by the videos and images below them; files are kept, even missing ones.
 
-    A missing file is not an error here: its verdict will say so, and the other files still get theirs.
+    A missing file is not an error here: its verdict will say so, and the other files still get theirs. Other files in a
+    folder are counted in the log, by the same rule as when faces are extracted.
 
     Raises:
         CatalogueError: A folder holds no videos or images.
@@ -29,9 +33,13 @@ def expand_inputs(inputs: Iterable[str]) -> list[str]:
         if not path.is_dir():
             files.append(name)
             continue
-        found = sorted(one for one in path.rglob("*") if is_media(one))
+        found = sorted(one for one in iter_files(path) if is_media(one))
+        others = other_files(path)
         if not found:
-            raise CatalogueError(f"{path}: this folder has no videos or images. Give another folder, or a file.")
+            seen = f" ({others[0]})" if others else ""
+            raise CatalogueError(f"{path}: this folder has no videos or images{seen}. Give another folder, or a file.")
+        for warning in others:
+            logger.warning("%s", warning)
         files += map(str, found)
     return files
 

@@ -18,7 +18,7 @@ from dfutils.prediction.members import ClipScore, Member, load_members, score_me
 from dfutils.prediction.outputs import plain_verdict
 from dfutils.prediction.runtime import Engine, EngineChoice, choose_engine, keras_network
 from dfutils.pretrained import DEFAULT, resolve_detector
-from dfutils.records import Box, ClipRow, Extraction, FrameScore, Label, Reason, TrackScore, Verdict
+from dfutils.records import MAX_FACES, Box, ClipRow, Extraction, FrameScore, Label, Reason, TrackScore, Verdict
 from dfutils.runs.folder import RunFolder
 from dfutils.runs.record import DetectorRecord
 from dfutils.settings import MediaLimits, has_frame_head
@@ -121,6 +121,16 @@ class Detector:
         probabilities = [track.fake_probability for track in tracks]
         sizes = [face_pixels([frame.box for frame in track.frames]) for track in tracks]
         person, label, reason, detail = self.decide_people(probabilities, sizes)
+        remarks = [detail] if detail else []
+        if cut.faces_left_out:
+            # What was not looked at may be forged: it speaks against REAL, not against FAKE.
+            if label == Label.REAL:
+                label, reason = Label.UNDECIDED, Reason.TOO_MANY_FACES
+            remarks.append(f"{cut.faces_left_out} smaller faces beyond the {MAX_FACES} largest were not looked at")
+        if cut.info.cut_off:
+            reason = Reason.INCOMPLETE if reason == Reason.OK else reason
+            remarks.append(cut.info.cut_off)
+        detail = "; ".join(remarks)
         return Verdict(str(path), probabilities[person], label, reason, detail, tuple(tracks)), cut
 
     def predict_many(self, paths: Iterable[Path | str], *, workers: int = 1) -> Iterator[Verdict]:

@@ -34,7 +34,7 @@ from dfutils.training.fit import Flags, fit_head
 from dfutils.training.job import Trained, TrainingData, TrainingJob
 from dfutils.training.leaks import find_leaks
 from dfutils.training.model import compose, detector_name
-from dfutils.training.saved_network import load_network, read_network, write_keras_model, write_weights
+from dfutils.training.saved_network import load_network, read_network, write_weights
 from dfutils.training.splits import extend_split, read_splits, split_videos, write_splits
 
 logger = logging.getLogger(__name__)
@@ -186,7 +186,6 @@ def _write_detector(job: TrainingJob, trained: Trained, backbone: Backbone, devi
         network = read_network(
             run.weights_file, model=settings.model, frames=data.frames, size=extraction.size, family=backbone.family
         )
-    write_keras_model(run.path, network)
     checksum = sha256_of(run.weights_file)
     # The features of a frozen backbone are identified by its own weights, those of a trained one by all weights.
     backbone_checksum = backbone.checksum if settings.mode == "cached" else checksum

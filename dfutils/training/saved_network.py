@@ -78,9 +78,3 @@ def write_weights(run: Path, network: ClipNetwork) -> None:
         keras_named = temporary.with_name(f"{temporary.name}.weights.h5")  # Keras insists on this ending
         network.clip_model.save_weights(keras_named)
         keras_named.rename(temporary)
-
-
-def write_keras_model(run: Path, network: ClipNetwork) -> None:
-    """Write ``model.keras``, for Keras users, atomically."""
-    with replacing(RunFolder(run).keras_file) as temporary:
-        network.clip_model.save(temporary)

@@ -69,7 +69,23 @@ class TestFolders:
         assert labels_of(catalogue) == {"Fake/deep/a.png": True, "real/b.MP4": False}
         assert [video.name for video in catalogue.videos] == ["Fake/deep/a.png", "real/b.MP4"]
         assert catalogue.videos[1].path == tmp_path / "real/b.MP4"
-        assert catalogue.warnings == ()
+        assert catalogue.warnings == (
+            f"1 other file in {tmp_path}, by name neither video nor image, left out (1 .txt; first: real/a.txt)",
+        )
+
+    @pytest.mark.parametrize(
+        "suffix", ["ts", "MTS", "m2ts", "3gp", "vob", "ogv", "asf", "mxf", "h264", "heic", "avif", "tiff"]
+    )
+    def test_whatever_can_be_read_is_found(self, tmp_path, suffix):
+        touch(tmp_path, f"real/a.{suffix}", "fake/b.mp4")
+        assert labels_of(read_catalogue(tmp_path)) == {f"real/a.{suffix}": False, "fake/b.mp4": True}
+
+    def test_what_cannot_be_read_is_counted_with_examples(self, tmp_path):
+        touch(tmp_path, "real/a.mp4", "fake/b.mp4", "real/x.docx", "fake/y.docx", "fake/README", "fake/._b.mp4")
+        assert read_catalogue(tmp_path).warnings == (
+            f"3 other files in {tmp_path}, by name neither video nor image, left out "
+            "(2 .docx, 1 without an ending; first: fake/README)",
+        )
 
     def test_a_fake_named_like_a_real_shares_its_group(self, tmp_path):
         touch(tmp_path, "real/a.mp4", "fake/x/a.avi", "fake/b.mp4", "real/1/c.mp4", "real/2/c.mp4", "real/2/c.avi")
@@ -389,6 +405,8 @@ class TestCelebDf:
         assert catalogue.warnings == (
             "missing: 1 file listed in List_of_testing_videos.txt (first: YouTube-real/00009.mp4)",
             f"1 file in {tmp_path} is not in the official folders and was left out (first: cover.jpg)",
+            f"1 other file in {tmp_path}, by name neither video nor image, left out "
+            "(1 .txt; first: Celeb-real/extra/notes.txt)",
         )
 
     @pytest.mark.parametrize(

@@ -209,3 +209,21 @@ def test_crops_of_a_video_with_many_cuts_come_from_its_main_shot(tmp_path):
     (clip,) = extract_clips(path, settings, FaceByBrightness({3: 30, 4: 50, 5: 90, 6: 30})).clips
     assert [16 <= crop.frame_index < 41 for crop in clip.crops] == [True] * 4
     assert len({crop.frame_index for crop in clip.crops}) == 4
+
+
+def test_every_face_of_a_crowd_is_cut_up_to_a_bound_that_is_told(demo_videos, tmp_path, monkeypatch):
+    """25 people, of whom the smallest may be the forged one; then more people than are looked at."""
+    detector = face_detector(SETTINGS.min_detection_score)
+    head = cv2.resize(next(iter_frames(demo_videos[0])).image(), (240, 180), interpolation=cv2.INTER_AREA)
+    settings = SETTINGS.model_copy(update={"tracks": "all", "min_face_fraction": 0.01})
+
+    def crowd(rows, columns):
+        path = tmp_path / f"{rows}-{columns}.png"
+        cv2.imwrite(str(path), np.tile(head, (rows, columns, 1))[..., ::-1])
+        return extract_clips(path, settings, detector)
+
+    whole = crowd(5, 5)
+    assert (len(whole.clips), whole.faces_left_out) == (25, 0)
+    monkeypatch.setattr("dfutils.extraction.motion.MAX_FACES", 20)
+    part = crowd(5, 5)
+    assert (len(part.clips), part.faces_left_out) == (20, 5)

@@ -13,6 +13,8 @@ import pytest
 from dfutils.errors import DatasetError
 from dfutils.extraction import work
 from dfutils.extraction.dataset import read_face_dataset
+from dfutils.extraction.shards import merge_datasets
+from dfutils.files import read_csv, read_json, write_csv, write_json
 from dfutils.settings import ExtractionSettings
 
 SETTINGS = ExtractionSettings(size=96)
@@ -131,3 +133,21 @@ def test_a_damaged_dataset_is_a_clear_error(demo_faces, tmp_path, damage, messag
         for row in (dataset := read_face_dataset(faces)).rows:
             dataset.load_clip(row)
     assert "dfutils.errors" in type(caught.value).__module__
+
+
+def test_a_dataset_from_before_notes_and_skipping_is_read_continued_and_merged(extract, demo_faces, tmp_path):
+    old = shutil.copytree(demo_faces, tmp_path / "old")
+    about = read_json(old / "extraction.json")
+    del about["settings"]["incomplete"]
+    write_json(old / "extraction.json", about)
+    rows = read_csv(old / "manifest.csv", ("clip_id",))
+    columns = [name for name in rows[0] if name != "note"]
+    write_csv(old / "manifest.csv", columns, [{name: row[name] for name in columns} for row in rows])
+    journal = (old / ".journal.jsonl").read_text().replace(', "note": ""', "")
+    (old / ".journal.jsonl").write_text(journal)
+    assert read_face_dataset(old).rows == read_face_dataset(demo_faces).rows
+    merge_datasets([old], tmp_path / "merged")
+    assert read_face_dataset(tmp_path / "merged").rows == read_face_dataset(demo_faces).rows
+    (old / "manifest.csv").unlink()
+    assert extract(old).extracted == 12
+    assert (old / "manifest.csv").read_bytes() == (demo_faces / "manifest.csv").read_bytes()

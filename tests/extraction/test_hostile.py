@@ -7,10 +7,9 @@ import sys
 import time
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
-from hostile_corpus import jpeg, make_corpus, png
+from hostile_corpus import make_corpus, png
 
 from dfutils.demo.clips import write_video
 from dfutils.demo.rendering import DemoSettings, faceless_frames
@@ -21,7 +20,6 @@ from dfutils.extraction.clips import extract_clips
 from dfutils.extraction.dataset import read_face_dataset
 from dfutils.extraction.extract import extract_dataset
 from dfutils.extraction.faces import face_detector
-from dfutils.extraction.images import claimed_size
 from dfutils.extraction.isolation import close_children, extract_clips_safely
 from dfutils.extraction.messages import pack_extraction, unpack_extraction
 from dfutils.extraction.video import iter_frames
@@ -77,18 +75,6 @@ def test_turned_and_anamorphic_videos_have_their_upright_size(corpus, name):
     rows = {row.video: row for row in read_face_dataset(corpus[2].folder).rows}
     good, odd = rows["real/good.mp4"], rows[f"real/{name}"]
     assert (odd.width, odd.height) == (good.width, good.height)
-
-
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".webp"])
-def test_the_size_of_an_image_is_known_before_it_is_decoded(suffix):
-    content = cv2.imencode(suffix, np.zeros((20, 30, 3), np.uint8))[1].tobytes()
-    assert claimed_size(content) == (30, 20)
-    assert claimed_size(content[:11]) is None
-
-
-def test_claims_are_read_from_headers_alone():
-    assert claimed_size(png(16384, 16000)) == (16384, 16000)
-    assert claimed_size(jpeg(16384, 16000)) == (16384, 16000)
 
 
 @pytest.fixture

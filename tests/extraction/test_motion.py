@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
+from dfutils.extraction.frames import Frame
 from dfutils.extraction.motion import CUT_DIFFERENCE, GRID_SECONDS, MotionMeter, scan_frames
-from dfutils.extraction.video import Frame
 from dfutils.records import Box, Face, MotionTrace, VideoInfo
 from dfutils.settings import ExtractionSettings
 

@@ -107,4 +107,4 @@ def test_linking_stays_linear_however_many_faces_there_are(monkeypatch):
         [(p, 10 * (p % 40), 10 * (p // 40), 10) for p in range(16 * frame, 16 * frame + 16)] for frame in range(30)
     ]
     link(*(scene(*crowd) for crowd in crowds))
-    assert len(compared) <= 30 * 64 * 16
+    assert len(compared) <= 30 * 128 * 16

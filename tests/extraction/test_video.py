@@ -8,7 +8,6 @@ from hostile_corpus import turn
 
 from dfutils.demo.clips import write_video
 from dfutils.errors import TooLargeError, UnreadableError
-from dfutils.extraction.images import is_image, read_image
 from dfutils.extraction.video import iter_frames, probe_video
 from dfutils.settings import ExtractionSettings
 
@@ -111,24 +110,7 @@ def test_limits_are_kept(clip, limits):
         probe_video(clip, SETTINGS.model_copy(update=limits))
 
 
-def test_images_are_recognised_by_content_not_by_name(clip, tmp_path):
-    path = tmp_path / "photo.mp4"
-    path.write_bytes(cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes())
-    assert is_image(path)
-    assert not is_image(clip)
-
-
-def test_an_image_is_read_as_rgb(tmp_path):
-    path = tmp_path / "red.png"
-    red_in_bgr = np.zeros((8, 8, 3), np.uint8)
-    red_in_bgr[..., 2] = 255
-    cv2.imwrite(str(path), red_in_bgr)
-    assert read_image(path, max_pixels=64)[0, 0].tolist() == [255, 0, 0]
-    with pytest.raises(TooLargeError):
-        read_image(path, max_pixels=63)
-
-
 def test_an_empty_file_says_so(tmp_path):
     (tmp_path / "empty.mp4").write_bytes(b"")
     with pytest.raises(UnreadableError, match="is empty"):
-        is_image(tmp_path / "empty.mp4")
+        probe_video(tmp_path / "empty.mp4", SETTINGS)

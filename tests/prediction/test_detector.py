@@ -1,6 +1,7 @@
 """The one path from an input to a verdict."""
 
 import shutil
+from dataclasses import replace
 
 import cv2
 import keras
@@ -89,14 +90,6 @@ def test_a_moved_run_folder_predicts_the_same(demo_run, detector, demo_videos, t
     assert moved.predict(demo_videos[0]) == detector.predict(demo_videos[0])
 
 
-def test_the_keras_file_holds_the_same_model(demo_run, detector, demo_faces):
-    dataset = read_face_dataset(demo_faces)
-    clips = np.stack([dataset.load_clip(row) for row in dataset.rows[:2]])
-    whole = keras.saving.load_model(demo_run / "model.keras").predict(clips, verbose=0)[:, 0]
-    scores = detector.score_dataset(dataset, dataset.rows[:2], progress=False)
-    assert whole == pytest.approx([score.raw_probability for score in scores], abs=SCORE)
-
-
 def test_the_order_of_time_changes_the_verdict_of_a_recurrent_model(recurrent_detector, demo_videos):
     settings = recurrent_detector.settings.extraction
     (clip,) = extract_clips(demo_videos[0], settings, face_detector(settings.min_detection_score)).clips
@@ -126,6 +119,39 @@ def test_an_unreadable_file_is_undecided_and_the_others_are_not_lost(detector, d
     bad, good = detector.predict_many([tmp_path / name, demo_videos[0]])
     assert (bad.label, bad.reason) == (Label.UNDECIDED, Reason.UNREADABLE)
     assert good.reason == Reason.OK
+
+
+def with_facts(detector, monkeypatch, path, *, info=None, **changes):
+    """Return the verdict on an extraction that differs in these facts."""
+    extraction = detector.examine(path)[1]
+    other = replace(extraction, info=replace(extraction.info, **(info or {})), **changes)
+    monkeypatch.setattr(detector, "_cut", lambda *_args, **_options: other)
+    return detector.predict(path)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0], ids=["FAKE", "REAL"])
+def test_a_file_that_was_cut_off_keeps_its_label_and_says_so(demo_run, demo_videos, monkeypatch, threshold):
+    detector = load_detector(demo_run)
+    detector.settings = detector.settings.model_copy(update={"threshold": threshold})
+    whole = detector.predict(demo_videos[0])
+    verdict = with_facts(detector, monkeypatch, demo_videos[0], info={"promised_seconds": 4.0, "duration_seconds": 1.6})
+    assert (verdict.label, verdict.fake_probability) == (whole.label, whole.fake_probability)
+    assert (whole.reason, verdict.reason) == (Reason.OK, Reason.INCOMPLETE)
+    assert verdict.detail == "the file ends after 1.6 of 4.0 s"
+
+
+@pytest.mark.parametrize(
+    ("threshold", "expected"),
+    [(0.0, (Label.FAKE, Reason.OK)), (1.0, (Label.UNDECIDED, Reason.TOO_MANY_FACES))],
+)
+def test_with_faces_that_were_not_looked_at_the_answer_is_never_real(
+    demo_run, demo_videos, monkeypatch, threshold, expected
+):
+    detector = load_detector(demo_run)
+    detector.settings = detector.settings.model_copy(update={"threshold": threshold})
+    verdict = with_facts(detector, monkeypatch, demo_videos[0], faces_left_out=7)
+    assert (verdict.label, verdict.reason) == expected
+    assert verdict.detail == "7 smaller faces beyond the 100 largest were not looked at"
 
 
 @pytest.fixture

@@ -72,7 +72,6 @@ def run_folder(tmp_path):
     (folder / "export").mkdir(parents=True)
     weights = bytes(range(256)) * 8
     (folder / "model.weights.h5").write_bytes(weights)
-    (folder / "model.keras").write_bytes(b"keras" * 100)
     (folder / "export" / "export.json").write_text("{}")
     (folder / "splits.csv").write_text("video,split\nsomebody.mp4,train\n")
     detector = {"model": "inception_gru", "extraction": {"frames": 8, "sampling": "uniform"}}

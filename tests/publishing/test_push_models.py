@@ -34,7 +34,7 @@ def test_a_new_model_arrives_byte_by_byte_and_without_other_peoples_names(publis
     assert "NonCommercial" in variation["body"]["licenseName"]
     arrived = stub.variations[VARIATION].versions
     assert arrived == [files_of(run_folder, but=["splits.csv"])]
-    assert sorted(arrived[0]) == ["detector.json", "export/export.json", "model.keras", "model.weights.h5"]
+    assert sorted(arrived[0]) == ["detector.json", "export/export.json", "model.weights.h5"]
     assert f"{VARIATION}/1: 4 files of " in done.stdout
 
 

@@ -23,7 +23,7 @@ def settings_of(run):
 def test_the_run_folder_has_every_file_of_its_contract(demo_run):
     names = {path.name for path in demo_run.iterdir()}
     assert names == {
-        "settings.json", "splits.csv", "history.csv", "leaks.json", "model.keras", "model.weights.h5",
+        "settings.json", "splits.csv", "history.csv", "leaks.json", "model.weights.h5",
         "predictions.csv", "detector.json", "run.json",
     }  # fmt: skip
     assert len(read_csv(demo_run / "history.csv", ())) == 3

@@ -1,0 +1,393 @@
+"""What is judged is what a player shows: right values for kinds of video that are easily read wrongly.
+
+All files are made here. The right values are FFmpeg's own: its program shows the same frames, sizes and times.
+"""
+
+import math
+import struct
+from fractions import Fraction
+
+import av
+import cv2
+import numpy as np
+import pytest
+from hostile_corpus import encode
+
+from dfutils.errors import IncompleteError, UnreadableError
+from dfutils.extraction.clips import extract_clips
+from dfutils.extraction.colour import HDR_WHITE, colour_map
+from dfutils.extraction.faces import face_detector
+from dfutils.extraction.video import iter_frames, probe_video
+from dfutils.settings import ExtractionSettings
+
+SETTINGS = ExtractionSettings(size=64)
+RATE = 20
+
+
+def pattern(width=96, height=64):
+    """An image that no turn or mirroring leaves as it is: the corners are black, red, green and white."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[: height // 2, width // 2 :] = (255, 0, 0)
+    image[height // 2 :, : width // 2] = (0, 255, 0)
+    image[height // 2 :, width // 2 :] = (255, 255, 255)
+    return image
+
+
+def numbered(count, *, size=(96, 64), first=0):
+    """Frames of different brightness: frame k of a video is 5k."""
+    return [np.full((size[1], size[0], 3), 5 * (first + k), np.uint8) for k in range(count)]
+
+
+def times_of(path):
+    info = probe_video(path, SETTINGS)
+    return info, [frame.time_seconds for frame in iter_frames(path, start_seconds=info.start_seconds)]
+
+
+def brightness_of(path):
+    info = probe_video(path, SETTINGS)
+    return [float(frame.image().mean()) for frame in iter_frames(path, start_seconds=info.start_seconds)]
+
+
+def remux(source, target, *, keep=lambda *_: True, shift=lambda *_: None, container=None):
+    """Copy packets without encoding them again."""
+    with av.open(str(source)) as old, av.open(str(target), "w", format=container) as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for number, packet in enumerate(packet for packet in old.demux(video=0) if packet.size):
+            if keep(number, packet):
+                shift(number, packet)
+                packet.stream = stream
+                new.mux(packet)
+    return target
+
+
+def set_matrix(path, a, b, c, d):
+    """Write a display matrix into an MP4's track header (version 0)."""
+    content = bytearray(path.read_bytes())
+    start = content.index(b"tkhd") + 4 + 40
+    values = [round(one * 65536) for one in (a, b, 0, c, d, 0, 0, 0, 0)]
+    content[start : start + 36] = struct.pack(">8iI", *values[:8], 1 << 30)
+    path.write_bytes(content)
+    return path
+
+
+TURNS = {
+    "as stored": ((1, 0, 0, 1), lambda image: image),
+    "mirrored": ((-1, 0, 0, 1), lambda image: image[:, ::-1]),
+    "upside down by rows": ((1, 0, 0, -1), lambda image: image[::-1]),
+    "half a turn": ((-1, 0, 0, -1), lambda image: image[::-1, ::-1]),
+    "a quarter clockwise": ((0, 1, -1, 0), lambda image: np.rot90(image, -1)),
+    "a quarter back": ((0, -1, 1, 0), np.rot90),
+    "rows are columns": ((0, 1, 1, 0), lambda image: image.swapaxes(0, 1)),
+    "and mirrored twice": ((0, -1, -1, 0), lambda image: image.swapaxes(0, 1)[::-1, ::-1]),
+    "enlarged": ((2, 0, 0, 2), lambda image: image),
+}
+
+
+@pytest.mark.parametrize("turn", TURNS)
+def test_every_display_matrix_is_followed_pixel_for_pixel(turn, tmp_path):
+    matrix, expected = TURNS[turn]
+    plain = encode(tmp_path / "plain.mp4", [pattern()] * 3)
+    stored = next(iter_frames(plain))
+    turned = next(iter_frames(set_matrix(encode(tmp_path / "turned.mp4", [pattern()] * 3), *matrix)))
+    assert np.array_equal(turned.image(), expected(stored.image()))
+    assert np.array_equal(turned.luma(), expected(stored.luma()))
+    assert turned.size == turned.image().shape[1::-1]
+
+
+def test_an_odd_angle_turns_the_film_inside_its_frame(tmp_path):
+    angle = math.radians(30)
+    matrix = (math.cos(angle), math.sin(angle), -math.sin(angle), math.cos(angle))
+    path = set_matrix(encode(tmp_path / "odd.mp4", [np.full((64, 96, 3), 200, np.uint8)] * 3), *matrix)
+    frames = list(iter_frames(path))
+    assert len(frames) == 3
+    assert frames[0].size == (96, 64)
+    image = frames[0].image()
+    assert image[32, 48].min() > 180
+    assert image[0, 0].max() < 30  # the corners of the turned film are outside, and those of the frame black
+
+
+def light_of(code, kind):
+    """Return 10-bit RGB in BT.2020 of gray light, where 1 is white at 203 cd/m², as HLG or PQ."""
+    if kind == "pq":
+        powered = (code * HDR_WHITE / 10_000) ** 0.1593017578125
+        return ((0.8359375 + 18.8515625 * powered) / (1 + 18.6875 * powered)) ** 78.84375
+    scene = (code * HDR_WHITE / 1000) ** (1 / 1.2)
+    return math.sqrt(3 * scene) if scene <= 1 / 12 else 0.17883277 * math.log(12 * scene - 0.28466892) + 0.55991073
+
+
+@pytest.mark.parametrize(("kind", "transfer"), [("pq", 16), ("hlg", 18)])
+def test_hdr_is_shown_as_bright_as_the_same_light_in_sdr(kind, transfer, tmp_path):
+    shown = np.linspace(20, 235, 12).round()
+    light = (shown / 255) ** 2.4
+    coded = np.array([light_of(one, kind) for one in light])
+    image = np.repeat(np.repeat((coded * 65535)[None, :, None], 64, 0), 8, 1).repeat(3, 2).astype(np.uint16)
+    path = tmp_path / "hdr.mkv"
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("ffv1", rate=RATE)
+        stream.width, stream.height, stream.pix_fmt = image.shape[1], image.shape[0], "yuv444p10le"
+        context = stream.codec_context
+        context.color_trc, context.color_primaries, context.colorspace, context.color_range = transfer, 9, 9, 1
+        frame = av.VideoFrame.from_ndarray(image, format="rgb48le").reformat(
+            format="yuv444p10le", dst_colorspace=9, dst_color_range=1
+        )
+        output.mux(stream.encode(frame))
+        output.mux(stream.encode())
+    row = next(iter_frames(path)).image()[32, 4::8].astype(float)
+    assert row == pytest.approx(shown[:, None].repeat(3, 1), abs=6)  # 10 bits of PQ are two of 8 in the shadows
+
+
+def test_light_brighter_than_white_keeps_its_order_and_hue():
+    colours = colour_map(16, 9)
+    code = lambda light: round(65535 * light_of(light, "pq"))  # noqa: E731
+    orange = np.array([[[code(one), code(one / 2), code(one / 4)] for one in (0.5, 1, 2, 4)]], np.uint16)
+    shown = colours.shown(orange)[0].astype(int)
+    assert np.all(np.diff(shown[:, 0]) > 0)
+    assert shown[-1, 0] <= 255
+    linear = (shown / 255) ** 2.4
+    assert linear[:, 1] / linear[:, 0] == pytest.approx(np.full(4, linear[0, 1] / linear[0, 0]), rel=0.05)
+
+
+def test_wide_primaries_of_an_ordinary_curve_are_mapped():
+    red = np.array([[[65535, 0, 0], [65535, 65535, 65535], [32768, 32768, 32768]]], np.uint16)
+    shown = colour_map(1, 12).shown(red)[0]
+    assert shown[0].tolist() == [255, 0, 0]  # a red that no screen has becomes its reddest
+    assert shown[1].tolist() == [255, 255, 255]
+    assert abs(int(shown[2].mean()) - 128) <= 1
+    assert colour_map(1, 1) is None
+
+
+def test_frames_that_an_edit_list_hides_do_not_count(tmp_path):
+    """As phones and `ffmpeg -ss … -c copy` trim: 60 frames are stored, of which the last 20 are shown."""
+    whole = encode(tmp_path / "whole.mp4", numbered(45))
+    content = bytearray(whole.read_bytes())
+    place = content.index(b"elst") + 4
+    scale = struct.unpack_from(">I", content, content.index(b"mdhd") + 4 + 12)[0]
+    start = struct.unpack_from(">i", content, place + 12)[0]
+    struct.pack_into(">Ii", content, place + 8, 1000, start + 25 * scale // RATE)  # 20 frames, after 25
+    whole.write_bytes(content)
+    info, times = times_of(whole)
+    assert times == pytest.approx([k / RATE for k in range(20)])
+    assert info.times_seconds == pytest.approx(times)
+    assert (info.duration_seconds, info.fps) == pytest.approx((1.0, RATE))
+    assert brightness_of(whole)[0] == pytest.approx(125, abs=3)
+
+
+def test_a_recording_that_begins_between_key_frames_begins_with_the_first_that_can_be_shown(tmp_path):
+    whole = tmp_path / "whole.ts"
+    with av.open(str(whole), "w", format="mpegts") as output:
+        stream = output.add_stream("libx264", rate=RATE)
+        stream.width, stream.height, stream.pix_fmt, stream.options = (
+            96,
+            64,
+            "yuv420p",
+            {"g": "30", "sc_threshold": "0"},
+        )
+        for image in numbered(50):
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(image)))
+        output.mux(stream.encode())
+    late = remux(whole, tmp_path / "late.ts", keep=lambda number, _: number >= 10, container="mpegts")
+    info, times = times_of(late)
+    assert times == pytest.approx([k / RATE for k in range(20)])
+    assert info.times_seconds == pytest.approx(times)
+    assert brightness_of(late)[0] == pytest.approx(150, abs=3)
+
+
+@pytest.mark.parametrize("offsets", [(0, 5000), (5000, 0), (0, 0), (0, 20, 0)], ids=str)
+def test_joined_recordings_have_one_clock_without_gaps(offsets, tmp_path):
+    joined = b""
+    for number, offset in enumerate(offsets):
+        part = encode(tmp_path / f"{number}.ts", numbered(20, first=20 * (number % 2)), container="mpegts")
+        move = lambda _, packet, offset=offset: (  # noqa: E731
+            setattr(packet, "pts", packet.pts + offset * 90_000),
+            setattr(packet, "dts", packet.dts + offset * 90_000),
+        )
+        joined += remux(part, tmp_path / f"{number}-moved.ts", shift=move, container="mpegts").read_bytes()
+    path = tmp_path / "joined.ts"
+    path.write_bytes(joined)
+    info, times = times_of(path)
+    assert times == pytest.approx([k / RATE for k in range(20 * len(offsets))], abs=1e-4)
+    assert info.times_seconds == pytest.approx(times)
+    assert info.duration_seconds == pytest.approx(len(offsets))
+    assert brightness_of(path)[20] == pytest.approx(100, abs=3)
+
+
+def boxes(content, start, end):
+    while start < end:
+        length = struct.unpack_from(">I", content, start)[0]
+        yield content[start + 4 : start + 8], start, start + length
+        start += length
+
+
+@pytest.mark.parametrize("is_first", [False, True], ids=["behind the film", "before it"])
+def test_the_film_is_shown_and_not_its_cover(is_first, tmp_path):
+    film, path = encode(tmp_path / "film.mp4", numbered(30)), tmp_path / "covered.mp4"
+    with av.open(str(film)) as old, av.open(str(path), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        picture = new.add_stream("mjpeg", rate=1)
+        picture.width, picture.height, picture.pix_fmt = 400, 400, "yuvj420p"
+        picture.disposition = av.stream.Disposition.attached_pic
+        for packet in picture.encode(av.VideoFrame.from_ndarray(np.full((400, 400, 3), 255, np.uint8))):
+            new.mux(packet)
+        for packet in old.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                new.mux(packet)
+    if is_first:  # as taggers write it: the box that holds the cover stands before those of the tracks
+        content = path.read_bytes()
+        ((_, start, end),) = [box for box in boxes(content, 0, len(content)) if box[0] == b"moov"]
+        order = {b"mvhd": 0, b"udta": 1}
+        inner = sorted(boxes(content, start + 8, end), key=lambda box: order.get(box[0], 2))
+        assert any(kind == b"udta" for kind, *_ in inner)
+        path.write_bytes(content[: start + 8] + b"".join(content[one:two] for _, one, two in inner) + content[end:])
+    info, times = times_of(path)
+    assert (info.width, info.height, len(times)) == (96, 64, 30)
+
+
+def test_of_two_films_the_default_one_is_shown_and_else_the_largest(tmp_path):
+    def two(path, defaults):
+        with av.open(str(path), "w") as output:
+            streams = []
+            for (width, height), is_default in zip(((32, 32), (96, 64)), defaults, strict=True):
+                stream = output.add_stream("mpeg4", rate=RATE)
+                stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+                stream.disposition = av.stream.Disposition.default if is_default else av.stream.Disposition(0)
+                streams.append(stream)
+            for stream in streams:
+                for image in numbered(10, size=(stream.width, stream.height)):
+                    output.mux(stream.encode(av.VideoFrame.from_ndarray(image)))
+                output.mux(stream.encode())
+        return next(iter_frames(path)).size
+
+    assert two(tmp_path / "a.mkv", (False, True)) == (96, 64)
+    assert two(tmp_path / "b.mkv", (True, False)) == (32, 32)
+    assert two(tmp_path / "c.mkv", (True, True)) == (96, 64)
+
+
+def test_a_held_last_frame_lasts_as_long_as_its_packet(tmp_path):
+    source = encode(tmp_path / "source.mp4", numbered(20))
+
+    def hold(number, packet):
+        if number == 19:
+            packet.duration = round(3 / packet.time_base)
+
+    info, _ = times_of(remux(source, tmp_path / "held.mp4", shift=hold))
+    assert info.duration_seconds == pytest.approx(19 / RATE + 3, rel=1e-3)
+
+
+def test_interlaced_frames_lose_their_comb(tmp_path):
+    """A bar moves between the two fields of a frame, whose rows then alternate at its edges."""
+    fields = [np.full((64, 96, 3), 20, np.uint8) for _ in range(20)]
+    for number, image in enumerate(fields):
+        image[:, 4 * number : 4 * number + 12] = 220
+    path = tmp_path / "interlaced.mpg"
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("mpeg2video", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        stream.options = {"flags": "+ildct+ilme", "q": "2"}
+        for top, bottom in zip(fields[::2], fields[1::2], strict=True):
+            woven = top.copy()
+            woven[1::2] = bottom[1::2]
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(woven).reformat(format="yuv420p")))
+        output.mux(stream.encode())
+
+    def comb(image):
+        gray = image[..., 1].astype(float)
+        return np.abs(gray[1:-1] - (gray[:-2] + gray[2:]) / 2).mean()
+
+    with av.open(str(path)) as container:
+        stored = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    shown = [frame.image() for frame in iter_frames(path)]
+    assert len(shown) == len(stored) == 10
+    assert comb(stored[5]) > 10
+    assert comb(shown[5]) < 0.3 * comb(stored[5])
+
+
+def test_a_stream_that_changes_its_size_is_shown_at_one_scale(tmp_path):
+    large, small = (
+        [cv2.resize(pattern(), size, interpolation=cv2.INTER_NEAREST)] * 10 for size in ((192, 128), (96, 64))
+    )
+    joined = b"".join(
+        encode(tmp_path / f"{number}.ts", images, container="mpegts").read_bytes()
+        for number, images in enumerate((large, small))
+    )
+    path = tmp_path / "sizes.ts"
+    path.write_bytes(joined)
+    frames = list(iter_frames(path))
+    assert {frame.size for frame in frames} == {(192, 128)}
+    images = [frame.image().astype(int) for frame in frames]
+    assert {image.shape for image in images} == {(128, 192, 3)}
+    assert np.abs(images[-1] - images[0]).mean() < 12
+    assert frames[-1].luma().shape == (128, 192)
+    wide = encode(tmp_path / "wide.ts", [np.full((64, 64, 3), 200, np.uint8)] * 10, container="mpegts").read_bytes()
+    path.write_bytes((tmp_path / "0.ts").read_bytes() + wide)
+    last = list(iter_frames(path))[-1].image(longest_side=96)
+    assert last.shape == (64, 96, 3)
+    assert last[32, 48].min() > 180  # in the middle, with its own shape,
+    assert last[32, 2].max() < 30  # between bars
+
+
+@pytest.mark.parametrize("name", ["clip.mkv", "clip.avi", "fragments.mp4", "index_first.mp4"])
+def test_a_file_that_was_cut_off_says_how_much_of_it_is_there(name, tmp_path, demo_videos):
+    path = tmp_path / name
+    options = {"fragments.mp4": "frag_keyframe+empty_moov", "index_first.mp4": "faststart"}
+    with (
+        av.open(str(demo_videos[0])) as old,
+        av.open(str(path), "w", options={"movflags": options.get(name, "")}) as new,
+    ):
+        if name.endswith(".avi"):
+            stream = new.add_stream("mjpeg", rate=old.streams.video[0].average_rate)
+            stream.width, stream.height, stream.pix_fmt = (
+                old.streams.video[0].width,
+                old.streams.video[0].height,
+                "yuvj420p",
+            )
+            for frame in old.decode(video=0):
+                new.mux(stream.encode(frame.reformat(format="yuvj420p")))
+            new.mux(stream.encode())
+        else:
+            stream = new.add_stream_from_template(old.streams.video[0])
+            for packet in old.demux(video=0):
+                if packet.size:
+                    packet.stream = stream
+                    new.mux(packet)
+    detector = face_detector(SETTINGS.min_detection_score)
+    whole = extract_clips(path, SETTINGS, detector).info
+    assert whole.cut_off == ""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 7 // 10])
+    info = extract_clips(path, SETTINGS, detector).info
+    assert info.duration_seconds < 0.9 * whole.duration_seconds
+    assert info.cut_off == f"the file ends after {info.duration_seconds:.1f} of {whole.duration_seconds:.1f} s"
+    with pytest.raises(IncompleteError, match="ends after"):
+        extract_clips(path, SETTINGS.model_copy(update={"incomplete": "skip"}), detector)
+
+
+def test_a_file_whose_end_is_empty_says_so_too(tmp_path, demo_videos):
+    """As downloads that reserve their space first."""
+    path = tmp_path / "reserved.mp4"
+    with av.open(str(demo_videos[0])) as old, av.open(str(path), "w", options={"movflags": "faststart"}) as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for packet in old.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                new.mux(packet)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
+    info = extract_clips(path, SETTINGS, face_detector(SETTINGS.min_detection_score)).info
+    assert info.cut_off.startswith("the file ends after")
+
+
+def test_sound_with_a_cover_is_not_a_video(tmp_path):
+    path = tmp_path / "song.mp4"
+    with av.open(str(path), "w") as output:
+        sound = output.add_stream("aac", rate=44100)
+        picture = output.add_stream("mjpeg", rate=1)
+        picture.width, picture.height, picture.pix_fmt = 64, 64, "yuvj420p"
+        picture.disposition = av.stream.Disposition.attached_pic
+        for packet in picture.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8))):
+            output.mux(packet)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate, frame.time_base = 44100, Fraction(1, 44100)
+        output.mux(sound.encode(frame))
+        output.mux(sound.encode())
+    with pytest.raises(UnreadableError, match="only a cover picture"):
+        probe_video(path, SETTINGS)

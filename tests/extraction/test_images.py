@@ -1,0 +1,187 @@
+"""Pictures of every kind are read as a viewer shows them, and what is none is called by its name."""
+
+import io
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from hostile_corpus import jpeg, png
+from PIL import Image, ImageCms, ImageOps
+
+from dfutils.errors import TooLargeError, UnreadableError
+from dfutils.extraction import images
+from dfutils.extraction.images import is_image, read_image
+from dfutils.extraction.video import iter_frames, probe_video
+from dfutils.settings import ExtractionSettings
+
+SETTINGS = ExtractionSettings()
+LARGE = 10**9
+
+
+def picture(width=48, height=32):
+    """Smooth, so that lossy formats keep it, and different in every corner."""
+    y, x = np.mgrid[:height, :width]
+    return Image.fromarray(np.dstack([255 * x // width, 255 * y // height, np.full_like(x, 90)]).astype(np.uint8))
+
+
+@pytest.fixture
+def save(tmp_path):
+    def run(name, image=None, **options):
+        (image or picture()).save(tmp_path / name, **options)
+        return tmp_path / name
+
+    return run
+
+
+def read(path, max_pixels=LARGE):
+    return read_image(path, max_pixels=max_pixels).astype(int)
+
+
+SHOWN = np.asarray(picture(), int)
+
+
+@pytest.mark.parametrize(
+    "name", ["a.png", "a.jpg", "a.bmp", "a.webp", "a.gif", "a.tif", "a.jp2", "a.avif", "a.heic", "a.ppm.png"]
+)
+def test_every_format_is_read_by_its_content(name, save, tmp_path):
+    if name.endswith(".heic"):
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    if name.endswith(".avif") and not Image.registered_extensions().get(".avif"):
+        pytest.skip("this Pillow reads no AVIF")
+    path = save(name).rename(tmp_path / "named.mp4")
+    assert is_image(path)
+    info = probe_video(path, SETTINGS)
+    assert (info.width, info.height, info.duration_seconds, info.times_seconds) == (48, 32, 0, (0.0,))
+    assert np.abs(read(path) - SHOWN).mean() < (12 if name == "a.gif" else 6)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+def test_the_cameras_note_turns_a_picture_upright(suffix, orientation, save):
+    stored = picture(48, 32)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = save(f"turned.{suffix}", stored, exif=exif)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"), int)
+    assert np.abs(read(path) - expected).max() == 0
+    assert read(path).shape == ((48, 32, 3) if orientation > 4 else (32, 48, 3))
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P", "CMYK", "LA", "RGBA", "I;16"])
+def test_every_kind_of_pixel_becomes_rgb(mode, save):
+    source = picture().convert("L" if mode == "I;16" else mode)
+    if mode == "I;16":
+        source = Image.fromarray(np.asarray(source).astype(np.uint16) * 257)
+    path = save("pixels.tif" if mode == "CMYK" else "pixels.png", source)
+    expected = picture().convert("L" if mode in ("LA", "I;16") else mode if mode in ("L", "1", "P") else "RGB")
+    assert np.abs(read(path) - np.asarray(expected.convert("RGB"), int)).max() <= 1
+
+
+def test_sixteen_bits_of_colour_become_eight(tmp_path):
+    path = tmp_path / "deep.png"
+    cv2.imwrite(str(path), SHOWN[..., ::-1].astype(np.uint16) * 257)
+    assert np.array_equal(read(path), SHOWN)
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp", "gif"])
+def test_what_is_transparent_is_white(suffix, save):
+    layer = np.dstack([SHOWN, np.full(SHOWN.shape[:2], 255)]).astype(np.uint8)
+    layer[:, 24:, 3] = 0
+    shown = read(save(f"cut-out.{suffix}", Image.fromarray(layer), **({"lossless": True} if suffix == "webp" else {})))
+    assert (shown[:, 25:] == 255).all()
+    assert np.abs(shown[:, :23] - SHOWN[:, :23]).mean() < 12
+    layer[..., 3] = 128
+    half = read(save("half.png", Image.fromarray(layer)))
+    assert np.abs(half - (SHOWN * 128 + 255 * 127) / 255).max() <= 1
+
+
+def test_a_profile_is_followed_and_a_damaged_one_ignored(save):
+    wide = ImageCms.createProfile("sRGB")
+    plain = read(save("s.png", icc_profile=ImageCms.ImageCmsProfile(wide).tobytes()))
+    assert np.array_equal(plain, SHOWN)
+    assert np.array_equal(read(save("broken.png", icc_profile=b"no profile at all" * 20)), SHOWN)
+    # Its red and blue have changed places: what follows it shows them so.
+    profile = bytearray(ImageCms.ImageCmsProfile(wide).tobytes())
+    red, blue = profile.index(b"rXYZ"), profile.index(b"bXYZ")
+    profile[red : red + 4], profile[blue : blue + 4] = b"bXYZ", b"rXYZ"
+    profile = bytes(profile).replace(b"sRGB", b"odd!").replace("sRGB".encode("utf-16-be"), "odd!".encode("utf-16-be"))
+    odd = read(save("odd.png", icc_profile=profile))
+    assert odd[:, -1, 2].mean() > odd[:, 0, 2].mean() + 100
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp", "png"])
+def test_a_moving_picture_is_a_short_film(suffix, save):
+    frames = [Image.new("RGB", (48, 32), (0, 0, 40 * number)) for number in range(5)]
+    path = save(
+        f"moving.{suffix}", frames[0], save_all=True, append_images=frames[1:], duration=[200, 200, 200, 400, 200]
+    )
+    assert is_image(path)
+    info = probe_video(path, SETTINGS)
+    assert info.times_seconds == pytest.approx([0, 0.2, 0.4, 0.6, 1.0])
+    assert info.duration_seconds == pytest.approx(1.2)
+    shown = list(iter_frames(path))
+    assert [frame.time_seconds for frame in shown] == pytest.approx(info.times_seconds)
+    assert [frame.image()[0, 0, 2] for frame in shown] == pytest.approx([0, 40, 80, 120, 160], abs=8)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+def test_a_large_picture_is_reduced_while_it_is_read(suffix, save):
+    path = save(f"large.{suffix}", picture(480, 320))
+    shown = read(path, max_pixels=48 * 32 + 40)
+    assert shown.shape == (32, 48, 3)
+    assert np.abs(shown - SHOWN).mean() < 6
+    assert read(path, max_pixels=480 * 320).shape == (320, 480, 3)
+
+
+@pytest.mark.parametrize("content", [png(20_000, 10_001), jpeg(20_000, 10_001)], ids=["png", "jpeg"])
+def test_the_size_is_known_and_refused_before_anything_is_decoded(content, tmp_path):
+    path = tmp_path / "huge"
+    path.write_bytes(content)
+    with pytest.raises(TooLargeError, match="20000 × 10001 pixels are more than the limit of 200,000,000"):
+        read(path)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif", "gif"])
+def test_a_picture_that_ends_early_is_called_that(suffix, save):
+    rng = np.random.default_rng(0)
+    noise = Image.fromarray(rng.integers(0, 255, (200, 200, 3), np.uint8))
+    path = save(f"cut.{suffix}", noise)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(UnreadableError, match="ends early"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"\n <!DOCTYPE html><html>404", "a web page"),
+        (b"\xef\xbb\xbf<html>", "a web page"),
+        (b"%PDF-1.7", "a PDF document"),
+        (b"PK\x03\x04rest", "a ZIP archive"),
+        (b'<?xml version="1.0"?>', "an XML document"),
+    ],
+)
+def test_what_is_no_picture_is_called_by_its_name(content, kind, tmp_path):
+    path = tmp_path / "face.jpg"
+    path.write_bytes(content)
+    with pytest.raises(UnreadableError, match=f"face.jpg: is {kind}"):
+        is_image(path)
+
+
+def test_a_heic_picture_names_what_reads_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    monkeypatch.setattr(images, "_FORMATS", tuple(name for name in images._FORMATS if name != "HEIF"))
+    path = tmp_path / "phone.heic"
+    path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
+    assert is_image(path)
+    with pytest.raises(UnreadableError, match="HEIC picture; `pip install pillow-heif`"):
+        read(path)
+
+
+def test_a_damaged_note_of_the_camera_is_ignored(tmp_path):
+    buffer = io.BytesIO()
+    picture().save(buffer, "JPEG", exif=b"Exif\0\0" + b"\xff" * 40)
+    path = tmp_path / "note.jpg"
+    path.write_bytes(buffer.getvalue())
+    assert np.abs(read(path) - SHOWN).mean() < 6
