@@ -1,5 +1,6 @@
-"""The trainings of notebook 3 on Kaggle, on two devices in place of its GPUs, in two sessions."""
+"""The trainings of notebook 3 on Kaggle, on two devices in place of its GPUs, in one session and in two."""
 
+import json
 import os
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from dfutils.prediction.detector import load_detector
 from dfutils.settings import ExtractionSettings
 
 TRAIN = """
+import json
 import sys
 import time
 import tensorflow as tf
@@ -30,9 +32,10 @@ from dfutils.notebook.sessions import KAGGLE_FINETUNING, train_in_session
 from dfutils.settings import SplitSettings
 from dfutils.training import finetune
 
-# Smaller, shorter and without a download; everything else is as on Kaggle.
-own = KAGGLE_FINETUNING.finetune.model_copy(update={"steps_per_epoch": 1})
-small = {"epochs": 2, "batch_size": 2, "backbone_weights": "random", "finetune": own}
+# Smaller, shorter and without a download; everything else is as on Kaggle, but for what the third argument changes.
+changes = json.loads(sys.argv[3])
+own = KAGGLE_FINETUNING.finetune.model_copy(update={"steps_per_epoch": 1, **changes.pop("finetune", {})})
+small = {"epochs": 2, "batch_size": 2, "backbone_weights": "random", "finetune": own, **changes}
 split = SplitSettings(test_fraction=0.34, validation_fraction=0.34)
 settings = KAGGLE_FINETUNING.model_copy(update={**small, "split": split})
 
@@ -61,25 +64,36 @@ def few_faces(demo_labels, tmp_path):
     return tmp_path / "faces"
 
 
-def session(faces, folder, which):
+QUICK = {"backbone": "MobileNet", "finetune": {"unfreeze": "conv_pw_13"}}
+"""A small network of which the end is trained, where the sessions are what is tested."""
+
+
+def session(faces, folder, which, changes):
     """Run one session on Kaggle in an empty folder beside the inputs; return the run folder and the output."""
     working = folder / which
     working.mkdir()
     environment = {**os.environ, "DFUTILS_KAGGLE_INPUT": str(folder / "input")}
-    command = [sys.executable, "-c", TRAIN, str(faces), which]
+    command = [sys.executable, "-c", TRAIN, str(faces), which, json.dumps(changes)]
     done = subprocess.run(command, cwd=working, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return working / "output" / "run", " ".join(done.stdout.split())
 
 
-def test_the_settings_for_kaggle_train_on_two_devices_and_continue_in_another_session(few_faces, tmp_path):
-    stopped, said = session(few_faces, tmp_path, "first")
+def test_the_settings_for_kaggle_train_the_whole_network_on_two_devices(few_faces, tmp_path):
+    run, _ = session(few_faces, tmp_path, "whole", {"epochs": 1})
+    about, settings = read_json(run / "run.json"), read_json(run / "settings.json")
+    assert [about[name] for name in ("strategy", "replicas", "precision", "is_complete")] == [
+        "mirrored", 2, "mixed_float16", True
+    ]  # fmt: skip
+    assert (settings["backbone"], settings["finetune"]["unfreeze"]) == ("InceptionV3", "all")
+    assert len(read_csv(run / "history.csv", ("loss", "val_auc"))) == 1
+
+
+def test_a_session_that_ends_is_continued_in_another(few_faces, tmp_path):
+    stopped, said = session(few_faces, tmp_path, "first", QUICK)
     assert "time budget of 8 h is used up" in said
     assert said.endswith("run it again. inception_mean")
-    about = read_json(stopped / "run.json")
-    assert [about[name] for name in ("strategy", "replicas", "precision", "is_complete")] == [
-        "mirrored", 2, "mixed_float16", False
-    ]  # fmt: skip
+    assert read_json(stopped / "run.json")["is_complete"] is False
     (first,) = read_csv(stopped / "history.csv", ("loss", "val_auc"))
     assert load_detector(stopped).settings.model == "inception_mean"  # usable as it is
 
@@ -91,7 +105,7 @@ def test_the_settings_for_kaggle_train_on_two_devices_and_continue_in_another_se
     before = {path.name: path.stat().st_mtime_ns for path in place.iterdir()}
     assert OWNER in place.parts
 
-    finished, said = session(few_faces, tmp_path, "second")
+    finished, said = session(few_faces, tmp_path, "second", QUICK)
     assert "continues from" in said
     assert "used up" not in said
     history = read_csv(finished / "history.csv", ("loss", "val_auc"))
