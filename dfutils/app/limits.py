@@ -21,7 +21,7 @@ class PageLimits(Settings):
     max_seconds: float = Field(300.0, gt=0)
     """Longer videos are refused."""
     max_pixels: int = Field(9_000_000, ge=1)
-    """Larger images are refused; 4K has 8.3 million pixels."""
+    """Larger videos are refused, and larger images reduced; 4K has 8.3 million pixels."""
     job_seconds: float = Field(90.0, gt=0)
     """Time that one answer may take, without the wait in the queue."""
     waiting: int = Field(20, ge=0)

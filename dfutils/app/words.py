@@ -22,7 +22,7 @@ REASONS = {
     Reason.NO_FACE: "No face was found. That says nothing about whether the file is real.",
     Reason.TOO_FEW_FACES: "There are too few faces to examine. That says nothing about whether the file is real.",
     Reason.UNREADABLE: "The file could not be read as a video or image. Try saving it again as MP4 or JPEG.",
-    Reason.TOO_LARGE: "The file is too long or too large for this page. Cut it, or scale it down.",
+    Reason.TOO_LARGE: "The file is too long or too large for this page{limit}. Cut it, or scale it down.",
     Reason.INCOMPLETE: "Only a part of the file is there, and only that part was examined.",
     Reason.TOO_MANY_FACES: "There are more faces than can be examined, so that a forged one may have been missed.",
     Reason.LOW_CONFIDENCE: "This detector is wrong about such clips too often to decide.",
@@ -46,7 +46,8 @@ def of_a_hundred(probability: float, *, short: bool = False) -> str:
 def meaning(verdict: Verdict, settings: DetectorRecord) -> list[str]:
     """Return what the score means, in sentences, or why there is none."""
     if verdict.fake_probability is None:
-        return [REASONS[verdict.reason]]
+        limit = verdict.detail.partition(". ")[0].removeprefix("is ")  # the rest is advice about the command line
+        return [REASONS[verdict.reason].format(limit=f" ({limit})" if limit else "")]
     lines = []
     if verdict.reason != Reason.OK:
         detail = f"{verdict.detail[0].upper()}{verdict.detail[1:]}." if verdict.detail else ""

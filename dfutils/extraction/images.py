@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,11 @@ _FORMATS = ("JPEG", "MPO", "PNG", "BMP", "WEBP", "GIF", "TIFF", "JPEG2000", "AVI
 
 _MOVING = ("GIF", "WEBP", "PNG", "AVIF")
 """Formats whose further images are later frames, and not previews or other pages."""
+
+_ORIENTATION = 0x0112
+"""Number of the note in which a camera says how it was held."""
+
+_STRIP_ROWS = 256
 
 _SIGNATURES = (
     b"\xff\xd8\xff",
@@ -119,14 +125,28 @@ def frame_seconds(path: Path, *, most: int) -> list[float]:
         return seconds
 
 
-def iter_images(path: Path, *, max_pixels: int) -> Iterator[tuple[Image, float]]:
-    """Yield the frames of a moving picture, each as `read_image` returns the first, with the seconds it is shown.
+def image_size(path: Path) -> tuple[int, int]:
+    """Return the stored width and height of a picture, from its header.
 
     Raises:
         UnreadableError: As `read_image` does.
         TooLargeError: As `read_image` does.
     """
     with _opened(path) as picture:
+        return picture.size
+
+
+def iter_images(path: Path, *, max_pixels: int) -> Iterator[tuple[Image, float]]:
+    """Yield the frames of a picture, each as `read_image` returns the first, with the seconds it is shown.
+
+    Raises:
+        UnreadableError: As `read_image` does.
+        TooLargeError: As `read_image` does.
+    """
+    with _opened(path) as picture:
+        if picture.format not in _MOVING or getattr(picture, "n_frames", 1) == 1:
+            yield _shown(picture, max_pixels), 0.0
+            return
         for number in range(getattr(picture, "n_frames", 1)):
             picture.seek(number)
             yield _shown(picture.copy(), max_pixels), _seconds(picture)
@@ -193,24 +213,39 @@ def _shown(picture: Picture, max_pixels: int) -> Image:
         factor = (max_pixels / (width * height)) ** 0.5
         wanted = max(1, int(width * factor)), max(1, int(height * factor))
         picture.draft(picture.mode, wanted)  # a JPEG is decoded at a half, a quarter or an eighth of its size
-        if picture.mode not in ("RGB", "L", "CMYK"):
-            picture = _in_colour(picture)
-        picture = picture.resize(wanted, _resampling(), reducing_gap=2.0)
+        turned = _has_orientation(picture)
+        reduced = _reduced(picture, wanted)
+        picture = ImageOps.exif_transpose(_with_exif(reduced, picture)) if turned else reduced
     else:
         picture.load()
-    picture = ImageOps.exif_transpose(picture) if _has_orientation(picture) else picture
-    return np.ascontiguousarray(np.asarray(_in_colour(picture), np.uint8))
+        picture = _in_colour(ImageOps.exif_transpose(picture) if _has_orientation(picture) else picture)
+    return np.ascontiguousarray(np.asarray(picture, np.uint8))
 
 
-def _resampling() -> int:
-    from PIL.Image import Resampling
+def _with_exif(picture: Picture, original: Picture) -> Picture:
+    picture.getexif()[_ORIENTATION] = original.getexif()[_ORIENTATION]
+    return picture
 
-    return Resampling.BOX
+
+def _reduced(picture: Picture, size: tuple[int, int]) -> Picture:
+    """Return the picture in sRGB at a smaller size, made strip by strip: large ones fit into memory only once."""
+    from PIL import Image as pillow  # noqa: N813
+
+    width, height = picture.size
+    scale = height / size[1]
+    result = pillow.new("RGB", size)
+    for top in range(0, size[1], _STRIP_ROWS):
+        bottom = min(top + _STRIP_ROWS, size[1])
+        first, last = int(top * scale), min(height, math.ceil(bottom * scale))
+        strip = _in_colour(picture.crop((0, first, width, last)))
+        box = (0, top * scale - first, width, min(bottom * scale, last) - first)
+        result.paste(strip.resize((size[0], bottom - top), pillow.Resampling.BOX, box=box), (0, top))
+    return result
 
 
 def _has_orientation(picture: Picture) -> bool:
     try:
-        return picture.getexif().get(0x0112, 1) in range(2, 9)
+        return picture.getexif().get(_ORIENTATION, 1) in range(2, 9)
     except (OSError, SyntaxError, ValueError, TypeError, KeyError, OverflowError):
         return False  # a damaged note about the camera is no reason to refuse a picture
 

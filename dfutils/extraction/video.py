@@ -17,7 +17,7 @@ from dfutils.errors import TooLargeError, UnreadableError
 from dfutils.extraction.colour import colour_map
 from dfutils.extraction.containers import ends_early
 from dfutils.extraction.frames import UPRIGHT, Frame, Orientation, orientation_of
-from dfutils.extraction.images import MAX_IMAGE_PIXELS, frame_seconds, is_image, iter_images
+from dfutils.extraction.images import MAX_IMAGE_PIXELS, frame_seconds, image_size, is_image, iter_images
 from dfutils.records import VideoInfo
 from dfutils.settings import ExtractionSettings
 
@@ -275,13 +275,12 @@ def _promised_seconds(container: Any, stream: Any) -> float | None:
 
 def _probe_moving_picture(path: Path, settings: ExtractionSettings) -> VideoInfo:
     seconds = frame_seconds(path, most=settings.limits.frames)
-    image, _ = next(iter_images(path, max_pixels=settings.max_pixels))
     if sum(seconds) > settings.max_seconds:
         raise TooLargeError(f"{path}: is longer than {settings.max_seconds:g} s. Cut it, or raise max_seconds.")
     times = tuple(sum(seconds[:number]) for number in range(len(seconds))) or (0.0,)
     duration = sum(seconds)
     fps = len(times) / duration if duration else 0.0
-    return VideoInfo(image.shape[1], image.shape[0], fps, duration, times, path.stat().st_size)
+    return VideoInfo(*image_size(path), fps, duration, times, path.stat().st_size)
 
 
 def _moving_frames(path: Path, max_pixels: int) -> Iterator[Frame]:

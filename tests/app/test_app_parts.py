@@ -91,6 +91,12 @@ def test_every_reason_has_a_sentence(settings, reason):
     assert first.endswith(".")
 
 
+def test_a_file_above_a_limit_is_told_the_limit(settings):
+    detail = "is longer than 300 s. Cut it, or raise max_seconds."
+    (said,) = words.meaning(Verdict("a", None, Label.UNDECIDED, Reason.TOO_LARGE, detail), settings)
+    assert said == "The file is too long or too large for this page (longer than 300 s). Cut it, or scale it down."
+
+
 def test_a_real_verdict_above_half_explains_the_threshold(settings):
     said = " ".join(words.meaning(Verdict("a", 0.57, Label.REAL, Reason.OK), settings))
     assert "about 57 are fake" in said

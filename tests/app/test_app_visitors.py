@@ -58,7 +58,7 @@ def test_every_file_of_the_corpus_gets_the_right_outcome(corpus):
     right, shown = corpus
     assert len(right) >= 70
     reasons = {name: verdict_of(result)["reason"] for name, (_, result) in shown.items()}
-    scored = {"ok", "low_confidence"}
+    scored = {"ok", "low_confidence", "incomplete"}
     found = {name: OK if reason in scored else reason for name, reason in reasons.items()}
     assert {name: found[name] for name in right if found[name] not in right[name]} == {}
 
@@ -69,7 +69,7 @@ def test_a_file_without_a_score_is_undecided_and_the_page_says_why(corpus):
         if verdict["fake_probability"] is None:
             assert verdict["label"] == "UNDECIDED"
             assert "UNDECIDED: no verdict" in result
-            assert REASONS[verdict["reason"]] in unescape(result)
+            assert REASONS[verdict["reason"]].partition("{")[0] in unescape(result)
             assert verdict["detail"].endswith(".")
         else:
             assert f"{verdict['label']}: " in result
@@ -96,7 +96,7 @@ def test_a_clip_above_the_length_limit_is_undecided_and_says_so(client, tmp_path
     clip = encode(tmp_path / "long.mp4", gray, rate=1)
     _, result = client.examine(client.upload(clip.read_bytes()))
     assert verdict_of(result)["reason"] == "too_large"
-    assert REASONS["too_large"] in result
+    assert "too large for this page (longer than 30 s). Cut it, or scale it down." in result
     assert "longer than 30 s" in verdict_of(result)["detail"]
 
 
