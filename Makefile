@@ -71,14 +71,13 @@ images: reports ## take the screenshots in docs/ again (needs Chromium)
 
 # Each of these rounds float32 otherwise, as another processor does: kernels for fewer vector instructions, TensorFlow's
 # own instead of oneDNN's, and sums that are not shared out among threads.
-# Tests that compare what a network computed: they take their tolerance from tests/rounding.py.
-NETWORKS := $(shell grep -rl "^from rounding import" tests)
 PROCESSORS := ONEDNN_MAX_CPU_ISA=AVX2 ONEDNN_MAX_CPU_ISA=AVX512_CORE TF_ENABLE_ONEDNN_OPTS=0 TF_ENABLE_ONEDNN_OPTS=1 \
 	"OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1"
 
 test-processors: $(READY) ## compare networks with the rounding of five other processors
 	set -e; for processor in $(PROCESSORS); do \
-		echo "$$processor"; $(HERMETIC) $$processor $(BIN)/python -m pytest -n 2 --dist loadfile $(NETWORKS); done
+		echo "$$processor"; \
+		$(HERMETIC) $$processor $(BIN)/python -m pytest -n 2 --dist loadfile -m rounding tests; done
 
 # Kaggle's image of today, or with IMAGE=next the next one; their versions stand in the constraints. Its Python where that
 # is installed, else this one: IMAGE_PYTHON=… names another.

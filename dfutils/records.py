@@ -281,10 +281,17 @@ class FrameScore:
 
 @dataclass(frozen=True, slots=True)
 class TrackScore:
-    """The score of one person in a video."""
+    """The score of one person in a video.
+
+    Attributes:
+        fake_probability: Calibrated, 0..1.
+        frames: Scores of the frames that were used.
+        counts: Whether the face is large enough for this detector to decide by it.
+    """
 
     fake_probability: float
     frames: tuple[FrameScore, ...]
+    counts: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,6 +306,7 @@ class Verdict:
         detail: One sentence of explanation; empty if ``reason`` is ``ok``. With the reason ``incomplete``, the label is
             that of the part of the file that is there.
         tracks: Scores of each person.
+        person: Index among ``tracks`` of the person whose score is that of the input.
     """
 
     input: str
@@ -307,6 +315,7 @@ class Verdict:
     reason: Reason
     detail: str = ""
     tracks: tuple[TrackScore, ...] = ()
+    person: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,11 @@
 """Data that the tests share: a handful of made-up clips, and what the line makes of them."""
 
+import inspect
 import os
 from pathlib import Path
 
 import pytest
+import rounding
 from browser import browser, browser_page, pytest_unconfigure
 
 from dfutils.demo.clips import make_demo_videos
@@ -16,6 +18,9 @@ __all__ = ["browser", "browser_page", "pytest_unconfigure"]
 
 SLOW = ("documentation", "end_to_end", "notebooks")
 """Folders whose files take minutes each: they start first, so that no worker waits for another at the end."""
+
+BOUNDS = {name for name in vars(rounding) if name.isupper()}
+"""Tests that use one of these bounds have the mark ``rounding``."""
 
 PEOPLE = 6
 SMALL = ExtractionSettings(size=96)
@@ -31,6 +36,17 @@ TRAINING = TrainingSettings(
 
 def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: not set(SLOW) & set(item.path.parts))
+    for item in items:
+        if BOUNDS & set(names_in(getattr(getattr(item, "function", None), "__code__", None))):
+            item.add_marker(pytest.mark.rounding)
+
+
+def names_in(code):
+    """Yield the global names that a function and those inside it use."""
+    if code is not None:
+        yield from code.co_names
+        for inner in filter(inspect.iscode, code.co_consts):
+            yield from names_in(inner)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -110,16 +110,17 @@ class Detector:
             scores = self.score_clips(np.stack([clip.images for clip in cut.clips]))
         except TooFewFacesError as error:
             return _undecided(path, error), None
-        tracks = []
+        tracks: list[TrackScore] = []
+        sizes: list[float] = []
         for clip, score in zip(cut.clips, scores, strict=True):
             per_frame = score.frame_probabilities or (None,) * len(clip.crops)
             frames = tuple(
                 FrameScore(crop.time_seconds, crop.face.box if crop.face else crop.square, probability)
                 for crop, probability in zip(clip.crops, per_frame, strict=True)
             )
-            tracks.append(TrackScore(score.fake_probability, frames))
+            sizes.append(face_pixels([frame.box for frame in frames]))
+            tracks.append(TrackScore(score.fake_probability, frames, sizes[-1] >= self.settings.min_face_pixels))
         probabilities = [track.fake_probability for track in tracks]
-        sizes = [face_pixels([frame.box for frame in track.frames]) for track in tracks]
         person, label, reason, detail = self.decide_people(probabilities, sizes)
         remarks = [detail] if detail else []
         if cut.faces_left_out:
@@ -131,7 +132,7 @@ class Detector:
             reason = Reason.INCOMPLETE if reason == Reason.OK else reason
             remarks.append(cut.info.cut_off)
         detail = "; ".join(remarks)
-        return Verdict(str(path), probabilities[person], label, reason, detail, tuple(tracks)), cut
+        return Verdict(str(path), probabilities[person], label, reason, detail, tuple(tracks), person), cut
 
     def predict_many(self, paths: Iterable[Path | str], *, workers: int = 1) -> Iterator[Verdict]:
         """Yield the verdicts in the order of ``paths``; see `examine_many`."""

@@ -30,9 +30,25 @@ def verdict_line(verdict: Verdict) -> str:
         'FAKE       0.93  a.mp4'
     """
     score = "   –" if verdict.fake_probability is None else f"{verdict.fake_probability:.2f}"
-    people = f"  ({len(verdict.tracks)} people, the highest score counts)" if len(verdict.tracks) > 1 else ""
+    people = f"  ({whose_score(verdict)})" if len(verdict.tracks) > 1 else ""
     detail = f"  {verdict.detail}" if verdict.detail else ""
     return f"{verdict.label:<9}  {score}  {verdict.input}{people}{detail}"
+
+
+def whose_score(verdict: Verdict) -> str:
+    """Return how many people there are, and whose score is that of the video.
+
+    Example:
+        >>> from dfutils.records import Label, Reason, TrackScore
+        >>> tracks = (TrackScore(0.29, ()), TrackScore(0.68, (), counts=False))
+        >>> whose_score(Verdict("a.mp4", 0.29, Label.REAL, Reason.OK, "", tracks, 0))
+        '2 people: person 1 has the highest score; 1 with too small a face does not count'
+    """
+    small = sum(not track.counts for track in verdict.tracks)
+    text = f"{len(verdict.tracks)} people: person {verdict.person + 1} has the highest score"
+    if small in (0, len(verdict.tracks)):
+        return text
+    return f"{text}; {small} with too small a face {'does' if small == 1 else 'do'} not count"
 
 
 def plain_verdict(verdict: Verdict) -> dict[str, Any]:
@@ -40,6 +56,7 @@ def plain_verdict(verdict: Verdict) -> dict[str, Any]:
     tracks = [
         {
             "fake_probability": track.fake_probability,
+            "counts": track.counts,
             "frames": [
                 {
                     "time_seconds": round(frame.time_seconds, 4),

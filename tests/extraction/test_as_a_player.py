@@ -391,3 +391,60 @@ def test_sound_with_a_cover_is_not_a_video(tmp_path):
         output.mux(sound.encode())
     with pytest.raises(UnreadableError, match="only a cover picture"):
         probe_video(path, SETTINGS)
+
+
+@pytest.mark.parametrize("rate", [1, 120])
+def test_slow_and_fast_videos_keep_their_own_times(rate, tmp_path):
+    info, times = times_of(encode(tmp_path / "clip.mp4", numbered(12), rate=rate))
+    assert times == pytest.approx([k / rate for k in range(12)])
+    assert (info.fps, info.duration_seconds) == pytest.approx((rate, 12 / rate))
+
+
+def test_an_avi_without_its_index_is_whole(tmp_path):
+    path = encode(tmp_path / "clip.avi", numbered(20), codec="mjpeg", pixels="yuvj420p")
+    content = path.read_bytes()
+    path.write_bytes(content[: content.rindex(b"idx1")])
+    info, times = times_of(path)
+    assert times == pytest.approx([k / RATE for k in range(20)])
+    assert info.cut_off == ""
+
+
+@pytest.mark.parametrize("matrix", [1, 5, 9], ids=["BT.709", "BT.601", "BT.2020"])
+@pytest.mark.parametrize("is_full", [False, True], ids=["video range", "full range"])
+def test_every_colour_matrix_and_range_gives_the_same_picture(matrix, is_full, tmp_path):
+    """The pattern is coded with one matrix and range, and says so."""
+    path = tmp_path / "clip.mkv"
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("ffv1", rate=RATE)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv444p"
+        stream.codec_context.colorspace, stream.codec_context.color_range = matrix, 2 if is_full else 1
+        frame = av.VideoFrame.from_ndarray(pattern()).reformat(
+            format="yuv444p", dst_colorspace=matrix, dst_color_range=2 if is_full else 1
+        )
+        output.mux(stream.encode(frame))
+        output.mux(stream.encode())
+    assert np.abs(next(iter_frames(path)).image().astype(int) - pattern()).max() <= 3
+
+
+def test_ten_bits_and_four_k_are_read(tmp_path):
+    path = encode(tmp_path / "deep.mkv", [pattern()] * 3, codec="libx265", pixels="yuv420p10le")
+    image = next(iter_frames(path)).image().astype(int)
+    assert np.abs(image - pattern()).mean() < 8
+    assert next(iter_frames(path)).luma().shape == (64, 96)
+    large = encode(tmp_path / "large.mp4", [cv2.resize(pattern(), (3840, 2160))] * 2)
+    assert probe_video(large, SETTINGS).width == 3840
+    assert next(iter_frames(large)).image(longest_side=640).shape == (360, 640, 3)
+
+
+def test_everybody_in_a_conference_is_followed(tmp_path, demo_videos):
+    heads = [
+        [cv2.resize(frame.image(), (240, 180), interpolation=cv2.INTER_AREA) for frame in iter_frames(video)][:30]
+        for video in demo_videos[:9]
+    ]
+    grid = [
+        np.vstack([np.hstack([heads[3 * row + column][k] for column in range(3)]) for row in range(3)])
+        for k in range(30)
+    ]
+    path = encode(tmp_path / "conference.mp4", grid, rate=10)
+    settings = SETTINGS.model_copy(update={"tracks": "all"})
+    assert len(extract_clips(path, settings, face_detector(settings.min_detection_score)).clips) == 9

@@ -19,6 +19,7 @@ from dfutils.extraction.video import iter_frames
 from dfutils.files import read_csv
 from dfutils.prediction.detector import Detector, load_detector, verdict_document
 from dfutils.prediction.members import Member
+from dfutils.prediction.outputs import plain_verdict, verdict_line
 from dfutils.records import Label, Reason
 from dfutils.training.backbones import build_backbone
 from dfutils.training.model import build_head, compose
@@ -81,7 +82,13 @@ def test_a_small_face_in_the_background_does_not_decide_about_the_large_one(dete
     sides = [max(track.frames[0].box.width, track.frames[0].box.height) for track in verdict.tracks]
     assert len(sides) == 2
     larger = verdict.tracks[int(np.argmax(sides))].fake_probability
-    assert with_least_face(detector, int(max(sides))).predict(tmp_path / "two.png").fake_probability == larger
+    decided = with_least_face(detector, int(max(sides))).predict(tmp_path / "two.png")
+    assert decided.fake_probability == decided.tracks[decided.person].fake_probability == larger
+    assert [track.counts for track in decided.tracks] == [side >= int(max(sides)) for side in sides]
+    assert f"2 people: person {decided.person + 1} has the highest score; 1 with too small a face does not count" in (
+        verdict_line(decided)
+    )
+    assert [track["counts"] for track in plain_verdict(decided)["tracks"]] == [one.counts for one in decided.tracks]
     assert verdict.fake_probability == max(track.fake_probability for track in verdict.tracks)
 
 
