@@ -62,7 +62,7 @@ class TooLargeError(MediaError):
 
 
 class IncompleteError(MediaError):
-    """Raised when a file ends before its container says that it does, and such files are to be skipped."""
+    """Raised when a file is truncated and such files are to be skipped."""
 
     reason = "incomplete"
 

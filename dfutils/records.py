@@ -25,7 +25,7 @@ SPLIT_NAMES: tuple[SplitName, ...] = ("train", "validation", "test")
 
 
 MAX_FACES = 100
-"""Faces of a frame that are looked at, the largest first: with more, memory and time would have no bound."""
+"""At most this many faces per frame and people per video, largest first, so that memory and time stay bounded."""
 
 
 class Result(Protocol):
@@ -211,8 +211,8 @@ class VideoInfo:
         times_seconds: Time of every frame in display order, from 0.
         size_bytes: Size of the file.
         start_seconds: Time of the stream that counts as 0.
-        promised_seconds: Duration by the container of a file that ends before it, 0 if the container does not tell it;
-            None for a file that is whole.
+        is_truncated: Whether the file ends before its container says so, or cannot be decoded to its end.
+        declared_seconds: Duration that the container declares of a truncated file; None if it declares none.
     """
 
     width: int
@@ -222,20 +222,22 @@ class VideoInfo:
     times_seconds: tuple[float, ...]
     size_bytes: int
     start_seconds: float = 0.0
-    promised_seconds: float | None = None
+    is_truncated: bool = False
+    declared_seconds: float | None = None
 
     @property
     def cut_off(self) -> str:
-        """How much of a file that was cut off is there, in half a sentence; empty for a file that is whole.
+        """How much of a truncated file is present, as a clause; empty if it is complete.
 
         Example:
-            >>> VideoInfo(640, 360, 25.0, 1.6, (0.0,), 1000, promised_seconds=4.0).cut_off
+            >>> VideoInfo(640, 360, 25.0, 1.6, (0.0,), 1000, is_truncated=True, declared_seconds=4.0).cut_off
             'the file ends after 1.6 of 4.0 s'
         """
-        if self.promised_seconds is None:
+        if not self.is_truncated:
             return ""
-        promised = f" of {self.promised_seconds:.1f}" if self.promised_seconds else ""
-        return f"the file ends{'' if promised else ' early,'} after {self.duration_seconds:.1f}{promised} s"
+        if self.declared_seconds is None:
+            return f"the file ends early, after {self.duration_seconds:.1f} s"
+        return f"the file ends after {self.duration_seconds:.1f} of {self.declared_seconds:.1f} s"
 
 
 @dataclass(slots=True)
@@ -261,7 +263,7 @@ class Extraction:
         info: Facts about its stream.
         clips: Its clips, the main person's first.
         trace: Motion of all frames.
-        faces_left_out: Faces beyond `MAX_FACES`, in the frame that shows most of them.
+        faces_left_out: Most faces beyond `MAX_FACES` in any one frame, plus people beyond it.
     """
 
     info: VideoInfo
@@ -303,10 +305,10 @@ class Verdict:
         fake_probability: Calibrated, 0..1, the highest of the tracks that may decide; None without a score.
         label: REAL, FAKE or UNDECIDED; never REAL or FAKE without a face.
         reason: The reason for the label.
-        detail: One sentence of explanation; empty if ``reason`` is ``ok``. With the reason ``incomplete``, the label is
-            that of the part of the file that is there.
+        detail: What there is to say about the answer, as clauses; empty if nothing.
         tracks: Scores of each person.
-        person: Index among ``tracks`` of the person whose score is that of the input.
+        person: Index among ``tracks`` of the person whose score is that of the input; None without a score.
+        is_incomplete: Whether the file is truncated, so that the answer is about a part of it.
     """
 
     input: str
@@ -315,7 +317,8 @@ class Verdict:
     reason: Reason
     detail: str = ""
     tracks: tuple[TrackScore, ...] = ()
-    person: int = 0
+    person: int | None = None
+    is_incomplete: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,7 +333,7 @@ class ClipRow:
         width: Width of the video in pixels; ``height``, ``fps`` and ``duration_seconds`` also describe the video.
         size_bytes: Size of the video's file.
         sha256: SHA-256 of the video's file.
-        note: What is missing, such as ``the file ends after 1.6 of 4.0 s``; empty if nothing is.
+        note: What is missing from the file, such as ``the file ends after 1.6 of 4.0 s``; empty if nothing is.
     """
 
     clip_id: str

@@ -98,9 +98,9 @@ class ExtractionSettings(Settings):
     image_format: Literal["png", "jpg"] = "png"
     """File format of the crops. PNG adds no second compression."""
     incomplete: Literal["keep", "skip"] = "keep"
-    """Use what is there of a file that was cut off, or skip it."""
+    """Use the readable part of a truncated file, or skip the file."""
     max_pixels: int = Field(36_000_000, ge=1)
-    """Videos with more pixels are rejected; larger pictures are reduced to as many, up to 200 million."""
+    """Videos with more pixels are rejected; images of up to 200 megapixels are reduced to this size."""
     max_seconds: float = Field(3600.0, gt=0)
     """Longer videos are rejected."""
     limits: MediaLimits = MediaLimits()

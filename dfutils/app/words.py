@@ -23,8 +23,8 @@ REASONS = {
     Reason.TOO_FEW_FACES: "There are too few faces to examine. That says nothing about whether the file is real.",
     Reason.UNREADABLE: "The file could not be read as a video or image. Try saving it again as MP4 or JPEG.",
     Reason.TOO_LARGE: "The file is too long or too large for this page{limit}. Cut it, or scale it down.",
-    Reason.INCOMPLETE: "Only a part of the file is there, and only that part was examined.",
-    Reason.TOO_MANY_FACES: "There are more faces than can be examined, so that a forged one may have been missed.",
+    Reason.INCOMPLETE: "The file is truncated; only the part that exists was examined.",
+    Reason.TOO_MANY_FACES: "There are more faces than can be examined, so a forged one may have been missed.",
     Reason.LOW_CONFIDENCE: "This detector is wrong about such clips too often to decide.",
 }
 

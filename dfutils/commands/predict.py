@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 EXIT_FOUND = 3
-"""Exit code when a verdict has a label or reason of ``--fail-on``."""
+"""Exit code when ``--fail-on`` matches a verdict."""
 
 EXAMPLE = "dfutils predict clip.mp4 photo.jpg --model run"
 
@@ -64,7 +64,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="LABEL",
-        help="exit with 3 if any verdict has this label, or if a file was cut off (incomplete); may be repeated",
+        help="exit with 3 if any verdict has this label, or (incomplete) if any file is truncated; may be repeated",
     )
     parser.epilog = f"{parser.epilog}\n\n{EXIT_CODES}"
 
@@ -99,7 +99,7 @@ def _predict_all(options: argparse.Namespace) -> int:
 
     def noted() -> Iterator[Verdict]:
         for verdict in _shown(options, detector, inputs):
-            outcomes.update((verdict.label, verdict.reason))
+            outcomes.update([verdict.label, *(["incomplete"] if verdict.is_incomplete else [])])
             if options.json:  # otherwise verdicts are not kept, so that memory suffices for a folder of any size
                 kept.append(verdict)
             yield verdict

@@ -14,8 +14,8 @@ from dfutils.extraction.crops import central_square, crop_square, fill_positions
 from dfutils.extraction.faces import FaceDetector
 from dfutils.extraction.motion import Candidate, Scan, find_faces, scan_frames
 from dfutils.extraction.tracks import link_faces
-from dfutils.extraction.video import LOST_SECONDS, LOST_SHARE, iter_frames, probe_video
-from dfutils.records import Box, Extraction, Face, FaceClip, FaceCrop, Image, MotionTrace, VideoInfo
+from dfutils.extraction.video import is_clearly_shorter, iter_frames, probe_video
+from dfutils.records import MAX_FACES, Box, Extraction, Face, FaceClip, FaceCrop, Image, MotionTrace, VideoInfo
 from dfutils.settings import ExtractionSettings
 
 
@@ -44,7 +44,8 @@ def extract_clips(path: Path, settings: ExtractionSettings, detector: FaceDetect
     decode = functools.partial(
         iter_frames, path, threads=threads, max_pixels=settings.max_pixels, start_seconds=info.start_seconds
     )
-    if info.duration_seconds == 0:  # a picture, or the only frame of a video
+    _check_complete(path, info, settings)
+    if info.duration_seconds == 0:  # an image, or a single frame without a duration
         settings = settings.model_copy(update={"frames": 1})
     scan = scan_frames(decode(), info, settings, searcher, trace)
     if not scan.candidates:
@@ -53,8 +54,7 @@ def extract_clips(path: Path, settings: ExtractionSettings, detector: FaceDetect
             "The download may be cut short, or the codec missing; re-encode or skip the file."
         )
     info = _as_decoded(info, trace, settings)
-    if info.cut_off and settings.incomplete == "skip":
-        raise IncompleteError(f"{path}: {info.cut_off}. Download or copy it again, or keep what is there.")
+    _check_complete(path, info, settings)
     people = _places_of_people(scan, settings, detector)
     needed = min(settings.min_face_frames, settings.frames) if settings.crop == "face" else 1
     if people and max(map(len, people)) < needed and trace.cuts:
@@ -69,23 +69,32 @@ def extract_clips(path: Path, settings: ExtractionSettings, detector: FaceDetect
             "Use a longer or clearer video, or lower min_face_frames."
         )
     people = [places for places in people if len(places) >= needed]
+    too_many = max(0, len(people) - MAX_FACES)
+    people = people[:MAX_FACES]
     clips = _cut(people if settings.tracks == "all" else people[:1], scan.candidates, settings)
     width, height = scan.candidates[0].frame.size  # upright; the header's size may be wrong or not rotated
-    left_out = max(frame.left_out for frame in scan.searched) if scan.searched else 0
+    left_out = max((frame.left_out for frame in scan.searched), default=0) + too_many
     return Extraction(replace(info, width=width, height=height), clips, trace, left_out)
 
 
+def _check_complete(path: Path, info: VideoInfo, settings: ExtractionSettings) -> None:
+    if info.is_truncated and settings.incomplete == "skip":
+        raise IncompleteError(f"{path}: {info.cut_off}. Download or copy it again, or set incomplete to keep.")
+
+
 def _as_decoded(info: VideoInfo, trace: MotionTrace, settings: ExtractionSettings) -> VideoInfo:
-    """Return the facts with the duration of what could be decoded, if that is clearly less than what is promised."""
+    """Return the facts with the decoded duration if that is clearly less than declared."""
     if settings.sampling == "first" or len(trace.times_seconds) < 2:
         return info
-    last = trace.times_seconds[-1]
-    lost = info.times_seconds[-1] - last
-    is_short = lost > max(LOST_SECONDS, LOST_SHARE * info.duration_seconds)
-    if lost <= 0 or (info.promised_seconds is None and not is_short):
+    last, end = trace.times_seconds[-1], info.times_seconds[-1]
+    if last >= end or not (info.is_truncated or is_clearly_shorter(last, end)):
         return info
-    promised = info.duration_seconds if info.promised_seconds is None else info.promised_seconds
-    return replace(info, duration_seconds=last + last / (len(trace.times_seconds) - 1), promised_seconds=promised)
+    return replace(
+        info,
+        duration_seconds=last + last / (len(trace.times_seconds) - 1),
+        is_truncated=True,
+        declared_seconds=info.declared_seconds if info.is_truncated else info.duration_seconds,
+    )
 
 
 def _places_of_people(scan: Scan, settings: ExtractionSettings, detector: FaceDetector) -> list[dict[int, _Place]]:
@@ -94,7 +103,7 @@ def _places_of_people(scan: Scan, settings: ExtractionSettings, detector: FaceDe
     if settings.crop == "none":  # take the middle of ready-made crops, and find the landmarks that blending needs
         people.append({})
         for index, candidate in enumerate(scan.candidates):
-            detections = find_faces(candidate.frame, settings, detector)
+            detections, _ = find_faces(candidate.frame, settings, detector)
             face = detections[0].face if detections else None
             people[0][index] = _Place(face, central_square(*candidate.frame.size))
         return people

@@ -1,8 +1,7 @@
-"""Colours as a player shows them: HDR is mapped to the range of a screen, and wide primaries to those of sRGB.
+"""Conversion of HDR and wide-gamut video to sRGB.
 
-A video says with which curve its light was coded (its transfer) and what its red, green and blue are (its primaries).
-Curves and matrices are those of ITU-R BT.2100 (https://www.itu.int/rec/R-REC-BT.2100), white of HDR is at 203 cd/m² as
-in BT.2408 (https://www.itu.int/pub/R-REP-BT.2408), and the curve of a screen is that of BT.1886.
+Transfer functions and matrices are those of ITU-R BT.2100 (https://www.itu.int/rec/R-REC-BT.2100), diffuse white of HDR
+is at 203 cd/m² as in BT.2408 (https://www.itu.int/pub/R-REP-BT.2408), and the display is that of BT.1886.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ PQ, HLG = 16, 18
 
 _PRIMARIES = {
     9: ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046)),  # BT.2020
-    11: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060)),  # DCI-P3; its own white is taken as that of a screen
+    11: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060)),  # DCI-P3; DCI white is treated as D65
     12: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060)),  # Display P3
 }
 """Chromaticities of red, green and blue by FFmpeg's ``AVColorPrimaries``, for those that differ visibly from sRGB's."""
@@ -28,24 +27,27 @@ _SRGB = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06))
 _WHITE = (0.3127, 0.3290)
 
 HDR_WHITE = 203.0
-"""Luminance in cd/m² at which HDR shows a white sheet of paper."""
+"""Luminance of diffuse white in HDR, in cd/m²."""
 HLG_PEAK, HLG_GAMMA = 1000.0, 1.2
-"""HLG is relative: these are the luminance and the gamma of its reference screen."""
-SCREEN_GAMMA = 2.4
+"""HLG is scene-referred: peak luminance in cd/m² and system gamma of the reference display."""
+DISPLAY_GAMMA = 2.4
 
 KNEE = 0.9
-"""Light up to this fraction of white is shown as it is; what is brighter, up to the peak, shares the rest."""
+"""Tone mapping is linear up to this fraction of white and compresses highlights above it."""
+
+_STRIP_ROWS = 256
+"""Rows converted at a time: the light of a whole 8K frame would take more than a gigabyte."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ColourMap:
-    """Maps RGB of one kind of video to sRGB.
+class ColourTransform:
+    """Converts RGB of one transfer function and primaries to sRGB.
 
     Attributes:
         light: Linear light for each of 65,536 code values; 1 is white.
         matrix: From the video's primaries to sRGB's.
         is_hdr: Whether light may be brighter than white.
-        is_hlg: Whether the light is that of the scene, which the reference screen raises to its gamma.
+        is_hlg: Whether ``light`` is scene-referred, as in HLG.
     """
 
     light: npt.NDArray[np.float32]
@@ -53,8 +55,14 @@ class ColourMap:
     is_hdr: bool
     is_hlg: bool
 
-    def shown(self, rgb: npt.NDArray[np.uint16]) -> Image:
-        """Return RGB ``(height, width, 3)`` of 16 bits as a screen shows it, uint8."""
+    def to_srgb(self, rgb: npt.NDArray[np.uint16]) -> Image:
+        """Convert RGB ``(height, width, 3)`` of 16 bits to uint8."""
+        result = np.empty(rgb.shape, np.uint8)
+        for top in range(0, len(rgb), _STRIP_ROWS):
+            result[top : top + _STRIP_ROWS] = self._converted(rgb[top : top + _STRIP_ROWS])
+        return result
+
+    def _converted(self, rgb: npt.NDArray[np.uint16]) -> Image:
         light = self.light[rgb]
         if self.is_hlg:
             luminance = light @ np.asarray((0.2627, 0.6780, 0.0593), np.float32)
@@ -63,13 +71,13 @@ class ColourMap:
         light = light @ self.matrix.T
         if self.is_hdr:
             brightest = light.max(axis=-1, keepdims=True)  # one factor for all three keeps the hue
-            light *= _rolled_off(brightest) / np.maximum(brightest, 1e-6)
-        return np.asarray(np.clip(light, 0, 1) ** (1 / SCREEN_GAMMA) * 255 + 0.5, np.uint8)
+            light *= _compress_highlights(brightest) / np.maximum(brightest, 1e-6)
+        return np.asarray(np.clip(light, 0, 1) ** (1 / DISPLAY_GAMMA) * 255 + 0.5, np.uint8)
 
 
 @functools.cache
-def colour_map(transfer: int, primaries: int) -> ColourMap | None:
-    """Return the map for a transfer and primaries by FFmpeg's numbers; None for what a screen shows as it is."""
+def colour_transform(transfer: int, primaries: int) -> ColourTransform | None:
+    """Return the conversion for FFmpeg's numbers of a transfer function and primaries; None if none is needed."""
     if transfer not in (PQ, HLG) and primaries not in _PRIMARIES:
         return None
     code = np.linspace(0, 1, 65536)
@@ -80,11 +88,11 @@ def colour_map(transfer: int, primaries: int) -> ColourMap | None:
     elif transfer == HLG:
         light = np.where(code <= 0.5, code**2 / 3, (np.exp((code - 0.55991073) / 0.17883277) + 0.28466892) / 12)
     else:
-        light = code**SCREEN_GAMMA
+        light = code**DISPLAY_GAMMA
     own = _PRIMARIES.get(primaries, _SRGB)
     matrix = np.linalg.inv(_to_xyz(_SRGB)) @ _to_xyz(own)
     is_hdr = transfer in (PQ, HLG)
-    return ColourMap(light.astype(np.float32), matrix.astype(np.float32), is_hdr, transfer == HLG)
+    return ColourTransform(light.astype(np.float32), matrix.astype(np.float32), is_hdr, transfer == HLG)
 
 
 def _to_xyz(primaries: tuple[tuple[float, float], ...]) -> npt.NDArray[np.float64]:
@@ -94,8 +102,8 @@ def _to_xyz(primaries: tuple[tuple[float, float], ...]) -> npt.NDArray[np.float6
     return columns * np.linalg.solve(columns, np.array((x / y, 1.0, (1 - x - y) / y)))
 
 
-def _rolled_off(light: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Leave light below the knee as it is, and bend what is brighter below 1, without a corner at the knee."""
+def _compress_highlights(light: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Leave light below the knee unchanged and compress brighter light towards 1, with a continuous slope."""
     room = 1 - KNEE
     above = np.maximum(light - KNEE, 0)
     return np.where(light <= KNEE, light, KNEE + room * above / (above + room)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Whether a file ends before its own container says that it does: a download or a recording that was cut off."""
+"""Detect truncated files, whose container declares more bytes than there are."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import struct
 from pathlib import Path
 from typing import IO
 
-_EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+_EBML, _SEGMENT, _VOID = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"\xec"
 MAX_BOXES = 100_000
 """A fragmented recording has two boxes for every fragment."""
 
 
 def ends_early(path: Path) -> bool:
-    """Return whether the outermost parts of an MP4, HEIC, Matroska, AVI or WebP file reach beyond its end.
+    """Return whether an MP4, HEIC, Matroska, AVI or WebP file is shorter than its top-level boxes or chunks declare.
 
-    Other formats, such as MPEG-TS, do not say how long they are: for them the answer is False.
+    Formats without a declared length, such as MPEG-TS, give False.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -23,49 +23,50 @@ def ends_early(path: Path) -> bool:
             return _boxes_end(file, size) > size
     if head.startswith(_EBML):
         return _segment_end(head) > size
-    if head[:4] == b"RIFF" and len(head) > 8:
-        told = struct.unpack_from("<I", head, 4)[0]
-        return told + 8 > size and b"OpenDML" not in head and told < 0xFFFFFFF0
+    if head[:4] == b"RIFF" and len(head) >= 12:
+        # An AVI of several gigabytes goes on in further RIFF chunks; a recording without an end declares 0 or 2³² - 1.
+        declared = struct.unpack_from("<I", head, 4)[0]
+        return size < declared + 8 < 0xFFFFFFF0
     return False
 
 
 def _boxes_end(file: IO[bytes], size: int) -> int:
-    place = 0
+    offset = 0
     for _ in range(MAX_BOXES):
-        file.seek(place)
+        file.seek(offset)
         header = file.read(16)
         if len(header) < 8:
-            return place + 8 if header else place
-        length, start = struct.unpack_from(">I", header)[0], 8
+            return offset
+        length = struct.unpack_from(">I", header)[0]
         if length == 1 and len(header) == 16:
             length = struct.unpack_from(">Q", header, 8)[0]
         if length == 0:
             return size  # until the end of the file
-        if length < start:
-            return place  # rubbish behind the last box, which players ignore
-        place += length
-        if place >= size:
-            return place
-    return place
+        if length < 8:
+            return offset  # trailing garbage, which players ignore
+        offset += length
+        if offset >= size:
+            return offset
+    return offset
 
 
 def _segment_end(head: bytes) -> int:
-    place = 4
-    for _ in range(2):
-        length, width = _variable_integer(head, place)
-        if length is None:
-            return 0
-        place += width + length
-        if head[place : place + 4] == _SEGMENT:
-            length, width = _variable_integer(head, place + 4)
-            return 0 if length is None else place + 4 + width + length
-    return 0
+    """Return the offset at which the segment of a Matroska file ends; 0 if it is unknown, as in a live recording."""
+    length, width = _ebml_length(head, 4)
+    offset = 4 + width + (length or 0)
+    while length is not None and head[offset : offset + 1] == _VOID:
+        length, width = _ebml_length(head, offset + 1)
+        offset += 1 + width + (length or 0)
+    if length is None or head[offset : offset + 4] != _SEGMENT:
+        return 0
+    length, width = _ebml_length(head, offset + 4)
+    return 0 if length is None else offset + 4 + width + length
 
 
-def _variable_integer(head: bytes, place: int) -> tuple[int | None, int]:
-    """Return the value, None if it is said to be unknown, and the width in bytes of a length in EBML."""
-    if place >= len(head) or head[place] == 0:
+def _ebml_length(head: bytes, offset: int) -> tuple[int | None, int]:
+    """Return an EBML length, None if it is unknown, and its width in bytes."""
+    if offset >= len(head) or head[offset] == 0:
         return None, 1
-    width = 9 - head[place].bit_length()
-    value = int.from_bytes(head[place : place + width], "big") & ((1 << 7 * width) - 1)
+    width = 9 - head[offset].bit_length()
+    value = int.from_bytes(head[offset : offset + width], "big") & ((1 << 7 * width) - 1)
     return (None if value == (1 << 7 * width) - 1 else value), width

@@ -1,4 +1,4 @@
-"""One frame of a video as a player shows it: upright, in square pixels of one size, in the colours of a screen."""
+"""One video frame as a player displays it: upright, in square pixels of one size, in sRGB."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dfutils.extraction.colour import ColourMap
+from dfutils.extraction.colour import ColourTransform
 from dfutils.records import Image
 
 _LUMA_FIRST_FORMATS = {"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "nv12", "gray"}
 
 
 class Orientation(NamedTuple):
-    """How a stored image is turned upright: first its rows become columns, then it is flipped.
+    """How a stored image is turned upright: first it is transposed, then mirrored.
 
     Attributes:
         is_transposed: Rows become columns.
         is_mirrored: Left and right change places.
         is_flipped: Top and bottom change places.
-        degrees: Further clockwise rotation of the film by an odd angle, inside its frame.
+        degrees: Clockwise rotation that is no multiple of 90; corners that leave the frame are cut off.
     """
 
     is_transposed: bool = False
@@ -32,7 +32,7 @@ class Orientation(NamedTuple):
     is_flipped: bool = False
     degrees: float = 0.0
 
-    def turned(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    def applied_to(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Return the upright image, gray or RGB."""
         if self.is_transposed:
             image = image.swapaxes(0, 1)
@@ -45,10 +45,10 @@ UPRIGHT = Orientation()
 
 
 def orientation_of(display_matrix: bytes) -> Orientation:
-    """Read FFmpeg's display matrix: 3 × 3 integers in the machine's byte order, of which the upper left four matter.
+    """Parse FFmpeg's display matrix: nine int32 in native byte order, of which the upper-left 2 × 2 matter.
 
-    What cannot be done by turns of 90 degrees and mirroring is a rotation, as in FFmpeg's own player; angles within a
-    degree of a right one are right.
+    Angles within 1° of a multiple of 90° count as that multiple; others become ``degrees``, without mirroring, as in
+    FFmpeg's own programs.
 
     Example:
         >>> import numpy
@@ -79,8 +79,8 @@ class Frame:
         decoded: The decoder's frame, or the upright RGB image of an image file.
         pixel_aspect: Width of a stored pixel over its height; 1 for nearly all videos.
         orientation: How the stored image is turned upright.
-        colours: Maps HDR and wide colours to those of a screen; None for ordinary videos.
-        canvas: Width and height at which the whole video is shown, if it changes its size; the image is fitted into it.
+        colours: Converts HDR or wide-gamut colour to sRGB; None if not needed.
+        canvas: Display size of the whole video where this frame's own size differs; the image is letterboxed into it.
     """
 
     index: int
@@ -88,7 +88,7 @@ class Frame:
     decoded: av.VideoFrame | Image
     pixel_aspect: float = 1.0
     orientation: Orientation = UPRIGHT
-    colours: ColourMap | None = None
+    colours: ColourTransform | None = None
     canvas: tuple[int, int] | None = None
 
     @property
@@ -105,12 +105,14 @@ class Frame:
 
     def image(self, *, longest_side: int | None = None) -> Image:
         """Return upright RGB with square pixels, reduced (never enlarged) to ``longest_side`` pixels if given."""
-        scale = min(1.0, (longest_side or max(self.size)) / max(self.size))
+        longest = max(self.size)
+        scale = min(1.0, (longest_side or longest) / longest)
         if self.canvas is None or self.canvas == self._own_size:
             return self._scaled(scale)
         own, canvas = self._own_size, self.canvas
         fit = min(canvas[0] / own[0], canvas[1] / own[1]) * scale
-        inside, (width, height) = self._scaled(fit), (max(1, round(side * scale)) for side in canvas)
+        inside = self._scaled(fit)
+        width, height = (max(1, round(side * scale)) for side in canvas)
         right, down = max(0, width - inside.shape[1]), max(0, height - inside.shape[0])
         left, top = right // 2, down // 2
         bordered = cv2.copyMakeBorder(inside, top, down - top, left, right - left, cv2.BORDER_CONSTANT)
@@ -119,7 +121,7 @@ class Frame:
     def luma(self) -> npt.NDArray[np.uint8]:
         """Return the upright brightness ``(height, width)`` uint8, if possible as a view of the decoder's own plane.
 
-        It is the coded brightness: that of HDR is not mapped.
+        It is the coded luma: HDR is not tone-mapped.
         """
         if isinstance(self.decoded, np.ndarray) or self.canvas is not None:
             return cv2.cvtColor(self.image(), cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
@@ -130,10 +132,10 @@ class Frame:
         else:
             width = max(1, round(self.decoded.width * self.pixel_aspect))
             gray = np.asarray(self.decoded.reformat(width=width, format="gray").to_ndarray(), np.uint8)
-        return gray if self.orientation == UPRIGHT else np.ascontiguousarray(self.orientation.turned(gray))
+        return gray if self.orientation == UPRIGHT else np.ascontiguousarray(self.orientation.applied_to(gray))
 
     def _scaled(self, scale: float) -> Image:
-        """Return the image in the given fraction of its own size."""
+        """Return the image scaled by ``scale``."""
         if isinstance(self.decoded, np.ndarray):
             height, width = self.decoded.shape[:2]
             if scale == 1:
@@ -146,8 +148,8 @@ class Frame:
         filtering = "AREA" if scale < 1 else "BILINEAR"
         if self.colours is not None:
             coded = self.decoded.reformat(**shape, format="rgb48le", interpolation=filtering)
-            image = self.colours.shown(np.asarray(coded.to_ndarray(), np.uint16))
+            image = self.colours.to_srgb(np.asarray(coded.to_ndarray(), np.uint16))
         else:
             converted = self.decoded.reformat(**shape, format="rgb24", interpolation=filtering)
             image = np.asarray(converted.to_ndarray(), np.uint8)
-        return image if self.orientation == UPRIGHT else np.ascontiguousarray(self.orientation.turned(image))
+        return image if self.orientation == UPRIGHT else np.ascontiguousarray(self.orientation.applied_to(image))

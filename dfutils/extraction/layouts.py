@@ -19,12 +19,12 @@ MEDIA_SUFFIXES = frozenset(
         *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".f4v", ".mj2", ".mkv", ".webm", ".avi"),
         *(".divx", ".wmv", ".asf", ".flv", ".mpg", ".mpeg", ".mpe", ".m1v", ".m2v", ".vob"),
         *(".ts", ".mts", ".m2ts", ".m2t", ".ogv", ".ogm", ".mxf", ".dv", ".ivf", ".obu", ".nut"),
-        *(".rm", ".rmvb", ".h264", ".264", ".avc", ".h265", ".265", ".hevc", ".mjpeg", ".mjpg", ".y4m"),
+        *(".rm", ".rmvb", ".h264", ".264", ".avc", ".h265", ".265", ".hevc", ".y4m"),
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".bmp", ".dib", ".webp"),
         *(".tif", ".tiff", ".jp2", ".j2k", ".heic", ".heif", ".hif", ".avif"),
     }
 )
-"""Endings of the names of videos and images; only the content decides how a file is read."""
+"""File-name suffixes of videos and images; content decides how a file is read."""
 
 LABELS: Mapping[str, bool] = {"REAL": False, "FAKE": True}
 """Value of `Video.is_fake` for each label that data sets use."""
@@ -99,12 +99,11 @@ def is_media(path: Path) -> bool:
 
 
 def other_files(source: Path, known: Collection[Path] = ()) -> list[str]:
-    """Return one warning that counts the files below a folder that are no media by their names, with examples; or none.
+    """Return one warning that counts the files without a video or image suffix, or none.
 
     Args:
         source: The folder.
-        known: Absolute paths of files that are in the catalogue, whatever they are called. Tables and lists, which
-            labels are written in, do not count either.
+        known: Paths, as from `os.path.abspath`, that are in the catalogue under any name. Label tables are not counted.
     """
     others = [
         path
@@ -112,15 +111,15 @@ def other_files(source: Path, known: Collection[Path] = ()) -> list[str]:
         if not is_media(path)
         and path.suffix.lower() not in _LABEL_SUFFIXES
         and path.name != _CELEBDF_TEST_LIST
-        and path.absolute() not in known
+        and Path(os.path.abspath(path)) not in known  # noqa: PTH100 - Path.absolute keeps dots
     ]
     if not others:
         return []
-    kinds = Counter(path.suffix.lower() or "without an ending" for path in others)
+    kinds = Counter(path.suffix.lower() or "without a suffix" for path in others)
     examples = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(3))
     first = min(path.relative_to(source).as_posix() for path in others)
     found = "1 other file" if len(others) == 1 else f"{len(others):,} other files"
-    return [f"{found} in {source}, by name neither video nor image, left out ({examples}; first: {first})"]
+    return [f"{found} in {source}: no video or image suffix, left out ({examples}; first: {first})"]
 
 
 def left_out(files: Collection[Path], source: Path, *, why: str = "not in the labels") -> list[str]:

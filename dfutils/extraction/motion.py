@@ -180,9 +180,7 @@ class _FrameSelector:
     def _detections_of(self, candidate: Candidate) -> tuple[Detection, ...]:
         if candidate.detections is None and self._detector is not None:
             known = self._known if candidate.shot == self._shot else ()
-            found = find_faces(candidate.frame, self._settings, self._detector, known=known)
-            candidate.detections = found[:MAX_FACES]
-            left_out = len(found) - len(candidate.detections)
+            candidate.detections, left_out = find_faces(candidate.frame, self._settings, self._detector, known=known)
             time = candidate.frame.time_seconds
             self._searched.append(FrameDetections(time, candidate.shot, candidate.detections, left_out))
         return candidate.detections or ()
@@ -190,8 +188,10 @@ class _FrameSelector:
 
 def find_faces(
     frame: Frame, settings: ExtractionSettings, detector: FaceDetector, *, known: Sequence[Box] = ()
-) -> tuple[Detection, ...]:
+) -> tuple[tuple[Detection, ...], int]:
     """Find the faces of one frame in a reduced image; return them in pixels of the frame, largest first.
+
+    At most `MAX_FACES` are returned, with the number of smaller ones beyond them.
 
     If at least as many faces are found near the ``known`` boxes as there are boxes, the rest of the image is not
     searched, which saves most of the detector's work.
@@ -203,7 +203,7 @@ def find_faces(
     faces = [face.scaled(factor) for face in (detect_faces(detector, small) if found is None else found)]
     smallest = settings.min_face_fraction * min(width, height)
     faces = [face for face in faces if max(face.box.width, face.box.height) >= smallest]
-    return detections_of(small, faces, width)
+    return detections_of(small, faces[:MAX_FACES], width), max(0, len(faces) - MAX_FACES)
 
 
 def _detect_nearby(detector: FaceDetector, image: Image, known: Sequence[Box]) -> list[Face] | None:

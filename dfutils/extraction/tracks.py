@@ -36,8 +36,8 @@ MAX_GAP_SECONDS = 2.0
 """Boxes are interpolated only between detections that are at most this far apart."""
 
 MAX_TRACKS, MAX_SHOTS = 128, 2
-"""Limits that keep linking linear in the length of any video: the faces of a frame are
-compared with the latest tracks, from at most `MAX_SHOTS` shots back. A flash looks like two cuts."""
+"""Limits that keep linking linear in the video's length: each face is compared with the latest `MAX_TRACKS` tracks, at
+most `MAX_SHOTS` shots back. A flash looks like two cuts."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,10 +122,13 @@ def link_faces(frames: Iterable[FrameDetections]) -> list[Track]:
             for index, detection in enumerate(frame.detections)
         )
         partners: dict[int, Track] = {}
+        taken: set[int] = set()
         for negative_affinity, number, index in pairs:
-            is_free = index not in partners and not any(track is active[number] for track in partners.values())
-            if -negative_affinity >= MIN_AFFINITY and is_free:
+            if -negative_affinity < MIN_AFFINITY:
+                break
+            if index not in partners and number not in taken:
                 partners[index] = active[number]
+                taken.add(number)
         for index, detection in enumerate(frame.detections):
             track = partners.get(index)
             if track is None:

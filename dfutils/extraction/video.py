@@ -1,4 +1,4 @@
-"""Streaming video decoder on PyAV that sees what a player shows: the film, on one clock, upright, in true colours."""
+"""Streaming video decoder on PyAV: the main stream on one continuous clock, upright, in sRGB."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import av
 from av.filter import Graph
 
 from dfutils.errors import TooLargeError, UnreadableError
-from dfutils.extraction.colour import colour_map
+from dfutils.extraction.colour import colour_transform
 from dfutils.extraction.containers import ends_early
 from dfutils.extraction.frames import UPRIGHT, Frame, Orientation, orientation_of
 from dfutils.extraction.images import MAX_IMAGE_PIXELS, frame_seconds, image_size, is_image, iter_images
@@ -26,51 +26,56 @@ av.logging.set_level(av.logging.PANIC)  # FFmpeg's complaints about broken files
 
 # Only container formats: a playlist or script that claims to be a video could make FFmpeg open other files.
 CONTAINERS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,asf,gif,ogg,h264,hevc,mjpeg,dv,mxf,ivf,obu,"
-    "av1,m4v,vc1,rm,nut"
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,asf,ogg,h264,hevc,dv,mxf,ivf,obu,m4v,vc1,rm,nut,"
+    "yuv4mpegpipe"
 )
 
-GAP_SECONDS, BACK_SECONDS = 10.0, 0.25
-"""A clock that jumps forward by more than the first, or back by more than the second, belongs to another recording that
-was joined to the one before; FFmpeg's own threshold for the former is the same."""
+MAX_FORWARD_JUMP_SECONDS, MAX_BACKWARD_JUMP_SECONDS = 10.0, 0.25
+"""A timestamp that jumps further than this starts a recording that was appended to the previous one. FFmpeg uses the
+same 10 s (``dts_delta_threshold``)."""
 
-REORDERED_FRAMES = 16
-"""Without decoding times, packets may be displayed this many frames before or after those that come next to them."""
+MAX_REORDERED_FRAMES = 16
+"""Without decoding timestamps, a packet may be displayed up to this many frames earlier or later than its neighbours in
+the file."""
 
-LOST_SECONDS, LOST_SHARE = 0.5, 0.02
-"""A file that is shorter than it says by less than either of these does not count as cut off: containers round."""
+MAX_LOST_SECONDS, MAX_LOST_FRACTION = 0.5, 0.02
+"""A file counts as truncated only if it is shorter than declared by more than both; containers round durations."""
 
-_ATTACHED = 0x0400 | 0x0800 | 0x1000
-"""FFmpeg's dispositions of pictures that come with a film: covers, thumbnails at times, still images."""
-_DEFAULT = 0x0001
+_MAY_JUMP = 0x0200
+"""FFmpeg's ``AVFMT_TS_DISCONT``, the flag of MPEG-TS, MPEG-PS and Ogg."""
+
+_SIDE_STREAMS = ("attached_pic", "timed_thumbnails", "still_image")
+"""FFmpeg's dispositions of images that come with a video."""
 
 
 class _Clock:
-    """One clock for a stream, which never jumps: joined recordings follow each other without a gap.
+    """Rewrites timestamps so that concatenated recordings follow each other without jumps.
 
-    Args:
-        stream: PyAV's video stream.
+    Only the formats in which recordings are simply appended may have such jumps; elsewhere a long step is a frame that
+    is shown for long.
     """
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, container: Any, stream: Any) -> None:
+        flags = container.format.flags
+        self._may_jump = bool(getattr(flags, "value", flags) & _MAY_JUMP)
         self._base = float(stream.time_base or 0)
-        rate = float(stream.average_rate or stream.guessed_rate or 25)
-        self._usual = max(1, round(1 / (rate * self._base))) if self._base else 1
+        self._default_duration = max(1, round(1 / (_rate(stream) * self._base))) if self._base else 1
         self._offset = 0
         self._end: int | None = None
         self._had_dts = False
 
-    def set(self, packet: Any) -> None:
-        """Correct the times of a packet; packets are given in the order of the file."""
+    def correct(self, packet: Any) -> None:
+        """Shift one packet's timestamps; call in file order."""
         stamp = packet.dts if packet.dts is not None else packet.pts
         if stamp is None or not self._base:
             return
-        duration = packet.duration or self._usual
+        duration = packet.duration or self._default_duration
         has_dts = packet.dts is not None
         if self._end is not None:
             jump = stamp + self._offset - self._end
-            reordered = 1 if has_dts and self._had_dts else REORDERED_FRAMES
-            if not -BACK_SECONDS - reordered * duration * self._base <= jump * self._base <= GAP_SECONDS:
+            reordered = 1 if has_dts and self._had_dts else MAX_REORDERED_FRAMES
+            is_back = -jump * self._base > MAX_BACKWARD_JUMP_SECONDS + reordered * duration * self._base
+            if is_back or (self._may_jump and jump * self._base > MAX_FORWARD_JUMP_SECONDS):
                 self._offset -= jump
         end = stamp + self._offset + duration
         self._end = end if has_dts or self._end is None else max(end, self._end)
@@ -83,20 +88,16 @@ class _Clock:
 def probe_video(path: Path, settings: ExtractionSettings) -> VideoInfo:
     """Demux the whole stream without decoding: exact frame times for about 3 % of the cost of decoding.
 
-    Packets that no player shows do not count: those that an edit list hides, and those before the first frame that can
-    be decoded by itself. Header fields such as the frame count may be wrong or negative and are not used. Width and
-    height are those of the stored images; only the frames say how they are rotated.
+    Packets that no player shows are left out: those hidden by an edit list, and those before the first keyframe. Header
+    fields such as the frame count may be wrong or negative and are not used. Width and height are as stored;
+    `dfutils.extraction.clips.extract_clips` replaces them by the upright size.
 
     Raises:
         UnreadableError: The file is not a video, was cut short before its index, or has no video stream.
         TooLargeError: The video has more pixels, frames or seconds than ``settings`` allow.
     """
     if is_image(path):
-        return _probe_moving_picture(path, settings)
-    shown: list[tuple[float, float]] = []
-    skipped: list[tuple[float, float]] = []
-    first_key: float | None = None
-    last_decoded = 0.0
+        return _probe_image(path, settings)
     with _opened(path) as (container, stream):
         width, height = round(stream.codec_context.width * _pixel_aspect(stream)), stream.codec_context.height
         if width * height > settings.max_pixels:
@@ -104,46 +105,37 @@ def probe_video(path: Path, settings: ExtractionSettings) -> VideoInfo:
                 f"{path}: {width} × {height} pixels are more than the limit of {settings.max_pixels:,}. "
                 "Scale it down, or raise max_pixels."
             )
-        rate = float(stream.average_rate or stream.guessed_rate or 25)
-        clock, number = _Clock(stream), 0
-        for packet in container.demux(stream):
-            if packet.size == 0:
-                continue
-            clock.set(packet)
-            number += 1
-            stamp, base = packet.pts if packet.pts is not None else packet.dts, float(packet.time_base or 0)
-            time = stamp * base if stamp is not None and base else (number - 1) / rate
-            if first_key is None and packet.is_keyframe:
-                first_key = time
-            if not packet.is_discard:
-                known = shown if first_key is not None and time >= first_key else skipped
-                last_decoded = (packet.duration or 0) * base
-                known.append((time, last_decoded))
-            if shown and abs(time - shown[0][0]) > settings.max_seconds:
-                raise TooLargeError(f"{path}: is longer than {settings.max_seconds:g} s. Cut it, or raise max_seconds.")
-            if number > settings.limits.frames:
-                raise TooLargeError(
-                    f"{path}: has more than {settings.limits.frames:,} frames. Cut it, or raise the limit."
-                )
-        promised = _promised_seconds(container, stream)
-    shown = sorted(shown or skipped)
+        shown, last_decoded = _shown_packets(path, container, stream, settings)
+        declared, name = _declared_seconds(container, stream), container.format.name
     if not shown:
         raise UnreadableError(f"{path}: the video stream is empty. The download may be cut short; skip the file.")
     start = shown[0][0]
     times = tuple(time - start for time, _ in shown)
-    usual = times[-1] / (len(times) - 1) if len(times) > 1 else 0.0
-    # In MP4, the durations add up in the order of decoding: the last frame to be shown need not have its own.
-    held = sum(seconds for _, seconds in shown) - times[-1]
-    duration = times[-1] + (held if 0 < held <= max(shown[-1][1], last_decoded) + 1e-6 else shown[-1][1] or usual)
-    fps = len(times) / duration if duration > 0 else 0.0
-    is_cut = ends_early(path) or (promised is not None and container.format.name in ("flv", "asf"))
-    if promised is not None and promised - duration <= max(LOST_SECONDS, LOST_SHARE * promised):
-        is_cut = False
+    mean_interval = times[-1] / (len(times) - 1) if len(times) > 1 else 0.0
+    # MP4 stores durations in decoding order, so the last frame displayed may carry another frame's duration. Their sum
+    # is right.
+    last_duration = sum(seconds for _, seconds in shown) - times[-1]
+    if not 0 < last_duration <= max(shown[-1][1], last_decoded) + 1e-6:
+        last_duration = shown[-1][1] or mean_interval
+    duration = times[-1] + last_duration
+    is_long_enough = declared is not None and not is_clearly_shorter(duration, declared)
+    is_truncated = not is_long_enough and (ends_early(path) or (declared is not None and name in ("flv", "asf")))
     return VideoInfo(
-        *(width, height, fps, duration, times, path.stat().st_size),
+        width=width,
+        height=height,
+        fps=len(times) / duration if duration > 0 else 0.0,
+        duration_seconds=duration,
+        times_seconds=times,
+        size_bytes=path.stat().st_size,
         start_seconds=start,
-        promised_seconds=(promised or 0.0) if is_cut else None,
+        is_truncated=is_truncated,
+        declared_seconds=declared if is_truncated else None,
     )
+
+
+def is_clearly_shorter(seconds: float, declared: float) -> bool:
+    """Return whether a duration is so far below the declared one that rounding cannot be the reason."""
+    return declared - seconds > max(MAX_LOST_SECONDS, MAX_LOST_FRACTION * declared)
 
 
 def iter_frames(
@@ -152,25 +144,30 @@ def iter_frames(
     """Decode frame by frame in the order of display; skip damaged packets and log their number.
 
     Args:
-        path: The video, or a moving picture.
+        path: A video or an image.
         threads: Decoder threads; 0 lets FFmpeg choose.
-        max_pixels: Limit for each frame, since larger ones may come in the middle of a stream; 0 for no limit.
-        start_seconds: From `probe_video`: the time of the stream that is 0 here, and before which nothing is shown; by
-            default that of the first frame.
+        max_pixels: Limit for each frame of a video, since larger ones may come in the middle of a stream; images are
+            reduced to it. 0 for no limit.
+        start_seconds: From `probe_video`: stream time that counts as 0; earlier frames are dropped. By default that of
+            the first keyframe.
 
     Raises:
         UnreadableError: The file cannot be opened as a video.
     """
     if is_image(path):
-        yield from _moving_frames(path, max_pixels)
+        time = 0.0
+        for index, (image, seconds) in enumerate(iter_images(path, max_pixels=max_pixels or MAX_IMAGE_PIXELS)):
+            yield Frame(index, time, image)
+            time += seconds
         return
     with _opened(path) as (container, stream):
         if max_pixels:
             stream.codec_context.options = {"max_pixels": str(max_pixels)}
         stream.codec_context.thread_count = threads
         stream.thread_type = "NONE" if threads == 1 else "AUTO"
-        pixel_aspect, rate = _pixel_aspect(stream), float(stream.average_rate or 25)
-        colours = colour_map(int(stream.codec_context.color_trc or 0), int(stream.codec_context.color_primaries or 0))
+        pixel_aspect, rate = _pixel_aspect(stream), _rate(stream)
+        context = stream.codec_context
+        transfer, primaries = int(context.color_trc or 0), int(context.color_primaries or 0)
         canvas: tuple[int, int] | None = None
         index, number = 0, 0
         for frame, orientation in _as_shown(_decoded(path, container, stream)):
@@ -179,19 +176,68 @@ def iter_frames(
             start_seconds = time if start_seconds is None else start_seconds
             if time < start_seconds - 1e-6:
                 continue
+            colours = colour_transform(
+                _specified(getattr(frame, "color_trc", 0), transfer),
+                _specified(getattr(frame, "color_primaries", 0), primaries),
+            )
             one = Frame(index, max(0.0, time - start_seconds), frame, pixel_aspect, orientation, colours)
             canvas = canvas or one.size
             yield one if one.size == canvas else replace(one, canvas=canvas)
             index += 1
 
 
+def _shown_packets(
+    path: Path, container: Any, stream: Any, settings: ExtractionSettings
+) -> tuple[list[tuple[float, float]], float]:
+    """Return time and duration of each packet shown, in order of display, and the last duration in the file."""
+    shown: list[tuple[float, float]] = []
+    before_key: list[tuple[float, float]] = []
+    first_key: float | None = None
+    last_decoded, number, rate, clock = 0.0, 0, _rate(stream), _Clock(container, stream)
+    for packet in _packets(path, container, stream):
+        if not packet.size:
+            continue
+        clock.correct(packet)
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        base = float(packet.time_base or 0)
+        time = stamp * base if stamp is not None and base else number / rate
+        number += 1
+        if first_key is None and packet.is_keyframe:
+            first_key = time
+        if not packet.is_discard:
+            last_decoded = (packet.duration or 0) * base
+            target = shown if first_key is not None and time >= first_key else before_key
+            target.append((time, last_decoded))
+        if shown and abs(time - shown[0][0]) > settings.max_seconds:
+            raise TooLargeError(_too_long(path, settings))
+        if number > settings.limits.frames:
+            raise TooLargeError(
+                f"{path}: has more than {settings.limits.frames:,} frames. Cut it, or raise limits.frames."
+            )
+    return sorted(shown or before_key), last_decoded
+
+
+def _packets(path: Path, container: Any, stream: Any) -> Iterator[Any]:
+    """Yield the packets of a stream, the last one empty; an error in the middle of the file ends it."""
+    try:
+        yield from container.demux(stream)
+    except av.error.FFmpegError as error:
+        logger.warning("%s: cannot be read any further (%s)", path, error)
+
+
 def _decoded(path: Path, container: Any, stream: Any) -> Iterator[av.VideoFrame]:
-    clock, damaged = _Clock(stream), 0
-    for packet in container.demux(stream):
+    """Yield the frames from the first keyframe on: what a decoder makes of those before it, no player shows."""
+    clock, damaged = _Clock(container, stream), 0
+    has_key, first_pts = False, None
+    for packet in _packets(path, container, stream):
         if packet.size:
-            clock.set(packet)
+            clock.correct(packet)
+            if packet.is_keyframe and not has_key:
+                has_key, first_pts = True, packet.pts
         try:
-            yield from packet.decode()
+            for frame in packet.decode():
+                if has_key and (first_pts is None or frame.pts is None or frame.pts >= first_pts):
+                    yield frame
         except av.error.FFmpegError:
             damaged += 1
     if damaged:
@@ -199,32 +245,56 @@ def _decoded(path: Path, container: Any, stream: Any) -> Iterator[av.VideoFrame]
 
 
 def _as_shown(frames: Iterable[av.VideoFrame]) -> Iterator[tuple[av.VideoFrame, Orientation]]:
-    """Yield each frame with its orientation, after removing the comb of interlaced ones and turning odd angles.
+    """Yield upright, deinterlaced frames with their orientation.
 
-    FFmpeg's filters do both, once a frame wants it; most videos never meet them.
+    FFmpeg's filters deinterlace and rotate by odd angles; they are set up only for frames that need it.
     """
-    graph, kind = None, None
-    orientation, seen = UPRIGHT, b""
+    graph: Graph | None = None
+    built_for: tuple[Any, ...] = ()
+    is_interlaced, orientation, seen = False, UPRIGHT, b""
     for frame in frames:
         matrix = _display_matrix(frame)
+        before = orientation
         if matrix and matrix != seen:
             orientation, seen = orientation_of(matrix), matrix
-        is_combed = frame.interlaced_frame or (kind is not None and kind[0])
-        wanted = (is_combed, orientation.degrees, frame.width, frame.height, frame.format.name)
-        if wanted != kind and graph is not None:
-            graph.push(None)
-            yield from ((one, orientation) for one in _pulled(graph))
+        is_interlaced = is_interlaced or frame.interlaced_frame
+        wanted = (is_interlaced, orientation, frame.width, frame.height, frame.format.name)
+        if graph is not None and wanted != built_for:
+            yield from _filtered(graph, None, before)
             graph = None
-        if is_combed or orientation.degrees:
-            if graph is None:
-                graph, kind = _graph(frame, is_combed=is_combed, degrees=orientation.degrees), wanted
-            graph.push(frame)
-            yield from ((one, orientation) for one in _pulled(graph))
-        else:
+        if not is_interlaced and not orientation.degrees:
             yield frame, orientation
+            continue
+        if graph is None:
+            graph, built_for = _graph(frame, is_interlaced=is_interlaced, degrees=orientation.degrees), wanted
+        yield from _filtered(graph, frame, orientation)
     if graph is not None:
-        graph.push(None)
-        yield from ((one, orientation) for one in _pulled(graph))
+        yield from _filtered(graph, None, orientation)
+
+
+def _filtered(
+    graph: Graph, frame: av.VideoFrame | None, orientation: Orientation
+) -> Iterator[tuple[av.VideoFrame, Orientation]]:
+    """Push a frame, or None to flush; yield what comes out."""
+    graph.push(frame)
+    while True:
+        try:
+            one = graph.pull()
+        except (BlockingIOError, EOFError):
+            return
+        assert isinstance(one, av.VideoFrame)
+        yield one, orientation
+
+
+def _graph(frame: av.VideoFrame, *, is_interlaced: bool, degrees: float) -> Graph:
+    graph = Graph()
+    graph.link_nodes(
+        graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base),
+        *([graph.add("bwdif", "mode=send_frame:deint=interlaced")] if is_interlaced else []),
+        *([graph.add("rotate", f"{degrees}*PI/180")] if degrees else []),
+        graph.add("buffersink"),
+    ).configure()
+    return graph
 
 
 def _display_matrix(frame: av.VideoFrame) -> bytes:
@@ -232,35 +302,11 @@ def _display_matrix(frame: av.VideoFrame) -> bytes:
     return b"" if data is None else bytes(data)
 
 
-def _graph(frame: av.VideoFrame, *, is_combed: bool, degrees: float) -> Graph:
-    graph = Graph()
-    chain = [
-        graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base),
-        *([graph.add("bwdif", "mode=send_frame:deint=interlaced")] if is_combed else []),
-        *([graph.add("rotate", f"{degrees}*PI/180")] if degrees else []),
-        graph.add("buffersink"),
-    ]
-    for before, behind in itertools.pairwise(chain):
-        before.link_to(behind)
-    graph.configure()
-    return graph
-
-
-def _pulled(graph: Graph) -> Iterator[av.VideoFrame]:
-    while True:
-        try:
-            frame = graph.pull()
-        except (BlockingIOError, EOFError):
-            return
-        assert isinstance(frame, av.VideoFrame)
-        yield frame
-
-
-def _promised_seconds(container: Any, stream: Any) -> float | None:
-    """Return how long the container says that the film is, in seconds; None if it does not say."""
+def _declared_seconds(container: Any, stream: Any) -> float | None:
+    """Return the stream duration that the container declares, in seconds; None if it declares none."""
     start = max(0.0, (container.start_time or 0) / 1e6)
     if container.format.name == "avi" and stream.frames and stream.average_rate:
-        return float(stream.frames / stream.average_rate)  # its duration is guessed from the size of the file
+        return float(stream.frames / stream.average_rate)  # FFmpeg estimates an AVI's duration from its size
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
     if written := stream.metadata.get("DURATION"):
@@ -269,25 +315,23 @@ def _promised_seconds(container: Any, stream: Any) -> float | None:
             return int(hours) * 3600 + int(minutes) * 60 + float(seconds) - start
         except ValueError:
             pass
-    has_sound = any(one.type == "audio" for one in container.streams)
+    has_sound = any(one.type == "audio" for one in container.streams)  # whose duration the container's may be
     return container.duration / 1e6 if container.duration and not has_sound else None
 
 
-def _probe_moving_picture(path: Path, settings: ExtractionSettings) -> VideoInfo:
-    seconds = frame_seconds(path, most=settings.limits.frames)
-    if sum(seconds) > settings.max_seconds:
-        raise TooLargeError(f"{path}: is longer than {settings.max_seconds:g} s. Cut it, or raise max_seconds.")
-    times = tuple(sum(seconds[:number]) for number in range(len(seconds))) or (0.0,)
-    duration = sum(seconds)
+def _probe_image(path: Path, settings: ExtractionSettings) -> VideoInfo:
+    seconds = frame_seconds(path, max_frames=settings.limits.frames)
+    # As in `iter_frames`, so that both give the same times to the last bit.
+    times = tuple(itertools.accumulate(seconds[:-1], initial=0.0))
+    duration = times[-1] + seconds[-1] if seconds else 0.0
+    if duration > settings.max_seconds:
+        raise TooLargeError(_too_long(path, settings))
     fps = len(times) / duration if duration else 0.0
     return VideoInfo(*image_size(path), fps, duration, times, path.stat().st_size)
 
 
-def _moving_frames(path: Path, max_pixels: int) -> Iterator[Frame]:
-    time = 0.0
-    for index, (image, seconds) in enumerate(iter_images(path, max_pixels=max_pixels or MAX_IMAGE_PIXELS)):
-        yield Frame(index, time, image)
-        time += seconds
+def _too_long(path: Path, settings: ExtractionSettings) -> str:
+    return f"{path}: is longer than {settings.max_seconds:g} s. Cut it, or raise max_seconds."
 
 
 @contextmanager
@@ -298,7 +342,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
     advice = "The download may be cut short, or this is not a video; re-encode or skip the file."
     try:
         with av.open(f"file:{path.absolute()}", options=options, metadata_errors="ignore") as container:
-            yield container, _film(path, container)
+            yield container, _main_stream(path, container)
     except (av.error.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise UnreadableError(
@@ -306,17 +350,28 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
         ) from error
 
 
-def _film(path: Path, container: Any) -> Any:
-    """Return the stream that a player shows: no cover or thumbnail; the default one, of several the largest."""
+def _main_stream(path: Path, container: Any) -> Any:
+    """Return the main video stream: no cover art or thumbnails; default streams first, then the largest."""
     if not container.streams.video:
         raise UnreadableError(f"{path}: has no video stream (audio only?). Skip the file.")
-    films = [one for one in container.streams.video if not int(one.disposition) & _ATTACHED]
-    if not films:
-        raise UnreadableError(f"{path}: has no video stream, only a cover picture. Skip the file.")
-    return max(
-        films,
-        key=lambda one: (bool(int(one.disposition) & _DEFAULT), one.codec_context.width * one.codec_context.height),
-    )
+    main = [one for one in container.streams.video if not any(_has(one, name) for name in _SIDE_STREAMS)]
+    if not main:
+        raise UnreadableError(f"{path}: has no video stream, only cover art. Skip the file.")
+    return max(main, key=lambda one: (_has(one, "default"), one.codec_context.width * one.codec_context.height))
+
+
+def _has(stream: Any, disposition: str) -> bool:
+    return bool(stream.disposition & getattr(av.stream.Disposition, disposition))
+
+
+def _specified(of_frame: Any, of_stream: int) -> int:
+    """Return a colour property of a frame, or of the stream if the frame does not specify it (0 or 2 in FFmpeg)."""
+    value = int(of_frame or 0)
+    return of_stream if value in (0, 2) else value
+
+
+def _rate(stream: Any) -> float:
+    return float(stream.average_rate or stream.guessed_rate or 25)
 
 
 def _pixel_aspect(stream: Any) -> float:

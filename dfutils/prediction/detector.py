@@ -41,7 +41,7 @@ class Detector:
         self, settings: DetectorRecord, members: Sequence[Member], folder: Path, *, engine: Engine = "keras"
     ) -> None:
         self.settings, self.folder, self.members, self.engine = settings, folder, members, engine
-        self._extraction = settings.extraction.model_copy(update={"tracks": "all"})
+        self._extraction = settings.extraction.model_copy(update={"tracks": "all", "incomplete": "keep"})
 
     @property
     def about(self) -> dict[str, str]:
@@ -123,16 +123,25 @@ class Detector:
         probabilities = [track.fake_probability for track in tracks]
         person, label, reason, detail = self.decide_people(probabilities, sizes)
         remarks = [detail] if detail else []
-        if cut.faces_left_out:
-            # What was not looked at may be forged: it speaks against REAL, not against FAKE.
-            if label == Label.REAL:
+        if left_out := cut.faces_left_out:
+            if label == Label.REAL:  # a face that was not examined may be forged
                 label, reason = Label.UNDECIDED, Reason.TOO_MANY_FACES
-            remarks.append(f"{cut.faces_left_out} smaller faces beyond the {MAX_FACES} largest were not looked at")
-        if cut.info.cut_off:
+            which = "1 smaller face was" if left_out == 1 else f"{left_out} smaller faces were"
+            remarks.append(f"{which} not examined: {MAX_FACES} are the most")
+        if cut.info.is_truncated:
             reason = Reason.INCOMPLETE if reason == Reason.OK else reason
             remarks.append(cut.info.cut_off)
-        detail = "; ".join(remarks)
-        return Verdict(str(path), probabilities[person], label, reason, detail, tuple(tracks), person), cut
+        verdict = Verdict(
+            input=str(path),
+            fake_probability=probabilities[person],
+            label=label,
+            reason=reason,
+            detail="; ".join(remarks),
+            tracks=tuple(tracks),
+            person=person,
+            is_incomplete=cut.info.is_truncated,
+        )
+        return verdict, cut
 
     def predict_many(self, paths: Iterable[Path | str], *, workers: int = 1) -> Iterator[Verdict]:
         """Yield the verdicts in the order of ``paths``; see `examine_many`."""
@@ -227,7 +236,7 @@ class Detector:
         from dfutils.training.features import backbone_key, clip_features
 
         ours, theirs = self.settings.extraction, dataset.settings
-        harmless = {"tracks", "image_format", "max_pixels", "max_seconds", "min_face_frames", "limits"}
+        harmless = {"tracks", "image_format", "incomplete", "max_pixels", "max_seconds", "min_face_frames", "limits"}
         different = [
             f"{name} {getattr(theirs, name)!r} instead of {getattr(ours, name)!r}"
             for name in type(ours).model_fields

@@ -42,13 +42,10 @@ def whose_score(verdict: Verdict) -> str:
         >>> from dfutils.records import Label, Reason, TrackScore
         >>> tracks = (TrackScore(0.29, ()), TrackScore(0.68, (), counts=False))
         >>> whose_score(Verdict("a.mp4", 0.29, Label.REAL, Reason.OK, "", tracks, 0))
-        '2 people: person 1 has the highest score; 1 with too small a face does not count'
+        '2 people; the score is that of person 1, the highest among faces that are large enough'
     """
-    small = sum(not track.counts for track in verdict.tracks)
-    text = f"{len(verdict.tracks)} people: person {verdict.person + 1} has the highest score"
-    if small in (0, len(verdict.tracks)):
-        return text
-    return f"{text}; {small} with too small a face {'does' if small == 1 else 'do'} not count"
+    text = f"{len(verdict.tracks)} people; the score is that of person {(verdict.person or 0) + 1}, the highest"
+    return text if len({track.counts for track in verdict.tracks}) == 1 else f"{text} among faces that are large enough"
 
 
 def plain_verdict(verdict: Verdict) -> dict[str, Any]:

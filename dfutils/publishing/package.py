@@ -17,7 +17,7 @@ from dfutils.publishing.credentials import without_credentials
 from dfutils.publishing.staging import Staged, stage_files
 from dfutils.weights import WEIGHT_FILES, find_weights
 
-LACKING = ("av>=14",)
+LACKING = ("av>=14.2",)
 """Requirements of the package that Kaggle's image lacks."""
 IMAGE_PYTHONS = ("3.12", "3.13")
 """Kaggle's image is moving from the first to the second. Wheels for both are staged, and pip picks the right one."""

@@ -26,6 +26,9 @@ CLONE = ("pyproject.toml", "README.md", "LICENSE", "constraints.txt", "dfutils",
 OUTPUTS = ("--out", "--csv", "--frames-dir", "--explain", "--report")
 """Options that name a file or folder to be written."""
 
+LIBRARY_LINES = re.compile(r"WARNING: All log messages|[IWEF]\d{4} |\d{4}-\d\d-\d\d [\d:.]+: [IWEF] ")
+"""What TensorFlow, absl and CUDA write to a terminal; none of our commands lets it through."""
+
 COMMAND = """#!{python}
 # dfutils, but one file of backbone weights, which no test downloads, is replaced by random weights, and the
 # web page uses a free port.
@@ -47,12 +50,14 @@ class Reader:
 
     Attributes:
         folder: Working folder of the commands.
+        done: Commands that pages have run in this folder: one that stands alone is not run again.
         environment: Environment of the commands.
         output: Output files of the notebook on Kaggle that is fetched, by name.
         names: Names that the Python blocks of the page have defined so far.
     """
 
     folder: Path
+    done: set[str]
     environment: dict[str, str]
     output: dict[str, bytes]
     names: dict = field(default_factory=dict)
@@ -73,8 +78,9 @@ class Reader:
                 self._type(block, re.sub(r"tcp://[^\s'\"]+", address, block.text))
         elif block.needs == "browser":
             self._open_page(block)
-        elif block.language == "sh":
+        elif block.language == "sh" and block.text.strip() not in self.done:
             self._type(block, block.text)
+            self.done |= {line.strip() for line in block.text.splitlines()}
 
     def _type(self, block: CodeBlock, text: str, more: dict[str, str] | None = None) -> None:
         done = subprocess.run(
@@ -88,6 +94,8 @@ class Reader:
         )
         said = f"{block.place}: exit {done.returncode}\n{text}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
         assert done.returncode == 0, said
+        noise = [line for line in done.stderr.splitlines() if LIBRARY_LINES.match(line)]
+        assert not noise, f"{block.place}: {noise}\n{said}"
         words = shlex.split(text, comments=True)
         # `--explain` of one command takes a number.
         promised = [after for word, after in itertools.pairwise(words) if word in OUTPUTS and not after.isdigit()]
@@ -166,7 +174,8 @@ def dask_cluster() -> Iterator[str]:
 
 def reader_environment(commands: Path, weights: Path) -> dict[str, str]:
     """Return the environment of a reader's terminal: this package, ``commands`` first on the path, no account."""
-    kept = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+    silent = {"TF_CPP_MIN_LOG_LEVEL"}  # would hide what our commands have to
+    kept = {name: value for name, value in os.environ.items() if name not in {*FOREIGN, *silent}}
     paths = [str(commands), str(Path(sys.executable).parent), kept["PATH"]]
     return kept | {
         "PATH": os.pathsep.join(paths),

@@ -46,7 +46,7 @@ def backbone(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def folder(demo_labels, tmp_path_factory):
-    """The reader's own videos, which the pages presuppose; made-up clips here."""
+    """The folder with the reader's own videos, which the pages presuppose, and the commands that were run in it."""
     folder = tmp_path_factory.mktemp("reader") / "story"
     videos, listed = folder / "videos", []
     for row in read_csv(demo_labels, ("file", "label", "group"))[:CLIPS]:
@@ -60,7 +60,7 @@ def folder(demo_labels, tmp_path_factory):
         shutil.copy(videos / row["file"], folder / "folder")
     clip = shutil.copy(videos / listed[0]["file"], folder / "clip.mp4")
     cv2.imwrite(str(folder / "photo.jpg"), next(iter_frames(clip)).image()[:, :, ::-1])
-    return folder
+    return folder, set()
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def reader(folder, backbone, demo_faces, tmp_path, monkeypatch):
     monkeypatch.setitem(weights.WEIGHT_FILES, name, replace(weights.WEIGHT_FILES[name], checksum=checksum))
     monkeypatch.setenv("DFUTILS_WEIGHTS", str(place))
     output = {f"output/faces/{file}": content for file, content in files_of(demo_faces).items()}
-    return Reader(folder, environment, output)
+    return Reader(*folder, environment, output)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

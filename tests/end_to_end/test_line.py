@@ -17,7 +17,7 @@ from dfutils.weights import find_weights
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    return run_demo(tmp_path_factory.mktemp("demo"), people=8, progress=False)
+    return run_demo(tmp_path_factory.mktemp("demo"), people=6, progress=False)
 
 
 def test_the_demo_ends_with_a_report_and_verdicts(demo):
@@ -42,7 +42,7 @@ def test_the_demo_says_that_it_is_made_up(demo):
 
 
 def test_a_second_demo_is_quick_and_the_same(demo):
-    again = run_demo(demo.folder, people=8, progress=False)
+    again = run_demo(demo.folder, people=6, progress=False)
     assert again.metrics == demo.metrics
 
 

@@ -15,7 +15,7 @@ from hostile_corpus import encode
 
 from dfutils.errors import IncompleteError, UnreadableError
 from dfutils.extraction.clips import extract_clips
-from dfutils.extraction.colour import HDR_WHITE, colour_map
+from dfutils.extraction.colour import colour_transform
 from dfutils.extraction.faces import face_detector
 from dfutils.extraction.video import iter_frames, probe_video
 from dfutils.settings import ExtractionSettings
@@ -97,21 +97,26 @@ def test_every_display_matrix_is_followed_pixel_for_pixel(turn, tmp_path):
 def test_an_odd_angle_turns_the_film_inside_its_frame(tmp_path):
     angle = math.radians(30)
     matrix = (math.cos(angle), math.sin(angle), -math.sin(angle), math.cos(angle))
-    path = set_matrix(encode(tmp_path / "odd.mp4", [np.full((64, 96, 3), 200, np.uint8)] * 3), *matrix)
+    path = set_matrix(encode(tmp_path / "odd.mp4", [pattern()] * 3), *matrix)
     frames = list(iter_frames(path))
     assert len(frames) == 3
     assert frames[0].size == (96, 64)
     image = frames[0].image()
-    assert image[32, 48].min() > 180
-    assert image[0, 0].max() < 30  # the corners of the turned film are outside, and those of the frame black
+    # What is stored at the right in the middle, between red and white, is shown 30 degrees further clockwise.
+    across, down = 40 * math.cos(angle + 0.2), 40 * math.sin(angle + 0.2)
+    assert image[round(32 + down), round(48 + across)].min() > 200
+    assert image[round(32 + 40 * math.sin(angle - 0.2)), round(48 + 40 * math.cos(angle - 0.2))].tolist()[1] < 90
 
 
-def light_of(code, kind):
-    """Return 10-bit RGB in BT.2020 of gray light, where 1 is white at 203 cd/m², as HLG or PQ."""
+HDR_WHITE = 203  # cd/m², by BT.2408
+
+
+def encoded(light, kind):
+    """Return the code value of gray light, where 1 is white, in HLG or PQ."""
     if kind == "pq":
-        powered = (code * HDR_WHITE / 10_000) ** 0.1593017578125
+        powered = (light * HDR_WHITE / 10_000) ** 0.1593017578125
         return ((0.8359375 + 18.8515625 * powered) / (1 + 18.6875 * powered)) ** 78.84375
-    scene = (code * HDR_WHITE / 1000) ** (1 / 1.2)
+    scene = (light * HDR_WHITE / 1000) ** (1 / 1.2)
     return math.sqrt(3 * scene) if scene <= 1 / 12 else 0.17883277 * math.log(12 * scene - 0.28466892) + 0.55991073
 
 
@@ -119,7 +124,7 @@ def light_of(code, kind):
 def test_hdr_is_shown_as_bright_as_the_same_light_in_sdr(kind, transfer, tmp_path):
     shown = np.linspace(20, 235, 12).round()
     light = (shown / 255) ** 2.4
-    coded = np.array([light_of(one, kind) for one in light])
+    coded = np.array([encoded(one, kind) for one in light])
     image = np.repeat(np.repeat((coded * 65535)[None, :, None], 64, 0), 8, 1).repeat(3, 2).astype(np.uint16)
     path = tmp_path / "hdr.mkv"
     with av.open(str(path), "w") as output:
@@ -137,28 +142,26 @@ def test_hdr_is_shown_as_bright_as_the_same_light_in_sdr(kind, transfer, tmp_pat
 
 
 def test_light_brighter_than_white_keeps_its_order_and_hue():
-    colours = colour_map(16, 9)
-    code = lambda light: round(65535 * light_of(light, "pq"))  # noqa: E731
+    colours = colour_transform(16, 9)
+    code = lambda light: round(65535 * encoded(light, "pq"))  # noqa: E731
     orange = np.array([[[code(one), code(one / 2), code(one / 4)] for one in (0.5, 1, 2, 4)]], np.uint16)
-    shown = colours.shown(orange)[0].astype(int)
+    shown = colours.to_srgb(orange)[0].astype(int)
     assert np.all(np.diff(shown[:, 0]) > 0)
-    assert shown[-1, 0] <= 255
     linear = (shown / 255) ** 2.4
     assert linear[:, 1] / linear[:, 0] == pytest.approx(np.full(4, linear[0, 1] / linear[0, 0]), rel=0.05)
 
 
-def test_wide_primaries_of_an_ordinary_curve_are_mapped():
-    red = np.array([[[65535, 0, 0], [65535, 65535, 65535], [32768, 32768, 32768]]], np.uint16)
-    shown = colour_map(1, 12).shown(red)[0]
-    assert shown[0].tolist() == [255, 0, 0]  # a red that no screen has becomes its reddest
-    assert shown[1].tolist() == [255, 255, 255]
-    assert abs(int(shown[2].mean()) - 128) <= 1
-    assert colour_map(1, 1) is None
+def test_wide_primaries_of_an_ordinary_transfer_are_converted():
+    # The reddest red of sRGB, as Display P3 codes it; white; gray.
+    codes = np.array([[[0.9218, 0.2420, 0.1835], [1, 1, 1], [0.5, 0.5, 0.5]]])
+    shown = colour_transform(1, 12).to_srgb((codes * 65535).astype(np.uint16))[0].astype(int)
+    assert np.abs(shown - [[255, 0, 0], [255, 255, 255], [128, 128, 128]]).max() <= 2
+    assert colour_transform(1, 1) is None
 
 
 def test_frames_that_an_edit_list_hides_do_not_count(tmp_path):
-    """As phones and `ffmpeg -ss … -c copy` trim: 60 frames are stored, of which the last 20 are shown."""
-    whole = encode(tmp_path / "whole.mp4", numbered(45))
+    """As phones trim: 50 frames are stored, of which 20 in the middle are shown."""
+    whole = encode(tmp_path / "whole.mp4", numbered(50))
     content = bytearray(whole.read_bytes())
     place = content.index(b"elst") + 4
     scale = struct.unpack_from(">I", content, content.index(b"mdhd") + 4 + 12)[0]
@@ -218,6 +221,17 @@ def boxes(content, start, end):
         start += length
 
 
+@pytest.mark.parametrize("name", ["screen.webm", "screen.mkv"])
+def test_a_screen_recording_keeps_its_long_pauses(name, tmp_path):
+    """Matroska cannot be joined by appending: there, a long step is a frame that is shown for long."""
+    steps = [0, 50, 100, 20_000, 20_050, 20_100, 40_000]
+    codec = "libvpx" if name.endswith("webm") else "libx264"
+    info, times = times_of(encode(tmp_path / name, numbered(7), codec=codec, times=steps))
+    assert times == pytest.approx([step / 1000 for step in steps], abs=2e-3)
+    assert info.times_seconds == pytest.approx(times)
+    assert info.cut_off == ""
+
+
 @pytest.mark.parametrize("is_first", [False, True], ids=["behind the film", "before it"])
 def test_the_film_is_shown_and_not_its_cover(is_first, tmp_path):
     film, path = encode(tmp_path / "film.mp4", numbered(30)), tmp_path / "covered.mp4"
@@ -261,6 +275,7 @@ def test_of_two_films_the_default_one_is_shown_and_else_the_largest(tmp_path):
     assert two(tmp_path / "a.mkv", (False, True)) == (96, 64)
     assert two(tmp_path / "b.mkv", (True, False)) == (32, 32)
     assert two(tmp_path / "c.mkv", (True, True)) == (96, 64)
+    assert two(tmp_path / "d.mkv", (False, False)) == (96, 64)
 
 
 def test_a_held_last_frame_lasts_as_long_as_its_packet(tmp_path):
@@ -274,7 +289,7 @@ def test_a_held_last_frame_lasts_as_long_as_its_packet(tmp_path):
     assert info.duration_seconds == pytest.approx(19 / RATE + 3, rel=1e-3)
 
 
-def test_interlaced_frames_lose_their_comb(tmp_path):
+def test_interlaced_frames_are_deinterlaced(tmp_path):
     """A bar moves between the two fields of a frame, whose rows then alternate at its edges."""
     fields = [np.full((64, 96, 3), 20, np.uint8) for _ in range(20)]
     for number, image in enumerate(fields):
@@ -296,8 +311,10 @@ def test_interlaced_frames_lose_their_comb(tmp_path):
 
     with av.open(str(path)) as container:
         stored = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    shown = [frame.image() for frame in iter_frames(path)]
+    frames = list(iter_frames(path))
+    shown = [frame.image() for frame in frames]
     assert len(shown) == len(stored) == 10
+    assert [frame.time_seconds for frame in frames] == pytest.approx([k / 25 for k in range(10)], abs=1e-3)
     assert comb(stored[5]) > 10
     assert comb(shown[5]) < 0.3 * comb(stored[5])
 
@@ -389,7 +406,7 @@ def test_sound_with_a_cover_is_not_a_video(tmp_path):
         frame.sample_rate, frame.time_base = 44100, Fraction(1, 44100)
         output.mux(sound.encode(frame))
         output.mux(sound.encode())
-    with pytest.raises(UnreadableError, match="only a cover picture"):
+    with pytest.raises(UnreadableError, match="only cover art"):
         probe_video(path, SETTINGS)
 
 

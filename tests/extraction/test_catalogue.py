@@ -70,7 +70,7 @@ class TestFolders:
         assert [video.name for video in catalogue.videos] == ["Fake/deep/a.png", "real/b.MP4"]
         assert catalogue.videos[1].path == tmp_path / "real/b.MP4"
         assert catalogue.warnings == (
-            f"1 other file in {tmp_path}, by name neither video nor image, left out (1 .txt; first: real/a.txt)",
+            f"1 other file in {tmp_path}: no video or image suffix, left out (1 .txt; first: real/a.txt)",
         )
 
     @pytest.mark.parametrize(
@@ -83,8 +83,8 @@ class TestFolders:
     def test_what_cannot_be_read_is_counted_with_examples(self, tmp_path):
         touch(tmp_path, "real/a.mp4", "fake/b.mp4", "real/x.docx", "fake/y.docx", "fake/README", "fake/._b.mp4")
         assert read_catalogue(tmp_path).warnings == (
-            f"3 other files in {tmp_path}, by name neither video nor image, left out "
-            "(2 .docx, 1 without an ending; first: fake/README)",
+            f"3 other files in {tmp_path}: no video or image suffix, left out "
+            "(2 .docx, 1 without a suffix; first: fake/README)",
         )
 
     def test_a_fake_named_like_a_real_shares_its_group(self, tmp_path):
@@ -405,7 +405,7 @@ class TestCelebDf:
         assert catalogue.warnings == (
             "missing: 1 file listed in List_of_testing_videos.txt (first: YouTube-real/00009.mp4)",
             f"1 file in {tmp_path} is not in the official folders and was left out (first: cover.jpg)",
-            f"1 other file in {tmp_path}, by name neither video nor image, left out "
+            f"1 other file in {tmp_path}: no video or image suffix, left out "
             "(1 .txt; first: Celeb-real/extra/notes.txt)",
         )
 

@@ -143,7 +143,9 @@ def test_a_dataset_from_before_notes_and_skipping_is_read_continued_and_merged(e
     rows = read_csv(old / "manifest.csv", ("clip_id",))
     columns = [name for name in rows[0] if name != "note"]
     write_csv(old / "manifest.csv", columns, [{name: row[name] for name in columns} for row in rows])
-    journal = (old / ".journal.jsonl").read_text().replace(', "note": ""', "")
+    journal = (old / ".journal.jsonl").read_text()
+    assert ', "note": ""' in journal
+    journal = journal.replace(', "note": ""', "")
     (old / ".journal.jsonl").write_text(journal)
     assert read_face_dataset(old).rows == read_face_dataset(demo_faces).rows
     merge_datasets([old], tmp_path / "merged")

@@ -15,7 +15,7 @@ from dfutils.publishing.package import build_wheel
 
 PROJECT = Path(__file__).parents[2]
 VERSIONS = ("4.13.0.92", "5.0.0.93")
-LIGHT = (f"numpy=={metadata.version('numpy')}", "av==18.1.0", "joblib", "pydantic>=2.5", "tqdm")
+LIGHT = (f"numpy=={metadata.version('numpy')}", "av==18.1.0", "joblib", "pillow", "pydantic>=2.5", "tqdm")
 """What extraction needs; Kaggle's image has all but av, and the numpy that is installed here."""
 PEOPLE = 3
 

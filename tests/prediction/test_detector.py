@@ -87,9 +87,8 @@ def test_a_small_face_in_the_background_does_not_decide_about_the_large_one(dete
     decided = with_least_face(detector, int(max(sides))).predict(tmp_path / "two.png")
     assert decided.fake_probability == decided.tracks[decided.person].fake_probability == larger
     assert [track.counts for track in decided.tracks] == [side >= int(max(sides)) for side in sides]
-    assert f"2 people: person {decided.person + 1} has the highest score; 1 with too small a face does not count" in (
-        verdict_line(decided)
-    )
+    whose = f"2 people; the score is that of person {decided.person + 1}, the highest among faces that are large enough"
+    assert whose in verdict_line(decided)
     assert [track["counts"] for track in plain_verdict(decided)["tracks"]] == [one.counts for one in decided.tracks]
     assert verdict.fake_probability == max(track.fake_probability for track in verdict.tracks)
 
@@ -143,10 +142,12 @@ def test_a_file_that_was_cut_off_keeps_its_label_and_says_so(demo_run, demo_vide
     detector = load_detector(demo_run)
     detector.settings = detector.settings.model_copy(update={"threshold": threshold})
     whole = detector.predict(demo_videos[0])
-    verdict = with_facts(detector, monkeypatch, demo_videos[0], info={"promised_seconds": 4.0, "duration_seconds": 1.6})
+    info = {"is_truncated": True, "declared_seconds": 4.0, "duration_seconds": 1.6}
+    verdict = with_facts(detector, monkeypatch, demo_videos[0], info=info)
     assert (verdict.label, verdict.fake_probability) == (whole.label, whole.fake_probability)
     assert (whole.reason, verdict.reason) == (Reason.OK, Reason.INCOMPLETE)
     assert verdict.detail == "the file ends after 1.6 of 4.0 s"
+    assert (whole.is_incomplete, verdict.is_incomplete) == (False, True)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +161,7 @@ def test_with_faces_that_were_not_looked_at_the_answer_is_never_real(
     detector.settings = detector.settings.model_copy(update={"threshold": threshold})
     verdict = with_facts(detector, monkeypatch, demo_videos[0], faces_left_out=7)
     assert (verdict.label, verdict.reason) == expected
-    assert verdict.detail == "7 smaller faces beyond the 100 largest were not looked at"
+    assert verdict.detail == "7 smaller faces were not examined: 100 are the most"
 
 
 @pytest.fixture

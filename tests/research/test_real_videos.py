@@ -21,7 +21,7 @@ def options(tmp_path_factory):
         work=tmp_path_factory.mktemp("work"),
         models=("inception_mean",),
         fault_model="inception_mean",
-        faults=("ungrouped", "bgr", "black", "margin", "all"),
+        faults=("ungrouped", "bgr", "all"),
         folds=3,
         seeds=1,
         epochs=1,

@@ -13,7 +13,6 @@ import dfutils
 from dfutils.training.backend import held_stderr
 
 NOISE = "I0000 00:00:1700000000.000000 1 port.cc:153] oneDNN custom operations are on."
-OWN_LINES = re.compile(r"Leak report: |Clips: |Backbone |Computing backbone features |epoch \d|Detector: |report of ")
 
 
 def python(*arguments, **environment):
@@ -29,22 +28,6 @@ def test_tensorflow_and_keras_are_imported_in_one_module():
     imported = re.compile(r"^\s*(?:import|from) (?:tensorflow|keras)\b", re.MULTILINE)
     modules = [path for path in package.rglob("*.py") if imported.search(path.read_text(encoding="utf-8"))]
     assert [path.relative_to(package).as_posix() for path in modules] == ["training/backend.py"]
-
-
-def test_commands_write_only_their_own_lines(demo_faces, demo_videos, tmp_path):
-    run, faces = tmp_path / "run", demo_faces
-    network = ("--model", "inception_mean", "--backbone-weights", "random", "--epochs", 1)
-    commands = (
-        ("train", faces, "--out", run, *network),
-        ("predict", demo_videos[0], "--model", run, "--engine", "keras", "--explain", tmp_path / "maps"),
-        ("evaluate", run, faces, "--out", tmp_path / "report"),
-    )
-    for command in commands:
-        done = python("-m", "dfutils", *command)
-        assert done.returncode == 0, done.stderr
-        lines = done.stderr.splitlines()
-        assert lines
-        assert [line for line in lines if not OWN_LINES.match(line)] == []
 
 
 @pytest.fixture
