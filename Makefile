@@ -31,8 +31,8 @@ $(READY): requirements.txt requirements-dev.txt constraints.txt pyproject.toml
 demo: $(READY) ## run the whole pipeline on made-up clips: extract, train, evaluate, predict, report
 	$(BIN)/dfutils demo --out demo-output
 
-# Notebooks run on the cores that the unit tests leave idle. These take longer, and the last line is theirs: it says how
-# many tests were skipped for want of a browser.
+# Notebooks and unit tests run in parallel. The unit tests take longer and finish last; their last line says how many were
+# skipped for lack of a browser.
 test: lint types ## everything that CI runs
 	@$(MAKE) --no-print-directory --jobs 2 unit notebooks-check
 
