@@ -38,6 +38,7 @@ SAID = {
     "about half a minute": (15, 45),
     "less than a minute": (20, 60),
     "about a minute": (40, 90),
+    "about a minute and a half": (75, 120),
 }
 """Range of measured seconds for each phrase that a notebook may use for its time on the demo's clips."""
 
