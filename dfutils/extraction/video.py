@@ -251,12 +251,15 @@ def _as_shown(frames: Iterable[av.VideoFrame]) -> Iterator[tuple[av.VideoFrame, 
     """
     graph: Graph | None = None
     built_for: tuple[Any, ...] = ()
-    is_interlaced, orientation, seen = False, UPRIGHT, b""
+    is_interlaced, orientation, seen = False, UPRIGHT, None
     for frame in frames:
-        matrix = _display_matrix(frame)
         before = orientation
-        if matrix and matrix != seen:
-            orientation, seen = orientation_of(matrix), matrix
+        # Reading the matrix costs a fifth of decoding a small frame, and only a keyframe may bring another.
+        if frame.key_frame or seen is None:
+            matrix = _display_matrix(frame)
+            if matrix and matrix != seen:
+                orientation = orientation_of(matrix)
+            seen = matrix or seen or b""
         is_interlaced = is_interlaced or frame.interlaced_frame
         wanted = (is_interlaced, orientation, frame.width, frame.height, frame.format.name)
         if graph is not None and wanted != built_for:
