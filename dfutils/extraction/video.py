@@ -308,17 +308,20 @@ def _display_matrix(frame: av.VideoFrame) -> bytes:
 def _declared_seconds(container: Any, stream: Any) -> float | None:
     """Return the stream duration that the container declares, in seconds; None if it declares none."""
     start = max(0.0, (container.start_time or 0) / 1e6)
+    has_sound = any(one.type == "audio" for one in container.streams)  # whose duration the container's may be
     if container.format.name == "avi" and stream.frames and stream.average_rate:
         return float(stream.frames / stream.average_rate)  # FFmpeg estimates an AVI's duration from its size
+    if container.format.name in ("flv", "asf") and has_sound:
+        return None
     if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base)
+        # ASF counts from zero, wherever its first frame is.
+        return float(stream.duration * stream.time_base) - (start if container.format.name == "asf" else 0.0)
     if written := stream.metadata.get("DURATION"):
         try:
             hours, minutes, seconds = written.split(":")
             return int(hours) * 3600 + int(minutes) * 60 + float(seconds) - start
         except ValueError:
             pass
-    has_sound = any(one.type == "audio" for one in container.streams)  # whose duration the container's may be
     return container.duration / 1e6 if container.duration and not has_sound else None
 
 

@@ -465,3 +465,23 @@ def test_everybody_in_a_conference_is_followed(tmp_path, demo_videos):
     path = encode(tmp_path / "conference.mp4", grid, rate=10)
     settings = SETTINGS.model_copy(update={"tracks": "all"})
     assert len(extract_clips(path, settings, face_detector(settings.min_detection_score)).clips) == 9
+
+
+@pytest.mark.parametrize("name", ["clip.wmv", "clip.mp4", "clip.mkv", "clip.flv"])
+def test_a_whole_file_with_longer_sound_is_not_said_to_be_truncated(name, tmp_path):
+    path = tmp_path / name
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("flv" if name.endswith("flv") else "mpeg4", rate=RATE)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        sound = output.add_stream("aac", rate=44100)
+        for image in numbered(20):
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(image)))
+        output.mux(stream.encode())
+        for number in range(300):  # seven seconds
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = 44100, 1024 * number, Fraction(1, 44100)
+            output.mux(sound.encode(frame))
+        output.mux(sound.encode())
+    info, _ = times_of(path)
+    assert info.duration_seconds == pytest.approx(1, rel=0.06)
+    assert info.cut_off == ""
