@@ -22,7 +22,9 @@ from dfutils.records import VideoInfo
 from dfutils.settings import ExtractionSettings
 
 logger = logging.getLogger(__name__)
-av.logging.set_level(av.logging.PANIC)  # FFmpeg's complaints about broken files become our own typed errors
+# FFmpeg's complaints about broken files become our own typed errors. Any other level installs a callback that waits for
+# the interpreter's lock, and a decoder that is closed while its threads complain would wait for them for ever.
+av.logging.set_level(None)
 
 # Only container formats: a playlist or script that claims to be a video could make FFmpeg open other files.
 CONTAINERS = (
@@ -75,7 +77,7 @@ class _Clock:
             jump = stamp + self._offset - self._end
             reordered = 1 if has_dts and self._had_dts else MAX_REORDERED_FRAMES
             is_back = -jump * self._base > MAX_BACKWARD_JUMP_SECONDS + reordered * duration * self._base
-            if is_back or (self._may_jump and jump * self._base > MAX_FORWARD_JUMP_SECONDS):
+            if self._may_jump and (is_back or jump * self._base > MAX_FORWARD_JUMP_SECONDS):
                 self._offset -= jump
         end = stamp + self._offset + duration
         self._end = end if has_dts or self._end is None else max(end, self._end)
@@ -301,7 +303,10 @@ def _graph(frame: av.VideoFrame, *, is_interlaced: bool, degrees: float) -> Grap
 
 
 def _display_matrix(frame: av.VideoFrame) -> bytes:
-    data: Any = frame.side_data.get("DISPLAYMATRIX")
+    try:
+        data: Any = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # PyAV does not know all kinds of side data that FFmpeg has, such as EXIF in Motion JPEG
+        return b""
     return b"" if data is None else bytes(data)
 
 
