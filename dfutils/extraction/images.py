@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
 MAX_IMAGE_PIXELS = 200_000_000
-"""Larger images are refused; this size takes up to 1.3 GB, and phones reach 200 megapixels."""
+"""Larger images are refused; this size takes up to 2 GB, and phones reach 200 megapixels."""
 
 MIN_FRAME_SECONDS, DEFAULT_FRAME_SECONDS = 0.011, 0.1
 """Browsers show a frame of an animated image for 0.1 s if it asks for less than 11 ms."""
@@ -102,28 +102,17 @@ def is_image(path: Path) -> bool:
     return head.startswith(_SIGNATURES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP") or _brand(head) != b""
 
 
-def image_size(path: Path) -> tuple[int, int]:
-    """Return the stored width and height of an image, from its header.
-
-    Raises:
-        UnreadableError: The file is damaged, or of a format that cannot be read here.
-        TooLargeError: The image has more than `MAX_IMAGE_PIXELS` pixels.
-    """
-    with _opened(path) as picture:
-        return picture.size
-
-
-def frame_seconds(path: Path, *, max_frames: int) -> list[float]:
-    """Return how long each frame of an animated image is shown, in seconds; empty for a still one.
+def measure_image(path: Path, *, max_frames: int) -> tuple[tuple[int, int], list[float]]:
+    """Return the stored width and height of an image, and how long each frame of an animated one is shown, in seconds.
 
     Raises:
         UnreadableError: The file is damaged, truncated, or of a format that cannot be read here.
-        TooLargeError: There are more than ``max_frames`` frames, or the image is too large.
+        TooLargeError: There are more than ``max_frames`` frames, or more than `MAX_IMAGE_PIXELS` pixels.
     """
     with _opened(path) as picture:
         numbers = _frame_numbers(picture)
         if len(numbers) == 1:
-            return []
+            return picture.size, []
         if len(numbers) > max_frames:
             raise TooLargeError(
                 f"{path}: has {len(numbers):,} frames, more than {max_frames:,}. Cut it, or raise limits.frames."
@@ -134,7 +123,7 @@ def frame_seconds(path: Path, *, max_frames: int) -> list[float]:
                 picture.seek(number)
                 picture.load()  # GIF and WebP only report a frame's duration once it is decoded
             seconds.append(_duration(picture))
-        return seconds
+        return picture.size, seconds
 
 
 def iter_images(path: Path, *, max_pixels: int) -> Iterator[tuple[Image, float]]:
@@ -224,42 +213,35 @@ def _readable(path: Path) -> Iterator[None]:
 def _shown(picture: Picture, max_pixels: int) -> Image:
     from PIL import Image as pillow  # noqa: N813
 
-    width, height = picture.size
-    if width * height > max_pixels:
-        factor = (max_pixels / (width * height)) ** 0.5
-        size = max(1, int(width * factor)), max(1, int(height * factor))
-        picture.draft(picture.mode, size)  # a JPEG is decoded at a half, a quarter or an eighth of its size
-        picture.load()
-        # Some plugins turn the image while they decode it, and say so by removing the tag.
-        method = _TRANSPOSITIONS.get(_orientation(picture))
-        upright = _reduced(picture, size if _is_as_wide(picture, size) else size[::-1])
-    else:
-        picture.load()
-        method = _TRANSPOSITIONS.get(_orientation(picture))
-        upright = _in_srgb(picture)
+    if picture.width * picture.height > max_pixels:
+        picture.draft(picture.mode, _size_within(picture, max_pixels))  # a JPEG is decoded at ½, ¼ or ⅛ of its size
+    picture.load()
+    # After loading: some plugins turn the image while they decode it, and then remove the tag.
+    method = _TRANSPOSITIONS.get(_orientation(picture))
+    upright = _reduced(picture, max_pixels) if picture.width * picture.height > max_pixels else _in_srgb(picture)
     if method:
         upright = upright.transpose(pillow.Transpose[method])
     return np.ascontiguousarray(np.asarray(upright, np.uint8))
 
 
-def _is_as_wide(picture: Picture, size: tuple[int, int]) -> bool:
-    """Return whether the image is still as wide as ``size`` wants: a plugin may have turned it by 90 degrees."""
-    return (picture.width >= picture.height) == (size[0] >= size[1])
+def _size_within(picture: Picture, max_pixels: int) -> tuple[int, int]:
+    factor = (max_pixels / (picture.width * picture.height)) ** 0.5
+    return max(1, int(picture.width * factor)), max(1, int(picture.height * factor))
 
 
-def _reduced(picture: Picture, size: tuple[int, int]) -> Picture:
+def _reduced(picture: Picture, max_pixels: int) -> Picture:
     """Return a reduced copy in sRGB, strip by strip, so that only one full-size image is in memory."""
     from PIL import Image as pillow  # noqa: N813
 
-    width, height = picture.size
-    scale = height / size[1]
+    size = _size_within(picture, max_pixels)
+    scale = picture.height / size[1]
     white = _white(picture) if picture.mode == "F" else None
     result = pillow.new("RGB", size)
     for top in range(0, size[1], _STRIP_ROWS):
         bottom = min(top + _STRIP_ROWS, size[1])
-        first, last = int(top * scale), min(height, math.ceil(bottom * scale))
-        strip = _in_srgb(picture.crop((0, first, width, last)), white=white)
-        box = (0, top * scale - first, width, min(bottom * scale, last) - first)
+        first, last = int(top * scale), min(picture.height, math.ceil(bottom * scale))
+        strip = _in_srgb(picture.crop((0, first, picture.width, last)), white=white)
+        box = (0, top * scale - first, picture.width, min(bottom * scale, last) - first)
         result.paste(strip.resize((size[0], bottom - top), pillow.Resampling.BOX, box=box), (0, top))
     return result
 

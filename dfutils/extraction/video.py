@@ -17,7 +17,7 @@ from dfutils.errors import TooLargeError, UnreadableError
 from dfutils.extraction.colour import colour_transform
 from dfutils.extraction.containers import ends_early
 from dfutils.extraction.frames import UPRIGHT, Frame, Orientation, orientation_of
-from dfutils.extraction.images import MAX_IMAGE_PIXELS, frame_seconds, image_size, is_image, iter_images
+from dfutils.extraction.images import MAX_IMAGE_PIXELS, is_image, iter_images, measure_image
 from dfutils.records import VideoInfo
 from dfutils.settings import ExtractionSettings
 
@@ -69,7 +69,7 @@ class _Clock:
     def correct(self, packet: Any) -> None:
         """Shift one packet's timestamps; call in file order."""
         stamp = packet.dts if packet.dts is not None else packet.pts
-        if stamp is None or not self._base:
+        if stamp is None or not self._base or not self._may_jump:
             return
         duration = packet.duration or self._default_duration
         has_dts = packet.dts is not None
@@ -77,7 +77,7 @@ class _Clock:
             jump = stamp + self._offset - self._end
             reordered = 1 if has_dts and self._had_dts else MAX_REORDERED_FRAMES
             is_back = -jump * self._base > MAX_BACKWARD_JUMP_SECONDS + reordered * duration * self._base
-            if self._may_jump and (is_back or jump * self._base > MAX_FORWARD_JUMP_SECONDS):
+            if is_back or jump * self._base > MAX_FORWARD_JUMP_SECONDS:
                 self._offset -= jump
         end = stamp + self._offset + duration
         self._end = end if has_dts or self._end is None else max(end, self._end)
@@ -331,14 +331,14 @@ def _declared_seconds(container: Any, stream: Any) -> float | None:
 
 
 def _probe_image(path: Path, settings: ExtractionSettings) -> VideoInfo:
-    seconds = frame_seconds(path, max_frames=settings.limits.frames)
+    size, seconds = measure_image(path, max_frames=settings.limits.frames)
     # As in `iter_frames`, so that both give the same times to the last bit.
     times = tuple(itertools.accumulate(seconds[:-1], initial=0.0))
     duration = times[-1] + seconds[-1] if seconds else 0.0
     if duration > settings.max_seconds:
         raise TooLargeError(_too_long(path, settings))
     fps = len(times) / duration if duration else 0.0
-    return VideoInfo(*image_size(path), fps, duration, times, path.stat().st_size)
+    return VideoInfo(*size, fps, duration, times, path.stat().st_size)
 
 
 def _too_long(path: Path, settings: ExtractionSettings) -> str:

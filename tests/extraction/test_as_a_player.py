@@ -3,6 +3,7 @@
 All files are made here. The right values are FFmpeg's own: its program shows the same frames, sizes and times.
 """
 
+import io
 import math
 import struct
 from fractions import Fraction
@@ -12,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 from hostile_corpus import encode
+from PIL import Image
 
 from dfutils.errors import IncompleteError, UnreadableError
 from dfutils.extraction.clips import extract_clips
@@ -173,6 +175,55 @@ def test_frames_that_an_edit_list_hides_do_not_count(tmp_path):
     assert info.times_seconds == pytest.approx(times)
     assert (info.duration_seconds, info.fps) == pytest.approx((1.0, RATE))
     assert brightness_of(whole)[0] == pytest.approx(125, abs=3)
+
+
+def test_several_edits_follow_each_other_without_a_gap(tmp_path):
+    """Two parts of half a second each: the frames that lead up to the second one are stored, but hidden."""
+    path = tmp_path / "edited.mp4"
+    content = encode(path, numbered(50)).read_bytes()
+    scale = struct.unpack_from(">I", content, content.index(b"mdhd") + 4 + 12)[0]
+    start = struct.unpack_from(">i", content, content.index(b"elst") + 4 + 12)[0]
+    edits = [(500, start + 30 * scale // RATE), (500, start + 5 * scale // RATE)]
+    old = content.index(b"elst") - 4
+    new = struct.pack(">I4sII", 16 + 12 * len(edits), b"elst", 0, len(edits))
+    new += b"".join(struct.pack(">IiI", *edit, 1 << 16) for edit in edits)
+    changed = bytearray(content)
+    changed[old : old + struct.unpack_from(">I", content, old)[0]] = new
+    for box in (b"moov", b"trak", b"edts"):  # each holds the list, and has grown with it
+        place = changed.index(box) - 4
+        struct.pack_into(">I", changed, place, struct.unpack_from(">I", changed, place)[0] + 12)
+    path.write_bytes(changed)
+    info, times = times_of(path)
+    assert times == pytest.approx([k / RATE for k in range(20)])
+    assert info.times_seconds == pytest.approx(times)
+    shown = brightness_of(path)
+    assert (shown[0], shown[10]) == (pytest.approx(150, abs=3), pytest.approx(25, abs=3))
+
+
+def test_side_data_that_pyav_does_not_know_does_no_harm(tmp_path):
+    """Cameras write EXIF into every frame of Motion JPEG."""
+    exif = Image.Exif()
+    exif[0x010F] = "Camera"
+    path = tmp_path / "camera.avi"
+    frames = []
+    for image in numbered(10):
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, "JPEG", exif=exif)
+        frames.append(buffer.getvalue())
+    encode(path, numbered(10), codec="mjpeg", pixels="yuvj420p")
+    with av.open(str(path)) as old, av.open(str(tmp_path / "exif.avi"), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for packet, content in zip((one for one in old.demux(video=0) if one.size), frames, strict=True):
+            replaced = av.Packet(content)
+            replaced.pts, replaced.dts, replaced.time_base = packet.pts, packet.dts, packet.time_base
+            replaced.stream, replaced.is_keyframe = stream, True
+            new.mux(replaced)
+    assert brightness_of(tmp_path / "exif.avi") == pytest.approx([5 * k for k in range(10)], abs=3)
+
+
+def test_the_decoder_never_waits_for_the_interpreter():
+    """With a callback for its log, one that is closed while its threads complain would wait for ever."""
+    assert av.logging.get_level() is None
 
 
 def test_a_recording_that_begins_between_key_frames_begins_with_the_first_that_can_be_shown(tmp_path):
