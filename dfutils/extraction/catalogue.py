@@ -70,6 +70,9 @@ def read_catalogue(source: Path, labels: str | Path = "folders") -> Catalogue:
     else:
         raise CatalogueError(f"{table}: is neither an existing CSV nor one of {', '.join(LAYOUTS)}. Check labels.")
     warnings += other_files(source, {_absolute(video.path) for video in videos})
+    if odd := [video for video in videos if not _is_unicode(video.name)]:
+        videos = [video for video in videos if _is_unicode(video.name)]
+        warnings.append(f"left out {count_of(odd)} with a name that is not valid Unicode (first: {odd[0].name!r})")
     if not videos:
         seen = f" ({warnings[-1]})" if warnings else ""
         raise CatalogueError(
@@ -78,8 +81,6 @@ def read_catalogue(source: Path, labels: str | Path = "folders") -> Catalogue:
         )
     paths: dict[str, Path] = {}
     for video in videos:
-        if video.name.encode(errors="replace").decode() != video.name:
-            raise CatalogueError(f"{video.name!r}: the file name is not valid Unicode. Rename the file.")
         if video.name in paths:
             raise CatalogueError(
                 f"{video.path}: would have the same name as {paths[video.name]} ({video.name}). "
@@ -159,6 +160,10 @@ def _locate(file: str, roots: tuple[Path, Path], where: str) -> tuple[Path, str]
         f"{where}: file {file!r} is neither below {roots[0]} nor beside the CSV. "
         "Write paths relative to the CSV, and move the file or give its folder as source."
     )
+
+
+def _is_unicode(name: str) -> bool:
+    return name.encode(errors="replace").decode() == name
 
 
 def _absolute(path: Path) -> Path:

@@ -61,6 +61,12 @@ def extract_clips(path: Path, settings: ExtractionSettings, detector: FaceDetect
         # The cuts are so fast that no shot holds enough of the chosen frames: choose frames from the main shot alone.
         scan = scan_frames(decode(), _main_shot(scan, trace, info), settings, searcher)
         people = _places_of_people(scan, settings, detector)
+    if not people and (too_small := max(frame.too_small for frame in scan.searched)):
+        faces = "the only face is" if too_small == 1 else f"all {too_small} faces are"
+        raise NoFaceError(
+            f"{path}: {faces} smaller than {settings.min_face_fraction:.0%} of the frame. "
+            "Crop the image, or lower min_face_fraction."
+        )
     if not people:
         raise NoFaceError(f"{path}: no face was found in any frame inspected. Nothing can be said about this file.")
     if (longest := max(map(len, people))) < needed:
@@ -103,7 +109,7 @@ def _places_of_people(scan: Scan, settings: ExtractionSettings, detector: FaceDe
     if settings.crop == "none":  # take the middle of ready-made crops, and find the landmarks that blending needs
         people.append({})
         for index, candidate in enumerate(scan.candidates):
-            detections, _ = find_faces(candidate.frame, settings, detector)
+            detections = find_faces(candidate, settings, detector).detections
             face = detections[0].face if detections else None
             people[0][index] = _Place(face, central_square(*candidate.frame.size))
         return people

@@ -6,61 +6,103 @@ import struct
 from pathlib import Path
 from typing import IO
 
-_EBML, _SEGMENT, _VOID = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"\xec"
 MAX_BOXES = 100_000
 """A fragmented recording has two boxes for every fragment."""
 
+_EBML, _SEGMENT, _VOID = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"\xec"
+_ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+_ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_FIRST_BOXES = (b"ftyp", b"styp", b"moov", b"mdat", b"wide", b"free", b"skip", b"jP  ")
+_MEDIA_BOXES = (b"moov", b"moof", b"mdat", b"meta", b"jp2c")
+"""Boxes without whose end something of the film or image is missing."""
+
+_UNKNOWN = 0xFFFFFFF0
+"""A RIFF file that was not closed declares this length or more, or 0."""
+
 
 def ends_early(path: Path) -> bool:
-    """Return whether an MP4, HEIC, Matroska, AVI or WebP file is shorter than its top-level boxes or chunks declare.
+    """Return whether a file is shorter than the boxes, chunks or header of its container declare.
 
-    Formats without a declared length, such as MPEG-TS, give False.
+    Formats without a declared length, such as MPEG-TS, give False. For a few, what is missing need not be of the video:
+    compare the duration where it is declared.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
-        head = file.read(4096)
-        if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
-            return _boxes_end(file, size) > size
+        head = file.read(8192)
+        if head[4:8] in _FIRST_BOXES:
+            return _misses_boxes(file, size)
+        if head.startswith(b"RIFF"):
+            return _misses_chunks(file, size)
+        if head.startswith(b"FLV"):
+            return _misses_last_tag(file, size)
     if head.startswith(_EBML):
-        return _segment_end(head) > size
-    if head[:4] == b"RIFF" and len(head) >= 12:
-        # An AVI of several gigabytes goes on in further RIFF chunks; a recording without an end declares 0 or 2³² - 1.
-        declared = struct.unpack_from("<I", head, 4)[0]
-        return size < declared + 8 < 0xFFFFFFF0
-    return False
+        return _misses_segment(head, size)
+    if head.startswith(_ASF_HEADER):
+        return _misses_packets(head, size)
+    return head.startswith(_TIFF) and _misses_directory(head, size)
 
 
-def _boxes_end(file: IO[bytes], size: int) -> int:
+def is_fragmented(path: Path) -> bool:
+    """Return whether an MP4 is fragmented, so that FFmpeg only knows the duration of the fragments that are there."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        return any(kind == b"moof" for kind, _, _ in _boxes(file, size))
+
+
+def _boxes(file: IO[bytes], size: int) -> list[tuple[bytes, int, int]]:
+    """Return type, start and end of each box at the top level of an ISO media file; 0 is the end of an open box."""
+    boxes: list[tuple[bytes, int, int]] = []
     offset = 0
-    for _ in range(MAX_BOXES):
+    while offset < size and len(boxes) < MAX_BOXES:
         file.seek(offset)
         header = file.read(16)
         if len(header) < 8:
-            return offset
-        length = struct.unpack_from(">I", header)[0]
+            break
+        length, kind = struct.unpack_from(">I4s", header)
         if length == 1 and len(header) == 16:
             length = struct.unpack_from(">Q", header, 8)[0]
-        if length == 0:
-            return size  # until the end of the file
-        if length < 8:
-            return offset  # trailing garbage, which players ignore
+        if 0 < length < 8:
+            break  # trailing garbage, which players ignore
+        boxes.append((kind, offset, offset + length if length else 0))
+        if not length:
+            break
         offset += length
-        if offset >= size:
-            return offset
-    return offset
+    return boxes
 
 
-def _segment_end(head: bytes) -> int:
-    """Return the offset at which the segment of a Matroska file ends; 0 if it is unknown, as in a live recording."""
+def _misses_boxes(file: IO[bytes], size: int) -> bool:
+    kind, _, end = _boxes(file, size)[-1]
+    return kind in _MEDIA_BOXES and (end == 0 or end > size)
+
+
+def _misses_chunks(file: IO[bytes], size: int) -> bool:
+    """Check AVI and WebP; an AVI of several gigabytes goes on in further RIFF chunks."""
+    file.seek(0)
+    offset, chunk = 0, file.read(8)
+    while chunk[:4] == b"RIFF" and len(chunk) == 8:
+        length = struct.unpack_from("<I", chunk, 4)[0]
+        if length == 0 or length >= _UNKNOWN:
+            return False
+        offset += 8 + length + length % 2
+        if offset - length % 2 > size:
+            return True
+        file.seek(offset)
+        chunk = file.read(8)
+    return False
+
+
+def _misses_segment(head: bytes, size: int) -> bool:
+    """Check Matroska; the length of its segment is unknown in a live recording."""
     length, width = _ebml_length(head, 4)
     offset = 4 + width + (length or 0)
     while length is not None and head[offset : offset + 1] == _VOID:
         length, width = _ebml_length(head, offset + 1)
         offset += 1 + width + (length or 0)
     if length is None or head[offset : offset + 4] != _SEGMENT:
-        return 0
+        return False
     length, width = _ebml_length(head, offset + 4)
-    return 0 if length is None else offset + 4 + width + length
+    return length is not None and offset + 4 + width + length > size
 
 
 def _ebml_length(head: bytes, offset: int) -> tuple[int | None, int]:
@@ -70,3 +112,31 @@ def _ebml_length(head: bytes, offset: int) -> tuple[int | None, int]:
     width = 9 - head[offset].bit_length()
     value = int.from_bytes(head[offset : offset + width], "big") & ((1 << 7 * width) - 1)
     return (None if value == (1 << 7 * width) - 1 else value), width
+
+
+def _misses_last_tag(file: IO[bytes], size: int) -> bool:
+    """Check FLV, which ends with the length of its last tag, whose header says the same."""
+    if size < 28:
+        return True
+    file.seek(size - 4)
+    length = int.from_bytes(file.read(4), "big")
+    if not 11 <= length <= size - 13:
+        return True
+    file.seek(size - 4 - length)
+    return int.from_bytes(file.read(4)[1:], "big") != length - 11
+
+
+def _misses_packets(head: bytes, size: int) -> bool:
+    """Check ASF, whose file properties hold the size of the file; a broadcast has flag 1 and no size."""
+    at = head.find(_ASF_FILE_PROPERTIES)
+    if at < 0 or len(head) < at + 92:
+        return False
+    declared, flags = struct.unpack_from("<Q", head, at + 40)[0], struct.unpack_from("<I", head, at + 88)[0]
+    return not flags & 1 and declared > size
+
+
+def _misses_directory(head: bytes, size: int) -> bool:
+    """Check TIFF, whose header points to a directory that is often at the end."""
+    order = "<" if head[:2] == b"II" else ">"
+    is_big = head[2:4] in (b"+\0", b"\0+")
+    return len(head) < 16 or struct.unpack_from(order + ("Q" if is_big else "I"), head, 8 if is_big else 4)[0] >= size

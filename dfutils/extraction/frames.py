@@ -69,6 +69,17 @@ def orientation_of(display_matrix: bytes) -> Orientation:
     return Orientation(is_transposed, bool(across < 0), bool(down < 0))
 
 
+def rotation_matrix(degrees: float) -> bytes:
+    """Return the display matrix of a counterclockwise rotation, the reverse of `orientation_of`.
+
+    Example:
+        >>> orientation_of(rotation_matrix(90))
+        Orientation(is_transposed=True, is_mirrored=False, is_flipped=True, degrees=0.0)
+    """
+    cosine, sine = (65536 * function(math.radians(degrees)) for function in (math.cos, math.sin))
+    return np.array([cosine, -sine, 0, sine, cosine, 0, 0, 0, 1 << 30]).round().astype(np.int32).tobytes()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
     """One decoded frame, converted on demand.

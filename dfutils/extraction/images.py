@@ -49,8 +49,8 @@ _TRANSPOSITIONS = {
 _STRIP_ROWS = 256
 """Rows that a large image is reduced to at a time."""
 
+_JPEG = b"\xff\xd8\xff"
 _SIGNATURES = (
-    b"\xff\xd8\xff",
     b"\x89PNG\r\n\x1a\n",
     b"BM",
     b"GIF87a",
@@ -62,11 +62,20 @@ _SIGNATURES = (
     b"\0\0\0\x0cjP  ",
     b"\xff\x4f\xff\x51",
 )
+_MOTION_JPEG_BYTES = 1 << 22
+"""A raw film has several JPEG images within the first 4 MB."""
+
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"mif2", b"msf1"})
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
+_COMPATIBLE_BRANDS = (b"heic", b"heix", b"avif", b"mif1")
+"""Brands that make an image of a file whose first brand is unknown."""
+
+_HEAD_BYTES = 256
 
 _OTHER_DOCUMENTS = {
-    b"<!doctype html": "a web page (HTML)",
+    b"<!doctype": "a web page (HTML)",
+    b"<!--": "a web page (HTML)",
+    b"<head": "a web page (HTML)",
     b"<html": "a web page (HTML)",
     b"<svg": "a drawing (SVG)",
     b"<?xml": "an XML document",
@@ -74,8 +83,17 @@ _OTHER_DOCUMENTS = {
     b"pk\x03\x04": "a ZIP archive",
     b"rar!": "a RAR archive",
     b"\x1f\x8b": "a gzip archive",
+    b"7z\xbc\xaf": "a 7-Zip archive",
     b"#extm3u": "a playlist",
     b'{"': "a JSON document",
+    b"version https://git-lfs": "a placeholder of Git LFS",
+    b"id3": "a sound file",
+    b"flac": "a sound file",
+    b"8bps": "a Photoshop document (PSD)",
+    b"\0\0\1\0": "an icon (ICO)",
+    b"\xff\x0a": "a JPEG XL image, which cannot be read here",
+    b"\0\0\0\x0cjxl ": "a JPEG XL image, which cannot be read here",
+    b"mz": "a program",
 }
 """Signatures of other documents, in lower case."""
 
@@ -90,16 +108,24 @@ def is_image(path: Path) -> bool:
         if not stat.S_ISREG(path.stat().st_mode):
             raise UnreadableError(f"{path}: is not a file. Give a video or an image.")
         with path.open("rb") as file:
-            head = file.read(256)
+            head = file.read(_HEAD_BYTES)
     except OSError as error:
         raise UnreadableError(f"{path}: cannot be opened ({error.strerror}). Check path and permissions.") from error
     if not head:
         raise UnreadableError(f"{path}: is empty (0 bytes). Download or copy it again.")
-    beginning = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    for signature, kind in _OTHER_DOCUMENTS.items():
-        if beginning.startswith(signature):
-            raise UnreadableError(f"{path}: is {kind}, not a video or an image. Download the media file itself.")
+    if kind := _kind_of_document(head):
+        raise UnreadableError(f"{path}: is {kind}. Give the video or the image itself, or save it as MP4 or PNG.")
+    if head.startswith(_JPEG):
+        return not _is_motion_jpeg(path)
     return head.startswith(_SIGNATURES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP") or _brand(head) != b""
+
+
+def _kind_of_document(head: bytes) -> str:
+    """Return what a file is if it is certainly no video or image that can be read, or an empty string."""
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        head = head.decode("utf-16", errors="ignore").encode()
+    beginning = head.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n").lower()
+    return next((kind for signature, kind in _OTHER_DOCUMENTS.items() if beginning.startswith(signature)), "")
 
 
 def measure_image(path: Path, *, max_frames: int) -> tuple[tuple[int, int], list[float]]:
@@ -146,6 +172,13 @@ def iter_images(path: Path, *, max_pixels: int) -> Iterator[tuple[Image, float]]
             yield shown, _duration(picture) if len(numbers) > 1 else 0.0
 
 
+def _is_motion_jpeg(path: Path) -> bool:
+    """Return whether JPEG images follow each other as a raw film, without the index of a multi-picture photograph."""
+    with path.open("rb") as file:
+        beginning = file.read(_MOTION_JPEG_BYTES)
+    return beginning.count(b"\xff\xd9" + _JPEG) > 1 and b"MPF\0" not in beginning
+
+
 def _frame_numbers(picture: Picture) -> range:
     count = getattr(picture, "n_frames", 1) if picture.format in _ANIMATED else 1
     # A PNG may hold a picture for viewers that know no animation, which is not part of it.
@@ -159,8 +192,21 @@ def _duration(picture: Picture) -> float:
 
 def _brand(head: bytes) -> bytes:
     """Return the brand that makes an ISO media file an image; empty for a video and for other files."""
-    known = _HEIF_BRANDS | _AVIF_BRANDS
-    return head[8:12] if head[4:8] == b"ftyp" and head[8:12] in known else b""
+    if head[4:8] != b"ftyp":
+        return b""
+    if head[8:12] in _HEIF_BRANDS | _AVIF_BRANDS:
+        return head[8:12]
+    length = min(int.from_bytes(head[:4], "big"), len(head))
+    compatible = [head[at : at + 4] for at in range(16, length, 4)]
+    return next((brand for brand in _COMPATIBLE_BRANDS if brand in compatible), b"")
+
+
+def _source(path: Path) -> Path | io.BytesIO:
+    """Return what Pillow opens, whose plugins only look at the first brand of a HEIC or AVIF file."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    brand = _brand(head)
+    return path if brand in (b"", head[8:12]) else io.BytesIO(head[:8] + brand + path.read_bytes()[12:])
 
 
 @contextmanager
@@ -176,7 +222,7 @@ def _opened(path: Path) -> Iterator[Picture]:
     before, pillow.MAX_IMAGE_PIXELS = pillow.MAX_IMAGE_PIXELS, None  # ours is checked below, with a message
     try:
         with _readable(path):
-            picture = pillow.open(path, formats=[name for name in _FORMATS if name in pillow.OPEN])
+            picture = pillow.open(_source(path), formats=[name for name in _FORMATS if name in pillow.OPEN])
         with picture:
             width, height = picture.size
             if width * height > MAX_IMAGE_PIXELS:
@@ -198,7 +244,7 @@ def _readable(path: Path) -> Iterator[None]:
     except Exception as error:
         size = path.stat().st_size
         with path.open("rb") as file:
-            brand = _brand(file.read(16))
+            brand = _brand(file.read(_HEAD_BYTES))
         if ends_early(path) or any(word in str(error).lower() for word in ("truncated", "premature", "eof")):
             reason = f"the image file is truncated ({size:,} bytes). Download or copy it again."
         elif type(error).__name__ == "UnidentifiedImageError" and brand in _HEIF_BRANDS:
@@ -235,7 +281,7 @@ def _reduced(picture: Picture, max_pixels: int) -> Picture:
 
     size = _size_within(picture, max_pixels)
     scale = picture.height / size[1]
-    white = _white(picture) if picture.mode == "F" else None
+    white = _white(picture) if picture.mode in ("I", "F") else None
     result = pillow.new("RGB", size)
     for top in range(0, size[1], _STRIP_ROWS):
         bottom = min(top + _STRIP_ROWS, size[1])
@@ -258,7 +304,7 @@ def _in_srgb(picture: Picture, *, white: float | None = None) -> Picture:
 
     if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
         values = np.asarray(picture, np.float32)
-        white = white or (_white(picture) if picture.mode == "F" else 65535.0)
+        white = white or _white(picture)
         gray = np.nan_to_num(np.clip(values / white, 0, 1)) * 255 + 0.5
         return pillow.fromarray(gray.astype(np.uint8)).convert("RGB")
     if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
@@ -271,7 +317,9 @@ def _in_srgb(picture: Picture, *, white: float | None = None) -> Picture:
 
 
 def _white(picture: Picture) -> float:
-    """Return the value of white in an image of floating point, guessed from its maximum."""
+    """Return the value of white; a 32-bit image does not say it, and it is guessed from the maximum."""
+    if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PNG"):
+        return 65535.0
     values: npt.NDArray[np.float32] = np.asarray(picture, np.float32)
     brightest = float(np.max(values, where=np.isfinite(values), initial=0.0))
     return next((white for white in (1.0, 255.0, 65535.0) if brightest <= white), brightest)

@@ -16,10 +16,10 @@ from dfutils.records import SplitName, Video
 
 MEDIA_SUFFIXES = frozenset(
     {
-        *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".f4v", ".mj2", ".mkv", ".webm", ".avi"),
+        *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3gpp", ".3g2", ".f4v", ".mj2", ".mkv", ".mk3d", ".webm", ".avi"),
         *(".divx", ".wmv", ".asf", ".flv", ".mpg", ".mpeg", ".mpe", ".m1v", ".m2v", ".vob"),
-        *(".ts", ".mts", ".m2ts", ".m2t", ".ogv", ".ogm", ".mxf", ".dv", ".ivf", ".obu", ".nut"),
-        *(".rm", ".rmvb", ".h264", ".264", ".avc", ".h265", ".265", ".hevc", ".y4m"),
+        *(".ts", ".mts", ".m2ts", ".m2t", ".tod", ".ogv", ".ogm", ".mxf", ".dv", ".ivf", ".obu", ".nut"),
+        *(".rm", ".rmvb", ".mjpeg", ".mjpg", ".h264", ".264", ".avc", ".h265", ".265", ".hevc", ".y4m"),
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".bmp", ".dib", ".webp"),
         *(".tif", ".tiff", ".jp2", ".j2k", ".heic", ".heif", ".hif", ".avif"),
     }

@@ -121,7 +121,7 @@ class _FrameSelector:
         if settings.sampling == "first" or len(times) <= settings.frames:
             self._starts = list(times[: settings.frames])  # one segment per frame
         else:
-            self._starts = [times[0] + info.duration_seconds * k / settings.frames for k in range(settings.frames)]
+            self._starts = _segment_starts(info, settings.frames)
         self._segment = -1
         self._shot = 0
         self._meter = MotionMeter()
@@ -180,30 +180,45 @@ class _FrameSelector:
     def _detections_of(self, candidate: Candidate) -> tuple[Detection, ...]:
         if candidate.detections is None and self._detector is not None:
             known = self._known if candidate.shot == self._shot else ()
-            candidate.detections, left_out = find_faces(candidate.frame, self._settings, self._detector, known=known)
-            time = candidate.frame.time_seconds
-            self._searched.append(FrameDetections(time, candidate.shot, candidate.detections, left_out))
+            found = find_faces(candidate, self._settings, self._detector, known=known)
+            candidate.detections = found.detections
+            self._searched.append(found)
         return candidate.detections or ()
 
 
-def find_faces(
-    frame: Frame, settings: ExtractionSettings, detector: FaceDetector, *, known: Sequence[Box] = ()
-) -> tuple[tuple[Detection, ...], int]:
-    """Find the faces of one frame in a reduced image; return them in pixels of the frame, largest first.
+def _segment_starts(info: VideoInfo, count: int) -> list[float]:
+    """Return the start of each of ``count`` segments of equal time; of equal numbers of frames if one has no frame."""
+    times = info.times_seconds
+    starts = [times[0] + info.duration_seconds * k / count for k in range(count)]
+    firsts = [bisect.bisect_left(times, start - 1e-9) for start in starts]
+    if len(set(firsts)) == count and firsts[-1] < len(times):
+        return starts
+    return [times[len(times) * k // count] for k in range(count)]
 
-    At most `MAX_FACES` are returned, with the number of smaller ones beyond them.
+
+def find_faces(
+    candidate: Candidate, settings: ExtractionSettings, detector: FaceDetector, *, known: Sequence[Box] = ()
+) -> FrameDetections:
+    """Find the faces of one frame in a reduced image, at most `MAX_FACES`, in pixels of the frame.
 
     If at least as many faces are found near the ``known`` boxes as there are boxes, the rest of the image is not
     searched, which saves most of the detector's work.
     """
+    frame = candidate.frame
     width, height = frame.size
     small = frame.image(longest_side=DETECTION_SIDE)
     factor = width / small.shape[1]
     found = _detect_nearby(detector, small, [box.scaled(1 / factor) for box in known]) if known else None
     faces = [face.scaled(factor) for face in (detect_faces(detector, small) if found is None else found)]
     smallest = settings.min_face_fraction * min(width, height)
-    faces = [face for face in faces if max(face.box.width, face.box.height) >= smallest]
-    return detections_of(small, faces[:MAX_FACES], width), max(0, len(faces) - MAX_FACES)
+    large = [face for face in faces if max(face.box.width, face.box.height) >= smallest]
+    return FrameDetections(
+        frame.time_seconds,
+        candidate.shot,
+        detections_of(small, large[:MAX_FACES], width),
+        left_out=max(0, len(large) - MAX_FACES),
+        too_small=len(faces) - len(large),
+    )
 
 
 def _detect_nearby(detector: FaceDetector, image: Image, known: Sequence[Box]) -> list[Face] | None:

@@ -57,12 +57,14 @@ class FrameDetections:
         shot: Number of the shot, from 0; every apparent cut starts another.
         detections: The largest faces found, largest first.
         left_out: Number of smaller ones, beyond `dfutils.records.MAX_FACES`.
+        too_small: Number of faces below ``min_face_fraction``.
     """
 
     time_seconds: float
     shot: int
     detections: tuple[Detection, ...]
     left_out: int = 0
+    too_small: int = 0
 
 
 @dataclass(slots=True, eq=False)

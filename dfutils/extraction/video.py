@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,8 @@ from av.filter import Graph
 
 from dfutils.errors import TooLargeError, UnreadableError
 from dfutils.extraction.colour import colour_transform
-from dfutils.extraction.containers import ends_early
-from dfutils.extraction.frames import UPRIGHT, Frame, Orientation, orientation_of
+from dfutils.extraction.containers import ends_early, is_fragmented
+from dfutils.extraction.frames import UPRIGHT, Frame, Orientation, orientation_of, rotation_matrix
 from dfutils.extraction.images import MAX_IMAGE_PIXELS, is_image, iter_images, measure_image
 from dfutils.records import VideoInfo
 from dfutils.settings import ExtractionSettings
@@ -29,7 +31,7 @@ av.logging.set_level(None)
 # Only container formats: a playlist or script that claims to be a video could make FFmpeg open other files.
 CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,asf,ogg,h264,hevc,dv,mxf,ivf,obu,m4v,vc1,rm,nut,"
-    "yuv4mpegpipe"
+    "yuv4mpegpipe,mjpeg"
 )
 
 MAX_FORWARD_JUMP_SECONDS, MAX_BACKWARD_JUMP_SECONDS = 10.0, 0.25
@@ -42,6 +44,12 @@ the file."""
 
 MAX_LOST_SECONDS, MAX_LOST_FRACTION = 0.5, 0.02
 """A file counts as truncated only if it is shorter than declared by more than both; containers round durations."""
+
+_WITHOUT_DISPLAY_TIMES = ("avi",)
+"""Containers that store decoding times only. The display times that FFmpeg guesses from them scramble B-frames."""
+
+_WITH_EXACT_DURATION = ("flv", "asf", "ivf", "mxf", "rm")
+"""Containers whose header says how long they are, and nothing how many bytes they have."""
 
 _MAY_JUMP = 0x0200
 """FFmpeg's ``AVFMT_TS_DISCONT``, the flag of MPEG-TS, MPEG-PS and Ogg."""
@@ -58,16 +66,20 @@ class _Clock:
     """
 
     def __init__(self, container: Any, stream: Any) -> None:
+        self.has_no_display_times = container.format.name in _WITHOUT_DISPLAY_TIMES
         flags = container.format.flags
         self._may_jump = bool(getattr(flags, "value", flags) & _MAY_JUMP)
         self._base = float(stream.time_base or 0)
         self._default_duration = max(1, round(1 / (_rate(stream) * self._base))) if self._base else 1
         self._offset = 0
         self._end: int | None = None
+        self._latest = -(1 << 63)  # of the display times so far
         self._had_dts = False
 
     def correct(self, packet: Any) -> None:
         """Shift one packet's timestamps; call in file order."""
+        if self.has_no_display_times:
+            packet.pts = None
         stamp = packet.dts if packet.dts is not None else packet.pts
         if stamp is None or not self._base or not self._may_jump:
             return
@@ -77,10 +89,14 @@ class _Clock:
             jump = stamp + self._offset - self._end
             reordered = 1 if has_dts and self._had_dts else MAX_REORDERED_FRAMES
             is_back = -jump * self._base > MAX_BACKWARD_JUMP_SECONDS + reordered * duration * self._base
-            if is_back or jump * self._base > MAX_FORWARD_JUMP_SECONDS:
+            # With B-frames, a packet before a held frame may already have a display time after it.
+            unexplained = stamp + self._offset - max(self._end, self._latest)
+            if is_back or unexplained * self._base > MAX_FORWARD_JUMP_SECONDS:
                 self._offset -= jump
+                self._latest = self._end
         end = stamp + self._offset + duration
         self._end = end if has_dts or self._end is None else max(end, self._end)
+        self._latest = max(self._latest, stamp + self._offset if packet.pts is None else packet.pts + self._offset)
         self._had_dts = has_dts
         if self._offset:
             packet.pts = None if packet.pts is None else packet.pts + self._offset
@@ -108,7 +124,7 @@ def probe_video(path: Path, settings: ExtractionSettings) -> VideoInfo:
                 "Scale it down, or raise max_pixels."
             )
         shown, last_decoded = _shown_packets(path, container, stream, settings)
-        declared, name = _declared_seconds(container, stream), container.format.name
+        declared, is_exact = _declared_seconds(container, stream), _is_exact(container)
     if not shown:
         raise UnreadableError(f"{path}: the video stream is empty. The download may be cut short; skip the file.")
     start = shown[0][0]
@@ -120,8 +136,11 @@ def probe_video(path: Path, settings: ExtractionSettings) -> VideoInfo:
     if not 0 < last_duration <= max(shown[-1][1], last_decoded) + 1e-6:
         last_duration = shown[-1][1] or mean_interval
     duration = times[-1] + last_duration
+    is_cut = ends_early(path)
+    if is_cut and is_fragmented(path):
+        declared = None  # FFmpeg adds up the fragments that are there
     is_long_enough = declared is not None and not is_clearly_shorter(duration, declared)
-    is_truncated = not is_long_enough and (ends_early(path) or (declared is not None and name in ("flv", "asf")))
+    is_truncated = not is_long_enough and (is_cut or (is_exact and declared is not None))
     return VideoInfo(
         width=width,
         height=height,
@@ -171,6 +190,7 @@ def iter_frames(
         context = stream.codec_context
         transfer, primaries = int(context.color_trc or 0), int(context.color_primaries or 0)
         canvas: tuple[int, int] | None = None
+        coded_aspect: Fraction | None = None
         index, number = 0, 0
         for frame, orientation in _as_shown(_decoded(path, container, stream)):
             time = frame.time if frame.time is not None else number / rate
@@ -178,6 +198,12 @@ def iter_frames(
             start_seconds = time if start_seconds is None else start_seconds
             if time < start_seconds - 1e-6:
                 continue
+            if index == 0:
+                coded_aspect = context.sample_aspect_ratio
+            elif frame.key_frame and context.sample_aspect_ratio != coded_aspect:
+                # Television changes between 4:3 and 16:9 at a keyframe; the container only knows the first shape.
+                coded_aspect = context.sample_aspect_ratio
+                pixel_aspect = _plausible(coded_aspect)
             colours = colour_transform(
                 _specified(getattr(frame, "color_trc", 0), transfer),
                 _specified(getattr(frame, "color_primaries", 0), primaries),
@@ -230,18 +256,26 @@ def _packets(path: Path, container: Any, stream: Any) -> Iterator[Any]:
 def _decoded(path: Path, container: Any, stream: Any) -> Iterator[av.VideoFrame]:
     """Yield the frames from the first keyframe on: what a decoder makes of those before it, no player shows."""
     clock, damaged = _Clock(container, stream), 0
-    has_key, first_pts = False, None
+    has_key, first_time = False, None
+    pending: list[int] = []  # decoding times of the frames to come; in sorted order, they are the display times
     for packet in _packets(path, container, stream):
         if packet.size:
             clock.correct(packet)
+            if clock.has_no_display_times and packet.dts is not None:
+                heapq.heappush(pending, packet.dts)
             if packet.is_keyframe and not has_key:
-                has_key, first_pts = True, packet.pts
+                has_key, first_time = True, packet.dts if packet.pts is None else packet.pts
         try:
             for frame in packet.decode():
-                if has_key and (first_pts is None or frame.pts is None or frame.pts >= first_pts):
+                if pending:
+                    frame.pts = heapq.heappop(pending)
+                if has_key and (first_time is None or frame.pts is None or frame.pts >= first_time):
                     yield frame
         except av.error.FFmpegError:
             damaged += 1
+            if packet.dts in pending:
+                pending.remove(packet.dts)
+                heapq.heapify(pending)
     if damaged:
         logger.warning("%s: %d packets could not be decoded and were skipped", path, damaged)
 
@@ -306,18 +340,15 @@ def _display_matrix(frame: av.VideoFrame) -> bytes:
     try:
         data: Any = frame.side_data.get("DISPLAYMATRIX")
     except ValueError:  # PyAV does not know all kinds of side data that FFmpeg has, such as EXIF in Motion JPEG
-        return b""
+        return rotation_matrix(frame.rotation) if frame.rotation else b""
     return b"" if data is None else bytes(data)
 
 
 def _declared_seconds(container: Any, stream: Any) -> float | None:
     """Return the stream duration that the container declares, in seconds; None if it declares none."""
     start = max(0.0, (container.start_time or 0) / 1e6)
-    has_sound = any(one.type == "audio" for one in container.streams)  # whose duration the container's may be
     if container.format.name == "avi" and stream.frames and stream.average_rate:
         return float(stream.frames / stream.average_rate)  # FFmpeg estimates an AVI's duration from its size
-    if container.format.name in ("flv", "asf") and has_sound:
-        return None
     if stream.duration and stream.time_base:
         # ASF counts from zero, wherever its first frame is.
         return float(stream.duration * stream.time_base) - (start if container.format.name == "asf" else 0.0)
@@ -327,7 +358,18 @@ def _declared_seconds(container: Any, stream: Any) -> float | None:
             return int(hours) * 3600 + int(minutes) * 60 + float(seconds) - start
         except ValueError:
             pass
-    return container.duration / 1e6 if container.duration and not has_sound else None
+    is_known = container.duration and (container.format.name == "flv" or not _has_sound(container))
+    return container.duration / 1e6 if is_known else None
+
+
+def _is_exact(container: Any) -> bool:
+    """Return whether the declared duration alone tells that a file is truncated."""
+    return container.format.name in _WITH_EXACT_DURATION and not _has_sound(container)
+
+
+def _has_sound(container: Any) -> bool:
+    """Return whether there is sound, whose duration that of the container may be."""
+    return any(one.type == "audio" for one in container.streams)
 
 
 def _probe_image(path: Path, settings: ExtractionSettings) -> VideoInfo:
@@ -355,20 +397,27 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
         with av.open(f"file:{path.absolute()}", options=options, metadata_errors="ignore") as container:
             yield container, _main_stream(path, container)
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+        is_unknown = isinstance(error, av.error.ArgumentError)  # of the formats above
+        reason = "unknown format" if is_unknown else getattr(error, "strerror", None) or str(error)
         raise UnreadableError(
             f"{path}: cannot be opened as a video ({size_bytes} bytes; {reason}). {advice}"
         ) from error
 
 
 def _main_stream(path: Path, container: Any) -> Any:
-    """Return the main video stream: no cover art or thumbnails; default streams first, then the largest."""
+    """Return the main video stream: no cover art or thumbnails; default streams first, then the largest.
+
+    In containers without such marks, such as AVI, cover art is a stream of one frame.
+    """
     if not container.streams.video:
         raise UnreadableError(f"{path}: has no video stream (audio only?). Skip the file.")
     main = [one for one in container.streams.video if not any(_has(one, name) for name in _SIDE_STREAMS)]
     if not main:
         raise UnreadableError(f"{path}: has no video stream, only cover art. Skip the file.")
-    return max(main, key=lambda one: (_has(one, "default"), one.codec_context.width * one.codec_context.height))
+    return max(
+        main,
+        key=lambda one: (one.frames != 1, _has(one, "default"), one.codec_context.width * one.codec_context.height),
+    )
 
 
 def _has(stream: Any, disposition: str) -> bool:
@@ -386,5 +435,8 @@ def _rate(stream: Any) -> float:
 
 
 def _pixel_aspect(stream: Any) -> float:
-    aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
+    return _plausible(stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio)
+
+
+def _plausible(aspect: Fraction | None) -> float:
     return float(aspect) if aspect and 0.1 < aspect < 10 else 1.0

@@ -20,6 +20,9 @@ UNDECIDED_PROBABILITY = 0.5
 LONGEST_NAME = 60
 """Characters of an input's name that are kept in the name of its folder of faces."""
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""Characters that would split a line or move the cursor; a file name may hold them."""
+
 
 def verdict_line(verdict: Verdict) -> str:
     """Return a verdict as one line of text.
@@ -32,7 +35,8 @@ def verdict_line(verdict: Verdict) -> str:
     score = "   –" if verdict.fake_probability is None else f"{verdict.fake_probability:.2f}"
     people = f"  ({whose_score(verdict)})" if len(verdict.tracks) > 1 else ""
     detail = f"  {verdict.detail}" if verdict.detail else ""
-    return f"{verdict.label:<9}  {score}  {verdict.input}{people}{detail}"
+    line = f"{verdict.label:<9}  {score}  {verdict.input}{people}{detail}"
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), line)
 
 
 def whose_score(verdict: Verdict) -> str:

@@ -18,6 +18,7 @@ from PIL import Image
 from dfutils.errors import IncompleteError, UnreadableError
 from dfutils.extraction.clips import extract_clips
 from dfutils.extraction.colour import colour_transform
+from dfutils.extraction.containers import ends_early
 from dfutils.extraction.faces import face_detector
 from dfutils.extraction.video import iter_frames, probe_video
 from dfutils.settings import ExtractionSettings
@@ -246,6 +247,41 @@ def test_a_recording_that_begins_between_key_frames_begins_with_the_first_that_c
     assert brightness_of(late)[0] == pytest.approx(150, abs=3)
 
 
+def test_frames_with_reordering_in_an_avi_are_shown_in_order_at_even_times(tmp_path):
+    """AVI stores no display times."""
+    path = tmp_path / "reordered.avi"
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("libx264", rate=RATE)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        stream.options = {"bf": "3", "b_strategy": "0", "g": "20"}
+        for image in numbered(40):
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(image)))
+        output.mux(stream.encode())
+    info, times = times_of(path)
+    assert len(info.times_seconds) == 40
+    assert times == pytest.approx([k / RATE for k in range(40)])
+    assert info.times_seconds == pytest.approx(times)
+    assert brightness_of(path) == pytest.approx([5 * k for k in range(40)], abs=3)
+
+
+def test_a_frame_that_is_held_for_long_with_reordering_is_no_new_recording(tmp_path):
+    milliseconds = [40 * k + (15_000 if k >= 20 else 0) for k in range(40)]
+    source = tmp_path / "held.mp4"
+    with av.open(str(source), "w") as output:
+        stream = output.add_stream("libx264", rate=1000)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        stream.options = {"bf": "3", "b_strategy": "0", "g": "250"}
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for image, time in zip(numbered(40), milliseconds, strict=True):
+            frame = av.VideoFrame.from_ndarray(image)
+            frame.pts, frame.time_base = time, Fraction(1, 1000)
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode())
+    info, times = times_of(remux(source, tmp_path / "held.ts", container="mpegts"))
+    assert times == pytest.approx([time / 1000 for time in milliseconds], abs=1e-3)
+    assert info.times_seconds == pytest.approx(times)
+
+
 @pytest.mark.parametrize("offsets", [(0, 5000), (5000, 0), (0, 0), (0, 20, 0)], ids=str)
 def test_joined_recordings_have_one_clock_without_gaps(offsets, tmp_path):
     joined = b""
@@ -308,6 +344,20 @@ def test_the_film_is_shown_and_not_its_cover(is_first, tmp_path):
     assert (info.width, info.height, len(times)) == (96, 64, 30)
 
 
+def test_cover_art_in_a_container_without_marks_is_told_by_its_single_frame(tmp_path):
+    path = tmp_path / "cover.avi"
+    with av.open(str(path), "w") as output:
+        cover, film = output.add_stream("mjpeg", rate=RATE), output.add_stream("mpeg4", rate=RATE)
+        cover.width, cover.height, cover.pix_fmt = 480, 480, "yuvj420p"
+        film.width, film.height, film.pix_fmt = 96, 64, "yuv420p"
+        for stream, images in ((cover, numbered(1, size=(480, 480))), (film, numbered(30))):
+            for image in images:
+                output.mux(stream.encode(av.VideoFrame.from_ndarray(image).reformat(format=stream.pix_fmt)))
+            output.mux(stream.encode())
+    info, times = times_of(path)
+    assert (info.width, info.height, len(times)) == (96, 64, 30)
+
+
 def test_of_two_films_the_default_one_is_shown_and_else_the_largest(tmp_path):
     def two(path, defaults):
         with av.open(str(path), "w") as output:
@@ -327,6 +377,21 @@ def test_of_two_films_the_default_one_is_shown_and_else_the_largest(tmp_path):
     assert two(tmp_path / "b.mkv", (True, False)) == (32, 32)
     assert two(tmp_path / "c.mkv", (True, True)) == (96, 64)
     assert two(tmp_path / "d.mkv", (False, False)) == (96, 64)
+
+
+def test_a_change_of_the_pixel_aspect_is_followed(tmp_path):
+    square, wide = (
+        encode(tmp_path / f"{number}.ts", [pattern()] * 10, container="mpegts", aspect=aspect).read_bytes()
+        for number, aspect in enumerate((Fraction(1), Fraction(2)))
+    )
+    path = tmp_path / "joined.ts"
+    path.write_bytes(square + wide)
+    frames = list(iter_frames(path))
+    assert {frame.size for frame in frames} == {(96, 64)}
+    assert frames[0].image().shape == (64, 96, 3)
+    last = frames[-1].image()
+    assert last[4, 48].max() < 30  # above it, a bar: 192 x 64 in square pixels fit as 96 x 32
+    assert last[40, 80].min() > 200
 
 
 def test_a_held_last_frame_lasts_as_long_as_its_packet(tmp_path):
@@ -394,23 +459,27 @@ def test_a_stream_that_changes_its_size_is_shown_at_one_scale(tmp_path):
     assert last[32, 2].max() < 30  # between bars
 
 
-@pytest.mark.parametrize("name", ["clip.mkv", "clip.avi", "fragments.mp4", "index_first.mp4"])
+@pytest.mark.parametrize(
+    "name", ["clip.mkv", "clip.avi", "fragments.mp4", "index_first.mp4", "open_end.mp4", "clip.flv", "clip.wmv"]
+)
 def test_a_file_that_was_cut_off_says_how_much_of_it_is_there(name, tmp_path, demo_videos):
     path = tmp_path / name
-    options = {"fragments.mp4": "frag_keyframe+empty_moov", "index_first.mp4": "faststart"}
+    options = {
+        "fragments.mp4": "frag_every_frame+empty_moov",
+        "index_first.mp4": "faststart",
+        "open_end.mp4": "faststart",
+    }
+    codec = {".avi": ("mjpeg", "yuvj420p"), ".wmv": ("wmv2", "yuv420p")}.get(path.suffix)
     with (
         av.open(str(demo_videos[0])) as old,
         av.open(str(path), "w", options={"movflags": options.get(name, "")}) as new,
     ):
-        if name.endswith(".avi"):
-            stream = new.add_stream("mjpeg", rate=old.streams.video[0].average_rate)
-            stream.width, stream.height, stream.pix_fmt = (
-                old.streams.video[0].width,
-                old.streams.video[0].height,
-                "yuvj420p",
-            )
+        if codec:
+            own = old.streams.video[0]
+            stream = new.add_stream(codec[0], rate=own.average_rate)
+            stream.width, stream.height, stream.pix_fmt = own.width, own.height, codec[1]
             for frame in old.decode(video=0):
-                new.mux(stream.encode(frame.reformat(format="yuvj420p")))
+                new.mux(stream.encode(frame.reformat(format=codec[1])))
             new.mux(stream.encode())
         else:
             stream = new.add_stream_from_template(old.streams.video[0])
@@ -421,12 +490,36 @@ def test_a_file_that_was_cut_off_says_how_much_of_it_is_there(name, tmp_path, de
     detector = face_detector(SETTINGS.min_detection_score)
     whole = extract_clips(path, SETTINGS, detector).info
     assert whole.cut_off == ""
-    path.write_bytes(path.read_bytes()[: path.stat().st_size * 7 // 10])
+    content = bytearray(path.read_bytes())
+    if name == "open_end.mp4":  # a box of length 0 extends to the end of the file, wherever that is
+        place = content.index(b"mdat") - 4
+        content[place : place + 4] = bytes(4)
+    path.write_bytes(content[: path.stat().st_size * 7 // 10])
     info = extract_clips(path, SETTINGS, detector).info
     assert info.duration_seconds < 0.9 * whole.duration_seconds
-    assert info.cut_off == f"the file ends after {info.duration_seconds:.1f} of {whole.duration_seconds:.1f} s"
-    with pytest.raises(IncompleteError, match="ends after"):
+    if name in ("fragments.mp4", "clip.wmv"):  # for which FFmpeg does not tell the length that was meant
+        assert info.cut_off == f"the file ends early, after {info.duration_seconds:.1f} s"
+    else:
+        assert info.declared_seconds == pytest.approx(whole.duration_seconds, abs=0.15)
+        assert info.cut_off == f"the file ends after {info.duration_seconds:.1f} of {info.declared_seconds:.1f} s"
+    with pytest.raises(IncompleteError, match="the file ends"):
         extract_clips(path, SETTINGS.model_copy(update={"incomplete": "skip"}), detector)
+
+
+def test_the_second_part_of_a_large_avi_may_be_cut_off_too(tmp_path):
+    path = encode(tmp_path / "large.avi", numbered(20), codec="mjpeg", pixels="yuvj420p")
+    content = path.read_bytes()
+    second = b"AVIXLIST" + struct.pack("<I", 1004) + b"movi" + bytes(1000)
+    for declared, is_cut in ((len(second), False), (len(second) + 50_000, True)):
+        path.write_bytes(content + b"RIFF" + struct.pack("<I", declared) + second)
+        assert ends_early(path) is is_cut
+
+
+def test_a_live_recording_in_flv_with_sound_is_cut_off_in_the_middle_of_a_tag(tmp_path):
+    path = with_sound(tmp_path / "live.flv", codec="flv", sound_frames=50)
+    assert not probe_video(path, SETTINGS).is_truncated
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert probe_video(path, SETTINGS).is_truncated
 
 
 def test_a_file_whose_end_is_empty_says_so_too(tmp_path, demo_videos):
@@ -518,21 +611,26 @@ def test_everybody_in_a_conference_is_followed(tmp_path, demo_videos):
     assert len(extract_clips(path, settings, face_detector(settings.min_detection_score)).clips) == 9
 
 
-@pytest.mark.parametrize("name", ["clip.wmv", "clip.mp4", "clip.mkv", "clip.flv"])
-def test_a_whole_file_with_longer_sound_is_not_said_to_be_truncated(name, tmp_path):
-    path = tmp_path / name
+def with_sound(path, *, codec, sound_frames):
+    """A second of film, with silence in frames of 23 ms."""
     with av.open(str(path), "w") as output:
-        stream = output.add_stream("flv" if name.endswith("flv") else "mpeg4", rate=RATE)
+        stream = output.add_stream(codec, rate=RATE)
         stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
         sound = output.add_stream("aac", rate=44100)
         for image in numbered(20):
             output.mux(stream.encode(av.VideoFrame.from_ndarray(image)))
         output.mux(stream.encode())
-        for number in range(300):  # seven seconds
+        for number in range(sound_frames):
             frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
             frame.sample_rate, frame.pts, frame.time_base = 44100, 1024 * number, Fraction(1, 44100)
             output.mux(sound.encode(frame))
         output.mux(sound.encode())
+    return path
+
+
+@pytest.mark.parametrize("name", ["clip.wmv", "clip.mp4", "clip.mkv", "clip.flv"])
+def test_a_whole_file_with_longer_sound_is_not_said_to_be_truncated(name, tmp_path):
+    path = with_sound(tmp_path / name, codec="flv" if name.endswith("flv") else "mpeg4", sound_frames=300)
     info, _ = times_of(path)
     assert info.duration_seconds == pytest.approx(1, rel=0.06)
     assert info.cut_off == ""

@@ -131,13 +131,17 @@ class TestSource:
         with pytest.raises(CatalogueError, match="dfcd: is neither an existing CSV nor one of folders, dfdc"):
             read_catalogue(tmp_path, "dfcd")
 
-    def test_a_name_that_no_manifest_can_hold_is_an_error(self, tmp_path):
+    def test_a_name_that_no_manifest_can_hold_is_left_out(self, tmp_path):
+        touch(tmp_path, "real/b.mp4", "fake/c.mp4")
         try:
             touch(tmp_path, "real/a\udcff.mp4")
         except OSError:
             pytest.skip("this file system has Unicode names only")
-        with pytest.raises(CatalogueError, match="not valid Unicode"):
-            read_catalogue(tmp_path)
+        catalogue = read_catalogue(tmp_path)
+        assert [video.name for video in catalogue.videos] == ["fake/c.mp4", "real/b.mp4"]
+        assert catalogue.warnings == (
+            "left out 1 file with a name that is not valid Unicode (first: 'real/a\\udcff.mp4')",
+        )
 
 
 class TestDfdc:

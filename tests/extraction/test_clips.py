@@ -99,6 +99,20 @@ def test_a_video_without_a_face_says_so(detector, tmp_path):
         extract_clips(tmp_path / "room.mp4", SETTINGS, detector)
 
 
+def test_faces_that_are_too_small_are_not_called_missing(demo_videos, detector, tmp_path):
+    frames = [frame.image() for frame in iter_frames(demo_videos[0])][:5]
+    small = []
+    for image in frames:
+        canvas = np.full((480, 640, 3), 90, np.uint8)
+        canvas[200:260, 300:380] = cv2.resize(image, (80, 60), interpolation=cv2.INTER_AREA)
+        small.append(canvas)
+    path = tmp_path / "far.mp4"
+    write_video(path, np.stack(small), fps=5)
+    settings = SETTINGS.model_copy(update={"min_face_fraction": 0.4})
+    with pytest.raises(NoFaceError, match=r"the only face is smaller than 40% of the frame"):
+        extract_clips(path, settings, detector)
+
+
 def test_a_face_in_too_few_frames_says_how_many_are_needed(demo_videos, detector, tmp_path):
     images = [frame.image() for frame in iter_frames(demo_videos[0])][:2]
     write_video(tmp_path / "short.mp4", np.stack(images), fps=20)

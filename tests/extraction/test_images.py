@@ -203,6 +203,11 @@ def test_exif_tags_of_the_wrong_type_do_no_harm(save):
         (b"%PDF-1.7", "a PDF document"),
         (b"PK\x03\x04rest", "a ZIP archive"),
         (b'<?xml version="1.0"?>', "an XML document"),
+        (b"<!-- made by a server --><html>", "a web page"),
+        ("<html>".encode("utf-16"), "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1", "a placeholder of Git LFS"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL image"),
+        (b"ID3\4", "a sound file"),
     ],
 )
 def test_other_documents_are_named_in_the_error(content, kind, tmp_path):
@@ -228,3 +233,51 @@ def test_a_damaged_note_of_the_camera_is_ignored(tmp_path):
     path = tmp_path / "note.jpg"
     path.write_bytes(buffer.getvalue())
     assert np.abs(read(path) - SHOWN).mean() < 6
+
+
+def test_a_heic_image_under_a_foreign_brand_is_read(save):
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    path = save("a.heic")
+    content = path.read_bytes()
+    assert content[8:12] == b"heic"
+    length = int.from_bytes(content[:4], "big")
+    assert b"heic" in content[16:length] or b"mif1" in content[16:length]
+    path.write_bytes(content[:8] + b"XYZ1" + content[12:])
+    assert is_image(path)
+    assert np.abs(read(path) - SHOWN).mean() < 6
+
+
+def test_a_video_with_image_like_codecs_is_no_image(tmp_path):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"\0\0\0\x1cftypisom\0\0\2\0isomhvc1hevc")
+    assert not is_image(path)
+
+
+@pytest.mark.parametrize("white", [255, 65535, 2_000_000])
+def test_white_of_a_32_bit_image_follows_its_brightest_pixel(white, save):
+    values = np.linspace(0, white, 32 * 48).reshape(32, 48).astype(np.int32)
+    shown = read(save("deep.tiff", Image.fromarray(values)))
+    assert np.abs(shown[..., 0] - values * (255 / white)).max() <= 1
+
+
+def test_a_dark_16_bit_image_stays_dark(save):
+    dark = Image.fromarray(np.full((32, 48), 200, np.uint16))
+    assert read(save("dark.png", dark)).max() <= 1
+
+
+@pytest.mark.parametrize("suffix", ["tif", "jp2"])
+def test_an_image_whose_index_is_missing_is_truncated(suffix, save):
+    path = save(f"a.{suffix}")
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(UnreadableError, match="truncated"):
+        read(path)
+
+
+def test_jpeg_images_in_a_row_are_a_film(save):
+    one = save("a.jpg").read_bytes()
+    path = save("a.jpg").with_name("a.mjpeg")
+    path.write_bytes(one * 5)
+    assert not is_image(path)
+    assert len(list(iter_frames(path))) == len(probe_video(path, SETTINGS).times_seconds) == 5
+    path.write_bytes(one + b"junk of the camera" + one)
+    assert is_image(path)

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -105,6 +106,14 @@ def test_frames_are_spread_by_time_where_the_frame_rate_varies():
     frames = [Frame(k, time, np.full((32, 32, 3), 100 + k % 3, np.uint8)) for k, time in enumerate(times)]
     info = VideoInfo(32, 32, 11, 10.0, tuple(times), 1000)
     assert [int(times[index]) for index in chosen(frames, info=info, frames=10)] == list(range(10))
+
+
+def test_a_long_held_frame_leaves_no_segment_empty():
+    frames = make_frames(list(range(100, 150)))
+    held = [frame if frame.index < 25 else replace(frame, time_seconds=frame.time_seconds + 12) for frame in frames]
+    info = replace(info_of(held), duration_seconds=17.0)
+    for sampling in ("motion", "uniform"):
+        assert [index // 5 for index in chosen(held, info=info, frames=10, sampling=sampling)] == [*range(10)]
 
 
 def test_a_clip_shorter_than_asked_for_gives_every_frame():
