@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
+import io
 import os
+import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from dfutils.errors import CatalogueError
 from dfutils.extraction.layouts import (
     LABELS,
+    SPLITS,
     Reading,
     count_of,
     is_media,
@@ -22,7 +27,7 @@ from dfutils.extraction.layouts import (
     read_faceforensics,
     read_folders,
 )
-from dfutils.records import SPLIT_NAMES, SplitName, Video
+from dfutils.records import Video
 
 LAYOUTS: Mapping[str, Callable[[Path], Reading]] = {
     "folders": read_folders,
@@ -31,8 +36,6 @@ LAYOUTS: Mapping[str, Callable[[Path], Reading]] = {
     "celebdf": read_celebdf,
 }
 """Layout readers, by the value of ``--labels`` when that is not a CSV."""
-
-_SPLITS: Mapping[str, SplitName | None] = {"": None, "val": "validation", **{name: name for name in SPLIT_NAMES}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +58,9 @@ def read_catalogue(source: Path, labels: str | Path = "folders") -> Catalogue:
         source: Folder with the videos.
         labels: ``folders``, ``dfdc``, ``faceforensics`` or ``celebdf`` (see the readers in
             `dfutils.extraction.layouts`), or a CSV with the columns ``file,label`` and optionally
-            ``group,dataset,split``. Its paths are relative to the CSV. Names are relative to ``source`` for files below
-            it, otherwise to the CSV. A file without a group gets a group of its own.
+            ``group,dataset,split``, separated by commas, semicolons or tabs. Its paths are relative to the CSV. Names
+            are relative to ``source`` for files below it, otherwise to the CSV. A file without a group gets a group of
+            its own.
 
     Raises:
         CatalogueError: Labels and files disagree, or there are no videos.
@@ -105,10 +109,10 @@ def read_table(source: Path, table: Path) -> Reading:
         path, name = _locate(row["file"], roots, where)
         if path in videos:
             raise CatalogueError(f"{where}: {row['file']} is already on line {lines[path]}. Remove one of the two.")
-        is_fake, split = LABELS.get(row["label"].upper()), row["split"].lower()
+        is_fake, split = LABELS.get(row["label"].upper()), row["split"]
         if is_fake is None:
             raise CatalogueError(f"{where}: label {row['label']!r} is unknown. Write REAL or FAKE.")
-        if split not in _SPLITS:
+        if split and split.lower() not in SPLITS:
             raise CatalogueError(
                 f"{where}: split {row['split']!r} is unknown. Write train, validation or test, or leave it empty."
             )
@@ -118,9 +122,11 @@ def read_table(source: Path, table: Path) -> Reading:
             is_fake=is_fake,
             group=row["group"] or name,
             dataset=row["dataset"] or "videos",
-            split=_SPLITS[split],
+            split=SPLITS.get(split.lower()),
         )
         lines[path] = number
+    if not videos:
+        raise CatalogueError(f"{table}: has no line after the first. Write one line for each file.")
     if absent := [path for path in lines if not path.is_file()]:
         raise CatalogueError(
             f"{table}: missing {count_of(absent)} of the {len(lines):,} listed "
@@ -133,26 +139,53 @@ def read_table(source: Path, table: Path) -> Reading:
 
 def _iter_rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield each row with its line number; cells are stripped, and empty if a column is missing."""
+    text = _text_of(table)
+    header = text.split("\n", 1)[0].lower()
+    delimiter = next((one for one in ",;\t" if {"file", "label"} <= {*map(str.strip, header.split(one))}), ",")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restval="")
-            columns = reader.fieldnames or []
-            if missing := [name for name in ("file", "label") if name not in columns]:
-                raise CatalogueError(f"{table}: column {missing[0]!r} is missing. It has: {', '.join(columns)}.")
-            for row in reader:
-                if None in row:
-                    raise CatalogueError(
-                        f"{table}, line {reader.line_num}: more cells than columns. Quote names that hold a comma."
-                    )
-                cells = {column: cell.strip() for column, cell in row.items()}
-                yield reader.line_num, {"group": "", "dataset": "", "split": "", **cells}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CatalogueError(f"{table}: cannot be read ({error}). Save it as CSV in UTF-8.") from error
+        columns = [name.strip().lower() for name in next(reader, [])]
+        if missing := [name for name in ("file", "label") if name not in columns]:
+            found = ", ".join(columns) or "nothing"
+            raise CatalogueError(f"{table}: column {missing[0]!r} is missing in its first line, which has: {found}.")
+        if twice := [name for name, count in Counter(columns).items() if name and count > 1]:
+            raise CatalogueError(f"{table}: column {twice[0]!r} is there twice. Remove or rename one of the two.")
+        for line in reader:
+            cells = [cell.strip() for cell in line]
+            if any(cells[len(columns) :]):
+                raise CatalogueError(
+                    f"{table}, line {reader.line_num}: more cells than columns. Quote names that hold a {delimiter!r}."
+                )
+            if any(cells):
+                optional = {"label": "", "group": "", "dataset": "", "split": ""}
+                yield reader.line_num, optional | dict(zip(columns, cells, strict=False))
+    except csv.Error as error:
+        raise CatalogueError(f"{table}, line {reader.line_num}: cannot be read ({error}). Save it as CSV.") from error
+
+
+def _text_of(table: Path) -> str:
+    try:
+        content = table.read_bytes()
+        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise CatalogueError(f"{table}: is in UTF-16. Save it as CSV in UTF-8.")
+        text = content.decode("utf-8-sig")
+    except OSError as error:
+        raise CatalogueError(f"{table}: cannot be read ({error.strerror}). Check its permissions.") from error
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise CatalogueError(
+            f"{table}, line {line}: is not in UTF-8, but probably in Latin-1 or Windows-1252. Save it as CSV in UTF-8."
+        ) from error
+    if not text.strip():
+        raise CatalogueError(f"{table}: is empty. Write a first line `file,label`, and one line for each file.")
+    return text
 
 
 def _locate(file: str, roots: tuple[Path, Path], where: str) -> tuple[Path, str]:
     """Return the absolute path and the name of a listed file; the roots are the source and the folder of the CSV."""
-    path = _absolute(roots[1] / file)
+    path = next((path for path in _spellings(file, roots[1]) if path.is_file()), _absolute(roots[1] / file))
+    if PureWindowsPath(file).drive and not path.is_file():
+        raise CatalogueError(f"{where}: file {file!r} is a path of another computer. Write paths relative to the CSV.")
     for root in roots:
         if file and path != root and path.is_relative_to(root):
             return path, path.relative_to(root).as_posix()
@@ -160,6 +193,16 @@ def _locate(file: str, roots: tuple[Path, Path], where: str) -> tuple[Path, str]
         f"{where}: file {file!r} is neither below {roots[0]} nor beside the CSV. "
         "Write paths relative to the CSV, and move the file or give its folder as source."
     )
+
+
+def _spellings(file: str, root: Path) -> Iterator[Path]:
+    """Yield the paths that a listed file may have here: as written, with Windows' separators, in either Unicode form.
+
+    macOS decomposes accented letters in file names.
+    """
+    for name in dict.fromkeys((file, file.replace("\\", "/"))):
+        for spelled in dict.fromkeys((name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name))):
+            yield _absolute(root / spelled)
 
 
 def _is_unicode(name: str) -> bool:

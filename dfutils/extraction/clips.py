@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -59,19 +60,22 @@ def extract_clips(path: Path, settings: ExtractionSettings, detector: FaceDetect
     needed = min(settings.min_face_frames, settings.frames) if settings.crop == "face" else 1
     if people and max(map(len, people)) < needed and trace.cuts:
         # The cuts are so fast that no shot holds enough of the chosen frames: choose frames from the main shot alone.
-        scan = scan_frames(decode(), _main_shot(scan, trace, info), settings, searcher)
+        shot = _main_shot(scan, trace, info)
+        last = shot.times_seconds[-1]
+        within = itertools.takewhile(lambda frame: frame.time_seconds <= last, decode())
+        scan = scan_frames(within, shot, settings, searcher)
         people = _places_of_people(scan, settings, detector)
-    if not people and (too_small := max(frame.too_small for frame in scan.searched)):
+    if not people and (too_small := max((frame.too_small for frame in scan.searched), default=0)):
         faces = "the only face is" if too_small == 1 else f"all {too_small} faces are"
         raise NoFaceError(
-            f"{path}: {faces} smaller than {settings.min_face_fraction:.0%} of the frame. "
+            f"{path}: {faces} smaller than {100 * settings.min_face_fraction:g}% of the frame's shorter side. "
             "Crop the image, or lower min_face_fraction."
         )
     if not people:
         raise NoFaceError(f"{path}: no face was found in any frame inspected. Nothing can be said about this file.")
     if (longest := max(map(len, people))) < needed:
         raise TooFewFacesError(
-            f"{path}: a face was found in only {longest} frames, but {needed} are needed. "
+            f"{path}: a face was found in only {longest} frame{'' if longest == 1 else 's'}, but {needed} are needed. "
             "Use a longer or clearer video, or lower min_face_frames."
         )
     people = [places for places in people if len(places) >= needed]
@@ -85,19 +89,22 @@ def extract_clips(path: Path, settings: ExtractionSettings, detector: FaceDetect
 
 def _check_complete(path: Path, info: VideoInfo, settings: ExtractionSettings) -> None:
     if info.is_truncated and settings.incomplete == "skip":
-        raise IncompleteError(f"{path}: {info.cut_off}. Download or copy it again, or set incomplete to keep.")
+        raise IncompleteError(f"{path}: {info.cut_off}. Download or copy it again, or set incomplete='keep'.")
 
 
 def _as_decoded(info: VideoInfo, trace: MotionTrace, settings: ExtractionSettings) -> VideoInfo:
-    """Return the facts with the decoded duration if that is clearly less than declared."""
+    """Return the info with the times of the frames decoded if they end clearly earlier than declared."""
     if settings.sampling == "first" or len(trace.times_seconds) < 2:
         return info
     last, end = trace.times_seconds[-1], info.times_seconds[-1]
     if last >= end or not (info.is_truncated or is_clearly_shorter(last, end)):
         return info
+    duration = last + last / (len(trace.times_seconds) - 1)
     return replace(
         info,
-        duration_seconds=last + last / (len(trace.times_seconds) - 1),
+        fps=len(trace.times_seconds) / duration,
+        duration_seconds=duration,
+        times_seconds=tuple(trace.times_seconds),
         is_truncated=True,
         declared_seconds=info.declared_seconds if info.is_truncated else info.duration_seconds,
     )

@@ -1,4 +1,4 @@
-"""Detect truncated files, whose container declares more bytes than there are."""
+"""Detect truncated files: their container declares more bytes than are present."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import struct
 from pathlib import Path
 from typing import IO
 
-MAX_BOXES = 100_000
+MAX_BOXES = 1_000_000
 """A fragmented recording has two boxes for every fragment."""
 
 _EBML, _SEGMENT, _VOID = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"\xec"
@@ -15,7 +15,7 @@ _ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _FIRST_BOXES = (b"ftyp", b"styp", b"moov", b"mdat", b"wide", b"free", b"skip", b"jP  ")
 _MEDIA_BOXES = (b"moov", b"moof", b"mdat", b"meta", b"jp2c")
-"""Boxes without whose end something of the film or image is missing."""
+"""Boxes whose end must be present for the video or image to be complete."""
 
 _UNKNOWN = 0xFFFFFFF0
 """A RIFF file that was not closed declares this length or more, or 0."""
@@ -24,23 +24,23 @@ _UNKNOWN = 0xFFFFFFF0
 def ends_early(path: Path) -> bool:
     """Return whether a file is shorter than the boxes, chunks or header of its container declare.
 
-    Formats without a declared length, such as MPEG-TS, give False. For a few, what is missing need not be of the video:
+    Formats without a declared length, such as MPEG-TS, give False. The missing part need not belong to the video:
     compare the duration where it is declared.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(8192)
         if head[4:8] in _FIRST_BOXES:
-            return _misses_boxes(file, size)
+            return _boxes_are_cut(file, size)
         if head.startswith(b"RIFF"):
-            return _misses_chunks(file, size)
+            return _riff_is_cut(file, size)
         if head.startswith(b"FLV"):
-            return _misses_last_tag(file, size)
+            return _flv_is_cut(file, size)
     if head.startswith(_EBML):
-        return _misses_segment(head, size)
+        return _matroska_is_cut(head, size)
     if head.startswith(_ASF_HEADER):
-        return _misses_packets(head, size)
-    return head.startswith(_TIFF) and _misses_directory(head, size)
+        return _asf_is_cut(head, size)
+    return head.startswith(_TIFF) and _tiff_is_cut(head, size)
 
 
 def is_fragmented(path: Path) -> bool:
@@ -71,12 +71,17 @@ def _boxes(file: IO[bytes], size: int) -> list[tuple[bytes, int, int]]:
     return boxes
 
 
-def _misses_boxes(file: IO[bytes], size: int) -> bool:
-    kind, _, end = _boxes(file, size)[-1]
-    return kind in _MEDIA_BOXES and (end == 0 or end > size)
+def _boxes_are_cut(file: IO[bytes], size: int) -> bool:
+    boxes = _boxes(file, size)
+    if not boxes:
+        return False
+    kind, _, end = boxes[-1]
+    if not end:  # an open box ends with the file, wherever that is; fragments before it tell nothing about its length
+        return kind in _MEDIA_BOXES and all(kind != b"moof" for kind, _, _ in boxes)
+    return kind in _MEDIA_BOXES and end > size
 
 
-def _misses_chunks(file: IO[bytes], size: int) -> bool:
+def _riff_is_cut(file: IO[bytes], size: int) -> bool:
     """Check AVI and WebP; an AVI of several gigabytes goes on in further RIFF chunks."""
     file.seek(0)
     offset, chunk = 0, file.read(8)
@@ -92,7 +97,7 @@ def _misses_chunks(file: IO[bytes], size: int) -> bool:
     return False
 
 
-def _misses_segment(head: bytes, size: int) -> bool:
+def _matroska_is_cut(head: bytes, size: int) -> bool:
     """Check Matroska; the length of its segment is unknown in a live recording."""
     length, width = _ebml_length(head, 4)
     offset = 4 + width + (length or 0)
@@ -114,7 +119,7 @@ def _ebml_length(head: bytes, offset: int) -> tuple[int | None, int]:
     return (None if value == (1 << 7 * width) - 1 else value), width
 
 
-def _misses_last_tag(file: IO[bytes], size: int) -> bool:
+def _flv_is_cut(file: IO[bytes], size: int) -> bool:
     """Check FLV, which ends with the length of its last tag, whose header says the same."""
     if size < 28:
         return True
@@ -126,7 +131,7 @@ def _misses_last_tag(file: IO[bytes], size: int) -> bool:
     return int.from_bytes(file.read(4)[1:], "big") != length - 11
 
 
-def _misses_packets(head: bytes, size: int) -> bool:
+def _asf_is_cut(head: bytes, size: int) -> bool:
     """Check ASF, whose file properties hold the size of the file; a broadcast has flag 1 and no size."""
     at = head.find(_ASF_FILE_PROPERTIES)
     if at < 0 or len(head) < at + 92:
@@ -135,7 +140,7 @@ def _misses_packets(head: bytes, size: int) -> bool:
     return not flags & 1 and declared > size
 
 
-def _misses_directory(head: bytes, size: int) -> bool:
+def _tiff_is_cut(head: bytes, size: int) -> bool:
     """Check TIFF, whose header points to a directory that is often at the end."""
     order = "<" if head[:2] == b"II" else ">"
     is_big = head[2:4] in (b"+\0", b"\0+")

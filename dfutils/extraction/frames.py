@@ -70,7 +70,7 @@ def orientation_of(display_matrix: bytes) -> Orientation:
 
 
 def rotation_matrix(degrees: float) -> bytes:
-    """Return the display matrix of a counterclockwise rotation, the reverse of `orientation_of`.
+    """Return the display matrix of a counterclockwise rotation; `orientation_of` reads it back.
 
     Example:
         >>> orientation_of(rotation_matrix(90))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import math
+import mmap
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -44,12 +46,13 @@ _TRANSPOSITIONS = {
     7: "TRANSVERSE",
     8: "ROTATE_90",
 }
-"""Pillow's name of what turns an image of each EXIF orientation upright."""
+"""Pillow transposition that turns each EXIF orientation upright."""
 
 _STRIP_ROWS = 256
 """Rows that a large image is reduced to at a time."""
 
 _JPEG = b"\xff\xd8\xff"
+_JPEG_AFTER_JPEG = b"\xff\xd9" + _JPEG
 _SIGNATURES = (
     b"\x89PNG\r\n\x1a\n",
     b"BM",
@@ -62,15 +65,17 @@ _SIGNATURES = (
     b"\0\0\0\x0cjP  ",
     b"\xff\x4f\xff\x51",
 )
-_MOTION_JPEG_BYTES = 1 << 22
-"""A raw film has several JPEG images within the first 4 MB."""
-
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"mif2", b"msf1"})
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 _COMPATIBLE_BRANDS = (b"heic", b"heix", b"avif", b"mif1")
-"""Brands that make an image of a file whose first brand is unknown."""
+"""Compatible brands that identify an image when the major brand is unknown."""
+
+_VIDEO_BRANDS = (b"iso", b"mp4", b"avc", b"qt", b"M4V", b"3g", b"dash", b"MSNV", b"f4v", b"mmp4")
 
 _HEAD_BYTES = 256
+
+_LIMIT_LOCK = threading.Lock()
+"""Held while Pillow's own limit, which is global, is lifted."""
 
 _OTHER_DOCUMENTS = {
     b"<!doctype": "a web page (HTML)",
@@ -86,13 +91,12 @@ _OTHER_DOCUMENTS = {
     b"7z\xbc\xaf": "a 7-Zip archive",
     b"#extm3u": "a playlist",
     b'{"': "a JSON document",
-    b"version https://git-lfs": "a placeholder of Git LFS",
-    b"id3": "a sound file",
-    b"flac": "a sound file",
+    b"version https://git-lfs": "a Git LFS pointer",
+    b"id3": "an audio file",
+    b"flac": "an audio file",
     b"8bps": "a Photoshop document (PSD)",
-    b"\0\0\1\0": "an icon (ICO)",
-    b"\xff\x0a": "a JPEG XL image, which cannot be read here",
-    b"\0\0\0\x0cjxl ": "a JPEG XL image, which cannot be read here",
+    b"\xff\x0a": "a JPEG XL image, which cannot be read (save it as PNG)",
+    b"\0\0\0\x0cjxl ": "a JPEG XL image, which cannot be read (save it as PNG)",
     b"mz": "a program",
 }
 """Signatures of other documents, in lower case."""
@@ -114,7 +118,7 @@ def is_image(path: Path) -> bool:
     if not head:
         raise UnreadableError(f"{path}: is empty (0 bytes). Download or copy it again.")
     if kind := _kind_of_document(head):
-        raise UnreadableError(f"{path}: is {kind}. Give the video or the image itself, or save it as MP4 or PNG.")
+        raise UnreadableError(f"{path}: is {kind}, not a video or image. Provide the media file itself.")
     if head.startswith(_JPEG):
         return not _is_motion_jpeg(path)
     return head.startswith(_SIGNATURES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP") or _brand(head) != b""
@@ -135,8 +139,9 @@ def measure_image(path: Path, *, max_frames: int) -> tuple[tuple[int, int], list
         UnreadableError: The file is damaged, truncated, or of a format that cannot be read here.
         TooLargeError: There are more than ``max_frames`` frames, or more than `MAX_IMAGE_PIXELS` pixels.
     """
-    with _opened(path) as picture:
-        numbers = _frame_numbers(picture)
+    with _opened_image(path) as picture:
+        with _readable(path):
+            numbers = _frame_numbers(picture)
         if len(numbers) == 1:
             return picture.size, []
         if len(numbers) > max_frames:
@@ -162,8 +167,9 @@ def iter_images(path: Path, *, max_pixels: int) -> Iterator[tuple[Image, float]]
         UnreadableError: The file is damaged, truncated, or of a format that cannot be read here.
         TooLargeError: The image has more than `MAX_IMAGE_PIXELS` pixels.
     """
-    with _opened(path) as picture:
-        numbers = _frame_numbers(picture)
+    with _opened_image(path) as picture:
+        with _readable(path):
+            numbers = _frame_numbers(picture)
         for number in numbers:
             with _readable(path):
                 picture.seek(number)
@@ -173,15 +179,16 @@ def iter_images(path: Path, *, max_pixels: int) -> Iterator[tuple[Image, float]]
 
 
 def _is_motion_jpeg(path: Path) -> bool:
-    """Return whether JPEG images follow each other as a raw film, without the index of a multi-picture photograph."""
-    with path.open("rb") as file:
-        beginning = file.read(_MOTION_JPEG_BYTES)
-    return beginning.count(b"\xff\xd9" + _JPEG) > 1 and b"MPF\0" not in beginning
+    """Return whether JPEG images follow each other as a raw stream, without the index of a multi-picture file."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        first = content.find(_JPEG_AFTER_JPEG)
+        is_repeated = first >= 0 and content.find(_JPEG_AFTER_JPEG, first + 1) >= 0
+        return is_repeated and content.find(b"MPF\0", 0, first) < 0
 
 
 def _frame_numbers(picture: Picture) -> range:
     count = getattr(picture, "n_frames", 1) if picture.format in _ANIMATED else 1
-    # A PNG may hold a picture for viewers that know no animation, which is not part of it.
+    # A PNG may hold a fallback image that is not part of the animation.
     return range(1 if count > 1 and picture.info.get("default_image") else 0, count)
 
 
@@ -196,6 +203,8 @@ def _brand(head: bytes) -> bytes:
         return b""
     if head[8:12] in _HEIF_BRANDS | _AVIF_BRANDS:
         return head[8:12]
+    if head[8:12].startswith(_VIDEO_BRANDS):
+        return b""
     length = min(int.from_bytes(head[:4], "big"), len(head))
     compatible = [head[at : at + 4] for at in range(16, length, 4)]
     return next((brand for brand in _COMPATIBLE_BRANDS if brand in compatible), b"")
@@ -210,7 +219,7 @@ def _source(path: Path) -> Path | io.BytesIO:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Picture]:
+def _opened_image(path: Path) -> Iterator[Picture]:
     """Open an image without decoding it."""
     from PIL import Image as pillow  # noqa: N813 - a module of functions here, not the class
 
@@ -219,19 +228,19 @@ def _opened(path: Path) -> Iterator[Picture]:
 
         pillow_heif.register_heif_opener(thumbnails=False)
     pillow.init()
-    before, pillow.MAX_IMAGE_PIXELS = pillow.MAX_IMAGE_PIXELS, None  # ours is checked below, with a message
-    try:
-        with _readable(path):
+    with _LIMIT_LOCK, _readable(path):
+        before, pillow.MAX_IMAGE_PIXELS = pillow.MAX_IMAGE_PIXELS, None  # ours is checked below, with a message
+        try:
             picture = pillow.open(_source(path), formats=[name for name in _FORMATS if name in pillow.OPEN])
-        with picture:
-            width, height = picture.size
-            if width * height > MAX_IMAGE_PIXELS:
-                raise TooLargeError(
-                    f"{path}: {width} × {height} pixels are more than the limit of {MAX_IMAGE_PIXELS:,}. Scale it down."
-                )
-            yield picture
-    finally:
-        pillow.MAX_IMAGE_PIXELS = before
+        finally:
+            pillow.MAX_IMAGE_PIXELS = before
+    with picture:
+        width, height = picture.size
+        if width * height > MAX_IMAGE_PIXELS:
+            raise TooLargeError(
+                f"{path}: {width} × {height} pixels are more than the limit of {MAX_IMAGE_PIXELS:,}. Scale it down."
+            )
+        yield picture
 
 
 @contextmanager
@@ -245,7 +254,8 @@ def _readable(path: Path) -> Iterator[None]:
         size = path.stat().st_size
         with path.open("rb") as file:
             brand = _brand(file.read(_HEAD_BYTES))
-        if ends_early(path) or any(word in str(error).lower() for word in ("truncated", "premature", "eof")):
+        said = str(error).replace(str(path), "").lower()
+        if ends_early(path) or any(word in said for word in ("truncated", "premature", "eof")):
             reason = f"the image file is truncated ({size:,} bytes). Download or copy it again."
         elif type(error).__name__ == "UnidentifiedImageError" and brand in _HEIF_BRANDS:
             reason = "is a HEIC image. Run `pip install pillow-heif`, or save it as JPEG."
@@ -320,8 +330,11 @@ def _white(picture: Picture) -> float:
     """Return the value of white; a 32-bit image does not say it, and it is guessed from the maximum."""
     if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PNG"):
         return 65535.0
-    values: npt.NDArray[np.float32] = np.asarray(picture, np.float32)
-    brightest = float(np.max(values, where=np.isfinite(values), initial=0.0))
+    brightest = 0.0
+    for top in range(0, picture.height, _STRIP_ROWS):  # in strips, so that no second full-size image is in memory
+        strip = picture.crop((0, top, picture.width, min(top + _STRIP_ROWS, picture.height)))
+        values: npt.NDArray[np.float32] = np.asarray(strip, np.float32)
+        brightest = float(np.max(values, where=np.isfinite(values), initial=brightest))
     return next((white for white in (1.0, 255.0, 65535.0) if brightest <= white), brightest)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
 from dfutils.errors import CatalogueError
-from dfutils.records import SplitName, Video
+from dfutils.records import SPLIT_NAMES, SplitName, Video
 
 MEDIA_SUFFIXES = frozenset(
     {
@@ -28,6 +28,18 @@ MEDIA_SUFFIXES = frozenset(
 
 LABELS: Mapping[str, bool] = {"REAL": False, "FAKE": True}
 """Value of `Video.is_fake` for each label that data sets use."""
+
+SPLITS: Mapping[str, SplitName] = {
+    **{name: name for name in SPLIT_NAMES},
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "testing": "test",
+}
+"""Split of each name that data sets use, in lower case."""
+
+_NO_ORIGINAL = {"", "nan", "none", "null"}
+"""How exports of tables write a missing original, in lower case."""
 
 Reading: TypeAlias = tuple[list[Video], list[str]]
 """Result of a reader: the videos in any order, and one-line warnings."""
@@ -139,26 +151,40 @@ def count_of(files: Collection[object]) -> str:
 def read_folders(source: Path) -> Reading:
     """Read ``real/`` and ``fake/`` below ``source``, in upper or lower case, each searched to any depth.
 
+    They may be in folders for each split, such as ``train/real`` and ``test/fake``, or hold such folders; the files
+    then keep these splits.
+
     A file forms its own group, named by its stem, or by its path if another folder of the same label has that stem too.
     A stem found under both labels is one group: such a fake is usually named after the video it was made from, and a
     needless join costs little, whereas a missed one leaks the scene from training into the test split. If fakes are
     named differently, write a CSV with a ``group`` column.
     """
-    media = [path for path in iter_files(source) if is_media(path)]
-    labels = {path: LABELS.get(path.relative_to(source).parts[0].upper()) for path in media}
-    places: dict[str, set[tuple[bool, Path]]] = {}
-    for path, is_fake in labels.items():
-        if is_fake is not None:
-            places.setdefault(path.stem, set()).add((is_fake, path.parent))
+    media = {path: _label_and_split(path.relative_to(source)) for path in iter_files(source) if is_media(path)}
+    known = {path: found for path, found in media.items() if found is not None}
+    places: dict[tuple[SplitName | None, str], set[tuple[bool, Path]]] = {}
+    for path, (is_fake, split) in known.items():
+        places.setdefault((split, path.stem), set()).add((is_fake, path.parent))
 
-    def group_of(path: Path) -> str:
-        found = places[path.stem]
+    def group_of(path: Path, split: SplitName | None) -> str:
+        found = places[split, path.stem]
         shared = len(found) == 1 or len({is_fake for is_fake, _ in found}) == 2
-        return path.stem if shared else path.relative_to(source).with_suffix("").as_posix()
+        own = path.stem if split is None else f"{split}/{path.stem}"
+        return own if shared else path.relative_to(source).with_suffix("").as_posix()
 
-    videos = [_video(path, source, is_fake, group_of(path)) for path, is_fake in labels.items() if is_fake is not None]
-    others = [path for path, is_fake in labels.items() if is_fake is None]
+    videos = [
+        _video(path, source, is_fake, group_of(path, split), split=split) for path, (is_fake, split) in known.items()
+    ]
+    others = [path for path, found in media.items() if found is None]
     return videos, left_out(others, source, why="neither below real/ nor fake/")
+
+
+def _label_and_split(path: Path) -> tuple[bool, SplitName | None] | None:
+    """Read ``real/…``, ``train/real/…`` or ``real/train/…``; None if it is none of them."""
+    first, second = (part.lower() for part in (*path.parts[:-1], "", "")[:2])
+    for label, split in ((first, second), (second, first)):
+        if label.upper() in LABELS and (label == first or split in SPLITS):
+            return LABELS[label.upper()], SPLITS.get(split)
+    return None
 
 
 def read_dfdc(source: Path) -> Reading:
@@ -210,8 +236,10 @@ def _iter_dfdc_rows(listing: Path, source: Path) -> Iterator[tuple[Path, Video]]
         if PurePosixPath(file).name != file:
             raise CatalogueError(f"{listing}: {file!r} is not the name of a file beside it. Correct the entry.")
         original = row.get("original") if is_fake else None
+        has_original = isinstance(original, str) and original.strip().lower() not in _NO_ORIGINAL
         path = listing.parent / file
-        yield path, _video(path, source, is_fake, _dfdc_group(str(original or file)), dataset="dfdc")
+        group = _dfdc_group(str(original) if has_original else file)
+        yield path, _video(path, source, is_fake, group, dataset="dfdc")
 
 
 def _dfdc_group(file: str) -> str:

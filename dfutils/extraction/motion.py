@@ -94,8 +94,8 @@ def scan_frames(
 ) -> Scan:
     """Choose the frames that represent a video, and search it for faces at regular intervals.
 
-    The video is divided into T segments of equal time. From each segment, the best frame by ``settings.sampling`` that
-    shows a face is kept. Memory holds T frames, however long the video is.
+    The video is divided into T segments of equal time. From each segment, the best frame with a face among the first
+    and the two best by ``settings.sampling`` is kept. Memory holds T frames, however long the video is.
 
     Args:
         frames: From `dfutils.extraction.video.iter_frames`.
@@ -118,6 +118,7 @@ class _FrameSelector:
     def __init__(self, settings: ExtractionSettings, info: VideoInfo, detector: FaceDetector | None) -> None:
         self._settings, self._detector = settings, detector
         times = info.times_seconds
+        self._end = times[0] + info.duration_seconds
         if settings.sampling == "first" or len(times) <= settings.frames:
             self._starts = list(times[: settings.frames])  # one segment per frame
         else:
@@ -143,7 +144,7 @@ class _FrameSelector:
             self._next_search = min(self._next_search, self._last_search + MIN_GRID_SECONDS)
         priority = motion
         if self._settings.sampling == "uniform":  # the nearer to the middle of its segment, the better
-            bounds = [*self._starts, 2 * self._starts[-1] - self._starts[-2] if len(self._starts) > 1 else 0.0]
+            bounds = [*self._starts, self._end]
             priority = -abs(frame.time_seconds - (bounds[segment] + bounds[segment + 1]) / 2)
         candidate = Candidate(frame, motion, priority, self._shot)
         if segment > self._segment or frame.time_seconds >= self._next_search:
@@ -233,6 +234,8 @@ def _detect_nearby(detector: FaceDetector, image: Image, known: Sequence[Box]) -
     # Aligned with the detector's grid, so that each cell sees the same pixels as in the whole image.
     step = GRID_PIXELS
     parts = _slices(around, image.shape)
+    if parts[0].start is None:  # the faces have left the image
+        return None
     rows, columns = (slice(one.start // step * step, -(-one.stop // step) * step) for one in parts)
     part = image[rows, columns]
     if 2 * part.shape[0] * part.shape[1] > image.shape[0] * image.shape[1]:

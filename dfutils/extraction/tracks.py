@@ -15,7 +15,7 @@ from dfutils.records import Box, Face, Image
 
 SIGNATURE_SIDE = 24
 MIN_AFFINITY = 0.3
-"""Two faces with a lower affinity belong to two people; IoU and similarity both lie in 0..1."""
+"""Faces with a lower affinity, in 0..1, belong to different people."""
 
 SAME_PLACE_IOU, SAME_LOOKS = 0.5, 0.6
 """Minimum overlap and similarity of a person before and after an apparent cut that is only a flash or a jump cut.
@@ -53,7 +53,7 @@ class FrameDetections:
     """A frame that was searched for faces.
 
     Attributes:
-        time_seconds: The stream's own time of the frame.
+        time_seconds: Time on the video's clock, from 0.
         shot: Number of the shot, from 0; every apparent cut starts another.
         detections: The largest faces found, largest first.
         left_out: Number of smaller ones, beyond `dfutils.records.MAX_FACES`.

@@ -24,8 +24,8 @@ from dfutils.records import VideoInfo
 from dfutils.settings import ExtractionSettings
 
 logger = logging.getLogger(__name__)
-# FFmpeg's complaints about broken files become our own typed errors. Any other level installs a callback that waits for
-# the interpreter's lock, and a decoder that is closed while its threads complain would wait for them for ever.
+# FFmpeg's complaints about broken files become our own typed errors. Any other level installs a callback that needs the
+# GIL; closing a decoder whose threads are logging would deadlock.
 av.logging.set_level(None)
 
 # Only container formats: a playlist or script that claims to be a video could make FFmpeg open other files.
@@ -49,13 +49,13 @@ _WITHOUT_DISPLAY_TIMES = ("avi",)
 """Containers that store decoding times only. The display times that FFmpeg guesses from them scramble B-frames."""
 
 _WITH_EXACT_DURATION = ("flv", "asf", "ivf", "mxf", "rm")
-"""Containers whose header says how long they are, and nothing how many bytes they have."""
+"""Containers whose declared duration is reliable where there is no audio."""
 
 _MAY_JUMP = 0x0200
 """FFmpeg's ``AVFMT_TS_DISCONT``, the flag of MPEG-TS, MPEG-PS and Ogg."""
 
 _SIDE_STREAMS = ("attached_pic", "timed_thumbnails", "still_image")
-"""FFmpeg's dispositions of images that come with a video."""
+"""FFmpeg's dispositions of images that are stored beside a video."""
 
 
 class _Clock:
@@ -79,7 +79,7 @@ class _Clock:
     def correct(self, packet: Any) -> None:
         """Shift one packet's timestamps; call in file order."""
         if self.has_no_display_times:
-            packet.pts = None
+            packet.pts = packet.dts
         stamp = packet.dts if packet.dts is not None else packet.pts
         if stamp is None or not self._base or not self._may_jump:
             return
@@ -116,7 +116,7 @@ def probe_video(path: Path, settings: ExtractionSettings) -> VideoInfo:
     """
     if is_image(path):
         return _probe_image(path, settings)
-    with _opened(path) as (container, stream):
+    with _opened_container(path) as (container, stream):
         width, height = round(stream.codec_context.width * _pixel_aspect(stream)), stream.codec_context.height
         if width * height > settings.max_pixels:
             raise TooLargeError(
@@ -124,7 +124,7 @@ def probe_video(path: Path, settings: ExtractionSettings) -> VideoInfo:
                 "Scale it down, or raise max_pixels."
             )
         shown, last_decoded = _shown_packets(path, container, stream, settings)
-        declared, is_exact = _declared_seconds(container, stream), _is_exact(container)
+        declared, is_exact = _declared_seconds(container, stream), _is_reliable(container)
     if not shown:
         raise UnreadableError(f"{path}: the video stream is empty. The download may be cut short; skip the file.")
     start = shown[0][0]
@@ -138,7 +138,7 @@ def probe_video(path: Path, settings: ExtractionSettings) -> VideoInfo:
     duration = times[-1] + last_duration
     is_cut = ends_early(path)
     if is_cut and is_fragmented(path):
-        declared = None  # FFmpeg adds up the fragments that are there
+        declared = None  # FFmpeg only adds up the fragments that are present
     is_long_enough = declared is not None and not is_clearly_shorter(duration, declared)
     is_truncated = not is_long_enough and (is_cut or (is_exact and declared is not None))
     return VideoInfo(
@@ -181,7 +181,7 @@ def iter_frames(
             yield Frame(index, time, image)
             time += seconds
         return
-    with _opened(path) as (container, stream):
+    with _opened_container(path) as (container, stream):
         if max_pixels:
             stream.codec_context.options = {"max_pixels": str(max_pixels)}
         stream.codec_context.thread_count = threads
@@ -192,7 +192,7 @@ def iter_frames(
         canvas: tuple[int, int] | None = None
         coded_aspect: Fraction | None = None
         index, number = 0, 0
-        for frame, orientation in _as_shown(_decoded(path, container, stream)):
+        for frame, orientation in _upright(_decoded(path, container, stream)):
             time = frame.time if frame.time is not None else number / rate
             number += 1
             start_seconds = time if start_seconds is None else start_seconds
@@ -201,7 +201,7 @@ def iter_frames(
             if index == 0:
                 coded_aspect = context.sample_aspect_ratio
             elif frame.key_frame and context.sample_aspect_ratio != coded_aspect:
-                # Television changes between 4:3 and 16:9 at a keyframe; the container only knows the first shape.
+                # Broadcasts switch between 4:3 and 16:9 at a keyframe; the container only declares the first.
                 coded_aspect = context.sample_aspect_ratio
                 pixel_aspect = _plausible(coded_aspect)
             colours = colour_transform(
@@ -221,17 +221,18 @@ def _shown_packets(
     shown: list[tuple[float, float]] = []
     before_key: list[tuple[float, float]] = []
     first_key: float | None = None
-    last_decoded, number, rate, clock = 0.0, 0, _rate(stream), _Clock(container, stream)
+    last_decoded, number, untimed, rate, clock = 0.0, 0, 0, _rate(stream), _Clock(container, stream)
     for packet in _packets(path, container, stream):
         if not packet.size:
             continue
         clock.correct(packet)
         stamp = packet.pts if packet.pts is not None else packet.dts
         base = float(packet.time_base or 0)
-        time = stamp * base if stamp is not None and base else number / rate
-        number += 1
-        if first_key is None and packet.is_keyframe:
-            first_key = time
+        is_first_key = first_key is None and packet.is_keyframe
+        untimed = 0 if is_first_key else untimed  # as for the decoder, which gives no frame before
+        time = stamp * base if stamp is not None and base else untimed / rate
+        number, untimed = number + 1, untimed + 1
+        first_key = time if is_first_key else first_key
         if not packet.is_discard:
             last_decoded = (packet.duration or 0) * base
             target = shown if first_key is not None and time >= first_key else before_key
@@ -249,38 +250,50 @@ def _packets(path: Path, container: Any, stream: Any) -> Iterator[Any]:
     """Yield the packets of a stream, the last one empty; an error in the middle of the file ends it."""
     try:
         yield from container.demux(stream)
+    except MemoryError:
+        raise
     except av.error.FFmpegError as error:
         logger.warning("%s: cannot be read any further (%s)", path, error)
 
 
 def _decoded(path: Path, container: Any, stream: Any) -> Iterator[av.VideoFrame]:
-    """Yield the frames from the first keyframe on: what a decoder makes of those before it, no player shows."""
+    """Yield frames from the first keyframe on; players do not show anything before it."""
     clock, damaged = _Clock(container, stream), 0
     has_key, first_time = False, None
-    pending: list[int] = []  # decoding times of the frames to come; in sorted order, they are the display times
+    pending: list[int] = []  # decoding times of frames not yet output; sorted, they are the display times
     for packet in _packets(path, container, stream):
         if packet.size:
             clock.correct(packet)
-            if clock.has_no_display_times and packet.dts is not None:
-                heapq.heappush(pending, packet.dts)
             if packet.is_keyframe and not has_key:
-                has_key, first_time = True, packet.dts if packet.pts is None else packet.pts
+                has_key, first_time = True, packet.pts
+            if clock.has_no_display_times and has_key and packet.pts is not None:
+                heapq.heappush(pending, packet.pts)
         try:
             for frame in packet.decode():
-                if pending:
-                    frame.pts = heapq.heappop(pending)
+                if pending and frame.pts is not None:
+                    # At most the reference frames still to be displayed were decoded before this one; a packet whose
+                    # time is left over beyond them gave no frame.
+                    while sum(time < frame.pts for time in pending) > _most_reordered(stream.codec_context):
+                        heapq.heappop(pending)
+                    frame.pts = heapq.heappop(pending) if pending else frame.pts
                 if has_key and (first_time is None or frame.pts is None or frame.pts >= first_time):
                     yield frame
+        except MemoryError:
+            raise
         except av.error.FFmpegError:
             damaged += 1
-            if packet.dts in pending:
-                pending.remove(packet.dts)
-                heapq.heapify(pending)
     if damaged:
         logger.warning("%s: %d packets could not be decoded and were skipped", path, damaged)
 
 
-def _as_shown(frames: Iterable[av.VideoFrame]) -> Iterator[tuple[av.VideoFrame, Orientation]]:
+def _most_reordered(context: Any) -> int:
+    """Return how many frames may be decoded before one and displayed after it."""
+    if not context.has_b_frames:
+        return 0
+    return MAX_REORDERED_FRAMES if context.name in ("h264", "hevc") else 1
+
+
+def _upright(frames: Iterable[av.VideoFrame]) -> Iterator[tuple[av.VideoFrame, Orientation]]:
     """Yield upright, deinterlaced frames with their orientation.
 
     FFmpeg's filters deinterlace and rotate by odd angles; they are set up only for frames that need it.
@@ -358,17 +371,17 @@ def _declared_seconds(container: Any, stream: Any) -> float | None:
             return int(hours) * 3600 + int(minutes) * 60 + float(seconds) - start
         except ValueError:
             pass
-    is_known = container.duration and (container.format.name == "flv" or not _has_sound(container))
+    is_known = container.duration and (container.format.name == "flv" or not _has_audio(container))
     return container.duration / 1e6 if is_known else None
 
 
-def _is_exact(container: Any) -> bool:
-    """Return whether the declared duration alone tells that a file is truncated."""
-    return container.format.name in _WITH_EXACT_DURATION and not _has_sound(container)
+def _is_reliable(container: Any) -> bool:
+    """Return whether a shorter stream alone proves that the file is truncated."""
+    return container.format.name in _WITH_EXACT_DURATION and not _has_audio(container)
 
 
-def _has_sound(container: Any) -> bool:
-    """Return whether there is sound, whose duration that of the container may be."""
+def _has_audio(container: Any) -> bool:
+    """Return whether the container has audio; its declared duration may then be that of the audio."""
     return any(one.type == "audio" for one in container.streams)
 
 
@@ -388,7 +401,7 @@ def _too_long(path: Path, settings: ExtractionSettings) -> str:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
+def _opened_container(path: Path) -> Iterator[tuple[Any, Any]]:
     # "file:" keeps FFmpeg from reading a name such as "http:…" or "concat:…" as a protocol.
     options = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
     size_bytes = path.stat().st_size if path.is_file() else 0
@@ -396,11 +409,13 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
     try:
         with av.open(f"file:{path.absolute()}", options=options, metadata_errors="ignore") as container:
             yield container, _main_stream(path, container)
+    except MemoryError:
+        raise
     except (av.error.FFmpegError, OSError, ValueError) as error:
         is_unknown = isinstance(error, av.error.ArgumentError)  # of the formats above
         reason = "unknown format" if is_unknown else getattr(error, "strerror", None) or str(error)
         raise UnreadableError(
-            f"{path}: cannot be opened as a video ({size_bytes} bytes; {reason}). {advice}"
+            f"{path}: cannot be read as a video ({size_bytes:,} bytes; {reason}). {advice}"
         ) from error
 
 
@@ -411,16 +426,21 @@ def _main_stream(path: Path, container: Any) -> Any:
     """
     if not container.streams.video:
         raise UnreadableError(f"{path}: has no video stream (audio only?). Skip the file.")
-    main = [one for one in container.streams.video if not any(_has(one, name) for name in _SIDE_STREAMS)]
+    main = [one for one in container.streams.video if not any(_has_disposition(one, name) for name in _SIDE_STREAMS)]
     if not main:
         raise UnreadableError(f"{path}: has no video stream, only cover art. Skip the file.")
-    return max(
-        main,
-        key=lambda one: (one.frames != 1, _has(one, "default"), one.codec_context.width * one.codec_context.height),
-    )
+    known = [one for one in main if one.codec_context is not None]
+    if not known:
+        raise UnreadableError(f"{path}: no decoder is known for its video codec. Re-encode it as H.264.")
+
+    def rank(stream: Any) -> tuple[bool, bool, int]:
+        area = stream.codec_context.width * stream.codec_context.height
+        return stream.frames != 1, _has_disposition(stream, "default"), area
+
+    return max(known, key=rank)
 
 
-def _has(stream: Any, disposition: str) -> bool:
+def _has_disposition(stream: Any, disposition: str) -> bool:
     return bool(stream.disposition & getattr(av.stream.Disposition, disposition))
 
 

@@ -20,8 +20,8 @@ UNDECIDED_PROBABILITY = 0.5
 LONGEST_NAME = 60
 """Characters of an input's name that are kept in the name of its folder of faces."""
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-"""Characters that would split a line or move the cursor; a file name may hold them."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+"""Characters in a file name that would split a line, move the cursor or reverse the text."""
 
 
 def verdict_line(verdict: Verdict) -> str:
@@ -112,7 +112,7 @@ def write_submission(verdicts: Iterable[Verdict], path: Path, *, caution: float 
         The rows of the file.
 
     Raises:
-        ValueError: ``caution`` is not in 0..0.5.
+        ValueError: ``caution`` is negative, or not below 0.5.
     """
     if not 0 <= caution < 0.5:
         raise ValueError(f"caution: must be at least 0 and below 0.5. Received: {caution}")

@@ -25,6 +25,8 @@ from dfutils.settings import ExtractionSettings
 
 SETTINGS = ExtractionSettings(size=64)
 RATE = 20
+EMPTY_VOP = bytes.fromhex("000001b65060")
+"""A P-VOP of MPEG-4 whose bit ``vop_coded`` is 0."""
 
 
 def pattern(width=96, height=64):
@@ -262,6 +264,48 @@ def test_frames_with_reordering_in_an_avi_are_shown_in_order_at_even_times(tmp_p
     assert times == pytest.approx([k / RATE for k in range(40)])
     assert info.times_seconds == pytest.approx(times)
     assert brightness_of(path) == pytest.approx([5 * k for k in range(40)], abs=3)
+
+
+def test_packets_of_an_avi_that_give_no_frame_do_not_shift_the_others(tmp_path):
+    """An empty VOP, which encoders write for a frame that equals the one before, is decoded to nothing."""
+    source = encode(tmp_path / "source.avi", numbered(40), codec="mpeg4")
+    with av.open(str(source)) as old, av.open(str(tmp_path / "empty.avi"), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for number, packet in enumerate(one for one in old.demux(video=0) if one.size):
+            replaced = packet
+            if number % 12 and number % 4 == 0:
+                replaced = av.Packet(EMPTY_VOP)
+                replaced.pts, replaced.dts, replaced.time_base = packet.pts, packet.dts, packet.time_base
+            replaced.stream = stream
+            new.mux(replaced)
+    _, times = times_of(tmp_path / "empty.avi")
+    assert times == pytest.approx([k / RATE for k in range(40) if k % 12 == 0 or k % 4])
+
+
+@pytest.mark.parametrize("name", ["late.avi", "late.264"])
+def test_without_display_times_a_stream_starts_at_its_first_keyframe_too(name, tmp_path):
+    whole = tmp_path / f"whole{name[4:]}"
+    with av.open(str(whole), "w", format="h264" if name.endswith("264") else None) as output:
+        stream = output.add_stream("libx264", rate=RATE)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        stream.options = {"g": "20", "sc_threshold": "0", "bf": "0"}
+        for image in numbered(40):
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(image)))
+        output.mux(stream.encode())
+    if name.endswith("264"):  # cut in the middle of the first group
+        content = whole.read_bytes()
+        units = [place for place in range(len(content)) if content.startswith(b"\0\0\1", place)]
+        late = tmp_path / name
+        late.write_bytes(content[units[8] :])
+        info = probe_video(late, SETTINGS)
+        times = [frame.time_seconds for frame in iter_frames(late, start_seconds=info.start_seconds)]
+        expected = [k / 25 for k in range(20)]  # FFmpeg's rate for a stream that has none
+    else:
+        late = remux(whole, tmp_path / name, keep=lambda number, _: number >= 14)
+        info, times = times_of(late)
+        expected = [k / RATE for k in range(20)]
+    assert times == pytest.approx(expected, rel=1e-3)
+    assert info.times_seconds == pytest.approx(times, rel=1e-3)
 
 
 def test_a_frame_that_is_held_for_long_with_reordering_is_no_new_recording(tmp_path):
@@ -504,6 +548,31 @@ def test_a_file_that_was_cut_off_says_how_much_of_it_is_there(name, tmp_path, de
         assert info.cut_off == f"the file ends after {info.duration_seconds:.1f} of {info.declared_seconds:.1f} s"
     with pytest.raises(IncompleteError, match="the file ends"):
         extract_clips(path, SETTINGS.model_copy(update={"incomplete": "skip"}), detector)
+
+
+def test_a_codec_that_nobody_knows_is_named_as_the_reason(tmp_path):
+    path = encode(tmp_path / "odd.avi", numbered(5), codec="mjpeg", pixels="yuvj420p")
+    path.write_bytes(path.read_bytes().replace(b"MJPG", b"Q9Z7"))
+    with pytest.raises(UnreadableError, match="no decoder is known for its video codec"):
+        probe_video(path, SETTINGS)
+
+
+def test_fragments_before_an_open_box_are_whole(tmp_path):
+    path = tmp_path / "fragments.mp4"
+    with av.open(str(path), "w", options={"movflags": "frag_every_frame+empty_moov+skip_trailer"}) as output:
+        stream = output.add_stream("libx264", rate=RATE)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for image in numbered(10):
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(image)))
+        output.mux(stream.encode())
+    content = bytearray(path.read_bytes())
+    place = content.rindex(b"mdat") - 4
+    assert place + struct.unpack_from(">I", content, place)[0] == len(content)
+    content[place : place + 4] = bytes(4)
+    path.write_bytes(content)
+    assert not ends_early(path)
+    path.write_bytes(content[:place] + bytes.fromhex("00010000") + content[place + 4 :])
+    assert ends_early(path)
 
 
 def test_the_second_part_of_a_large_avi_may_be_cut_off_too(tmp_path):

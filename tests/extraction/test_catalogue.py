@@ -1,6 +1,7 @@
 """Every layout is read with its labels and groups; contradictions are refused, omissions counted."""
 
 import json
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,25 @@ class TestFolders:
             f"2 files in {tmp_path} are neither below real/ nor fake/ and were left out (first: other/c.mp4)",
         )
 
+    def test_folders_of_splits_are_read_with_their_splits(self, tmp_path):
+        touch(tmp_path, "train/real/1.jpg", "Train/fake/1.jpg", "valid/real/1.jpg", "fake/test/1.jpg", "real/2.jpg")
+        catalogue = read_catalogue(tmp_path)
+        assert splits_of(catalogue) == {
+            "train/real/1.jpg": "train",
+            "Train/fake/1.jpg": "train",
+            "valid/real/1.jpg": "validation",
+            "fake/test/1.jpg": "test",
+            "real/2.jpg": None,
+        }
+        assert labels_of(catalogue)["Train/fake/1.jpg"]
+        assert groups_of(catalogue) == {  # pictures of different splits that are named alike are no pairs
+            "train/real/1.jpg": "train/1",
+            "Train/fake/1.jpg": "train/1",
+            "valid/real/1.jpg": "validation/1",
+            "fake/test/1.jpg": "test/1",
+            "real/2.jpg": "2",
+        }
+
     def test_a_single_label_is_a_warning(self, tmp_path):
         touch(tmp_path, "fake/b.mp4")
         assert "no file is REAL (1 file, all FAKE)" in read_catalogue(tmp_path).warnings[0]
@@ -184,9 +204,13 @@ class TestDfdc:
         assert "missing: 2 files listed in metadata.json (first: fake2.mp4)" in catalogue.warnings
         assert groups_of(catalogue) == {"fake1.mp4": "dfdc_real1"}
 
-    def test_fakes_without_an_original_are_counted(self, tmp_path):
-        write(touch(tmp_path, "a.mp4") / "metadata.json", {"a.mp4": {"label": "FAKE", "original": None}})
-        assert any("1 FAKE without an original" in line for line in read_catalogue(tmp_path, "dfdc").warnings)
+    @pytest.mark.parametrize("original", [None, float("nan"), "NAN", "", 3])
+    def test_fakes_without_an_original_are_counted_and_grouped_by_themselves(self, tmp_path, original):
+        rows = {name: {"label": "FAKE", "original": original} for name in ("a.mp4", "b.mp4")}
+        write(touch(tmp_path, *rows) / "metadata.json", rows)
+        catalogue = read_catalogue(tmp_path, "dfdc")
+        assert any("2 FAKE without an original" in line for line in catalogue.warnings)
+        assert groups_of(catalogue) == {"a.mp4": "dfdc_a", "b.mp4": "dfdc_b"}
 
     @pytest.mark.parametrize(
         ("metadata", "message"),
@@ -254,10 +278,13 @@ class TestTable:
     @pytest.mark.parametrize(
         ("content", "message"),
         [
-            pytest.param("file;label\na.mp4;REAL\n", "column 'file' is missing. It has: file;label", id="semicolons"),
-            pytest.param("", "column 'file' is missing", id="empty file"),
-            pytest.param("file,label\n", "no videos", id="header only"),
+            pytest.param("file|label\na.mp4|REAL\n", r"column 'file' is missing.*has: file\|label", id="separator"),
+            pytest.param("", r"labels\.csv: is empty. Write a first line `file,label`", id="empty file"),
+            pytest.param("\n \n", r"labels\.csv: is empty", id="blank file"),
+            pytest.param("file,label\n,\n", "has no line after the first", id="header only"),
             pytest.param("file\na.mp4\n", "column 'label' is missing", id="no label column"),
+            pytest.param("file,label,Label\na.mp4,REAL,FAKE\n", "column 'label' is there twice", id="column twice"),
+            pytest.param("file,label\nC:\\x\\a.mp4,REAL\n", "is a path of another computer", id="Windows drive"),
             pytest.param("file,label\na.mp4,MAYBE\n", "line 2: label 'MAYBE' is unknown", id="unknown label"),
             pytest.param("file,label\na.mp4\n", "line 2: label '' is unknown", id="label missing in the row"),
             pytest.param("file,label\na.mp4,REAL,x\n", "line 2: more cells than columns", id="comma in a name"),
@@ -287,8 +314,42 @@ class TestTable:
     def test_a_table_that_is_not_text_is_an_error(self, tmp_path):
         table = touch(tmp_path, "a.mp4") / "labels.csv"
         table.write_bytes(b"file,label\n\xff\xfe,REAL\n")
-        with pytest.raises(CatalogueError, match=r"labels\.csv: cannot be read.*UTF-8"):
+        with pytest.raises(CatalogueError, match=r"labels\.csv, line 2: is not in UTF-8, but probably in Latin-1"):
             read_catalogue(tmp_path, table)
+        table.write_text("file,label\na.mp4,REAL\n", encoding="utf-16")
+        with pytest.raises(CatalogueError, match=r"labels\.csv: is in UTF-16. Save it as CSV in UTF-8"):
+            read_catalogue(tmp_path, table)
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            "file;label\nv/a.mp4;REAL\nv/b.mp4;FAKE\n",
+            "file\tlabel\nv/a.mp4\tREAL\nv/b.mp4\tFAKE\n",
+            " File , LABEL \r\nv/a.mp4, REAL\r\n,\r\nv/b.mp4, FAKE\r\n",
+            "file,label,,\nv/a.mp4,REAL,,\n,,,\nv/b.mp4,FAKE,,,\n",
+            ",file,label\n0,v/a.mp4,REAL\n1,v/b.mp4,FAKE\n",
+            "file,label\nv\\a.mp4,REAL\n.\\v\\b.mp4,FAKE\n",
+        ],
+        ids=["semicolons", "tabs", "blanks and an empty row", "empty columns", "index column", "Windows paths"],
+    )
+    def test_tables_of_other_programs_are_read(self, tmp_path, content):
+        table = touch(tmp_path, "v/a.mp4", "v/b.mp4") / "labels.csv"
+        table.write_bytes(content.encode())
+        catalogue = read_catalogue(tmp_path, table)
+        assert labels_of(catalogue) == {"v/a.mp4": False, "v/b.mp4": True}
+        assert catalogue.warnings == ()
+
+    @pytest.mark.parametrize(("on_disk", "listed"), [("NFC", "NFD"), ("NFD", "NFC")])
+    def test_both_unicode_forms_of_a_name_are_found(self, tmp_path, on_disk, listed):
+        name = unicodedata.normalize(on_disk, "müller.mp4")
+        touch(tmp_path, name, "b.mp4")
+        rows = f"file,label\n{unicodedata.normalize(listed, name)},REAL\nb.mp4,FAKE\n"
+        assert labels_of(read_catalogue(tmp_path, write(tmp_path / "labels.csv", rows)))[name] is False
+
+    def test_a_backslash_may_be_part_of_a_name(self, tmp_path):
+        touch(tmp_path, "a\\b.mp4", "a/b.mp4", "c.mp4")
+        table = write(tmp_path / "labels.csv", "file,label\na\\b.mp4,REAL\nc.mp4,FAKE\n")
+        assert set(labels_of(read_catalogue(tmp_path, table))) == {"a\\b.mp4", "c.mp4"}
 
     def test_two_files_of_the_same_name_are_an_error(self, tmp_path):
         touch(tmp_path, "x/v/a.mp4", "v/a.mp4")

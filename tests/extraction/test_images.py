@@ -205,9 +205,9 @@ def test_exif_tags_of_the_wrong_type_do_no_harm(save):
         (b'<?xml version="1.0"?>', "an XML document"),
         (b"<!-- made by a server --><html>", "a web page"),
         ("<html>".encode("utf-16"), "a web page"),
-        (b"version https://git-lfs.github.com/spec/v1", "a placeholder of Git LFS"),
+        (b"version https://git-lfs.github.com/spec/v1", "a Git LFS pointer"),
         (b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL image"),
-        (b"ID3\4", "a sound file"),
+        (b"ID3\4", "an audio file"),
     ],
 )
 def test_other_documents_are_named_in_the_error(content, kind, tmp_path):
@@ -247,12 +247,6 @@ def test_a_heic_image_under_a_foreign_brand_is_read(save):
     assert np.abs(read(path) - SHOWN).mean() < 6
 
 
-def test_a_video_with_image_like_codecs_is_no_image(tmp_path):
-    path = tmp_path / "a.mp4"
-    path.write_bytes(b"\0\0\0\x1cftypisom\0\0\2\0isomhvc1hevc")
-    assert not is_image(path)
-
-
 @pytest.mark.parametrize("white", [255, 65535, 2_000_000])
 def test_white_of_a_32_bit_image_follows_its_brightest_pixel(white, save):
     values = np.linspace(0, white, 32 * 48).reshape(32, 48).astype(np.int32)
@@ -281,3 +275,43 @@ def test_jpeg_images_in_a_row_are_a_film(save):
     assert len(list(iter_frames(path))) == len(probe_video(path, SETTINGS).times_seconds) == 5
     path.write_bytes(one + b"junk of the camera" + one)
     assert is_image(path)
+
+
+def test_a_video_that_lists_an_image_brand_stays_a_video(tmp_path):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"\0\0\0\x1cftypisom\0\0\2\0isommif1heic")
+    assert not is_image(path)
+
+
+def test_a_box_too_short_to_be_one_is_no_crash(tmp_path):
+    path = tmp_path / "a.heic"
+    path.write_bytes(b"\0\0\0\x04ftypheic" + bytes(100))
+    with pytest.raises(UnreadableError):
+        probe_video(path, SETTINGS)
+
+
+@pytest.mark.parametrize("last", [b"!", b","])
+def test_an_animation_cut_after_the_first_byte_of_a_block_is_reported(last, save):
+    path = save("a.gif", save_all=True, append_images=[picture(), picture().rotate(180)], duration=100)
+    content = path.read_bytes()
+    path.write_bytes(content[: content.rindex(last)] + last)
+    with pytest.raises(UnreadableError):
+        list(iter_images(path, max_pixels=LARGE))
+
+
+def test_the_limit_of_pillow_is_as_before_even_while_two_images_are_read(save):
+    before = Image.MAX_IMAGE_PIXELS
+    one, two = (iter_images(save(name), max_pixels=LARGE) for name in ("a.png", "b.png"))
+    next(one)
+    next(two)
+    one.close()
+    assert before == Image.MAX_IMAGE_PIXELS
+    two.close()
+    assert before == Image.MAX_IMAGE_PIXELS
+
+
+def test_a_folder_name_does_not_decide_why_an_image_cannot_be_read(tmp_path):
+    path = tmp_path / "geoffrey.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(64))
+    with pytest.raises(UnreadableError, match="cannot be decoded"):
+        read(path)

@@ -116,6 +116,10 @@ def test_a_long_held_frame_leaves_no_segment_empty():
         assert [index // 5 for index in chosen(held, info=info, frames=10, sampling=sampling)] == [*range(10)]
 
 
+def test_one_uniform_frame_is_the_middle_one():
+    assert chosen(make_frames([100] * 21), frames=1, sampling="uniform") == [10]
+
+
 def test_a_clip_shorter_than_asked_for_gives_every_frame():
     assert chosen(make_frames([100, 101, 102]), frames=10) == [0, 1, 2]
 
