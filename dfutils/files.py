@@ -15,8 +15,44 @@ from typing import Any
 
 from dfutils.errors import DatasetError
 
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None  # type: ignore[assignment]
+
 ODD_NAMES = "backslashreplace"
 """Error handler that escapes file names that are not valid Unicode; from JSON they are read back unchanged."""
+
+
+@contextmanager
+def only_job(folder: Path) -> Iterator[None]:
+    """Make a folder and hold its lock, which the system releases when this process ends, however it ends.
+
+    Where there are no locks, as on Windows and some network disks, nothing is held.
+
+    Raises:
+        DatasetError: The folder cannot be made, or another job holds the lock.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise writing_error(folder, error) from error
+    if fcntl is None:
+        yield
+        return
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DatasetError(
+                f"{folder}: another job is writing there. Wait until it ends, or choose another --out."
+            ) from None
+        except OSError:
+            pass  # this file system has no locks
+        yield
+    finally:
+        os.close(held)
 
 
 @contextmanager

@@ -36,6 +36,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trusted", action="store_true", help="decode your own videos without a child process and its limits"
     )
+    parser.add_argument(
+        "--verify", action="store_true", help="compare finished videos by their checksum, not by size and time alone"
+    )
     add_setting_options(parser.add_argument_group("settings"), ExtractionSettings, SETTINGS)
 
 
@@ -55,5 +58,6 @@ def run(options: argparse.Namespace) -> None:
         scheduler=options.scheduler,
         trusted=options.trusted,
         shard=Shard.parse(options.shard),
+        verify=options.verify,
     )
     show(options, summary)

@@ -20,8 +20,8 @@ from dfutils.extraction.crops import FRAME_SCALE, FRAME_SHIFT
 from dfutils.extraction.dataset import append_journal, read_journal, write_tables
 from dfutils.extraction.faces import YUNET_SHA256, face_detector
 from dfutils.extraction.shards import WHOLE, Shard, differences
-from dfutils.extraction.work import Job, identity, key_of, run
-from dfutils.files import read_json, write_json, writing_error
+from dfutils.extraction.work import Job, clip_id, identity, is_current, key_of, run
+from dfutils.files import only_job, read_json, write_json
 from dfutils.records import Video
 from dfutils.settings import ExtractionSettings
 
@@ -72,6 +72,7 @@ def extract_dataset(
     scheduler: str = "",
     trusted: bool = False,
     shard: Shard = WHOLE,
+    verify: bool = False,
 ) -> ExtractionSummary:
     """Extract every video of ``catalogue`` into a face dataset; continue an interrupted extraction.
 
@@ -85,10 +86,11 @@ def extract_dataset(
             ``folder`` under the same paths.
         trusted: Decode your own videos without a child process and without limits.
         shard: The part of the catalogue to extract.
+        verify: Compare finished videos by their checksum, not only by size and time of modification.
 
     Raises:
-        DatasetError: ``folder`` cannot be written, the disk is full, or it was made with other settings. Finished
-            videos are kept, and the same call continues from there.
+        DatasetError: ``folder`` cannot be written, the disk is full, another job is writing there, or it was made with
+            other settings. Finished videos are kept, and the same call continues from there.
         WeightsError: The weight file of the face detector in the package is missing or damaged.
     """
     for warning in catalogue.warnings:
@@ -109,32 +111,46 @@ def extract_dataset(
         "dfutils": dfutils.__version__,
         "opencv": cv2.__version__,
     }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise writing_error(folder, error) from error
-    if not (folder / "extraction.json").exists():
-        write_json(folder / "extraction.json", about)
-    elif difference := differences(read_json(folder / "extraction.json"), about, also=("shard", "catalogue")):
-        raise DatasetError(
-            f"{folder}: was made with other settings or another face detector ({difference}). "
-            "Choose another --out, or delete the folder."
-        )
     videos = [replace(video, path=video.path.absolute()) for video in shard.part(catalogue.videos)]
-    job = Job(folder.absolute(), settings, workers=workers, scheduler=scheduler, trusted=trusted)
-    entries = _extract_all(videos, job, progress=progress)
-    write_tables(folder, entries)
-    shutil.rmtree(folder / ".partial", ignore_errors=True)  # left by killed workers
+    _check_clip_ids(videos)
+    with only_job(folder):
+        if not (folder / "extraction.json").exists():
+            write_json(folder / "extraction.json", about)
+        elif difference := differences(read_json(folder / "extraction.json"), about, also=("shard", "catalogue")):
+            raise DatasetError(
+                f"{folder}: was made with other settings or another face detector ({difference}). "
+                "Choose another --out, or delete the folder."
+            )
+        job = Job(folder.absolute(), settings, workers=workers, scheduler=scheduler, trusted=trusted)
+        entries = _extract_all(videos, job, progress=progress, verify=verify)
+        write_tables(folder, entries)
+        shutil.rmtree(folder / ".partial", ignore_errors=True)  # left by killed workers
     skipped = Counter(entry["skipped"]["reason"] for entry in entries if entry["skipped"])
     clips = sum(len(entry["clips"]) for entry in entries)
     return ExtractionSummary(folder, len(entries), len(entries) - skipped.total(), dict(skipped), clips)
 
 
-def _extract_all(videos: Sequence[Video], job: Job, *, progress: bool) -> list[dict[str, Any]]:
+def _check_clip_ids(videos: Sequence[Video]) -> None:
+    """Raise before anything is written if two clips would have the same folder."""
+    owners: dict[str, str] = {}
+    for video in videos:
+        first = owners.setdefault(clip_id(video.name, 0), video.name)
+        if first != video.name:
+            raise DatasetError(
+                f"{video.name}: its clips would have the folder of {first}. Rename one of the two files."
+            )
+
+
+def _extract_all(videos: Sequence[Video], job: Job, *, progress: bool, verify: bool) -> list[dict[str, Any]]:
     """Return the entries of all videos, old and new, in the order of the catalogue."""
-    done = {key_of(entry): entry for entry in read_journal(job.folder)}
     keys = [key_of(identity(video)) for video in videos]
-    if finished := sum(key in done for key in keys):
+    known = {key_of(entry): entry for entry in read_journal(job.folder)}
+    done = {
+        key: known[key]
+        for key, video in zip(keys, videos, strict=True)
+        if key in known and is_current(known[key], video, verify=verify)
+    }
+    if finished := len(done):
         logger.info("%d of %d videos are already finished", finished, len(videos))
     for round_left in reversed(range(ROUNDS)):
         todo = [video for video, key in zip(videos, keys, strict=True) if key not in done]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Generator, Sequence
+import stat
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -137,18 +139,19 @@ def clip_id(video: str, track: int) -> str:
 
     Example:
         >>> clip_id("part 1/abc.mp4", 0)
-        'abc-6ac41a-0'
+        'abc-6ac41ae8b3a79edd-0'
     """
     stem = re.sub(r"[^A-Za-z0-9_-]+", "_", Path(video).stem)[:60] or "video"
-    return f"{stem}-{hashlib.sha256(video.encode()).hexdigest()[:6]}-{track}"
+    return f"{stem}-{hashlib.sha256(video.encode()).hexdigest()[:16]}-{track}"
 
 
 def identity(video: Video) -> dict[str, Any]:
-    """Return what must be unchanged for a finished video to count as finished."""
-    try:
-        size = video.path.stat().st_size if video.path.is_file() else -1
-    except OSError:
-        size = -1
+    """Return what must be unchanged for a finished video to count as finished; see `is_current` for its content."""
+    size = modified = -1
+    with suppress(OSError):
+        about = video.path.stat()
+        if stat.S_ISREG(about.st_mode):
+            size, modified = about.st_size, about.st_mtime_ns
     return {
         "video": video.name,
         "is_fake": video.is_fake,
@@ -156,9 +159,31 @@ def identity(video: Video) -> dict[str, Any]:
         "dataset": video.dataset,
         "split": video.split,
         "file_bytes": size,
+        "modified_ns": modified,
     }
 
 
-def key_of(entry: dict[str, Any]) -> tuple[object, ...]:
-    """Return the `identity` in a journal entry as a key."""
+def key_of(entry: Mapping[str, Any]) -> tuple[object, ...]:
+    """Return the `identity` in a journal entry, except for the time of modification, as a key."""
     return tuple(entry[name] for name in ("video", "is_fake", "group", "dataset", "split", "file_bytes"))
+
+
+def is_current(entry: Mapping[str, Any], video: Video, *, verify: bool = False) -> bool:
+    """Return whether a file is still what it was when the journal entry of the same `key_of` was made.
+
+    A file with a new time of modification is compared by its checksum: it may be a copy. Entries of earlier versions
+    have no time.
+
+    Args:
+        entry: From the journal.
+        video: The same file now.
+        verify: Compare the checksum in any case.
+    """
+    is_untouched = entry.get("modified_ns") in (None, identity(video)["modified_ns"])
+    checksums = {clip["sha256"] for clip in entry["clips"]}
+    if not checksums or (is_untouched and not verify):
+        return is_untouched
+    try:
+        return checksums == {sha256_of(video.path)}
+    except OSError:
+        return False

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from dfutils.errors import RunError
-from dfutils.files import read_json
+from dfutils.files import read_csv, read_json
 from dfutils.records import SplitName
 from dfutils.runs.folder import RunFolder
 from dfutils.settings import DeviceSettings, FinetuneSettings, TrainingSettings
@@ -75,7 +76,9 @@ def assignment_checksum(assignment: Mapping[str, SplitName]) -> str:
 
 
 def is_finished(run: RunFolder, identity: RunIdentity) -> bool:
-    """Return whether ``run`` holds a complete run of exactly these settings and data, not cut off by its time budget.
+    """Return whether ``run`` holds a complete run of exactly these settings and data.
+
+    A run that its time budget cut off, or that an earlier version continued without a finite loss, is not complete.
 
     Raises:
         RunError: It holds a finished run of other settings or data.
@@ -85,6 +88,12 @@ def is_finished(run: RunFolder, identity: RunIdentity) -> bool:
     about = read_json(run.about_file)
     before = RunIdentity.parse(about["identity"], source=str(run.about_file))
     if before == identity:
-        return bool(about.get("is_complete", True))
+        return bool(about.get("is_complete", True)) and not _has_diverged(run)
     what = "settings" if before.settings != identity.settings else "data or splits"
     raise RunError(f"{run}: holds a finished run with other {what}. Choose another --out, or delete the folder.")
+
+
+def _has_diverged(run: RunFolder) -> bool:
+    if not run.history_file.is_file():
+        return False
+    return any(not math.isfinite(float(row["loss"])) for row in read_csv(run.history_file, ("loss",)))

@@ -34,7 +34,7 @@ from dfutils.training.optimizer import (
     build_optimizer,
     plateau_factor,
 )
-from dfutils.training.progress import TrainingProgress
+from dfutils.training.progress import TrainingProgress, require_finite
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,8 @@ def finetune(job: TrainingJob, start: Start) -> Trained:
     Writes ``history.csv`` into the run folder and, while training lasts, ``checkpoint.npz`` and ``best.npz``.
 
     Raises:
-        RunError: The time budget ended before the first validation; repeating the call continues from the checkpoint.
+        RunError: The loss is not a number, or the time budget ended before the first validation; then repeating the
+            call continues from the checkpoint.
     """
     data, settings, own = job.data, job.settings, job.settings.finetune
     rows = data.in_splits("train")
@@ -159,6 +160,7 @@ class _Trainer:
         self.lower_rate()
 
         def on_train_batch_end(_batch: int, logs: Mapping[str, float] | None = None) -> None:
+            require_finite(logs or {}, self._job.settings)
             after_step(logs or {})
             self.count_step()
 
@@ -174,6 +176,7 @@ class _Trainer:
         seconds = time.monotonic() - started
         with self.optimizer.averaged(self._model.trainable_variables):
             scores = self.validate()
+            require_finite(scores, self._job.settings)
             if scores["val_auc"] > self.state.best_auc:
                 self.state.best_auc, self.state.best_epoch = scores["val_auc"], len(self.state.history)
                 save_checkpoint(self._job.run.best_file, self.state, self._model.variables, identity=self._identity)

@@ -15,7 +15,7 @@ from dfutils.training.backend import keras, tf
 from dfutils.training.features import Features
 from dfutils.training.model import build_head, standardise
 from dfutils.training.optimizer import ReplicaModel
-from dfutils.training.progress import TrainingProgress
+from dfutils.training.progress import TrainingProgress, require_finite
 
 Flags = npt.NDArray[np.bool_]
 
@@ -50,6 +50,9 @@ def fit_head(
 
     Returns:
         The head with the weights of the epoch with the best validation AUC.
+
+    Raises:
+        RunError: The loss is not a number.
     """
     keras.utils.set_random_seed(settings.seed)
     head = build_head(settings.model, frames=features.shape[1], channels=features.shape[2])
@@ -66,11 +69,15 @@ def fit_head(
     images = features.shape[0] * features.shape[1]
     with _deterministic(), TrainingProgress(epochs=settings.epochs, images=images, shown=progress) as bar:
 
+        def on_train_batch_end(_batch: int, logs: Mapping[str, float] | None = None) -> None:
+            require_finite(logs or {}, settings)
+
         def on_epoch_end(epoch: int, logs: Mapping[str, float] | None = None) -> None:
+            require_finite(logs or {}, settings)
             bar.advance(images, logs or {})
             bar.end_epoch(epoch, logs or {})
 
-        counter = keras.callbacks.LambdaCallback(on_epoch_end=on_epoch_end)
+        counter = keras.callbacks.LambdaCallback(on_epoch_end=on_epoch_end, on_train_batch_end=on_train_batch_end)
         model.fit(
             features,
             is_fake.astype(np.float32),
@@ -79,7 +86,7 @@ def fit_head(
             batch_size=settings.batch_size,
             epochs=settings.epochs,
             shuffle=True,
-            callbacks=[halving, best, *callbacks, *csv_log, counter],
+            callbacks=[counter, halving, best, *callbacks, *csv_log],
             verbose=0,
         )
     model.set_weights(best.weights)

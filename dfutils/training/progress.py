@@ -6,6 +6,7 @@ A notebook gets only the lines: a bar would leave a hundred fragments on its pag
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Mapping
 from datetime import timedelta
@@ -15,6 +16,8 @@ from typing import Self
 
 from tqdm import tqdm
 
+from dfutils.errors import RunError
+from dfutils.settings import TrainingSettings
 from dfutils.training.backend import keras, tf
 
 logger = logging.getLogger(__name__)
@@ -28,6 +31,19 @@ _SCALAR = _METADATA(plugin_data=_METADATA.PluginData(plugin_name="scalars"), dat
 
 ON_BAR = ("loss", "auc", "val_auc")
 IN_LINE = ("loss", "auc", "val_loss", "val_auc")
+
+
+def require_finite(logs: Mapping[str, float], settings: TrainingSettings) -> None:
+    """Stop a training that has diverged: nothing that comes after would be of use.
+
+    Raises:
+        RunError: A value that Keras reports is not a number.
+    """
+    if odd := [name for name, value in logs.items() if not math.isfinite(value)]:
+        raise RunError(
+            f"training has diverged: {odd[0]} is not a number at a learning rate of {settings.learning_rate:g}. "
+            "Lower learning_rate, and train into a new folder."
+        )
 
 
 class TrainingProgress:

@@ -17,7 +17,7 @@ import numpy as np
 import dfutils
 from dfutils.errors import RunError, TimeBudgetError
 from dfutils.extraction.dataset import FaceDataset, read_face_dataset
-from dfutils.files import read_csv, sha256_of, write_csv, write_json
+from dfutils.files import only_job, read_csv, sha256_of, write_csv, write_json
 from dfutils.pretrained import resolve_detector
 from dfutils.records import SPLIT_NAMES, ClipRow, SplitName
 from dfutils.runs.folder import CHECKSUMMED, PREDICTION_COLUMNS, RunFolder
@@ -65,10 +65,12 @@ def train(
         progress: Show bars on a terminal.
 
     Raises:
-        RunError: ``run`` holds a finished run with other settings or data, or ``TF_CONFIG`` names several machines.
+        RunError: ``run`` holds a finished run with other settings or data, the loss is not a number, or ``TF_CONFIG``
+            names several machines.
         TimeBudgetError: The time budget is used up. ``run`` holds a detector with the best epoch so far, and the same
             call continues the training.
-        DfutilsError: The dataset, split or weights cannot be used; the message says why.
+        DfutilsError: The dataset, split or weights cannot be used, or another job trains into ``run``; the message says
+            why.
     """
     require_one_worker()
     dataset = read_face_dataset(faces).reframed(size=settings.size, margin=settings.margin)
@@ -89,37 +91,38 @@ def train(
             "head such as inception_mean."
         )
     started = time.monotonic()
-    if assignment is None:
-        old = read_splits(splits_file) if splits_file else None
-        assignment = split_videos(rows, settings.split) if old is None else extend_split(old, rows, settings.split)
-    leaks = find_leaks(rows, assignment, lambda row: dataset.load_clip(row)[0])
-    settings.write(folder.settings_file)
-    write_splits(folder.splits_file, rows, assignment)
-    write_json(folder.leaks_file, {**leaks.as_document(), "lines": leaks.lines()})
-    for line in leaks.lines():
-        logger.info("Leak report: %s", line)
+    with only_job(run):
+        if assignment is None:
+            old = read_splits(splits_file) if splits_file else None
+            assignment = split_videos(rows, settings.split) if old is None else extend_split(old, rows, settings.split)
+        leaks = find_leaks(rows, assignment, lambda row: dataset.load_clip(row)[0])
+        settings.write(folder.settings_file)
+        write_splits(folder.splits_file, rows, assignment)
+        write_json(folder.leaks_file, {**leaks.as_document(), "lines": leaks.lines()})
+        for line in leaks.lines():
+            logger.info("Leak report: %s", line)
 
-    data = TrainingData(dataset, rows, np.array([assignment[row.video] for row in rows]))
-    logger.info("Clips: %s", ", ".join(f"{len(data.in_splits(name))} {name}" for name in SPLIT_NAMES))
-    job = TrainingJob(data, settings, folder, identity, started if since is None else since, progress)
-    with training_devices(settings) as devices:
-        start = _start(settings, dataset)
-        backbone = start.backbone
-        described = (backbone.family, backbone.weights, backbone.origin, devices.names)
-        logger.info("Backbone %s, weights: %s (%s); devices: %s", *described)
-        trained = _train_head(job, backbone) if settings.mode == "cached" else finetune(job, start)
-    folder.about_file.unlink(missing_ok=True)  # left by an earlier call that the time budget ended
-    detector = _write_detector(job, trained, backbone, devices)
-    about = {"leaks": leaks.lines(), "seconds": round(time.monotonic() - started, 1)}
-    write_json(folder.about_file, {**_about(job, trained, backbone, devices), **about})
-    if not trained.is_complete:
-        raise TimeBudgetError(
-            f"{run}: the time budget of {settings.finetune.time_budget_hours:g} h is used up; the best epoch so far is "
-            "kept as a detector. Repeat the same command to continue."
-        )
-    for path in (folder.checkpoint_file, folder.best_file):
-        path.unlink(missing_ok=True)
-    return detector
+        data = TrainingData(dataset, rows, np.array([assignment[row.video] for row in rows]))
+        logger.info("Clips: %s", ", ".join(f"{len(data.in_splits(name))} {name}" for name in SPLIT_NAMES))
+        job = TrainingJob(data, settings, folder, identity, started if since is None else since, progress)
+        with training_devices(settings) as devices:
+            start = _start(settings, dataset)
+            backbone = start.backbone
+            described = (backbone.family, backbone.weights, backbone.origin, devices.names)
+            logger.info("Backbone %s, weights: %s (%s); devices: %s", *described)
+            trained = _train_head(job, backbone) if settings.mode == "cached" else finetune(job, start)
+        folder.about_file.unlink(missing_ok=True)  # left by an earlier call that the time budget ended
+        detector = _write_detector(job, trained, backbone, devices)
+        about = {"leaks": leaks.lines(), "seconds": round(time.monotonic() - started, 1)}
+        write_json(folder.about_file, {**_about(job, trained, backbone, devices), **about})
+        if not trained.is_complete:
+            raise TimeBudgetError(
+                f"{run}: the time budget of {settings.finetune.time_budget_hours:g} h is used up; the best epoch so "
+                "far is kept as a detector. Repeat the same command to continue."
+            )
+        for path in (folder.checkpoint_file, folder.best_file):
+            path.unlink(missing_ok=True)
+        return detector
 
 
 def training_rows(dataset: FaceDataset) -> tuple[ClipRow, ...]:

@@ -1,6 +1,7 @@
 """Extraction of a catalogue is complete and resumable."""
 
 import functools
+import json
 import os
 import shutil
 import signal
@@ -11,10 +12,13 @@ import time
 import pytest
 
 from dfutils.errors import DatasetError
+from dfutils.extraction import extract as extract_module
 from dfutils.extraction import work
+from dfutils.extraction.catalogue import read_catalogue
 from dfutils.extraction.dataset import read_face_dataset
+from dfutils.extraction.extract import extract_dataset
 from dfutils.extraction.shards import merge_datasets
-from dfutils.files import read_csv, read_json, write_csv, write_json
+from dfutils.files import only_job, read_csv, read_json, write_csv, write_json
 from dfutils.settings import ExtractionSettings
 
 SETTINGS = ExtractionSettings(size=96)
@@ -48,6 +52,85 @@ def test_a_second_call_extracts_nothing_again(extract, demo_faces, tmp_path, mon
     monkeypatch.setattr(work, "extract_clips_safely", lambda *_args, **_kwargs: pytest.fail("extracted again"))
     extract(faces)
     assert contents(faces) == contents(demo_faces)
+
+
+def extracted_again(monkeypatch):
+    """Count the files that are decoded from now on."""
+    seen, original = [], work.extract_clips_safely
+    monkeypatch.setattr(
+        work,
+        "extract_clips_safely",
+        lambda path, *args, **kwargs: seen.append(path.name) or original(path, *args, **kwargs),
+    )
+    return seen
+
+
+def test_a_replaced_file_is_extracted_again_and_a_copied_one_is_not(demo_videos, tmp_path, monkeypatch):
+    first, second, other = (path.read_bytes() for path in demo_videos[:3])
+    longest = max(map(len, (first, second, other)))
+    first, second, other = (one + bytes(longest - len(one)) for one in (first, second, other))  # of equal size
+    for label, content in (("real", first), ("fake", second)):
+        (tmp_path / "videos" / label).mkdir(parents=True)
+        (tmp_path / "videos" / label / f"{label}.mp4").write_bytes(content)
+    real = tmp_path / "videos/real/real.mp4"
+
+    def run(**options):
+        return extract_dataset(
+            read_catalogue(tmp_path / "videos"), tmp_path / "faces", settings=SETTINGS, progress=False, **options
+        )
+
+    run()
+    before = contents(tmp_path / "faces")
+    seen = extracted_again(monkeypatch)
+    os.utime(real, ns=(1, 1))  # as a copy has, whose content is the same
+    run()
+    assert (seen, contents(tmp_path / "faces")) == ([], before)
+    modified = real.stat().st_mtime_ns
+    real.write_bytes(other)
+    run()
+    assert seen == ["real.mp4"]
+    assert contents(tmp_path / "faces") != before
+    real.write_bytes(first)
+    os.utime(real, ns=(modified, modified))
+    journal = (tmp_path / "faces" / ".journal.jsonl").read_text().splitlines()
+    last = json.loads(journal[-1])
+    last["modified_ns"] = modified  # what a file system with coarse times would have said
+    (tmp_path / "faces" / ".journal.jsonl").write_text("\n".join([*journal[:-1], json.dumps(last), ""]))
+    run()
+    assert seen == ["real.mp4"]
+    run(verify=True)
+    assert seen == ["real.mp4"] * 2
+    assert contents(tmp_path / "faces") == before
+
+
+def test_a_second_job_in_one_folder_says_so_and_ends(extract, tmp_path):
+    with only_job(tmp_path / "faces"), pytest.raises(DatasetError, match=r"faces: another job is writing there"):
+        extract(tmp_path / "faces")
+    assert not any((tmp_path / "faces").iterdir())
+
+
+def test_the_lock_of_a_killed_job_is_gone(tmp_path):
+    holder = "import sys, time; from pathlib import Path; from dfutils.files import only_job\n"
+    holder += "with only_job(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", holder, tmp_path], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(DatasetError, match="another job"), only_job(tmp_path):
+            pass
+        process.kill()
+    with only_job(tmp_path):
+        pass
+
+
+def test_clips_of_files_of_one_name_have_folders_of_their_own():
+    """Data sets of frames name the pictures of every video alike."""
+    assert len({work.clip_id(f"{video:05d}/00.png", 0) for video in range(100_000)}) == 100_000
+
+
+def test_two_clips_of_one_folder_are_refused_before_anything_is_written(extract, tmp_path, monkeypatch):
+    monkeypatch.setattr(extract_module, "clip_id", lambda _video, track: f"same-{track}")
+    with pytest.raises(DatasetError, match="its clips would have the folder of"):
+        extract(tmp_path / "faces")
+    assert not (tmp_path / "faces").exists()
 
 
 def test_other_settings_in_the_same_folder_are_refused(extract, demo_faces):

@@ -66,6 +66,14 @@ def test_a_run_that_its_time_budget_ended_is_not_finished(tmp_path):
     assert not is_finished(finished(tmp_path, TODAY.document(), is_complete=False), TODAY)
 
 
+def test_a_run_whose_loss_was_not_a_number_is_not_finished(tmp_path):
+    run = finished(tmp_path, TODAY.document())
+    run.history_file.write_text("epoch,loss\n0,0.6\n1,nan\n")
+    assert not is_finished(run, TODAY)
+    run.history_file.write_text("epoch,loss\n0,0.6\n1,0.5\n")
+    assert is_finished(run, TODAY)
+
+
 @pytest.mark.parametrize("changes", [{"views": 2}, {"seed": 1}, {"size": 224}, {"backbone_weights": "imagenet"}])
 def test_other_settings_are_told_apart(tmp_path, changes):
     run = finished(tmp_path, {"settings": {**OLD_SETTINGS, **changes}, "dataset": "d"})

@@ -9,7 +9,7 @@ import pytest
 
 from dfutils.errors import DatasetError, RunError, SplitError
 from dfutils.extraction.dataset import read_face_dataset
-from dfutils.files import read_csv, write_csv
+from dfutils.files import only_job, read_csv, write_csv
 from dfutils.settings import TrainingSettings
 from dfutils.training.features import clip_features
 from dfutils.training.fit import BestEpoch, fit_head
@@ -207,6 +207,26 @@ def test_a_few_steps_on_separable_clips_lower_the_loss(model, tmp_path):
     history = read_csv(tmp_path / "history.csv", ())
     assert float(history[-1]["loss"]) < 0.5 * float(history[0]["loss"])
     assert float(history[-1]["val_auc"]) > 0.9
+
+
+@pytest.mark.parametrize("mode", ["cached", "finetune"])
+def test_a_training_that_diverges_stops_and_is_never_finished(mode, demo_faces, tmp_path):
+    settings = TrainingSettings(
+        model="inception_mean", mode=mode, backbone="MobileNet", backbone_weights="random", batch_size=4, epochs=2,
+        learning_rate=1e30, finetune={"steps_per_epoch": 2},
+    )  # fmt: skip
+    with pytest.raises(
+        RunError, match=r"diverged: \w+ is not a number at a learning rate of 1e\+30. Lower learning_rate"
+    ):
+        train(demo_faces, tmp_path / "run", settings=settings, progress=False)
+    left = {path.name for path in (tmp_path / "run").iterdir()}
+    assert not left & {"run.json", "detector.json", "model.weights.h5"}
+
+
+def test_a_second_training_in_one_folder_says_so_and_ends(demo_faces, tmp_path):
+    with only_job(tmp_path / "run"), pytest.raises(DatasetError, match=r"run: another job is writing there"):
+        train(demo_faces, tmp_path / "run", settings=TrainingSettings(backbone_weights="random"), progress=False)
+    assert not any((tmp_path / "run").iterdir())
 
 
 def test_a_channel_that_was_constant_in_training_does_not_decide():
