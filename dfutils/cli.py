@@ -9,10 +9,13 @@ from __future__ import annotations
 import argparse
 import io
 import logging
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 import dfutils
 from dfutils.commands.base import add_usual_options
@@ -46,7 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file name may not be valid Unicode; print it with escapes
         sys.stdout.reconfigure(errors="backslashreplace")
-    options = build_parser().parse_args(arguments)
+    parser = build_parser()
+    if "" in (sys.argv[1:] if arguments is None else arguments):
+        parser.error("an argument is empty. Is a variable of the shell not set?")
+    options = parser.parse_args(arguments)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _end)
     logging.basicConfig(
         level=logging.DEBUG if options.verbose else logging.INFO, format="%(message)s", stream=sys.stderr
     )
@@ -62,6 +70,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         advice = "" if options.command == "predict" else " Repeat the command to continue."
         sys.stderr.write(f"\ndfutils {options.command}: interrupted.{advice}\n")
         return EXIT_INTERRUPTED
+
+
+def _end(number: int, _frame: FrameType | None) -> NoReturn:
+    """End like after Ctrl-C, so that no half-written file is left."""
+    sys.exit(128 + number)
 
 
 def build_parser() -> argparse.ArgumentParser:

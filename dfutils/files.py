@@ -60,8 +60,11 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path that replaces ``path`` if the block succeeds.
 
     Raises:
-        DatasetError: The folder cannot be written, or the disk is full; the old file, if any, is untouched.
+        DatasetError: The path is a folder, its folder cannot be written, or the disk is full; the old file, if any, is
+            untouched.
     """
+    if path.is_dir():
+        raise DatasetError(f"{path}: is a folder. Name a file.")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import tempfile
 import urllib.request
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,8 +85,19 @@ def find_weights(name: str, *, explicit: Path | None = None) -> Path:
 
 
 def cache_folder() -> Path:
-    """Return the user's cache: ``$DFUTILS_CACHE``, else ``~/.cache/dfutils``."""
-    return Path(os.environ.get("DFUTILS_CACHE") or Path.home() / ".cache" / "dfutils")
+    """Return the user's cache: ``$DFUTILS_CACHE``, else ``~/.cache/dfutils``.
+
+    Containers often run as a user without a home folder, or with one that is read-only: for these, the cache is in the
+    folder of temporary files.
+    """
+    if named := os.environ.get("DFUTILS_CACHE"):
+        return Path(named)
+    with suppress(RuntimeError):  # raised if there is neither $HOME nor an entry in the list of users
+        folder = Path.home() / ".cache" / "dfutils"
+        existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+        if os.access(existing, os.W_OK):
+            return folder
+    return Path(tempfile.gettempdir()) / f"dfutils-{os.getuid()}"
 
 
 def kaggle_input_folder() -> Path:

@@ -1,7 +1,9 @@
 """The command line: options, exit codes, one line of reason, JSON alone on stdout."""
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 
@@ -210,3 +212,48 @@ def test_verdicts_are_printed_for_people(demo_run, demo_videos):
     assert label in ("REAL", "FAKE")
     assert 0 <= float(score) <= 1
     assert path == str(demo_videos[0])
+
+
+@pytest.mark.parametrize("redirection", [">&-", "> /dev/full"])
+def test_a_stdout_that_cannot_be_written_is_one_line(redirection):
+    command = f"{sys.executable} -m dfutils models {redirection}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert re.fullmatch(r"dfutils models: stdout (is closed|cannot be written \(No space).*\n", done.stderr)
+
+
+def test_a_folder_in_place_of_a_table_is_refused_before_any_work(demo_videos, tmp_path):
+    done = run("predict", demo_videos[0], "--csv", tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == f"dfutils predict: {tmp_path}: is a folder. Name a file."
+    assert done.stdout == ""
+
+
+def test_an_empty_argument_is_wrong_use(capsys):
+    for arguments in (["predict", ""], ["extract", "videos", "--out", ""]):
+        with pytest.raises(SystemExit) as exited:
+            main(arguments)
+        assert exited.value.code == 2
+        assert "an argument is empty" in capsys.readouterr().err
+
+
+def test_a_user_without_a_home_folder_gets_verdicts(demo_videos):
+    as_nobody = ["unshare", "--map-user=12345"]
+    if subprocess.run([*as_nobody, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this system maps no users")
+    kept = {name: value for name, value in os.environ.items() if name not in ("HOME", "DFUTILS_CACHE")}
+    command = [*as_nobody, sys.executable, "-m", "dfutils", "predict", str(demo_videos[0])]
+    done = subprocess.run(command, env=kept, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.match(r"(REAL|FAKE|UNDECIDED) +0\.\d\d ", done.stdout)
+
+
+def test_sigterm_leaves_no_half_written_file(demo_videos, tmp_path):
+    table = tmp_path / "verdicts.csv"
+    command = [sys.executable, "-m", "dfutils", "predict", *map(str, demo_videos * 20), "--csv", str(table)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout.readline()  # a verdict was given, so that the table has been begun
+        assert list(tmp_path.iterdir())
+        process.terminate()
+        assert process.wait(30) == 128 + signal.SIGTERM
+    assert not list(tmp_path.iterdir())

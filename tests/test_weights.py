@@ -1,4 +1,5 @@
 import hashlib
+import os
 import threading
 import urllib.request
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -7,7 +8,7 @@ import pytest
 
 from dfutils import weights
 from dfutils.errors import WeightsError
-from dfutils.weights import WeightFile, find_weights
+from dfutils.weights import WeightFile, cache_folder, find_weights
 
 CONTENT = b"these are weights"
 
@@ -91,3 +92,12 @@ def test_a_download_is_kept_only_when_its_checksum_fits(known, monkeypatch, tmp_
         server.shutdown()
         server.server_close()
     assert [path.name for path in (tmp_path / "cache").rglob("*") if path.is_file()] == (["toy.bin"] if fits else [])
+
+
+def test_the_cache_is_temporary_where_the_home_folder_cannot_be_written(monkeypatch, tmp_path):
+    monkeypatch.delenv("DFUTILS_CACHE", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / ".cache" / "dfutils"
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setattr("os.access", lambda _path, mode: mode != os.W_OK)
+    assert cache_folder().parent == tmp_path / "tmp"

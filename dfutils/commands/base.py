@@ -50,11 +50,16 @@ def say(text: str) -> None:
     """Print to stdout at once.
 
     Raises:
-        OutputClosedError: The reader has closed the pipe, as ``| head -1`` does.
+        OutputClosedError: There is no stdout, its disk is full, or the reader has closed the pipe, as ``| head -1``
+            does.
     """
+    if sys.stdout is None:
+        raise OutputClosedError("stdout is closed, so that nothing can be printed.")
     try:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
-    except BrokenPipeError as error:
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # otherwise Python complains at exit
-        raise OutputClosedError("stdout was closed before everything was printed.") from error
+        if isinstance(error, BrokenPipeError):
+            raise OutputClosedError("stdout was closed before everything was printed.") from error
+        raise OutputClosedError(f"stdout cannot be written ({error.strerror}).") from error

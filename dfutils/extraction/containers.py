@@ -17,6 +17,9 @@ _FIRST_BOXES = (b"ftyp", b"styp", b"moov", b"mdat", b"wide", b"free", b"skip", b
 _MEDIA_BOXES = (b"moov", b"moof", b"mdat", b"meta", b"jp2c")
 """Boxes whose end must be present for the video or image to be complete."""
 
+_MAX_PAGE_BYTES = 65_307
+"""Of Ogg."""
+
 _UNKNOWN = 0xFFFFFFF0
 """A RIFF file that was not closed declares this length or more, or 0."""
 
@@ -32,10 +35,9 @@ def ends_early(path: Path) -> bool:
         head = file.read(8192)
         if head[4:8] in _FIRST_BOXES:
             return _boxes_are_cut(file, size)
-        if head.startswith(b"RIFF"):
-            return _riff_is_cut(file, size)
-        if head.startswith(b"FLV"):
-            return _flv_is_cut(file, size)
+        for signature, is_cut in _CHECKS_OF_FILE.items():
+            if head.startswith(signature):
+                return is_cut(file, size)
     if head.startswith(_EBML):
         return _matroska_is_cut(head, size)
     if head.startswith(_ASF_HEADER):
@@ -44,10 +46,14 @@ def ends_early(path: Path) -> bool:
 
 
 def is_fragmented(path: Path) -> bool:
-    """Return whether an MP4 is fragmented, so that FFmpeg only knows the duration of the fragments that are there."""
+    """Return whether an MP4 is made of fragments, so that FFmpeg only knows the duration of those that are present."""
     size = path.stat().st_size
     with path.open("rb") as file:
-        return any(kind == b"moof" for kind, _, _ in _boxes(file, size))
+        for kind, start, end in _boxes(file, size):
+            file.seek(start)
+            if kind == b"moof" or (kind == b"moov" and b"mvex" in file.read(min(end, size) - start)):
+                return True
+    return False
 
 
 def _boxes(file: IO[bytes], size: int) -> list[tuple[bytes, int, int]]:
@@ -131,6 +137,14 @@ def _flv_is_cut(file: IO[bytes], size: int) -> bool:
     return int.from_bytes(file.read(4)[1:], "big") != length - 11
 
 
+def _ogg_is_cut(file: IO[bytes], size: int) -> bool:
+    """Check Ogg, whose last page is marked as the end of its stream."""
+    file.seek(max(0, size - _MAX_PAGE_BYTES))
+    tail = file.read()
+    last = tail.rfind(b"OggS")
+    return last >= 0 and len(tail) > last + 5 and not tail[last + 5] & 4
+
+
 def _asf_is_cut(head: bytes, size: int) -> bool:
     """Check ASF, whose file properties hold the size of the file; a broadcast has flag 1 and no size."""
     at = head.find(_ASF_FILE_PROPERTIES)
@@ -145,3 +159,6 @@ def _tiff_is_cut(head: bytes, size: int) -> bool:
     order = "<" if head[:2] == b"II" else ">"
     is_big = head[2:4] in (b"+\0", b"\0+")
     return len(head) < 16 or struct.unpack_from(order + ("Q" if is_big else "I"), head, 8 if is_big else 4)[0] >= size
+
+
+_CHECKS_OF_FILE = {b"RIFF": _riff_is_cut, b"FLV": _flv_is_cut, b"OggS": _ogg_is_cut}

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,9 @@ _ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
 _ORIENTATION = 0x0112
 """EXIF tag of the orientation."""
 
+_BITS, _PHOTOMETRIC, _PLANES = 258, 262, 284
+"""TIFF tags: bits per sample, what 0 means (0: white), and whether colours are stored in planes of their own (2)."""
+
 _TRANSPOSITIONS = {
     2: "FLIP_LEFT_RIGHT",
     3: "ROTATE_180",
@@ -51,8 +54,7 @@ _TRANSPOSITIONS = {
 _STRIP_ROWS = 256
 """Rows that a large image is reduced to at a time."""
 
-_JPEG = b"\xff\xd8\xff"
-_JPEG_AFTER_JPEG = b"\xff\xd9" + _JPEG
+JPEG_SIGNATURE = b"\xff\xd8\xff"
 _SIGNATURES = (
     b"\x89PNG\r\n\x1a\n",
     b"BM",
@@ -92,8 +94,17 @@ _OTHER_DOCUMENTS = {
     b"#extm3u": "a playlist",
     b'{"': "a JSON document",
     b"version https://git-lfs": "a Git LFS pointer",
+    b"bzh": "a bzip2 archive",
+    b"\xfd7zxz": "an xz archive",
+    b"\x28\xb5\x2f\xfd": "a Zstandard archive",
+    b"sqlite format": "a database (SQLite)",
+    b"{\\rtf": "a text document (RTF)",
+    b"\xd0\xcf\x11\xe0": "an Office document",
     b"id3": "an audio file",
     b"flac": "an audio file",
+    b"form": "an audio file",
+    b"\xff\xfb": "an audio file",
+    b"\xff\xf3": "an audio file",
     b"8bps": "a Photoshop document (PSD)",
     b"\xff\x0a": "a JPEG XL image, which cannot be read (save it as PNG)",
     b"\0\0\0\x0cjxl ": "a JPEG XL image, which cannot be read (save it as PNG)",
@@ -119,13 +130,15 @@ def is_image(path: Path) -> bool:
         raise UnreadableError(f"{path}: is empty (0 bytes). Download or copy it again.")
     if kind := _kind_of_document(head):
         raise UnreadableError(f"{path}: is {kind}, not a video or image. Provide the media file itself.")
-    if head.startswith(_JPEG):
+    if head.startswith(JPEG_SIGNATURE):
         return not _is_motion_jpeg(path)
     return head.startswith(_SIGNATURES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP") or _brand(head) != b""
 
 
 def _kind_of_document(head: bytes) -> str:
     """Return what a file is if it is certainly no video or image that can be read, or an empty string."""
+    if head.startswith(b"RIFF") and head[8:12] == b"WAVE":
+        return "an audio file"
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         head = head.decode("utf-16", errors="ignore").encode()
     beginning = head.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n").lower()
@@ -179,11 +192,33 @@ def iter_images(path: Path, *, max_pixels: int) -> Iterator[tuple[Image, float]]
 
 
 def _is_motion_jpeg(path: Path) -> bool:
-    """Return whether JPEG images follow each other as a raw stream, without the index of a multi-picture file."""
+    """Return whether a raw stream begins here: three JPEG images of one size in a row.
+
+    A photograph may be followed by previews, depth maps and gain maps, which differ in size or are listed in its index
+    of several pictures.
+    """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        first = content.find(_JPEG_AFTER_JPEG)
-        is_repeated = first >= 0 and content.find(_JPEG_AFTER_JPEG, first + 1) >= 0
-        return is_repeated and content.find(b"MPF\0", 0, first) < 0
+        sizes, end = [], 0
+        for _ in range(3):
+            if content[end : end + 3] != JPEG_SIGNATURE:
+                return False
+            size, end = _jpeg_size_and_end(content, end)
+            sizes.append(size)
+        return len(set(sizes)) == 1 and content.find(b"MPF\0", 0, _HEAD_BYTES) < 0
+
+
+def _jpeg_size_and_end(content: mmap.mmap, start: int) -> tuple[bytes, int]:
+    """Return the coded height and width of a JPEG image in a file, and where the image ends."""
+    size, place = b"", start + 2
+    while content[place : place + 1] == b"\xff":
+        marker = content[place + 1]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a start of frame
+            size = content[place + 5 : place + 9]
+        if marker == 0xDA:  # the start of the scan, in which no end-of-image marker can occur
+            end = content.find(b"\xff\xd9", place)
+            return size, end + 2 if end >= 0 else len(content)
+        place += 2 + int.from_bytes(content[place + 2 : place + 4], "big")
+    return size, len(content)
 
 
 def _frame_numbers(picture: Picture) -> range:
@@ -269,6 +304,9 @@ def _readable(path: Path) -> Iterator[None]:
 def _shown(picture: Picture, max_pixels: int) -> Image:
     from PIL import Image as pillow  # noqa: N813
 
+    picture.info["white_is_zero"] = _tag(picture, _PHOTOMETRIC) == 0  # kept in copies, unlike tags
+    if _tag(picture, _PLANES) == 2 and max(_tag(picture, _BITS) or (0,)) > 8:
+        raise ValueError("separate planes of 16 bits, which Pillow confuses")
     if picture.width * picture.height > max_pixels:
         picture.draft(picture.mode, _size_within(picture, max_pixels))  # a JPEG is decoded at ½, ¼ or ⅛ of its size
     picture.load()
@@ -313,8 +351,10 @@ def _in_srgb(picture: Picture, *, white: float | None = None) -> Picture:
     from PIL import Image as pillow  # noqa: N813
 
     if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
-        values = np.asarray(picture, np.float32)
+        values = _values(picture)
         white = white or _white(picture)
+        if picture.info.get("white_is_zero") and picture.mode != "F":
+            values = white - values
         gray = np.nan_to_num(np.clip(values / white, 0, 1)) * 255 + 0.5
         return pillow.fromarray(gray.astype(np.uint8)).convert("RGB")
     if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
@@ -333,9 +373,21 @@ def _white(picture: Picture) -> float:
     brightest = 0.0
     for top in range(0, picture.height, _STRIP_ROWS):  # in strips, so that no second full-size image is in memory
         strip = picture.crop((0, top, picture.width, min(top + _STRIP_ROWS, picture.height)))
-        values: npt.NDArray[np.float32] = np.asarray(strip, np.float32)
+        values = _values(strip)
         brightest = float(np.max(values, where=np.isfinite(values), initial=brightest))
     return next((white for white in (1.0, 255.0, 65535.0) if brightest <= white), brightest)
+
+
+def _values(picture: Picture) -> npt.NDArray[np.float32]:
+    """Return the values of a gray image of 16 or 32 bits; Pillow reads unsigned integers of 32 bits as signed."""
+    values: npt.NDArray[np.generic] = np.asarray(picture)
+    return (values.view(np.uint32) if values.dtype == np.int32 else values).astype(np.float32)
+
+
+def _tag(picture: Picture, number: int) -> Any:
+    """Return the value of a TIFF tag, or None."""
+    tags = getattr(picture, "tag_v2", None)
+    return None if tags is None else tags.get(number)
 
 
 def _by_profile(picture: Picture) -> Picture:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -19,7 +20,7 @@ from dfutils.errors import TooLargeError, UnreadableError
 from dfutils.extraction.colour import colour_transform
 from dfutils.extraction.containers import ends_early, is_fragmented
 from dfutils.extraction.frames import UPRIGHT, Frame, Orientation, orientation_of, rotation_matrix
-from dfutils.extraction.images import MAX_IMAGE_PIXELS, is_image, iter_images, measure_image
+from dfutils.extraction.images import JPEG_SIGNATURE, MAX_IMAGE_PIXELS, is_image, iter_images, measure_image
 from dfutils.records import VideoInfo
 from dfutils.settings import ExtractionSettings
 
@@ -45,11 +46,14 @@ the file."""
 MAX_LOST_SECONDS, MAX_LOST_FRACTION = 0.5, 0.02
 """A file counts as truncated only if it is shorter than declared by more than both; containers round durations."""
 
-_WITHOUT_DISPLAY_TIMES = ("avi",)
+_WITHOUT_DISPLAY_TIMES = ("avi", "asf")
 """Containers that store decoding times only. The display times that FFmpeg guesses from them scramble B-frames."""
 
-_WITH_EXACT_DURATION = ("flv", "asf", "ivf", "mxf", "rm")
-"""Containers whose declared duration is reliable where there is no audio."""
+_WITH_OWN_DURATION, _WITH_ONE_DURATION = ("mxf", "rm"), ("flv", "asf", "ivf")
+"""Containers that declare a reliable duration, of each stream or of all of them together."""
+
+MIN_FILM_SHARE = 0.1
+"""A video stream with fewer packets, as a share of those of the longest one, is cover art or a preview."""
 
 _MAY_JUMP = 0x0200
 """FFmpeg's ``AVFMT_TS_DISCONT``, the flag of MPEG-TS, MPEG-PS and Ogg."""
@@ -125,6 +129,7 @@ def probe_video(path: Path, settings: ExtractionSettings) -> VideoInfo:
             )
         shown, last_decoded = _shown_packets(path, container, stream, settings)
         declared, is_exact = _declared_seconds(container, stream), _is_reliable(container)
+        name = container.format.name
     if not shown:
         raise UnreadableError(f"{path}: the video stream is empty. The download may be cut short; skip the file.")
     start = shown[0][0]
@@ -137,8 +142,8 @@ def probe_video(path: Path, settings: ExtractionSettings) -> VideoInfo:
         last_duration = shown[-1][1] or mean_interval
     duration = times[-1] + last_duration
     is_cut = ends_early(path)
-    if is_cut and is_fragmented(path):
-        declared = None  # FFmpeg only adds up the fragments that are present
+    if is_cut and (name == "ogg" or is_fragmented(path)):
+        declared = None  # FFmpeg only knows what is present
     is_long_enough = declared is not None and not is_clearly_shorter(duration, declared)
     is_truncated = not is_long_enough and (is_cut or (is_exact and declared is not None))
     return VideoInfo(
@@ -191,7 +196,7 @@ def iter_frames(
         transfer, primaries = int(context.color_trc or 0), int(context.color_primaries or 0)
         canvas: tuple[int, int] | None = None
         coded_aspect: Fraction | None = None
-        index, number = 0, 0
+        index, number, shown_at = 0, 0, 0.0
         for frame, orientation in _upright(_decoded(path, container, stream)):
             time = frame.time if frame.time is not None else number / rate
             number += 1
@@ -208,7 +213,8 @@ def iter_frames(
                 _specified(getattr(frame, "color_trc", 0), transfer),
                 _specified(getattr(frame, "color_primaries", 0), primaries),
             )
-            one = Frame(index, max(0.0, time - start_seconds), frame, pixel_aspect, orientation, colours)
+            shown_at = max(shown_at, time - start_seconds)  # frames left over where recordings were joined step back
+            one = Frame(index, shown_at, frame, pixel_aspect, orientation, colours)
             canvas = canvas or one.size
             yield one if one.size == canvas else replace(one, canvas=canvas)
             index += 1
@@ -270,14 +276,15 @@ def _decoded(path: Path, container: Any, stream: Any) -> Iterator[av.VideoFrame]
                 heapq.heappush(pending, packet.pts)
         try:
             for frame in packet.decode():
+                if not has_key or (first_time is not None and frame.pts is not None and frame.pts < first_time):
+                    continue
                 if pending and frame.pts is not None:
                     # At most the reference frames still to be displayed were decoded before this one; a packet whose
                     # time is left over beyond them gave no frame.
                     while sum(time < frame.pts for time in pending) > _most_reordered(stream.codec_context):
                         heapq.heappop(pending)
                     frame.pts = heapq.heappop(pending) if pending else frame.pts
-                if has_key and (first_time is None or frame.pts is None or frame.pts >= first_time):
-                    yield frame
+                yield frame
         except MemoryError:
             raise
         except av.error.FFmpegError:
@@ -371,13 +378,16 @@ def _declared_seconds(container: Any, stream: Any) -> float | None:
             return int(hours) * 3600 + int(minutes) * 60 + float(seconds) - start
         except ValueError:
             pass
-    is_known = container.duration and (container.format.name == "flv" or not _has_audio(container))
-    return container.duration / 1e6 if is_known else None
+    is_flv = container.format.name == "flv"
+    if not container.duration or (_has_audio(container) and not is_flv):
+        return None
+    return float(container.duration / 1e6) - (start if is_flv else 0.0)
 
 
 def _is_reliable(container: Any) -> bool:
     """Return whether a shorter stream alone proves that the file is truncated."""
-    return container.format.name in _WITH_EXACT_DURATION and not _has_audio(container)
+    name = container.format.name
+    return name in _WITH_OWN_DURATION or (name in _WITH_ONE_DURATION and not _has_audio(container))
 
 
 def _has_audio(container: Any) -> bool:
@@ -405,9 +415,11 @@ def _opened_container(path: Path) -> Iterator[tuple[Any, Any]]:
     # "file:" keeps FFmpeg from reading a name such as "http:…" or "concat:…" as a protocol.
     options = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
     size_bytes = path.stat().st_size if path.is_file() else 0
+    with path.open("rb") as file:
+        demuxer = "mjpeg" if file.read(3) == JPEG_SIGNATURE else None  # FFmpeg may take the first frame for an image
     advice = "The download may be cut short, or this is not a video; re-encode or skip the file."
     try:
-        with av.open(f"file:{path.absolute()}", options=options, metadata_errors="ignore") as container:
+        with av.open(f"file:{path.absolute()}", format=demuxer, options=options, metadata_errors="ignore") as container:
             yield container, _main_stream(path, container)
     except MemoryError:
         raise
@@ -422,7 +434,7 @@ def _opened_container(path: Path) -> Iterator[tuple[Any, Any]]:
 def _main_stream(path: Path, container: Any) -> Any:
     """Return the main video stream: no cover art or thumbnails; default streams first, then the largest.
 
-    In containers without such marks, such as AVI, cover art is a stream of one frame.
+    In containers without such marks, such as AVI, cover art is a stream of few frames.
     """
     if not container.streams.video:
         raise UnreadableError(f"{path}: has no video stream (audio only?). Skip the file.")
@@ -433,11 +445,29 @@ def _main_stream(path: Path, container: Any) -> Any:
     if not known:
         raise UnreadableError(f"{path}: no decoder is known for its video codec. Re-encode it as H.264.")
 
+    if len(known) == 1:
+        return known[0]
+    counts = _packet_counts(path)
+
     def rank(stream: Any) -> tuple[bool, bool, int]:
+        is_film = counts[stream.index] >= MIN_FILM_SHARE * max(counts.values())
         area = stream.codec_context.width * stream.codec_context.height
-        return stream.frames != 1, _has_disposition(stream, "default"), area
+        return is_film, _has_disposition(stream, "default"), area
 
     return max(known, key=rank)
+
+
+def _packet_counts(path: Path) -> Counter[int]:
+    """Return the number of packets of each video stream, by index."""
+    counts: Counter[int] = Counter()
+    options = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
+    with (
+        suppress(av.error.FFmpegError),
+        av.open(f"file:{path.absolute()}", options=options, metadata_errors="ignore") as container,
+    ):
+        for packet in container.demux(*container.streams.video):
+            counts[packet.stream.index] += bool(packet.size)
+    return counts
 
 
 def _has_disposition(stream: Any, disposition: str) -> bool:

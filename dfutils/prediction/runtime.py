@@ -16,6 +16,7 @@ import functools
 import importlib.util
 import logging
 import os
+import tempfile
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -204,6 +205,10 @@ class _OpenVinoLoader:
     """Verifies files at once, and compiles backbones in a thread while another process decodes the first video."""
 
     def __init__(self) -> None:
+        try:
+            Path.home()
+        except RuntimeError:  # a user without a home folder, for whom OpenVINO cannot be imported
+            os.environ["HOME"] = tempfile.gettempdir()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="openvino")
         self._backbones: dict[str, Future[ov.CompiledModel]] = {}
 

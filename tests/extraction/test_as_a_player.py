@@ -249,9 +249,10 @@ def test_a_recording_that_begins_between_key_frames_begins_with_the_first_that_c
     assert brightness_of(late)[0] == pytest.approx(150, abs=3)
 
 
-def test_frames_with_reordering_in_an_avi_are_shown_in_order_at_even_times(tmp_path):
-    """AVI stores no display times."""
-    path = tmp_path / "reordered.avi"
+@pytest.mark.parametrize("name", ["reordered.avi", "reordered.asf"])
+def test_reordered_frames_without_display_times_are_shown_in_order(name, tmp_path):
+    """AVI and ASF store no display times."""
+    path = tmp_path / name
     with av.open(str(path), "w") as output:
         stream = output.add_stream("libx264", rate=RATE)
         stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
@@ -388,13 +389,14 @@ def test_the_film_is_shown_and_not_its_cover(is_first, tmp_path):
     assert (info.width, info.height, len(times)) == (96, 64, 30)
 
 
-def test_cover_art_in_a_container_without_marks_is_told_by_its_single_frame(tmp_path):
-    path = tmp_path / "cover.avi"
+@pytest.mark.parametrize("name", ["cover.avi", "cover.mkv", "cover.ts"])
+def test_unmarked_cover_art_is_recognised_by_its_few_frames(name, tmp_path):
+    path = tmp_path / name
     with av.open(str(path), "w") as output:
-        cover, film = output.add_stream("mjpeg", rate=RATE), output.add_stream("mpeg4", rate=RATE)
-        cover.width, cover.height, cover.pix_fmt = 480, 480, "yuvj420p"
+        cover, film = output.add_stream("mpeg4", rate=RATE), output.add_stream("mpeg4", rate=RATE)
+        cover.width, cover.height, cover.pix_fmt = 480, 480, "yuv420p"
         film.width, film.height, film.pix_fmt = 96, 64, "yuv420p"
-        for stream, images in ((cover, numbered(1, size=(480, 480))), (film, numbered(30))):
+        for stream, images in ((cover, numbered(2, size=(480, 480))), (film, numbered(30))):
             for image in images:
                 output.mux(stream.encode(av.VideoFrame.from_ndarray(image).reformat(format=stream.pix_fmt)))
             output.mux(stream.encode())
@@ -504,23 +506,33 @@ def test_a_stream_that_changes_its_size_is_shown_at_one_scale(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["clip.mkv", "clip.avi", "fragments.mp4", "index_first.mp4", "open_end.mp4", "clip.flv", "clip.wmv"]
+    "name",
+    [
+        *("clip.mkv", "clip.avi", "clip.flv", "clip.wmv", "clip.mxf", "clip.ogv"),
+        *("fragments.mp4", "first_fragment.mp4", "index_first.mp4", "open_end.mp4"),
+    ],
 )
 def test_a_file_that_was_cut_off_says_how_much_of_it_is_there(name, tmp_path, demo_videos):
     path = tmp_path / name
     options = {
         "fragments.mp4": "frag_every_frame+empty_moov",
+        "first_fragment.mp4": "frag_custom",
         "index_first.mp4": "faststart",
         "open_end.mp4": "faststart",
     }
-    codec = {".avi": ("mjpeg", "yuvj420p"), ".wmv": ("wmv2", "yuv420p")}.get(path.suffix)
+    codec = {
+        ".avi": ("mjpeg", "yuvj420p"),
+        ".wmv": ("wmv2", "yuv420p"),
+        ".mxf": ("mpeg2video", "yuv420p"),
+        ".ogv": ("libvpx", "yuv420p"),
+    }.get(path.suffix)
     with (
         av.open(str(demo_videos[0])) as old,
         av.open(str(path), "w", options={"movflags": options.get(name, "")}) as new,
     ):
         if codec:
             own = old.streams.video[0]
-            stream = new.add_stream(codec[0], rate=own.average_rate)
+            stream = new.add_stream(codec[0], rate=25)
             stream.width, stream.height, stream.pix_fmt = own.width, own.height, codec[1]
             for frame in old.decode(video=0):
                 new.mux(stream.encode(frame.reformat(format=codec[1])))
@@ -541,7 +553,12 @@ def test_a_file_that_was_cut_off_says_how_much_of_it_is_there(name, tmp_path, de
     path.write_bytes(content[: path.stat().st_size * 7 // 10])
     info = extract_clips(path, SETTINGS, detector).info
     assert info.duration_seconds < 0.9 * whole.duration_seconds
-    if name in ("fragments.mp4", "clip.wmv"):  # for which FFmpeg does not tell the length that was meant
+    if name in (
+        "fragments.mp4",
+        "first_fragment.mp4",
+        "clip.wmv",
+        "clip.ogv",
+    ):  # for which FFmpeg does not tell the length that was meant
         assert info.cut_off == f"the file ends early, after {info.duration_seconds:.1f} s"
     else:
         assert info.declared_seconds == pytest.approx(whole.duration_seconds, abs=0.15)
@@ -589,6 +606,21 @@ def test_a_live_recording_in_flv_with_sound_is_cut_off_in_the_middle_of_a_tag(tm
     assert not probe_video(path, SETTINGS).is_truncated
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     assert probe_video(path, SETTINGS).is_truncated
+
+
+def test_a_slow_video_with_reordered_frames_is_whole(tmp_path):
+    """FLV counts its duration from the first decoding time, which is long before the first display time here."""
+    path = tmp_path / "slow.flv"
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("libx264", rate=1)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        stream.options = {"bf": "3", "b_strategy": "0"}
+        for image in numbered(20):
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(image)))
+        output.mux(stream.encode())
+    info, times = times_of(path)
+    assert (info.duration_seconds, info.cut_off) == (pytest.approx(20), "")
+    assert times == pytest.approx([*range(20)])
 
 
 def test_a_file_whose_end_is_empty_says_so_too(tmp_path, demo_videos):

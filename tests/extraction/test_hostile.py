@@ -125,7 +125,7 @@ def test_a_relative_path_is_relative_to_the_caller_and_stays_so_in_messages(demo
     extract_clips_safely(demo_videos[0], SETTINGS)  # starts a child in another folder
     monkeypatch.chdir(tmp_path)
     Path("a.mp4").write_bytes(b"text")
-    with pytest.raises(UnreadableError, match=r"^a\.mp4: cannot be opened as a video"):
+    with pytest.raises(UnreadableError, match=r"^a\.mp4: cannot be read as a video"):
         extract_clips_safely(Path("a.mp4"), SETTINGS)
 
 

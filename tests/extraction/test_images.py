@@ -277,6 +277,58 @@ def test_jpeg_images_in_a_row_are_a_film(save):
     assert is_image(path)
 
 
+def test_a_photograph_followed_by_previews_and_depth_maps_is_one_image(save):
+    photo, preview = save("a.jpg").read_bytes(), save("b.jpg", picture(16, 8)).read_bytes()
+    path = save("c.jpg")
+    path.write_bytes(photo + preview + preview)
+    assert is_image(path)
+    segment = preview * 3  # in a segment of its own, as makers of cameras put them
+    path.write_bytes(photo[:2] + b"\xff\xe3" + (len(segment) + 2).to_bytes(2, "big") + segment + photo[2:])
+    assert is_image(path)
+    assert np.abs(read(path) - SHOWN).mean() < 6
+
+
+def tiff(path, values, *, photometric=1, planes=1):
+    """Write a plain TIFF of unsigned integers, which Pillow would not write like this."""
+    values = np.ascontiguousarray(values.transpose(2, 0, 1) if planes == 2 else values)
+    height, width = values.shape[-2:] if planes == 2 else values.shape[:2]
+    count = values.size // (height * width)
+    bits = values.dtype.itemsize * 8
+    place = 8 + 2 + 12 * 10 + 4
+    strip = values.nbytes // planes if planes == 1 else values.nbytes // 3
+    strips = 3 if planes == 2 else 1
+    more = struct.pack(f"<{count}H", *[bits] * count) if count > 1 else b""
+    offsets_at = place + len(more)
+    arrays = struct.pack("<3I", *(offsets_at + 24 + k * strip for k in range(3))) + struct.pack("<3I", *[strip] * 3)
+    data_at = offsets_at + 24 if strips == 3 else offsets_at
+    tags = [
+        (256, 4, 1, width), (257, 4, 1, height), (258, 3, count, place if count > 1 else bits), (259, 3, 1, 1),
+        (262, 3, 1, photometric), (273, 4, strips, offsets_at if strips == 3 else data_at), (277, 3, 1, count),
+        (278, 4, 1, height), (279, 4, strips, offsets_at + 12 if strips == 3 else strip), (284, 3, 1, planes),
+    ]  # fmt: skip
+    content = b"II*\0" + struct.pack("<IH", 8, 10) + b"".join(struct.pack("<HHII", *tag) for tag in tags) + bytes(4)
+    path.write_bytes(content + more + (arrays if strips == 3 else b"") + values.tobytes())
+    return path
+
+
+def test_white_is_zero_in_some_gray_images_of_16_bits(tmp_path):
+    values = np.linspace(0, 65535, 32 * 48).reshape(32, 48).astype(np.uint16)
+    shown = read(tiff(tmp_path / "a.tiff", values, photometric=0))[..., 0]
+    assert np.abs(shown - (65535 - values.astype(float)) / 257).max() <= 1
+
+
+def test_unsigned_integers_of_32_bits_are_no_negative_ones(tmp_path):
+    values = np.linspace(0, 2**32 - 1, 32 * 48).reshape(32, 48).astype(np.uint32)
+    shown = read(tiff(tmp_path / "a.tiff", values))[..., 0]
+    assert np.abs(shown - values / 2**24).max() <= 1.5
+
+
+def test_what_pillow_would_show_wrongly_is_refused(tmp_path):
+    values = np.linspace(0, 65535, 32 * 48 * 3).reshape(32, 48, 3).astype(np.uint16)
+    with pytest.raises(UnreadableError, match=r"cannot be decoded .* Save it again as PNG"):
+        read(tiff(tmp_path / "a.tiff", values, photometric=2, planes=2))
+
+
 def test_a_video_that_lists_an_image_brand_stays_a_video(tmp_path):
     path = tmp_path / "a.mp4"
     path.write_bytes(b"\0\0\0\x1cftypisom\0\0\2\0isommif1heic")
