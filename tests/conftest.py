@@ -4,6 +4,7 @@ import inspect
 import os
 from pathlib import Path
 
+import messages
 import pytest
 import rounding
 from browser import browser, browser_page, pytest_unconfigure
@@ -32,6 +33,11 @@ TRAINING = TrainingSettings(
     epochs=3,
     split={"test_fraction": 0.34, "validation_fraction": 0.34},
 )
+
+
+def pytest_configure():
+    if path := os.environ.get("DFUTILS_MESSAGES"):  # docs/messages.md is written from it
+        messages.start_recording(Path(path))
 
 
 def pytest_collection_modifyitems(items):

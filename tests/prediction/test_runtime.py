@@ -138,6 +138,17 @@ def test_auto_uses_keras_without_openvino(demo_run, detectors, monkeypatch):
         choose_engine("openvino", demo_run, settings)
 
 
+def test_auto_uses_keras_where_openvino_does_not_start(demo_run, detectors, monkeypatch):
+    def fail():
+        raise RuntimeError("libtbb.so: cannot open shared object file")
+
+    monkeypatch.setattr("dfutils.prediction.runtime._core", fail)
+    settings = detectors[0].settings
+    assert choose_engine("auto", demo_run, settings) == "keras"
+    with pytest.raises(RunError, match=r"OpenVINO does not start: libtbb.so"):
+        choose_engine("openvino", demo_run, settings)
+
+
 def test_a_backbone_that_only_keras_knows_runs_on_keras(demo_run, detectors):
     settings = detectors[0].settings.model_copy(update={"backbone": "Xception"})
     assert choose_engine("auto", demo_run, settings) == "keras"
