@@ -14,7 +14,7 @@ from typing import Any
 
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -97,6 +97,9 @@ class Guard:
             # If a body is too long, the rest of it is not read.
             headers = {"connection": "close"} if refusal.status == 413 else None
             response = PlainTextResponse(refusal.text, refusal.status, headers)
+        except ClientDisconnect:
+            logger.info("%s: the visitor went away before everything had arrived", scope["path"])
+            return
         except Exception:
             logger.exception("%s failed", scope["path"])
             response = PlainTextResponse("Something went wrong on the server.", 500)

@@ -119,7 +119,7 @@ def _fault_of_openvino() -> str:
         os.environ["HOME"] = tempfile.gettempdir()
     try:
         _core()
-    except Exception as error:  # noqa: BLE001 - a broken installation fails in many ways
+    except Exception as error:
         reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
         return f"OpenVINO does not start: {reason[0]}"
     return ""

@@ -245,6 +245,21 @@ def test_a_body_without_a_length_is_counted(client):
     assert answer.status_code == 413
 
 
+def test_an_upload_that_the_visitor_aborts_is_one_line_in_the_log(client, caplog):
+    head = b"POST /gradio_api/upload HTTP/1.1\r\nHost: a\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+    head += b"Content-Length: 100000\r\n\r\n"
+    host, port = client.http.base_url.netloc.decode().split(":")
+    with caplog.at_level("INFO", logger="dfutils.app.guard"):
+        with socket.create_connection((host, int(port)), timeout=20) as raw:
+            raw.sendall(head + b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.mp4"\r\n\r\nabc')
+        deadline = time.monotonic() + 20
+        while not caplog.records and time.monotonic() < deadline:
+            time.sleep(0.05)
+    (record,) = caplog.records
+    assert record.getMessage() == "/gradio_api/upload: the visitor went away before everything had arrived"
+    assert record.exc_info is None
+
+
 def test_a_slow_upload_is_aborted(client):
     head = b"POST /gradio_api/upload HTTP/1.1\r\nHost: a\r\nContent-Type: multipart/form-data; boundary=b\r\n"
     assert b" 408 " in raw_request(client, head + b"Content-Length: 1000\r\n\r\n", b"--b\r\n")
