@@ -9,21 +9,23 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from dfutils.errors import CatalogueError
 from dfutils.records import SPLIT_NAMES, SplitName, Video
 
-MEDIA_SUFFIXES = frozenset(
+IMAGE_SUFFIXES = frozenset(
     {
-        *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3gpp", ".3g2", ".f4v", ".mj2", ".mkv", ".mk3d", ".webm", ".avi"),
-        *(".divx", ".wmv", ".asf", ".flv", ".mpg", ".mpeg", ".mpe", ".m1v", ".m2v", ".vob"),
-        *(".ts", ".mts", ".m2ts", ".m2t", ".tod", ".ogv", ".ogm", ".mxf", ".dv", ".ivf", ".obu", ".nut"),
-        *(".rm", ".rmvb", ".mjpeg", ".mjpg", ".h264", ".264", ".avc", ".h265", ".265", ".hevc", ".y4m"),
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".bmp", ".dib", ".webp"),
         *(".tif", ".tiff", ".jp2", ".j2k", ".heic", ".heif", ".hif", ".avif"),
     }
 )
+MEDIA_SUFFIXES = IMAGE_SUFFIXES | {
+    *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3gpp", ".3g2", ".f4v", ".mj2", ".mkv", ".mk3d", ".webm", ".avi"),
+    *(".divx", ".wmv", ".asf", ".flv", ".mpg", ".mpeg", ".mpe", ".m1v", ".m2v", ".vob"),
+    *(".ts", ".mts", ".m2ts", ".m2t", ".tod", ".ogv", ".ogm", ".mxf", ".dv", ".ivf", ".obu", ".nut"),
+    *(".rm", ".rmvb", ".mjpeg", ".mjpg", ".h264", ".264", ".avc", ".h265", ".265", ".hevc", ".y4m"),
+}
 """File-name suffixes of videos and images; content decides how a file is read."""
 
 LABELS: Mapping[str, bool] = {"REAL": False, "FAKE": True}
@@ -154,36 +156,60 @@ def read_folders(source: Path) -> Reading:
     They may be in folders for each split, such as ``train/real`` and ``test/fake``, or hold such folders; the files
     then keep these splits.
 
-    A file forms its own group, named by its stem, or by its path if another folder of the same label has that stem too.
-    A stem found under both labels is one group: such a fake is usually named after the video it was made from, and a
-    needless join costs little, whereas a missed one leaks the scene from training into the test split. If fakes are
-    named differently, write a CSV with a ``group`` column.
+    A file forms its own group, named by its stem. A stem found under both labels is one group: such a fake is usually
+    named after the video it was made from, and a needless join costs little, whereas a missed one leaks the scene from
+    training into the test split. If fakes are named differently, write a CSV with a ``group`` column.
+
+    Where several folders of one label have a stem in common, it does not tell the files apart: the group of a video is
+    then its path below the label. Images in such folders are taken for the frames of one video each, as data sets of
+    frames are laid out, so that a folder is a group.
     """
-    media = {path: _label_and_split(path.relative_to(source)) for path in iter_files(source) if is_media(path)}
-    known = {path: found for path, found in media.items() if found is not None}
+    media = {path: _labelled(path.relative_to(source)) for path in iter_files(source) if is_media(path)}
+    known = {path: one for path, one in media.items() if one is not None}
     places: dict[tuple[SplitName | None, str], set[tuple[bool, Path]]] = {}
-    for path, (is_fake, split) in known.items():
-        places.setdefault((split, path.stem), set()).add((is_fake, path.parent))
+    for one in known.values():
+        places.setdefault((one.split, one.below.stem), set()).add((one.is_fake, one.below.parent))
+    recurring = {key for key, found in places.items() if len(found) > len({is_fake for is_fake, _ in found})}
+    of_frames = {
+        (one.split, one.below.parent)
+        for one in known.values()
+        if one.is_image and (one.split, one.below.stem) in recurring and one.below.parent != Path()
+    }
 
-    def group_of(path: Path, split: SplitName | None) -> str:
-        found = places[split, path.stem]
-        shared = len(found) == 1 or len({is_fake for is_fake, _ in found}) == 2
-        own = path.stem if split is None else f"{split}/{path.stem}"
-        return own if shared else path.relative_to(source).with_suffix("").as_posix()
+    def group_of(one: _Labelled) -> str:
+        if one.is_image and (one.split, one.below.parent) in of_frames:
+            own = one.below.parent.as_posix()
+        elif (one.split, one.below.stem) in recurring:
+            own = one.below.with_suffix("").as_posix()
+        else:
+            own = one.below.stem
+        return own if one.split is None else f"{one.split}/{own}"
 
-    videos = [
-        _video(path, source, is_fake, group_of(path, split), split=split) for path, (is_fake, split) in known.items()
-    ]
-    others = [path for path, found in media.items() if found is None]
-    return videos, left_out(others, source, why="neither below real/ nor fake/")
+    videos = [_video(path, source, one.is_fake, group_of(one), split=one.split) for path, one in known.items()]
+    others = [path for path, one in media.items() if one is None]
+    return videos, left_out(others, source, why="below neither real/ nor fake/")
 
 
-def _label_and_split(path: Path) -> tuple[bool, SplitName | None] | None:
+class _Labelled(NamedTuple):
+    """What the folders of a file say: its label, its split if any, and its path below those folders."""
+
+    is_fake: bool
+    split: SplitName | None
+    below: Path
+
+    @property
+    def is_image(self) -> bool:
+        return self.below.suffix.lower() in IMAGE_SUFFIXES
+
+
+def _labelled(path: Path) -> _Labelled | None:
     """Read ``real/…``, ``train/real/…`` or ``real/train/…``; None if it is none of them."""
     first, second = (part.lower() for part in (*path.parts[:-1], "", "")[:2])
-    for label, split in ((first, second), (second, first)):
-        if label.upper() in LABELS and (label == first or split in SPLITS):
-            return LABELS[label.upper()], SPLITS.get(split)
+    if first.upper() in LABELS:
+        split = SPLITS.get(second)
+        return _Labelled(LABELS[first.upper()], split, Path(*path.parts[1 if split is None else 2 :]))
+    if first in SPLITS and second.upper() in LABELS:
+        return _Labelled(LABELS[second.upper()], SPLITS[first], Path(*path.parts[2:]))
     return None
 
 

@@ -94,15 +94,30 @@ class TestFolders:
             "real/a.mp4": "a",
             "fake/x/a.avi": "a",
             "fake/b.mp4": "b",
-            "real/1/c.mp4": "real/1/c",
-            "real/2/c.mp4": "real/2/c",
-            "real/2/c.avi": "real/2/c",
+            "real/1/c.mp4": "1/c",
+            "real/2/c.mp4": "2/c",
+            "real/2/c.avi": "2/c",
+        }
+
+    def test_frames_in_folders_of_their_own_are_grouped_by_folder(self, tmp_path):
+        touch(tmp_path, "real/v1/00.png", "real/v1/01.png", "real/v2/00.png", "fake/v1/00.png", "fake/v9/00.png")
+        touch(tmp_path, "real/v1/99.png", "real/00.png", "test/real/v1/00.png", "test/real/v2/00.png")
+        assert groups_of(read_catalogue(tmp_path)) == {
+            "real/v1/00.png": "v1",
+            "real/v1/01.png": "v1",
+            "real/v1/99.png": "v1",
+            "real/v2/00.png": "v2",
+            "fake/v1/00.png": "v1",
+            "fake/v9/00.png": "v9",
+            "real/00.png": "00",
+            "test/real/v1/00.png": "test/v1",
+            "test/real/v2/00.png": "test/v2",
         }
 
     def test_other_files_are_one_counted_line(self, tmp_path):
         touch(tmp_path, "real/a.mp4", "fake/b.mp4", "z.mp4", "other/c.mp4")
         assert read_catalogue(tmp_path).warnings == (
-            f"2 files in {tmp_path} are neither below real/ nor fake/ and were left out (first: other/c.mp4)",
+            f"2 files in {tmp_path} are below neither real/ nor fake/ and were left out (first: other/c.mp4)",
         )
 
     def test_folders_of_splits_are_read_with_their_splits(self, tmp_path):
