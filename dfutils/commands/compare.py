@@ -13,7 +13,11 @@ EXAMPLE = "dfutils compare run-1 run-2 --faces faces --out comparison"
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     parser.add_argument(
-        "detectors", type=Path, nargs="+", metavar="RUN", help="run folders; the others are compared with the first"
+        "detectors",
+        type=Path,
+        nargs="+",
+        metavar="RUN",
+        help="run folders, or included detectors by name; the others are compared with the first",
     )
     parser.add_argument("--faces", type=Path, required=True, metavar="FACES", help="face dataset to measure them on")
     parser.add_argument("--out", type=Path, required=True, metavar="REPORT", help="report folder to write")

@@ -64,20 +64,24 @@ class Measured:
 class RunSplits:
     """Assigns videos to the splits of a run: by the video's name, else by its group, else test.
 
+    A packed detector does not say what it was trained on: all videos count as test.
+
     Attributes:
         trained_files: Names of the videos used for training or validation, by the SHA-256 of their file; None for a
             run of an earlier version, which did not record it.
     """
 
     def __init__(self, run: Path, *, is_ensemble: bool) -> None:
-        if is_ensemble:  # each video was in the training split of some member
+        if RunFolder(run).is_packed:
+            rows = []
+        elif is_ensemble:  # each video was in the training split of some member
             rows = [{**row, "split": "train"} for row in read_csv(RunFolder(run).predictions_file, ("video", "group"))]
         else:
             rows = read_csv(RunFolder(run).splits_file, ("video", "group", "split"))
         self._by_video = {row["video"]: row["split"] for row in rows}
         self._by_group = {row["group"]: row["split"] for row in rows}
         self.trained_files: dict[str, set[str]] | None = None
-        if all("sha256" in row for row in rows):
+        if rows and all("sha256" in row for row in rows):
             self.trained_files = {}
             for row in rows:
                 if row["split"] != "test" and row["sha256"]:
@@ -107,7 +111,8 @@ def rows_of_split(
         DatasetError: The dataset is incomplete.
     """
     dataset = read_face_dataset(faces)
-    if dataset.settings.margin > settings.extraction.margin:  # the run was trained on a part of such crops
+    stored, needed = dataset.settings, settings.extraction
+    if stored.margin > needed.margin or stored.size > needed.size:  # the run was trained on a part of such crops
         dataset = dataset.reframed(size=settings.extraction.size, margin=settings.extraction.margin)
     rows = tuple(row for row in dataset.rows if split in ("all", splits.of(row.video, row.group)))
     if settings.members and any(splits.of(row.video, row.group) != "test" for row in rows or dataset.rows):

@@ -31,6 +31,7 @@ from dfutils.extraction.catalogue import Catalogue
 from dfutils.extraction.images import is_image
 from dfutils.files import read_json, write_json, write_text
 from dfutils.prediction.detector import Detector, face_pixels, load_detector
+from dfutils.pretrained import resolve_detector
 from dfutils.records import Video
 from dfutils.runs.folder import RunFolder
 from dfutils.statistics.bootstrap import estimate
@@ -41,7 +42,7 @@ UNTOUCHED = ("none", 0.0)
 
 
 def stress_test(
-    run: Path,
+    run: Path | str,
     catalogue: Catalogue,
     report: Path,
     *,
@@ -57,7 +58,7 @@ def stress_test(
     result is written there too, for `dfutils.report.evaluate.evaluate` to show. Each detector has its own files.
 
     Args:
-        run: A run folder.
+        run: A run folder, or the name of a detector that comes with the package.
         catalogue: The videos that its face dataset was extracted from.
         report: The report folder.
         split: ``train``, ``validation``, ``test`` or ``all``.
@@ -77,6 +78,7 @@ def stress_test(
     unknown = [kind for kind in kinds or () if kind not in DAMAGES]
     if unknown:
         raise ReportError(f"--kinds: {unknown[0]!r} is unknown. Choose from: {', '.join(DAMAGES)}.")
+    run = resolve_detector(run)
     RunFolder(run).about()  # fail before hours of work, not after
     detector = load_detector(run, engine="keras")
     videos = choose_videos(run, detector, catalogue, split, most=most)

@@ -14,6 +14,7 @@ from dfutils.evaluation.metrics import compare_predictions, compute_metrics
 from dfutils.evaluation.scoring import RunSplits, rows_of_split, score_rows
 from dfutils.figures.results import plot_differences
 from dfutils.prediction.detector import load_detector
+from dfutils.pretrained import resolve_detector
 from dfutils.report.elements import Column, FigurePlan, Section, Table, metric_columns
 from dfutils.report.evaluate import MADE_UP_WARNING
 from dfutils.report.page import BACKBONE_FACT, ReportContent, write_report
@@ -45,12 +46,12 @@ ALWAYS_HALF = {"auc": 0.5, "balanced_accuracy": 0.5, "log_loss": 0.693147, "brie
 
 
 def compare_runs(
-    runs: Sequence[Path], faces: Path, report: Path, *, resamples: int = 1000, progress: bool = True
+    runs: Sequence[Path | str], faces: Path, report: Path, *, resamples: int = 1000, progress: bool = True
 ) -> Comparison:
     """Measure several runs on videos that are in the test split of all of them, and write a report.
 
     Args:
-        runs: Run folders; the others are compared with the first.
+        runs: Run folders, or names of detectors that come with the package; the others are compared with the first.
         faces: A face dataset whose crops were cut with the settings of all runs.
         report: The report folder to write.
         resamples: Bootstrap resamples behind each interval.
@@ -60,10 +61,11 @@ def compare_runs(
         ReportError: No video is in the test split of all runs, or a run is named twice.
         DfutilsError: A run or the dataset is incomplete, or they do not fit each other.
     """
-    if len({run.resolve() for run in runs}) < len(runs) or len(runs) < 2:
+    folders = [resolve_detector(run) for run in runs]
+    if len({folder.resolve() for folder in folders}) < len(folders) or len(folders) < 2:
         raise ReportError("compare: needs two or more different runs. Name each once.")
-    contestants, abouts = [], [RunFolder(run).about() for run in runs]
-    for name, run in zip(_names(runs), runs, strict=True):
+    contestants, abouts = [], [RunFolder(run).about() for run in folders]
+    for name, run in zip(_names(folders), folders, strict=True):
         settings = RunFolder(run).detector()
         splits = RunSplits(run, is_ensemble=bool(settings.members))
         dataset, rows = rows_of_split(run, faces, settings, splits, "test")
@@ -81,7 +83,7 @@ def compare_runs(
     first = contestants[0]
     backbones = [about["backbone"]["weights"] for about in abouts]
     content = ReportContent(
-        title=f"{len(runs)} detectors on the same videos",
+        title=f"{len(folders)} detectors on the same videos",
         predictions=first.predictions,
         threshold=first.threshold,
         facts={
@@ -89,7 +91,7 @@ def compare_runs(
             "Reference": f"{first.name}: the numbers and figures above are for this detector",
             **{
                 f"Run {number + 1}": f"{one.name} ({run})"
-                for number, (one, run) in enumerate(zip(contestants, runs, strict=True))
+                for number, (one, run) in enumerate(zip(contestants, folders, strict=True))
             },
         },
         warnings=[MADE_UP_WARNING] if set(first.predictions["dataset"]) == {"demo"} else [],

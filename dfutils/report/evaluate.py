@@ -20,6 +20,7 @@ from dfutils.evaluation.scoring import Measured, RunSplits, rows_of_split, score
 from dfutils.evaluation.stress import read_stress
 from dfutils.files import read_json, sha256_of
 from dfutils.prediction.detector import Detector, load_detector
+from dfutils.pretrained import resolve_detector
 from dfutils.report.elements import Section
 from dfutils.report.examples import error_gallery, explanation_section
 from dfutils.report.model_card import model_card
@@ -44,7 +45,7 @@ MADE_UP_WARNING = (
 
 
 def evaluate(
-    run: Path,
+    run: Path | str,
     faces: Path | Sequence[Path],
     report: Path,
     *,
@@ -60,7 +61,8 @@ def evaluate(
     come from single members, are measured in its ``folds.csv``.
 
     Args:
-        run: A run folder.
+        run: A run folder, or the name of a detector that comes with the package; it does not say what it was trained
+            on, so that all videos count as new to it.
         faces: A face dataset whose crops were cut with the run's settings. Several are measured together and singly.
         report: The report folder to write; results of `dfutils.evaluation.stress.stress_test` in it are included.
         split: ``train``, ``validation``, ``test`` or ``all``.
@@ -75,6 +77,7 @@ def evaluate(
         ReportError: No clip is in the split, or an ensemble was trained on some of the clips.
         DfutilsError: The run or the dataset is incomplete, or they do not fit each other.
     """
+    run = resolve_detector(run)
     settings, about = RunFolder(run).detector(), RunFolder(run).about()
     folders = [faces] if isinstance(faces, Path) else list(faces)
     if len({folder.resolve() for folder in folders}) < len(folders) or not folders:
@@ -111,11 +114,11 @@ class _Evaluation:
                 for prefix, one in zip(prefixes, self.measured, strict=True)
             ]
             predictions = pd.concat(tables, ignore_index=True)
-        is_ensemble = bool(settings.members)
-        leaks = None if is_ensemble else read_json(RunFolder(self.run).leaks_file)
+        has_no_tables = bool(settings.members) or RunFolder(self.run).is_packed
+        leaks = None if has_no_tables else read_json(RunFolder(self.run).leaks_file)
         leak_lines = [] if leaks is None else leaks["lines"]
         history = RunFolder(self.run).history_file
-        if not is_ensemble and not history.is_file():
+        if not has_no_tables and not history.is_file():
             raise RunError(f"{history}: is missing. Copy the run folder again, whole.")
         facts = self.facts()
         return ReportContent(
@@ -124,7 +127,7 @@ class _Evaluation:
             threshold=settings.threshold,
             facts=facts,
             warnings=[MADE_UP_WARNING] if set(predictions["dataset"]) == {"demo"} else [],
-            history=None if is_ensemble else pd.read_csv(history),  # each member of an ensemble has its own
+            history=None if has_no_tables else pd.read_csv(history),  # each member of an ensemble has its own
             leaks=leak_lines,
             mistakes=error_gallery(self.measured, threshold=settings.threshold),
             sections=self.sections(predictions, leaks, stress=stress, explain=explain),
@@ -183,7 +186,9 @@ class _Evaluation:
             operating_point = "mean of the members' own thresholds, as logits"
         else:
             split = f"{self.split}, split by group: no source is in two splits"
-            if self.split == "all":
+            if RunFolder(self.run).is_packed:
+                split = "all videos; the detector does not say which it was trained on"
+            elif self.split == "all":
                 split = "all videos, including those used for training and validation"
             method = (
                 f"temperature {settings.temperature:.2f}"

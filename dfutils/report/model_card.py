@@ -64,7 +64,9 @@ def model_card(
         + [f"{name}: {value}" for name, value in facts.items() if name != "Detector"],
         "Intended use": INTENDED,
         "Data": [
-            f"Trained, tuned and tested on {data['clips']} clips of {data['groups']} groups, split by group.",
+            f"Trained, tuned and tested on {data['clips']} clips of {data['groups']} groups, split by group."
+            if data["clips"]
+            else "Its training data are described in the card that came with it.",
             f"Measured here on {metrics['videos']} videos of {metrics['groups']} groups: {metrics['real']} REAL, "
             f"{metrics['fake']} FAKE; {datasets}.",
             *leaks,

@@ -53,6 +53,11 @@ class RunFolder:
         """Return the run folder of one member of an ensemble."""
         return RunFolder(self.path / f"fold-{number}")
 
+    @property
+    def is_packed(self) -> bool:
+        """Whether this is a detector without the tables of its training, such as those that come with the package."""
+        return self.detector_file.is_file() and not self.about_file.is_file() and not self.splits_file.is_file()
+
     def detector(self) -> DetectorRecord:
         """Read ``detector.json``.
 
@@ -71,12 +76,18 @@ class RunFolder:
     def about(self) -> dict[str, Any]:
         """Read ``run.json``, and check that the files that a report relies on are unchanged.
 
-        Runs of earlier versions hold fewer checksums, or none; files without one are trusted.
+        Runs of earlier versions hold fewer checksums, or none; files without one are trusted. Of a packed detector, its
+        record is all that is known.
 
         Raises:
             RunError: A file is missing or was altered.
             DatasetError: ``run.json`` is missing or not valid JSON.
         """
+        if self.is_packed:
+            known = self.detector()
+            backbone = {"weights": known.backbone_weights, "origin": "packed without the tables of its training"}
+            versions = {"dfutils": known.version}
+            return {"identity": {"dataset": None}, "backbone": backbone, "versions": versions, "clips": 0, "groups": 0}
         about = read_json(self.about_file)
         if not isinstance(about, dict) or not {"identity", "backbone", "versions", "clips", "groups"} <= set(about):
             raise _altered(self.about_file)

@@ -12,6 +12,7 @@ from dfutils.prediction.detector import load_detector
 from dfutils.prediction.export import _require_equal
 from dfutils.prediction.runtime import read_export
 from dfutils.pretrained import DEFAULT, FOLDER
+from dfutils.report.evaluate import evaluate
 from dfutils.runs.folder import RunFolder
 from research.packing import GOLDEN, golden_scores, pack_detector
 
@@ -41,6 +42,14 @@ def test_a_packed_detector_keeps_its_settings_except_what_was_changed(demo_run, 
     changed = {name for name in type(before).model_fields if getattr(before, name) != getattr(after, name)}
     assert changed == {"name", "threshold", "weights_sha256"}
     assert (after.name, after.threshold) == ("made-up", 0.4)
+
+
+def test_a_packed_detector_is_measured_on_other_data_without_its_own(packed, demo_faces, tmp_path):
+    metrics = evaluate(packed, demo_faces, tmp_path, resamples=50, progress=False)
+    assert (metrics["videos"], metrics["coverage"]["value"]) == (12, 1)
+    html = (tmp_path / "report.html").read_text()
+    assert "the detector does not say which it was trained on" in html
+    assert "Its training data are described in the card that came with it." in (tmp_path / "MODEL_CARD.md").read_text()
 
 
 def test_weights_beyond_half_precision_are_refused(demo_run, tmp_path):
