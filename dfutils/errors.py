@@ -77,3 +77,15 @@ class TooFewFacesError(MediaError):
     """Raised when a face was found in fewer frames than required."""
 
     reason = "too_few_faces"
+
+
+def how_to_install(extra: str) -> str:
+    """Return the advice to install an extra of this package.
+
+    The package is not on PyPI, where its name could belong to anybody.
+
+    Example:
+        >>> how_to_install("app")
+        "In the folder of dfutils, run: pip install '.[app]'"
+    """
+    return f"In the folder of dfutils, run: pip install '.[{extra}]'"

@@ -194,7 +194,7 @@ def test_training_skips_the_history_figure_without_matplotlib(demo_run, monkeypa
     monkeypatch.setitem(sys.modules, "dfutils.figures.history", None)  # as if matplotlib were not installed
     caplog.set_level("INFO")
     draw_history(demo_run)
-    assert "dfutils[report]" in caplog.text
+    assert "'.[report]'" in caplog.text
     assert not (demo_run / "history.png").exists()
 
 

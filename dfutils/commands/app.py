@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from dfutils.errors import DfutilsError
+from dfutils.errors import DfutilsError, how_to_install
 
 EXAMPLE = "dfutils app --port 7860"
 
@@ -24,5 +24,5 @@ def run(options: argparse.Namespace) -> None:
         serve(model=options.model, host=options.host, port=options.port)
     except ModuleNotFoundError as error:
         raise DfutilsError(
-            f"{error.name}: is not installed, but the web page needs it. pip install 'dfutils[app]'."
+            f"{error.name}: is not installed, but the web page needs it. {how_to_install('app')}."
         ) from error

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dfutils.commands.base import print_result
 from dfutils.commands.options import add_setting_options, settings_of
+from dfutils.errors import how_to_install
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +69,6 @@ def draw_history(run: Path) -> None:
     try:
         from dfutils.figures.history import write_history_figure
     except ImportError:
-        logger.info("history.png: not drawn, because matplotlib is not installed. pip install 'dfutils[report]'.")
+        logger.info("history.png: not drawn, because matplotlib is not installed. %s.", how_to_install("report"))
         return
     write_history_figure(run)

@@ -15,7 +15,7 @@ from typing import Any
 import cv2
 import joblib
 
-from dfutils.errors import DfutilsError, MediaError, UnreadableError
+from dfutils.errors import DfutilsError, MediaError, UnreadableError, how_to_install
 from dfutils.extraction.clips import extract_clips
 from dfutils.extraction.dataset import manifest_row, write_clip
 from dfutils.extraction.faces import face_detector
@@ -56,7 +56,7 @@ def run(videos: Sequence[Video], job: Job) -> Generator[dict[str, Any], None, No
 
             connection = Client(job.scheduler, timeout=CONNECTION_SECONDS)
         except ImportError as error:
-            raise DfutilsError(f"{job.scheduler}: dask is not installed. `pip install dfutils[cluster]`.") from error
+            raise DfutilsError(f"{job.scheduler}: Dask is not installed. {how_to_install('cluster')}.") from error
         except (OSError, ValueError) as error:
             raise DfutilsError(f"{job.scheduler}: no Dask scheduler answers ({error}). Check the address.") from error
         with connection as client:

@@ -44,12 +44,13 @@ class Detector:
         self._extraction = settings.extraction.model_copy(update={"tracks": "all", "incomplete": "keep"})
 
     @property
-    def about(self) -> dict[str, str]:
-        """Name, version and checksum, as in every verdict document."""
+    def about(self) -> dict[str, Any]:
+        """Name, version, checksum and the probability from which on it says FAKE, as in every verdict document."""
         return {
             "name": self.settings.name,
             "version": self.settings.version,
             "sha256": self.settings.weights_sha256,
+            "threshold": self.settings.threshold,
         }
 
     @functools.cached_property

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from dfutils.errors import RunError
+from dfutils.errors import RunError, how_to_install
 from dfutils.extraction.dataset import FaceDataset, read_face_dataset
 from dfutils.files import read_csv, sha256_of, writing_error
 from dfutils.prediction.runtime import (
@@ -77,7 +77,7 @@ def export_detector(
         dataset = dataset.reframed(size=extraction.size, margin=extraction.margin)
     needed = ["openvino", *(["nncf"] if precision == "int8" else [])]
     if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
-        raise RunError(f"export to {precision}: needs {' and '.join(missing)}. pip install 'dfutils[export]'.")
+        raise RunError(f"export to {precision}: needs {' and '.join(missing)}. {how_to_install('export')}.")
     if precision == "bfloat16":
         import openvino as ov
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from dfutils.errors import RunError
+from dfutils.errors import RunError, how_to_install
 from dfutils.files import sha256_of
 from dfutils.prediction.heads import NumpyHead, read_head
 from dfutils.records import Crops
@@ -96,7 +96,7 @@ def choose_engine(choice: EngineChoice, folder: Path, settings: DetectorRecord) 
         return "keras"
     problem = ""
     if missing := [name for name in ("openvino", "h5py") if importlib.util.find_spec(name) is None]:
-        problem = f"{' and '.join(missing)} not installed: pip install 'dfutils[predict]'"
+        problem = f"{' and '.join(missing)} not installed. {how_to_install('predict')}"
     else:
         for run, own in RunFolder(folder).members(settings):
             if own.backbone != DEFAULT_BACKBONE and not run.export_file.is_file():
@@ -136,8 +136,8 @@ def network_loader(engine: Engine) -> Callable[[Path, DetectorRecord], tuple[Net
         from dfutils.training.saved_network import load_network
     except ModuleNotFoundError as error:
         raise RunError(
-            f"engine keras: is not installed ({error.name} is missing). pip install 'dfutils[train]', or "
-            "'dfutils[predict]' for verdicts without heat maps."
+            f"engine keras: is not installed ({error.name} is missing). {how_to_install('train')}; "
+            "the extra 'predict' is enough for verdicts without heat maps."
         ) from error
     backbones: dict[str, Any] = {}
 

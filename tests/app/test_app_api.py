@@ -13,7 +13,7 @@ import httpx
 import pytest
 from hostile_corpus import jpeg, png
 
-pytest.importorskip("gradio", reason="the web page needs pip install 'dfutils[app]'")
+pytest.importorskip("gradio", reason="the web page needs pip install '.[app]'")
 
 from rounding import SCORE
 from site_client import served

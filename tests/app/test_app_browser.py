@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("gradio", reason="the web page needs pip install 'dfutils[app]'")
+pytest.importorskip("gradio", reason="the web page needs pip install '.[app]'")
 
 from site_client import served
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-pytest.importorskip("gradio", reason="the web page needs pip install 'dfutils[app]'")
+pytest.importorskip("gradio", reason="the web page needs pip install '.[app]'")
 
 from dfutils.app import words
 from dfutils.app.examples import EXAMPLES, ExampleFolder

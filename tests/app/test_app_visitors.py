@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hostile_corpus import OK, encode, make_corpus
 
-pytest.importorskip("gradio", reason="the web page needs pip install 'dfutils[app]'")
+pytest.importorskip("gradio", reason="the web page needs pip install '.[app]'")
 
 from site_client import served
 

@@ -226,6 +226,6 @@ def test_the_document_keeps_the_order_of_the_inputs(detector, demo_videos):
     inputs = [demo_videos[2], "nowhere.mp4", demo_videos[0]]
     document = verdict_document(detector, detector.predict_many(inputs))
     assert [verdict["input"] for verdict in document["verdicts"]] == [str(path) for path in inputs]
-    assert set(document["detector"]) == {"name", "version", "sha256"}
+    assert set(document["detector"]) == {"name", "version", "sha256", "threshold"}
     frame = document["verdicts"][0]["tracks"][0]["frames"][0]
     assert set(frame) == {"time_seconds", "box", "fake_probability"}

@@ -45,7 +45,7 @@ def test_lines_are_one_document_per_verdict_in_the_order_of_the_inputs(predicted
     assert [line["reason"] for line in lines][2] == "unreadable"
     alone = load_detector(demo_run).predict(demo_videos[1])
     assert lines[1]["fake_probability"] == pytest.approx(alone.fake_probability, abs=SCORE)
-    assert all(set(line["detector"]) == {"name", "version", "sha256"} for line in lines)
+    assert all(set(line["detector"]) == {"name", "version", "sha256", "threshold"} for line in lines)
 
 
 def test_the_table_says_what_the_lines_say(predicted):

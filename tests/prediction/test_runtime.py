@@ -134,7 +134,9 @@ def test_auto_uses_keras_without_openvino(demo_run, detectors, monkeypatch):
     assert choose_engine("auto", demo_run, settings) == "openvino"
     monkeypatch.setitem(sys.modules, "openvino", None)
     assert choose_engine("auto", demo_run, settings) == "keras"
-    with pytest.raises(RunError, match=r"openvino not installed: pip install 'dfutils\[predict\]'"):
+    with pytest.raises(
+        RunError, match=r"openvino not installed. In the folder of dfutils, run: pip install '.\[predict\]'"
+    ):
         choose_engine("openvino", demo_run, settings)
 
 
