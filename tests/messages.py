@@ -45,6 +45,9 @@ message of which only the fixed words are known, with … between them, is one t
 This page is written by `tests/messages.py`; a test checks that no message is missing.
 """
 
+TEMPORARY = r"(/[^\s:,;'\"()]+)?/pytest-of-[^\s/]+/pytest-\d+(/popen-gw\d+)?/[^\s/:,;'\"()]+/?"
+"""The folder of one test."""
+
 NAMES = {name for name, one in vars(errors).items() if isinstance(one, type) and issubclass(one, errors.DfutilsError)}
 
 
@@ -129,7 +132,7 @@ def start_recording(path: Path) -> None:
 
 def tidy(message: str) -> str:
     """Return a message on one line, without the folders of temporary files."""
-    message = re.sub(r"(/[^\s:,;'\"()]+)?/pytest-of-[^\s/]+/pytest-\d+(/popen-gw\d+)?/[^\s/:,;'\"()]+/?", "", message)
+    message = re.sub(TEMPORARY, lambda match: "" if match[0].endswith("/") else "folder", message)
     return " ".join(message.replace(f"{PROJECT}/", "").split())
 
 

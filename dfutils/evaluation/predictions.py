@@ -71,10 +71,9 @@ def check_predictions(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def _refuse_rows(wrong: pd.Series, rows: pd.DataFrame, problem: str) -> None:
-    if wrong.any():
-        raise ReportError(
-            f"predictions: {rows['video'][wrong].iloc[0]}: {problem} ({int(wrong.sum())} rows). Correct them."
-        )
+    if count := int(wrong.sum()):
+        first, noun = rows["video"][wrong].iloc[0], "row" if count == 1 else "rows"
+        raise ReportError(f"predictions: {first}: {problem} ({count} {noun}). Correct the table.")
 
 
 def write_predictions(path: Path, predictions: pd.DataFrame) -> None:

@@ -88,7 +88,7 @@ def recalibrate(
     if not detector.members:
         return _recalibrate_one(folder, detector, wanted, None if out_of_fold is None else RunFolder(out_of_fold))
     if out_of_fold is not None:
-        raise RunError(f"{run}: is an ensemble, whose members have a validation split each. Omit out-of-fold.")
+        raise RunError(f"{run}: is an ensemble, whose members have a validation split each. Omit --out-of-fold.")
     # The list makes sure that all members are checked before the first is changed.
     members = [_recalibrate_one(own, record, wanted) for own, record in list(folder.members(detector))]
     known = tuple(
