@@ -15,6 +15,10 @@ class WeightsError(DfutilsError):
     """Raised when a weight file is missing, or is not the one it claims to be."""
 
 
+class DecoderError(DfutilsError):
+    """Raised when this machine cannot decode anything, whatever the file."""
+
+
 class DatasetError(DfutilsError):
     """Raised when a face dataset folder cannot be written, read or trusted."""
 

@@ -257,3 +257,17 @@ def test_sigterm_leaves_no_half_written_file(demo_videos, tmp_path):
         process.terminate()
         assert process.wait(30) == 128 + signal.SIGTERM
     assert not list(tmp_path.iterdir())
+
+
+def test_a_fault_of_the_machine_is_no_verdict_on_a_video(demo_videos, tmp_path):
+    """A broken installation of the decoder."""
+    (tmp_path / "av").mkdir()
+    (tmp_path / "av" / "__init__.py").write_text("raise ImportError('libavcodec.so: cannot open shared object file')")
+    command = [sys.executable, "-m", "dfutils", "predict", str(demo_videos[0])]
+    broken = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])}
+    done = subprocess.run(command, env=broken, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1] == (
+        "dfutils predict: the decoder process does not start "
+        "(ImportError: libavcodec.so: cannot open shared object file). Install the package again."
+    )

@@ -1,7 +1,7 @@
 """The process that decodes untrusted files: ``python -m dfutils.extraction.child``, one request per line.
 
-A request is a line of JSON on stdin; `dfutils.extraction.messages` defines the answer on stdout. The process ends when
-its stdin is closed.
+An empty answer says that the process is ready. Then a request is a line of JSON on stdin;
+`dfutils.extraction.messages` defines the answer on stdout. The process ends when its stdin is closed.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ def main() -> None:
     logging.disable(logging.WARNING)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # library output must not mix with the answers
+    write_parts(answers, [])  # everything is imported: from here on, a crash is the file's fault
     for line in sys.stdin.buffer:
         write_parts(answers, _answer(json.loads(line)))
 

@@ -18,7 +18,7 @@ import threading
 from pathlib import Path
 from weakref import WeakSet
 
-from dfutils.errors import MediaError, TooLargeError, UnreadableError
+from dfutils.errors import DecoderError, MediaError, TooLargeError, UnreadableError
 from dfutils.extraction.messages import read_parts, unpack_error, unpack_extraction
 from dfutils.records import Extraction
 from dfutils.settings import ExtractionSettings, MediaLimits
@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 ATTEMPTS = 2
 """A file whose child died is tried once more: the system may have been short of memory."""
+
+COMMAND = [sys.executable, "-P", "-m", "dfutils.extraction.child"]
 
 _CPU_SIGNALS = {getattr(signal, "SIGXCPU", None)}
 _ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -44,6 +46,7 @@ def extract_clips_safely(
         MediaError: One of its subclasses: `TooLargeError` for a file that exceeds a limit, `UnreadableError` for one
             that crashes the decoder.
         WeightsError: The weight file of the face detector in the package is missing or damaged.
+        DecoderError: The child process does not start on this machine.
     """
     request = {
         "folder": str(Path.cwd()),
@@ -58,6 +61,11 @@ def extract_clips_safely(
         try:
             parts = child.ask(json.dumps(request).encode() + b"\n", wall_seconds)
         except _ChildEndedError as end:
+            if not end.was_ready and end.returncode > 0:
+                raise DecoderError(
+                    f"the decoder process does not start ({_reason_of_failure() or end.name}). "
+                    "Install the package again."
+                ) from None
             error = end.media_error(path, settings.limits)
             if isinstance(error, TooLargeError) or end.is_closed or attempt == ATTEMPTS:
                 raise error from None
@@ -102,11 +110,12 @@ class _ChildEndedError(Exception):
         returncode: Return code as in `subprocess.Popen`.
         is_late: Whether the child was killed because it took too long.
         is_closed: Whether `close_children` ended it.
+        was_ready: Whether it had started; otherwise no file is to blame.
     """
 
-    def __init__(self, returncode: int, *, is_late: bool, is_closed: bool) -> None:
+    def __init__(self, returncode: int, *, is_late: bool, is_closed: bool, was_ready: bool) -> None:
         super().__init__(returncode)
-        self.returncode, self.is_late, self.is_closed = returncode, is_late, is_closed
+        self.returncode, self.is_late, self.is_closed, self.was_ready = returncode, is_late, is_closed, was_ready
 
     @property
     def name(self) -> str:
@@ -129,13 +138,11 @@ class _ChildEndedError(Exception):
 
 class _Child:
     def __init__(self) -> None:
-        environment = {**os.environ, **_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        command = [sys.executable, "-P", "-m", "dfutils.extraction.child"]
         self.environment = _relevant_environment()
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
+            COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=_environment()
         )
-        self._is_late = self._is_closed = False
+        self._is_late = self._is_closed = self._is_ready = False
         with _lock:
             _alive.add(self)
 
@@ -147,13 +154,18 @@ class _Child:
             timer.start()
         try:
             assert self._process.stdin and self._process.stdout
+            if not self._is_ready:
+                read_parts(self._process.stdout)
+                self._is_ready = True
             self._process.stdin.write(request)
             self._process.stdin.flush()
             return read_parts(self._process.stdout)
         except (EOFError, BrokenPipeError):
             self.kill()
             returncode = self._process.wait()
-            raise _ChildEndedError(returncode, is_late=self._is_late, is_closed=self._is_closed) from None
+            raise _ChildEndedError(
+                returncode, is_late=self._is_late, is_closed=self._is_closed, was_ready=self._is_ready
+            ) from None
         finally:
             if timer:
                 timer.cancel()
@@ -201,6 +213,18 @@ def _take_child() -> _Child:
 def _give_back(child: _Child) -> None:
     with _lock:
         _idle.append(child)
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, **_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
+def _reason_of_failure() -> str:
+    """Start a child once more with its errors on a pipe, and return the last line; empty if it starts."""
+    done = subprocess.run(
+        COMMAND, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60, env=_environment()
+    )
+    return done.stderr.strip().rpartition("\n")[2] if done.returncode else ""
 
 
 def _relevant_environment() -> dict[str, str]:

@@ -230,7 +230,7 @@ def test_a_file_whose_child_is_closed_is_not_tried_again(demo_videos, fresh_chil
         asked.append(1)
         close_children()
         child.kill()  # as `ask` does, which this replaces
-        raise isolation._ChildEndedError(-signal.SIGKILL, is_late=False, is_closed=True)
+        raise isolation._ChildEndedError(-signal.SIGKILL, is_late=False, is_closed=True, was_ready=True)
 
     monkeypatch.setattr(isolation._Child, "ask", close_all)
     with pytest.raises(UnreadableError):
