@@ -44,17 +44,17 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one sub-command.
 
-    The exit code is 0 on success, 1 on failure, 2 on wrong usage, 3 if ``predict --fail-on`` found its label, and 130
-    when interrupted.
+    The exit code is 0 on success, 1 on failure, 2 on wrong usage, 3 if ``predict --fail-on`` found its label, 130
+    when interrupted, and 143 at SIGTERM.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file name may not be valid Unicode; print it with escapes
         sys.stdout.reconfigure(errors="backslashreplace")
     parser = build_parser()
     if "" in (sys.argv[1:] if arguments is None else arguments):
-        parser.error("an argument is empty. Is a variable of the shell not set?")
+        parser.error("an argument is empty. Is a shell variable unset?")
     options = parser.parse_args(arguments)
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _end)
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, _end) if is_main else None
     logging.basicConfig(
         level=logging.DEBUG if options.verbose else logging.INFO, format="%(message)s", stream=sys.stderr
     )
@@ -70,10 +70,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         advice = "" if options.command == "predict" else " Repeat the command to continue."
         sys.stderr.write(f"\ndfutils {options.command}: interrupted.{advice}\n")
         return EXIT_INTERRUPTED
+    finally:
+        if is_main:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _end(number: int, _frame: FrameType | None) -> NoReturn:
-    """End like after Ctrl-C, so that no half-written file is left."""
+    """Exit as after Ctrl-C, so that no half-written file is left."""
     sys.exit(128 + number)
 
 

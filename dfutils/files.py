@@ -40,7 +40,10 @@ def only_job(folder: Path) -> Iterator[None]:
     if fcntl is None:
         yield
         return
-    held = os.open(folder, os.O_RDONLY)
+    try:
+        held = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise writing_error(folder, error) from error
     try:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -63,8 +66,8 @@ def replacing(path: Path) -> Iterator[Path]:
         DatasetError: The path is a folder, its folder cannot be written, or the disk is full; the old file, if any, is
             untouched.
     """
-    if path.is_dir():
-        raise DatasetError(f"{path}: is a folder. Name a file.")
+    if os.path.isdir(path):  # noqa: PTH112 - unlike pathlib, it does not raise for a folder without permission
+        raise DatasetError(f"{path}: is a folder. Give a file name.")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

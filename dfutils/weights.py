@@ -94,10 +94,11 @@ def cache_folder() -> Path:
         return Path(named)
     with suppress(RuntimeError):  # raised if there is neither $HOME nor an entry in the list of users
         folder = Path.home() / ".cache" / "dfutils"
-        existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+        existing = next(parent for parent in (folder, *folder.parents) if os.path.exists(parent))  # noqa: PTH110
         if os.access(existing, os.W_OK):
             return folder
-    return Path(tempfile.gettempdir()) / f"dfutils-{os.getuid()}"
+    user = os.getuid() if hasattr(os, "getuid") else "user"
+    return Path(tempfile.gettempdir()) / f"dfutils-{user}"
 
 
 def kaggle_input_folder() -> Path:

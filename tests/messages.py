@@ -119,7 +119,7 @@ def start_recording(path: Path) -> None:
     def recorded(self: errors.DfutilsError, *values: object) -> None:
         original(self, *values)
         frame = sys._getframe(1)
-        while frame.f_back is not None and frame.f_code.co_name == "__init__":
+        while frame.f_back is not None and frame.f_locals.get("self") is self:
             frame = frame.f_back
         place = Path(frame.f_code.co_filename)
         if place.is_relative_to(PACKAGE):
@@ -154,7 +154,7 @@ def _row(site: Site, entries: list[dict]) -> str:
         if entry["module"] == site.module and site.first <= entry["line"] <= site.last
     ]
     text = min(found, key=lambda message: (len(message), message), default=site.template)
-    return f"* {text.replace('`', chr(96)).replace('|', chr(92) + '|').replace('<', '&lt;')} (`{site.kind}`)"
+    return f"* {text.replace('|', chr(92) + '|').replace('<', '&lt;')} (`{site.kind}`)"
 
 
 if __name__ == "__main__":

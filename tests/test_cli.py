@@ -219,13 +219,13 @@ def test_a_stdout_that_cannot_be_written_is_one_line(redirection):
     command = f"{sys.executable} -m dfutils models {redirection}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert re.fullmatch(r"dfutils models: stdout (is closed|cannot be written \(No space).*\n", done.stderr)
+    assert re.fullmatch(r"dfutils models: stdout(: is closed| cannot be written \(No space).*\n", done.stderr)
 
 
 def test_a_folder_in_place_of_a_table_is_refused_before_any_work(demo_videos, tmp_path):
     done = run("predict", demo_videos[0], "--csv", tmp_path)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == f"dfutils predict: {tmp_path}: is a folder. Name a file."
+    assert done.stderr.splitlines()[-1] == f"dfutils predict: {tmp_path}: is a folder. Give a file name."
     assert done.stdout == ""
 
 

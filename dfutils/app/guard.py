@@ -98,7 +98,7 @@ class Guard:
             headers = {"connection": "close"} if refusal.status == 413 else None
             response = PlainTextResponse(refusal.text, refusal.status, headers)
         except ClientDisconnect:
-            logger.info("%s: the visitor went away before everything had arrived", scope["path"])
+            logger.info("%s: the client disconnected before the request was complete", scope["path"])
             return
         except Exception:
             logger.exception("%s failed", scope["path"])

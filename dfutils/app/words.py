@@ -19,7 +19,7 @@ HEADLINES = {
 
 REASONS = {
     Reason.OK: "",
-    Reason.NO_FACE: "No face was found that is large enough. That says nothing about whether the file is real.",
+    Reason.NO_FACE: "No sufficiently large face was found. That says nothing about whether the file is real.",
     Reason.TOO_FEW_FACES: "There are too few faces to examine. That says nothing about whether the file is real.",
     Reason.UNREADABLE: "The file could not be read as a video or image. Try saving it again as MP4 or JPEG.",
     Reason.TOO_LARGE: "The file is too long or too large for this page{limit}. Cut it, or scale it down.",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class OutputClosedError(DfutilsError):
-    """Raised when the process reading our stdout has closed the pipe."""
+    """Raised when stdout is closed, its reader has gone, or its disk is full."""
 
 
 def add_usual_options(parser: argparse.ArgumentParser, example: str) -> None:
@@ -54,7 +54,7 @@ def say(text: str) -> None:
             does.
     """
     if sys.stdout is None:
-        raise OutputClosedError("stdout is closed, so that nothing can be printed.")
+        raise OutputClosedError("stdout: is closed, so nothing can be printed.")
     try:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()

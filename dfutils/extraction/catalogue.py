@@ -126,7 +126,7 @@ def read_table(source: Path, table: Path) -> Reading:
         )
         lines[path] = number
     if not videos:
-        raise CatalogueError(f"{table}: has no line after the first. Write one line for each file.")
+        raise CatalogueError(f"{table}: contains only a header. Write one line for each file.")
     if absent := [path for path in lines if not path.is_file()]:
         raise CatalogueError(
             f"{table}: missing {count_of(absent)} of the {len(lines):,} listed "
@@ -140,16 +140,16 @@ def read_table(source: Path, table: Path) -> Reading:
 def _iter_rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield each row with its line number; cells are stripped, and empty if a column is missing."""
     text = _text_of(table)
-    header = text.split("\n", 1)[0].lower()
-    delimiter = next((one for one in ",;\t" if {"file", "label"} <= {*map(str.strip, header.split(one))}), ",")
+    delimiter = next((one for one in ",;\t" if {"file", "label"} <= set(_columns(text, one))), ",")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
-        columns = [name.strip().lower() for name in next(reader, [])]
+        columns = _columns(text, delimiter)
+        next(reader, None)
         if missing := [name for name in ("file", "label") if name not in columns]:
             found = ", ".join(columns) or "nothing"
             raise CatalogueError(f"{table}: column {missing[0]!r} is missing in its first line, which has: {found}.")
         if twice := [name for name, count in Counter(columns).items() if name and count > 1]:
-            raise CatalogueError(f"{table}: column {twice[0]!r} is there twice. Remove or rename one of the two.")
+            raise CatalogueError(f"{table}: column {twice[0]!r} appears twice. Remove or rename one of the two.")
         for line in reader:
             cells = [cell.strip() for cell in line]
             if any(cells[len(columns) :]):
@@ -157,17 +157,27 @@ def _iter_rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
                     f"{table}, line {reader.line_num}: more cells than columns. Quote names that hold a {delimiter!r}."
                 )
             if any(cells):
-                optional = {"label": "", "group": "", "dataset": "", "split": ""}
+                optional = {"file": "", "label": "", "group": "", "dataset": "", "split": ""}
                 yield reader.line_num, optional | dict(zip(columns, cells, strict=False))
     except csv.Error as error:
         raise CatalogueError(f"{table}, line {reader.line_num}: cannot be read ({error}). Save it as CSV.") from error
+
+
+def _columns(text: str, delimiter: str) -> list[str]:
+    """Return the names in the first line, in lower case."""
+    try:
+        return [
+            name.strip().lower() for name in next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
+        ]
+    except csv.Error:
+        return []
 
 
 def _text_of(table: Path) -> str:
     try:
         content = table.read_bytes()
         if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            raise CatalogueError(f"{table}: is in UTF-16. Save it as CSV in UTF-8.")
+            raise CatalogueError(f"{table}: is encoded in UTF-16. Save it as CSV in UTF-8.")
         text = content.decode("utf-8-sig")
     except OSError as error:
         raise CatalogueError(f"{table}: cannot be read ({error.strerror}). Check its permissions.") from error
@@ -185,7 +195,9 @@ def _locate(file: str, roots: tuple[Path, Path], where: str) -> tuple[Path, str]
     """Return the absolute path and the name of a listed file; the roots are the source and the folder of the CSV."""
     path = next((path for path in _spellings(file, roots[1]) if path.is_file()), _absolute(roots[1] / file))
     if PureWindowsPath(file).drive and not path.is_file():
-        raise CatalogueError(f"{where}: file {file!r} is a path of another computer. Write paths relative to the CSV.")
+        raise CatalogueError(
+            f"{where}: file {file!r} is a Windows path that does not exist here. Write paths relative to the CSV."
+        )
     for root in roots:
         if file and path != root and path.is_relative_to(root):
             return path, path.relative_to(root).as_posix()

@@ -97,7 +97,7 @@ def _as_decoded(info: VideoInfo, trace: MotionTrace, settings: ExtractionSetting
     if settings.sampling == "first" or len(trace.times_seconds) < 2:
         return info
     last, end = trace.times_seconds[-1], info.times_seconds[-1]
-    if last >= end or not (info.is_truncated or is_clearly_shorter(last, end)):
+    if not 0 < last < end or not (info.is_truncated or is_clearly_shorter(last, end)):
         return info
     duration = last + last / (len(trace.times_seconds) - 1)
     return replace(

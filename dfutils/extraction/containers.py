@@ -18,7 +18,7 @@ _MEDIA_BOXES = (b"moov", b"moof", b"mdat", b"meta", b"jp2c")
 """Boxes whose end must be present for the video or image to be complete."""
 
 _MAX_PAGE_BYTES = 65_307
-"""Of Ogg."""
+"""Largest Ogg page."""
 
 _UNKNOWN = 0xFFFFFFF0
 """A RIFF file that was not closed declares this length or more, or 0."""

@@ -150,8 +150,16 @@ def _extract_all(videos: Sequence[Video], job: Job, *, progress: bool, verify: b
         for key, video in zip(keys, videos, strict=True)
         if key in known and is_current(known[key], video, verify=verify)
     }
+    for key, video in zip(keys, videos, strict=True):
+        modified = identity(video)["modified_ns"]
+        if key in done and done[key].get("modified_ns", modified) != modified:  # a copy, which is not compared again
+            done[key] = {**done[key], "modified_ns": modified}
+            append_journal(job.folder, done[key])
     if finished := len(done):
         logger.info("%d of %d videos are already finished", finished, len(videos))
+    if len(done) < len(videos):  # a dataset with some videos done again must not look finished
+        (job.folder / "manifest.csv").unlink(missing_ok=True)
+    key_of_name = {video.name: key for key, video in zip(keys, videos, strict=True)}  # a file may change meanwhile
     for round_left in reversed(range(ROUNDS)):
         todo = [video for video, key in zip(videos, keys, strict=True) if key not in done]
         results = run(todo, job)
@@ -159,7 +167,7 @@ def _extract_all(videos: Sequence[Video], job: Job, *, progress: bool, verify: b
         try:
             for entry in bar:
                 append_journal(job.folder, entry)
-                done[key_of(entry)] = entry
+                done[key_of_name[entry["video"]]] = entry
             break
         except DfutilsError:
             raise

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import mmap
 import stat
 import threading
 from collections.abc import Iterator
@@ -37,8 +36,9 @@ _ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
 _ORIENTATION = 0x0112
 """EXIF tag of the orientation."""
 
-_BITS, _PHOTOMETRIC, _PLANES = 258, 262, 284
-"""TIFF tags: bits per sample, what 0 means (0: white), and whether colours are stored in planes of their own (2)."""
+_BITS, _PHOTOMETRIC, _PLANES, _SAMPLE_FORMAT = 258, 262, 284, 339
+"""TIFF tags: bits per sample, what 0 means (0: white), whether colours are in planes of their own (2), and whether
+integers are signed (2)."""
 
 _TRANSPOSITIONS = {
     2: "FLIP_LEFT_RIGHT",
@@ -51,8 +51,8 @@ _TRANSPOSITIONS = {
 }
 """Pillow transposition that turns each EXIF orientation upright."""
 
-_STRIP_ROWS = 256
-"""Rows that a large image is reduced to at a time."""
+_STRIP_ROWS, _STRIP_PIXELS = 256, 16_000_000
+"""Rows that a large image is reduced to at a time, and the most pixels that these are made from."""
 
 JPEG_SIGNATURE = b"\xff\xd8\xff"
 _SIGNATURES = (
@@ -74,11 +74,13 @@ _COMPATIBLE_BRANDS = (b"heic", b"heix", b"avif", b"mif1")
 
 _VIDEO_BRANDS = (b"iso", b"mp4", b"avc", b"qt", b"M4V", b"3g", b"dash", b"MSNV", b"f4v", b"mmp4")
 
-_HEAD_BYTES = 256
+_HEAD_BYTES, _JPEG_BYTES = 256, 1 << 26
+"""Bytes read to recognise a file, and those in which three images of a raw Motion JPEG stream begin."""
 
 _LIMIT_LOCK = threading.Lock()
 """Held while Pillow's own limit, which is global, is lifted."""
 
+_JPEG_XL = "a JPEG XL image"
 _OTHER_DOCUMENTS = {
     b"<!doctype": "a web page (HTML)",
     b"<!--": "a web page (HTML)",
@@ -106,8 +108,8 @@ _OTHER_DOCUMENTS = {
     b"\xff\xfb": "an audio file",
     b"\xff\xf3": "an audio file",
     b"8bps": "a Photoshop document (PSD)",
-    b"\xff\x0a": "a JPEG XL image, which cannot be read (save it as PNG)",
-    b"\0\0\0\x0cjxl ": "a JPEG XL image, which cannot be read (save it as PNG)",
+    b"\xff\x0a": _JPEG_XL,
+    b"\0\0\0\x0cjxl ": _JPEG_XL,
     b"mz": "a program",
 }
 """Signatures of other documents, in lower case."""
@@ -128,7 +130,10 @@ def is_image(path: Path) -> bool:
         raise UnreadableError(f"{path}: cannot be opened ({error.strerror}). Check path and permissions.") from error
     if not head:
         raise UnreadableError(f"{path}: is empty (0 bytes). Download or copy it again.")
-    if kind := _kind_of_document(head):
+    kind = _kind_of_document(head)
+    if kind == _JPEG_XL:
+        raise UnreadableError(f"{path}: is {kind}, which cannot be read. Save it as PNG.")
+    if kind:
         raise UnreadableError(f"{path}: is {kind}, not a video or image. Provide the media file itself.")
     if head.startswith(JPEG_SIGNATURE):
         return not _is_motion_jpeg(path)
@@ -197,21 +202,26 @@ def _is_motion_jpeg(path: Path) -> bool:
     A photograph may be followed by previews, depth maps and gain maps, which differ in size or are listed in its index
     of several pictures.
     """
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        sizes, end = [], 0
-        for _ in range(3):
-            if content[end : end + 3] != JPEG_SIGNATURE:
-                return False
-            size, end = _jpeg_size_and_end(content, end)
-            sizes.append(size)
-        return len(set(sizes)) == 1 and content.find(b"MPF\0", 0, _HEAD_BYTES) < 0
+    with path.open("rb") as file:
+        content = file.read(_JPEG_BYTES)
+    sizes, end = set(), 0
+    for _ in range(3):
+        if content[end : end + 3] != JPEG_SIGNATURE:
+            return False
+        size, end = _jpeg_size_and_end(content, end)
+        sizes.add(size)
+    first_scan = content.find(b"\xff\xda")
+    return len(sizes) == 1 and content.find(b"MPF\0", 0, first_scan) < 0
 
 
-def _jpeg_size_and_end(content: mmap.mmap, start: int) -> tuple[bytes, int]:
+def _jpeg_size_and_end(content: bytes, start: int) -> tuple[bytes, int]:
     """Return the coded height and width of a JPEG image in a file, and where the image ends."""
     size, place = b"", start + 2
-    while content[place : place + 1] == b"\xff":
+    while content[place : place + 1] == b"\xff" and place + 1 < len(content):
         marker = content[place + 1]
+        if marker == 0xFF:  # a fill byte
+            place += 1
+            continue
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a start of frame
             size = content[place + 5 : place + 9]
         if marker == 0xDA:  # the start of the scan, in which no end-of-image marker can occur
@@ -305,6 +315,7 @@ def _shown(picture: Picture, max_pixels: int) -> Image:
     from PIL import Image as pillow  # noqa: N813
 
     picture.info["white_is_zero"] = _tag(picture, _PHOTOMETRIC) == 0  # kept in copies, unlike tags
+    picture.info["is_signed"] = _tag(picture, _SAMPLE_FORMAT) == (2,)
     if _tag(picture, _PLANES) == 2 and max(_tag(picture, _BITS) or (0,)) > 8:
         raise ValueError("separate planes of 16 bits, which Pillow confuses")
     if picture.width * picture.height > max_pixels:
@@ -331,8 +342,10 @@ def _reduced(picture: Picture, max_pixels: int) -> Picture:
     scale = picture.height / size[1]
     white = _white(picture) if picture.mode in ("I", "F") else None
     result = pillow.new("RGB", size)
-    for top in range(0, size[1], _STRIP_ROWS):
-        bottom = min(top + _STRIP_ROWS, size[1])
+    # Pillow has a limit for crops too, so that strips of a very wide image have fewer rows.
+    rows = max(1, min(_STRIP_ROWS, int(_STRIP_PIXELS / (picture.width * scale))))
+    for top in range(0, size[1], rows):
+        bottom = min(top + rows, size[1])
         first, last = int(top * scale), min(picture.height, math.ceil(bottom * scale))
         strip = _in_srgb(picture.crop((0, first, picture.width, last)), white=white)
         box = (0, top * scale - first, picture.width, min(bottom * scale, last) - first)
@@ -381,7 +394,8 @@ def _white(picture: Picture) -> float:
 def _values(picture: Picture) -> npt.NDArray[np.float32]:
     """Return the values of a gray image of 16 or 32 bits; Pillow reads unsigned integers of 32 bits as signed."""
     values: npt.NDArray[np.generic] = np.asarray(picture)
-    return (values.view(np.uint32) if values.dtype == np.int32 else values).astype(np.float32)
+    is_unsigned = values.dtype == np.int32 and not picture.info.get("is_signed")
+    return (values.view(np.uint32) if is_unsigned else values).astype(np.float32)
 
 
 def _tag(picture: Picture, number: int) -> Any:

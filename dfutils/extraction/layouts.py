@@ -166,6 +166,8 @@ def read_folders(source: Path) -> Reading:
     """
     media = {path: _labelled(path.relative_to(source)) for path in iter_files(source) if is_media(path)}
     known = {path: one for path, one in media.items() if one is not None}
+    if any(one.split is None for one in known.values()):  # the splits will be made anew, over all files
+        known = {path: one._replace(split=None) for path, one in known.items()}
     places: dict[tuple[SplitName | None, str], set[tuple[bool, Path]]] = {}
     for one in known.values():
         places.setdefault((one.split, one.below.stem), set()).add((one.is_fake, one.below.parent))

@@ -45,7 +45,7 @@ class Detector:
 
     @property
     def about(self) -> dict[str, Any]:
-        """Name, version, checksum and the probability from which on it says FAKE, as in every verdict document."""
+        """Name, version, checksum and the probability from which it says FAKE, as in every verdict document."""
         return {
             "name": self.settings.name,
             "version": self.settings.version,

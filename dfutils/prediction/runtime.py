@@ -114,10 +114,6 @@ def choose_engine(choice: EngineChoice, folder: Path, settings: DetectorRecord) 
 def _fault_of_openvino() -> str:
     """Return why OpenVINO does not start on this machine, or an empty string."""
     try:
-        Path.home()
-    except RuntimeError:  # a user without a home folder, for whom OpenVINO cannot be imported
-        os.environ["HOME"] = tempfile.gettempdir()
-    try:
         _core()
     except Exception as error:
         reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
@@ -252,6 +248,15 @@ def _opened(path: Path) -> Any:
 
 @functools.cache
 def _core() -> ov.Core:
-    import openvino as ov
-
+    needs_home = False
+    try:
+        Path.home()
+    except RuntimeError:  # a user without a home folder, for whom OpenVINO cannot be imported
+        needs_home = True
+        os.environ["HOME"] = tempfile.gettempdir()
+    try:
+        import openvino as ov
+    finally:
+        if needs_home:
+            del os.environ["HOME"]
     return ov.Core()

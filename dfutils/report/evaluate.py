@@ -165,7 +165,7 @@ class _Evaluation:
             calibration_section(predictions, settings, resamples=resamples),
             leak_section(
                 leaks,
-                training_groups=self.splits.known_groups,
+                training_groups=None if RunFolder(self.run).is_packed else self.splits.known_groups,
                 training_files=self.splits.trained_files,
                 rows=[row for one in self.measured for row in one.rows],
             ),
@@ -186,9 +186,7 @@ class _Evaluation:
             operating_point = "mean of the members' own thresholds, as logits"
         else:
             split = f"{self.split}, split by group: no source is in two splits"
-            if RunFolder(self.run).is_packed:
-                split = "all videos; the detector does not say which it was trained on"
-            elif self.split == "all":
+            if self.split == "all":
                 split = "all videos, including those used for training and validation"
             method = (
                 f"temperature {settings.temperature:.2f}"
@@ -197,6 +195,8 @@ class _Evaluation:
             )
             calibration = f"{method}, fitted on {settings.fitted_in_words}"
             operating_point = f"{describe_rule(settings.operating_point)} on {settings.fitted_in_words}"
+        if RunFolder(self.run).is_packed:
+            split = "all videos; the detector does not say which it was trained on"
         return {
             BACKBONE_FACT: f"{backbone['weights']} ({backbone['origin']})",
             "Detector": f"{settings.name} {settings.version}, {settings.weights_sha256[:12]}",

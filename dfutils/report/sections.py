@@ -229,7 +229,7 @@ def calibration_section(predictions: pd.DataFrame, detector: DetectorRecord, *, 
 def leak_section(
     leaks: Mapping[str, Any] | None,
     *,
-    training_groups: set[str],
+    training_groups: set[str] | None,
     training_files: Mapping[str, Collection[str]] | None,
     rows: Sequence[ClipRow],
 ) -> Section:
@@ -237,13 +237,16 @@ def leak_section(
 
     Args:
         leaks: ``leaks.json`` of the run; None if there is none, as for an ensemble.
-        training_groups: Groups used for training or validation.
+        training_groups: Groups used for training or validation; None if the detector does not record them.
         training_files: Names of the videos used for training or validation by the SHA-256 of their file; None if the
             run did not record them. A re-encoded file counts as another file.
         rows: Clips measured in this report.
     """
     groups = {row.group for row in rows}
-    shared = sorted(groups & training_groups)
+    shared = sorted(groups & (training_groups or set()))
+    unknown = "not known: the run is of an earlier version"
+    if training_groups is None:
+        unknown = "not known: the detector does not record its training data"
     renamed: list[str] | None = None
     if training_files is not None:
         found = ((row.video, training_files.get(row.sha256, ())) for row in rows)
@@ -251,17 +254,17 @@ def leak_section(
     table: list[dict[str, Any]] = [
         {
             "what": "measured groups (people, sources) used in training or validation",
-            "count": len(shared),
+            "count": None if training_groups is None else len(shared),
             "of": f"{len(groups)} groups",
             "means": "A score on people seen in training says nothing about strangers.",
-            "examples": ", ".join(shared[:5]),
+            "examples": unknown if training_groups is None else ", ".join(shared[:5]),
         },
         {
             "what": "measured clips whose file was used in training or validation under another name",
             "count": None if renamed is None else len(renamed),
             "of": f"{len(rows)} clips",
             "means": "The detector was trained on the file, which counts as unseen.",
-            "examples": "not known: the run is of an earlier version" if renamed is None else "; ".join(renamed[:3]),
+            "examples": unknown if renamed is None else "; ".join(renamed[:3]),
         },
     ]
     shortcut: list[dict[str, Any]] = []

@@ -56,7 +56,8 @@ class RunFolder:
     @property
     def is_packed(self) -> bool:
         """Whether this is a detector without the tables of its training, such as those that come with the package."""
-        return self.detector_file.is_file() and not self.about_file.is_file() and not self.splits_file.is_file()
+        tables = (self.about_file, self.splits_file, self.predictions_file, self.leaks_file, self.history_file)
+        return self.detector_file.is_file() and not any(path.is_file() for path in tables)
 
     def detector(self) -> DetectorRecord:
         """Read ``detector.json``.
@@ -76,8 +77,8 @@ class RunFolder:
     def about(self) -> dict[str, Any]:
         """Read ``run.json``, and check that the files that a report relies on are unchanged.
 
-        Runs of earlier versions hold fewer checksums, or none; files without one are trusted. Of a packed detector, its
-        record is all that is known.
+        Runs of earlier versions hold fewer checksums, or none; files without one are trusted. For a packed
+        detector, only its record is known.
 
         Raises:
             RunError: A file is missing or was altered.

@@ -96,4 +96,5 @@ def is_finished(run: RunFolder, identity: RunIdentity) -> bool:
 def _has_diverged(run: RunFolder) -> bool:
     if not run.history_file.is_file():
         return False
-    return any(not math.isfinite(float(row["loss"])) for row in read_csv(run.history_file, ("loss",)))
+    losses = [row["loss"] for row in read_csv(run.history_file, ("loss",))]
+    return any(not loss or not math.isfinite(float(loss)) for loss in losses)

@@ -176,7 +176,6 @@ class _Trainer:
         seconds = time.monotonic() - started
         with self.optimizer.averaged(self._model.trainable_variables):
             scores = self.validate()
-            require_finite(scores, self._job.settings)
             if scores["val_auc"] > self.state.best_auc:
                 self.state.best_auc, self.state.best_epoch = scores["val_auc"], len(self.state.history)
                 save_checkpoint(self._job.run.best_file, self.state, self._model.variables, identity=self._identity)
@@ -219,6 +218,7 @@ class _Trainer:
     def validate(self) -> dict[str, float]:
         rows = self._job.data.in_splits("validation")
         probability, _ = self._network.score(_features(self._network.backbone, self._job.data.dataset, rows))
+        require_finite({"the validation score": float(probability.sum())}, self._job.settings)
         is_fake = np.array([row.is_fake for row in rows])
         clipped = np.clip(probability, 1e-6, 1 - 1e-6)
         loss = float(-np.mean(np.log(np.where(is_fake, clipped, 1 - clipped))))

@@ -34,14 +34,14 @@ IN_LINE = ("loss", "auc", "val_loss", "val_auc")
 
 
 def require_finite(logs: Mapping[str, float], settings: TrainingSettings) -> None:
-    """Stop a training that has diverged: nothing that comes after would be of use.
+    """Raise if training has diverged; continuing would be useless.
 
     Raises:
-        RunError: A value that Keras reports is not a number.
+        RunError: A value is infinite or not a number.
     """
     if odd := [name for name, value in logs.items() if not math.isfinite(value)]:
         raise RunError(
-            f"training has diverged: {odd[0]} is not a number at a learning rate of {settings.learning_rate:g}. "
+            f"training has diverged: {odd[0]} is not finite at a learning rate of {settings.learning_rate:g}. "
             "Lower learning_rate, and train into a new folder."
         )
 

@@ -101,7 +101,7 @@ class TestFolders:
 
     def test_frames_in_folders_of_their_own_are_grouped_by_folder(self, tmp_path):
         touch(tmp_path, "real/v1/00.png", "real/v1/01.png", "real/v2/00.png", "fake/v1/00.png", "fake/v9/00.png")
-        touch(tmp_path, "real/v1/99.png", "real/00.png", "test/real/v1/00.png", "test/real/v2/00.png")
+        touch(tmp_path, "real/v1/99.png", "real/00.png")
         assert groups_of(read_catalogue(tmp_path)) == {
             "real/v1/00.png": "v1",
             "real/v1/01.png": "v1",
@@ -110,8 +110,6 @@ class TestFolders:
             "fake/v1/00.png": "v1",
             "fake/v9/00.png": "v9",
             "real/00.png": "00",
-            "test/real/v1/00.png": "test/v1",
-            "test/real/v2/00.png": "test/v2",
         }
 
     def test_other_files_are_one_counted_line(self, tmp_path):
@@ -121,14 +119,13 @@ class TestFolders:
         )
 
     def test_folders_of_splits_are_read_with_their_splits(self, tmp_path):
-        touch(tmp_path, "train/real/1.jpg", "Train/fake/1.jpg", "valid/real/1.jpg", "fake/test/1.jpg", "real/2.jpg")
+        touch(tmp_path, "train/real/1.jpg", "Train/fake/1.jpg", "valid/real/1.jpg", "fake/test/1.jpg")
         catalogue = read_catalogue(tmp_path)
         assert splits_of(catalogue) == {
             "train/real/1.jpg": "train",
             "Train/fake/1.jpg": "train",
             "valid/real/1.jpg": "validation",
             "fake/test/1.jpg": "test",
-            "real/2.jpg": None,
         }
         assert labels_of(catalogue)["Train/fake/1.jpg"]
         assert groups_of(catalogue) == {  # pictures of different splits that are named alike are no pairs
@@ -136,8 +133,12 @@ class TestFolders:
             "Train/fake/1.jpg": "train/1",
             "valid/real/1.jpg": "validation/1",
             "fake/test/1.jpg": "test/1",
-            "real/2.jpg": "2",
         }
+
+    def test_splits_that_only_some_files_have_are_ignored_so_that_no_source_is_in_two(self, tmp_path):
+        catalogue = read_catalogue(touch(tmp_path, "real/000.mp4", "fake/train/000.mp4"))
+        assert set(splits_of(catalogue).values()) == {None}
+        assert set(groups_of(catalogue).values()) == {"000"}
 
     def test_a_single_label_is_a_warning(self, tmp_path):
         touch(tmp_path, "fake/b.mp4")
@@ -296,15 +297,18 @@ class TestTable:
             pytest.param("file|label\na.mp4|REAL\n", r"column 'file' is missing.*has: file\|label", id="separator"),
             pytest.param("", r"labels\.csv: is empty. Write a first line `file,label`", id="empty file"),
             pytest.param("\n \n", r"labels\.csv: is empty", id="blank file"),
-            pytest.param("file,label\n,\n", "has no line after the first", id="header only"),
+            pytest.param("file,label\n,\n", "contains only a header", id="header only"),
             pytest.param("file\na.mp4\n", "column 'label' is missing", id="no label column"),
-            pytest.param("file,label,Label\na.mp4,REAL,FAKE\n", "column 'label' is there twice", id="column twice"),
-            pytest.param("file,label\nC:\\x\\a.mp4,REAL\n", "is a path of another computer", id="Windows drive"),
+            pytest.param("file,label,Label\na.mp4,REAL,FAKE\n", "column 'label' appears twice", id="column twice"),
+            pytest.param(
+                "file,label\nC:\\x\\a.mp4,REAL\n", "is a Windows path that does not exist here", id="Windows drive"
+            ),
             pytest.param("file,label\na.mp4,MAYBE\n", "line 2: label 'MAYBE' is unknown", id="unknown label"),
             pytest.param("file,label\na.mp4\n", "line 2: label '' is unknown", id="label missing in the row"),
             pytest.param("file,label\na.mp4,REAL,x\n", "line 2: more cells than columns", id="comma in a name"),
             pytest.param("file,label,split\na.mp4,REAL,dev\n", "line 2: split 'dev' is unknown", id="unknown split"),
             pytest.param("file,label\n\n,REAL\n", "line 3: file '' is neither", id="no file"),
+            pytest.param("label,file\nREAL\n", "line 2: file '' is neither", id="no file in the last column"),
             pytest.param("file,label\n.,REAL\n", r"line 2: file '\.' is neither", id="the folder itself"),
             pytest.param(
                 "file,label\na.mp4,REAL\n./a.mp4,FAKE\n", "line 3: ./a.mp4 is already on line 2", id="listed twice"
@@ -332,20 +336,29 @@ class TestTable:
         with pytest.raises(CatalogueError, match=r"labels\.csv, line 2: is not in UTF-8, but probably in Latin-1"):
             read_catalogue(tmp_path, table)
         table.write_text("file,label\na.mp4,REAL\n", encoding="utf-16")
-        with pytest.raises(CatalogueError, match=r"labels\.csv: is in UTF-16. Save it as CSV in UTF-8"):
+        with pytest.raises(CatalogueError, match=r"labels\.csv: is encoded in UTF-16. Save it as CSV in UTF-8"):
             read_catalogue(tmp_path, table)
 
     @pytest.mark.parametrize(
         "content",
         [
             "file;label\nv/a.mp4;REAL\nv/b.mp4;FAKE\n",
+            '"file";"label"\n"v/a.mp4";"REAL"\n"v/b.mp4";"FAKE"\n',
             "file\tlabel\nv/a.mp4\tREAL\nv/b.mp4\tFAKE\n",
             " File , LABEL \r\nv/a.mp4, REAL\r\n,\r\nv/b.mp4, FAKE\r\n",
             "file,label,,\nv/a.mp4,REAL,,\n,,,\nv/b.mp4,FAKE,,,\n",
             ",file,label\n0,v/a.mp4,REAL\n1,v/b.mp4,FAKE\n",
             "file,label\nv\\a.mp4,REAL\n.\\v\\b.mp4,FAKE\n",
         ],
-        ids=["semicolons", "tabs", "blanks and an empty row", "empty columns", "index column", "Windows paths"],
+        ids=[
+            "semicolons",
+            "quoted header",
+            "tabs",
+            "blanks and an empty row",
+            "empty columns",
+            "index column",
+            "Windows paths",
+        ],
     )
     def test_tables_of_other_programs_are_read(self, tmp_path, content):
         table = touch(tmp_path, "v/a.mp4", "v/b.mp4") / "labels.csv"
