@@ -40,7 +40,7 @@ TITLES = {
 HEAD = """# Messages
 
 Every error of the package, as tests provoke it: what happened, to which file, with which value, and what to do. A
-message of which only the fixed words are known, with … between them, is one that no test of this process provokes.
+message of which only the fixed words are shown, with … between them, is not provoked by a test in its own process.
 
 This page is written by `tests/messages.py`; a test checks that no message is missing.
 """
@@ -123,7 +123,7 @@ def start_recording(path: Path) -> None:
             frame = frame.f_back
         place = Path(frame.f_code.co_filename)
         if place.is_relative_to(PACKAGE):
-            entry = {"module": place.relative_to(PACKAGE).as_posix(), "line": frame.f_lineno, "message": str(self)}
+            entry = {"module": place.relative_to(PACKAGE).as_posix(), "message": str(self)}
             with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
 
@@ -151,7 +151,7 @@ def _row(site: Site, entries: list[dict]) -> str:
     found = [
         tidy(entry["message"])
         for entry in entries
-        if entry["module"] == site.module and site.first <= entry["line"] <= site.last
+        if entry["module"] == site.module and site.pattern.fullmatch(tidy(entry["message"]))
     ]
     text = min(found, key=lambda message: (len(message), message), default=site.template)
     return f"* {text.replace('|', chr(92) + '|').replace('<', '&lt;')} (`{site.kind}`)"

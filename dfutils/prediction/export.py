@@ -128,9 +128,13 @@ def _graph(run: Path, settings: DetectorRecord, reference: Network) -> ov.Model:
     if settings.backbone == DEFAULT_BACKBONE:
         return read_backbone(run, settings)
     import openvino as ov
+    from openvino.frontend.tensorflow import utils
 
     from dfutils.training.backend import tf
 
+    # OpenVINO asks for the version by exec("import tensorflow") and exec("del tensorflow"), which since Python 3.13 do
+    # not share their local names (PEP 667): there, every conversion would fail with a NameError.
+    utils.get_environment_setup = lambda _framework: {"tensorflow": tf.__version__}
     backbone, size = keras_network(reference).backbone, settings.extraction.size
     example = tf.TensorSpec((1, size, size, 3), tf.uint8)
     traced = tf.function(lambda crops: backbone(crops, training=False)).get_concrete_function(example)
