@@ -69,7 +69,7 @@ def test_a_text_file_and_a_room_without_anybody_are_undecided(page, faceless, tm
     page.page.wait_for_selector("#df-examine")
     said = examine(page, faceless)
     assert "UNDECIDED" in said
-    assert "No face was found" in said
+    assert "No sufficiently large face was found" in said
     assert page.errors == []
 
 
@@ -91,5 +91,5 @@ def test_a_film_of_the_webcam_is_examined(page):
     assert page.page.query_selector("#df-webcam video") is None
     page.page.click("#df-examine")
     page.page.wait_for_selector(".df-verdict", timeout=60_000)
-    assert "No face was found" in page.page.inner_text(".df-answer")
+    assert "No sufficiently large face was found" in page.page.inner_text(".df-answer")
     assert page.errors == []
