@@ -47,12 +47,11 @@ def only_job(folder: Path) -> Iterator[None]:
     try:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DatasetError(
-                f"{folder}: another job is writing there. Wait until it ends, or choose another --out."
-            ) from None
-        except OSError:
-            pass  # this file system has no locks
+        except OSError as error:  # of any other kind if this file system has no locks
+            if isinstance(error, BlockingIOError):
+                raise DatasetError(
+                    f"{folder}: another job is writing there. Wait until it ends, or choose another --out."
+                ) from None
         yield
     finally:
         os.close(held)

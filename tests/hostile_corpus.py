@@ -17,14 +17,15 @@ REFUSED = frozenset({UNREADABLE, TOO_LARGE})
 """Outcomes for a picture that claims more than there is: some readers look for it before they tell its size."""
 
 
-def encode(path, images, *, codec="libx264", pixels="yuv420p", rate=20, aspect=None, container=None, times=None):
+def encode(
+    path, images, *, codec="libx264", pixels="yuv420p", rate=20, aspect=None, container=None, times=None, options=None
+):
     """Write RGB or RGBA images with any codec; ``times`` in milliseconds vary the frame rate."""
     with av.open(str(path), "w", format=container) as output:
         stream = output.add_stream(codec, rate=1000 if times else rate)
         stream.height, stream.width = images[0].shape[:2]
         stream.pix_fmt = pixels
-        if codec == "libx264":
-            stream.options = {"preset": "ultrafast", "qp": "20"}
+        stream.options = options or ({"preset": "ultrafast", "qp": "20"} if codec == "libx264" else {})
         if times:
             stream.codec_context.time_base = Fraction(1, 1000)
         if aspect:

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from dfutils.extraction.layouts import MEDIA_SUFFIXES
+from dfutils.extraction.media_files import MEDIA_SUFFIXES
 
 _TOKEN = re.compile(r"[\w-]{43}(\.[a-z0-9]{1,5})?", re.ASCII)
 UNKNOWN_SUFFIX = ".mp4"

@@ -28,7 +28,7 @@ from dfutils.evaluation.metrics import compare_predictions, estimate_metrics
 from dfutils.evaluation.predictions import Scores
 from dfutils.evaluation.scoring import RunSplits
 from dfutils.extraction.catalogue import Catalogue
-from dfutils.extraction.images import is_image
+from dfutils.extraction.recognition import is_image
 from dfutils.files import read_json, write_json, write_text
 from dfutils.prediction.detector import Detector, face_pixels, load_detector
 from dfutils.pretrained import resolve_detector

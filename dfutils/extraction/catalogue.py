@@ -17,16 +17,12 @@ from dfutils.extraction.layouts import (
     LABELS,
     SPLITS,
     Reading,
-    count_of,
-    is_media,
-    iter_files,
-    left_out,
-    other_files,
     read_celebdf,
     read_dfdc,
     read_faceforensics,
     read_folders,
 )
+from dfutils.extraction.media_files import count_of, is_media, iter_files, left_out, other_files
 from dfutils.records import Video
 
 LAYOUTS: Mapping[str, Callable[[Path], Reading]] = {
@@ -157,8 +153,8 @@ def _iter_rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
                     f"{table}, line {reader.line_num}: more cells than columns. Quote names that hold a {delimiter!r}."
                 )
             if any(cells):
-                optional = {"file": "", "label": "", "group": "", "dataset": "", "split": ""}
-                yield reader.line_num, optional | dict(zip(columns, cells, strict=False))
+                empty = dict.fromkeys(("file", "label", "group", "dataset", "split"), "")
+                yield reader.line_num, empty | dict(zip(columns, cells, strict=False))
     except csv.Error as error:
         raise CatalogueError(f"{table}, line {reader.line_num}: cannot be read ({error}). Save it as CSV.") from error
 

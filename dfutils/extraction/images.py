@@ -1,10 +1,9 @@
-"""Still and animated images: recognised by content, measured before decoding, read as a viewer shows them."""
+"""Still and animated images: measured before decoding, read as a viewer shows them."""
 
 from __future__ import annotations
 
 import io
 import math
-import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +15,7 @@ import numpy.typing as npt
 
 from dfutils.errors import TooLargeError, UnreadableError
 from dfutils.extraction.containers import ends_early
+from dfutils.extraction.recognition import AVIF_BRANDS, HEAD_BYTES, HEIF_BRANDS, image_brand
 from dfutils.records import Image
 
 if TYPE_CHECKING:
@@ -54,100 +54,8 @@ _TRANSPOSITIONS = {
 _STRIP_ROWS, _STRIP_PIXELS = 256, 16_000_000
 """Rows that a large image is reduced to at a time, and the most pixels that these are made from."""
 
-JPEG_SIGNATURE = b"\xff\xd8\xff"
-_SIGNATURES = (
-    b"\x89PNG\r\n\x1a\n",
-    b"BM",
-    b"GIF87a",
-    b"GIF89a",
-    b"II*\0",
-    b"MM\0*",
-    b"II+\0",
-    b"MM\0+",
-    b"\0\0\0\x0cjP  ",
-    b"\xff\x4f\xff\x51",
-)
-_HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"mif2", b"msf1"})
-_AVIF_BRANDS = frozenset({b"avif", b"avis"})
-_COMPATIBLE_BRANDS = (b"heic", b"heix", b"avif", b"mif1")
-"""Compatible brands that identify an image when the major brand is unknown."""
-
-_VIDEO_BRANDS = (b"iso", b"mp4", b"avc", b"qt", b"M4V", b"3g", b"dash", b"MSNV", b"f4v", b"mmp4")
-
-_HEAD_BYTES, _JPEG_BYTES = 256, 1 << 26
-"""Bytes read to recognise a file, and those in which three images of a raw Motion JPEG stream begin."""
-
 _LIMIT_LOCK = threading.Lock()
 """Held while Pillow's own limit, which is global, is lifted."""
-
-_JPEG_XL = "a JPEG XL image"
-_OTHER_DOCUMENTS = {
-    b"<!doctype": "a web page (HTML)",
-    b"<!--": "a web page (HTML)",
-    b"<head": "a web page (HTML)",
-    b"<html": "a web page (HTML)",
-    b"<svg": "a drawing (SVG)",
-    b"<?xml": "an XML document",
-    b"%pdf": "a PDF document",
-    b"pk\x03\x04": "a ZIP archive",
-    b"rar!": "a RAR archive",
-    b"\x1f\x8b": "a gzip archive",
-    b"7z\xbc\xaf": "a 7-Zip archive",
-    b"#extm3u": "a playlist",
-    b'{"': "a JSON document",
-    b"version https://git-lfs": "a Git LFS pointer",
-    b"bzh": "a bzip2 archive",
-    b"\xfd7zxz": "an xz archive",
-    b"\x28\xb5\x2f\xfd": "a Zstandard archive",
-    b"sqlite format": "a database (SQLite)",
-    b"{\\rtf": "a text document (RTF)",
-    b"\xd0\xcf\x11\xe0": "an Office document",
-    b"id3": "an audio file",
-    b"flac": "an audio file",
-    b"form": "an audio file",
-    b"\xff\xfb": "an audio file",
-    b"\xff\xf3": "an audio file",
-    b"8bps": "a Photoshop document (PSD)",
-    b"\xff\x0a": _JPEG_XL,
-    b"\0\0\0\x0cjxl ": _JPEG_XL,
-    b"mz": "a program",
-}
-"""Signatures of other documents, in lower case."""
-
-
-def is_image(path: Path) -> bool:
-    """Return whether the content (not the extension) is an image, still or animated.
-
-    Raises:
-        UnreadableError: The path is not a regular file, cannot be opened, is empty, or is a document of another kind.
-    """
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise UnreadableError(f"{path}: is not a file. Give a video or an image.")
-        with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
-    except OSError as error:
-        raise UnreadableError(f"{path}: cannot be opened ({error.strerror}). Check path and permissions.") from error
-    if not head:
-        raise UnreadableError(f"{path}: is empty (0 bytes). Download or copy it again.")
-    kind = _kind_of_document(head)
-    if kind == _JPEG_XL:
-        raise UnreadableError(f"{path}: is {kind}, which cannot be read. Save it as PNG.")
-    if kind:
-        raise UnreadableError(f"{path}: is {kind}, not a video or image. Provide the media file itself.")
-    if head.startswith(JPEG_SIGNATURE):
-        return not _is_motion_jpeg(path)
-    return head.startswith(_SIGNATURES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP") or _brand(head) != b""
-
-
-def _kind_of_document(head: bytes) -> str:
-    """Return what a file is if it is certainly no video or image that can be read, or an empty string."""
-    if head.startswith(b"RIFF") and head[8:12] == b"WAVE":
-        return "an audio file"
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        head = head.decode("utf-16", errors="ignore").encode()
-    beginning = head.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n").lower()
-    return next((kind for signature, kind in _OTHER_DOCUMENTS.items() if beginning.startswith(signature)), "")
 
 
 def measure_image(path: Path, *, max_frames: int) -> tuple[tuple[int, int], list[float]]:
@@ -196,41 +104,6 @@ def iter_images(path: Path, *, max_pixels: int) -> Iterator[tuple[Image, float]]
             yield shown, _duration(picture) if len(numbers) > 1 else 0.0
 
 
-def _is_motion_jpeg(path: Path) -> bool:
-    """Return whether a raw stream begins here: three JPEG images of one size in a row.
-
-    A photograph may be followed by previews, depth maps and gain maps, which differ in size or are listed in its index
-    of several pictures.
-    """
-    with path.open("rb") as file:
-        content = file.read(_JPEG_BYTES)
-    sizes, end = set(), 0
-    for _ in range(3):
-        if content[end : end + 3] != JPEG_SIGNATURE:
-            return False
-        size, end = _jpeg_size_and_end(content, end)
-        sizes.add(size)
-    first_scan = content.find(b"\xff\xda")
-    return len(sizes) == 1 and content.find(b"MPF\0", 0, first_scan) < 0
-
-
-def _jpeg_size_and_end(content: bytes, start: int) -> tuple[bytes, int]:
-    """Return the coded height and width of a JPEG image in a file, and where the image ends."""
-    size, place = b"", start + 2
-    while content[place : place + 1] == b"\xff" and place + 1 < len(content):
-        marker = content[place + 1]
-        if marker == 0xFF:  # a fill byte
-            place += 1
-            continue
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a start of frame
-            size = content[place + 5 : place + 9]
-        if marker == 0xDA:  # the start of the scan, in which no end-of-image marker can occur
-            end = content.find(b"\xff\xd9", place)
-            return size, end + 2 if end >= 0 else len(content)
-        place += 2 + int.from_bytes(content[place + 2 : place + 4], "big")
-    return size, len(content)
-
-
 def _frame_numbers(picture: Picture) -> range:
     count = getattr(picture, "n_frames", 1) if picture.format in _ANIMATED else 1
     # A PNG may hold a fallback image that is not part of the animation.
@@ -242,24 +115,11 @@ def _duration(picture: Picture) -> float:
     return seconds if seconds >= MIN_FRAME_SECONDS else DEFAULT_FRAME_SECONDS
 
 
-def _brand(head: bytes) -> bytes:
-    """Return the brand that makes an ISO media file an image; empty for a video and for other files."""
-    if head[4:8] != b"ftyp":
-        return b""
-    if head[8:12] in _HEIF_BRANDS | _AVIF_BRANDS:
-        return head[8:12]
-    if head[8:12].startswith(_VIDEO_BRANDS):
-        return b""
-    length = min(int.from_bytes(head[:4], "big"), len(head))
-    compatible = [head[at : at + 4] for at in range(16, length, 4)]
-    return next((brand for brand in _COMPATIBLE_BRANDS if brand in compatible), b"")
-
-
 def _source(path: Path) -> Path | io.BytesIO:
     """Return what Pillow opens, whose plugins only look at the first brand of a HEIC or AVIF file."""
     with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
-    brand = _brand(head)
+        head = file.read(HEAD_BYTES)
+    brand = image_brand(head)
     return path if brand in (b"", head[8:12]) else io.BytesIO(head[:8] + brand + path.read_bytes()[12:])
 
 
@@ -298,13 +158,13 @@ def _readable(path: Path) -> Iterator[None]:
     except Exception as error:
         size = path.stat().st_size
         with path.open("rb") as file:
-            brand = _brand(file.read(_HEAD_BYTES))
+            brand = image_brand(file.read(HEAD_BYTES))
         said = str(error).replace(str(path), "").lower()
         if ends_early(path) or any(word in said for word in ("truncated", "premature", "eof")):
             reason = f"the image file is truncated ({size:,} bytes). Download or copy it again."
-        elif type(error).__name__ == "UnidentifiedImageError" and brand in _HEIF_BRANDS:
+        elif type(error).__name__ == "UnidentifiedImageError" and brand in HEIF_BRANDS:
             reason = "is a HEIC image. Run `pip install pillow-heif`, or save it as JPEG."
-        elif type(error).__name__ == "UnidentifiedImageError" and brand in _AVIF_BRANDS:
+        elif type(error).__name__ == "UnidentifiedImageError" and brand in AVIF_BRANDS:
             reason = "is an AVIF image. Install Pillow 11.3 or later, or save it as JPEG."
         else:
             reason = f"the image cannot be decoded ({size:,} bytes; {type(error).__name__}). Save it again as PNG."

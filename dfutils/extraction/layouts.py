@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -12,21 +11,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypeAlias
 
 from dfutils.errors import CatalogueError
-from dfutils.records import SPLIT_NAMES, SplitName, Video
-
-IMAGE_SUFFIXES = frozenset(
-    {
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".bmp", ".dib", ".webp"),
-        *(".tif", ".tiff", ".jp2", ".j2k", ".heic", ".heif", ".hif", ".avif"),
-    }
+from dfutils.extraction.media_files import (
+    CELEBDF_TEST_LIST,
+    IMAGE_SUFFIXES,
+    count_of,
+    is_media,
+    iter_files,
+    left_out,
 )
-MEDIA_SUFFIXES = IMAGE_SUFFIXES | {
-    *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3gpp", ".3g2", ".f4v", ".mj2", ".mkv", ".mk3d", ".webm", ".avi"),
-    *(".divx", ".wmv", ".asf", ".flv", ".mpg", ".mpeg", ".mpe", ".m1v", ".m2v", ".vob"),
-    *(".ts", ".mts", ".m2ts", ".m2t", ".tod", ".ogv", ".ogm", ".mxf", ".dv", ".ivf", ".obu", ".nut"),
-    *(".rm", ".rmvb", ".mjpeg", ".mjpg", ".h264", ".264", ".avc", ".h265", ".265", ".hevc", ".y4m"),
-}
-"""File-name suffixes of videos and images; content decides how a file is read."""
+from dfutils.records import SPLIT_NAMES, SplitName, Video
 
 LABELS: Mapping[str, bool] = {"REAL": False, "FAKE": True}
 """Value of `Video.is_fake` for each label that data sets use."""
@@ -49,8 +42,6 @@ Reading: TypeAlias = tuple[list[Video], list[str]]
 _FACEFORENSICS_FOLDERS = {"original_sequences": False, "manipulated_sequences": True}
 _FACEFORENSICS_LISTS: dict[str, SplitName] = {"train": "train", "val": "validation", "test": "test"}
 _CELEBDF_FOLDERS = {"Celeb-real": False, "YouTube-real": False, "Celeb-synthesis": True}
-_CELEBDF_TEST_LIST = "List_of_testing_videos.txt"
-_LABEL_SUFFIXES = {".csv", ".json"}
 
 
 def join_groups(links: Iterable[Iterable[str]]) -> dict[str, str]:
@@ -82,79 +73,11 @@ def join_groups(links: Iterable[Iterable[str]]) -> dict[str, str]:
     return {name: root_of(name) for name in parents}
 
 
-def iter_files(folder: Path) -> Iterator[Path]:
-    """Yield the files below ``folder``, sorted within each folder, except hidden ones and macOS's ``__MACOSX``.
-
-    Symbolic links to folders are followed, but no folder is visited twice.
-
-    Raises:
-        CatalogueError: A folder cannot be listed.
-    """
-
-    def refuse(error: OSError) -> None:
-        raise CatalogueError(
-            f"{error.filename}: cannot be listed ({error.strerror}). Check its permissions."
-        ) from error
-
-    visited = set()
-    for parent, folders, files in os.walk(folder, followlinks=True, onerror=refuse):
-        real = os.path.realpath(parent)
-        if real in visited:
-            folders.clear()
-            continue
-        visited.add(real)
-        folders[:] = sorted(name for name in folders if _is_visible(name))
-        yield from (Path(parent, name) for name in sorted(files) if _is_visible(name))
-
-
-def is_media(path: Path) -> bool:
-    """Return whether the file's suffix is that of a video or an image."""
-    return path.suffix.lower() in MEDIA_SUFFIXES
-
-
-def other_files(source: Path, known: Collection[Path] = ()) -> list[str]:
-    """Return one warning that counts the files without a video or image suffix, or none.
-
-    Args:
-        source: The folder.
-        known: Paths, as from `os.path.abspath`, that are in the catalogue under any name. Label tables are not counted.
-    """
-    others = [
-        path
-        for path in iter_files(source)
-        if not is_media(path)
-        and path.suffix.lower() not in _LABEL_SUFFIXES
-        and path.name != _CELEBDF_TEST_LIST
-        and Path(os.path.abspath(path)) not in known  # noqa: PTH100 - Path.absolute keeps dots
-    ]
-    if not others:
-        return []
-    kinds = Counter(path.suffix.lower() or "without a suffix" for path in others)
-    examples = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(3))
-    first = min(path.relative_to(source).as_posix() for path in others)
-    found = "1 other file" if len(others) == 1 else f"{len(others):,} other files"
-    return [f"{found} in {source}: no video or image suffix, left out ({examples}; first: {first})"]
-
-
-def left_out(files: Collection[Path], source: Path, *, why: str = "not in the labels") -> list[str]:
-    """Return one warning that counts the files outside the catalogue, or none."""
-    if not files:
-        return []
-    first = min(path.relative_to(source).as_posix() for path in files)
-    verb, past = ("is", "was") if len(files) == 1 else ("are", "were")
-    return [f"{count_of(files)} in {source} {verb} {why} and {past} left out (first: {first})"]
-
-
-def count_of(files: Collection[object]) -> str:
-    """Return ``1 file`` or ``12,345 files``."""
-    return "1 file" if len(files) == 1 else f"{len(files):,} files"
-
-
 def read_folders(source: Path) -> Reading:
     """Read ``real/`` and ``fake/`` below ``source``, in upper or lower case, each searched to any depth.
 
     They may be in folders for each split, such as ``train/real`` and ``test/fake``, or hold such folders; the files
-    then keep these splits.
+    then keep these splits, unless some files are in none: then all are split anew, with a warning.
 
     A file forms its own group, named by its stem. A stem found under both labels is one group: such a fake is usually
     named after the video it was made from, and a needless join costs little, whereas a missed one leaks the scene from
@@ -166,7 +89,13 @@ def read_folders(source: Path) -> Reading:
     """
     media = {path: _labelled(path.relative_to(source)) for path in iter_files(source) if is_media(path)}
     known = {path: one for path, one in media.items() if one is not None}
-    if any(one.split is None for one in known.values()):  # the splits will be made anew, over all files
+    warnings = []
+    if without := [path for path, one in known.items() if one.split is None]:
+        if len(without) < len(known):
+            example = without[0].relative_to(source).as_posix()
+            warnings.append(
+                f"the folders of splits are ignored: {count_of(without)} in none of them (first: {example})"
+            )
         known = {path: one._replace(split=None) for path, one in known.items()}
     places: dict[tuple[SplitName | None, str], set[tuple[bool, Path]]] = {}
     for one in known.values():
@@ -189,7 +118,7 @@ def read_folders(source: Path) -> Reading:
 
     videos = [_video(path, source, one.is_fake, group_of(one), split=one.split) for path, one in known.items()]
     others = [path for path, one in media.items() if one is None]
-    return videos, left_out(others, source, why="below neither real/ nor fake/")
+    return videos, warnings + left_out(others, source, why="below neither real/ nor fake/")
 
 
 class _Labelled(NamedTuple):
@@ -402,9 +331,9 @@ def _celebdf_ids(name: str) -> tuple[str, ...]:
 
 def _read_celebdf_test_list(source: Path, present: Collection[str]) -> tuple[set[str], list[str]]:
     """Return the names of the official test videos, and warnings."""
-    path = source / _CELEBDF_TEST_LIST
+    path = source / CELEBDF_TEST_LIST
     if not path.is_file():
-        return set(), [f"{_CELEBDF_TEST_LIST} is not in {source}: there is no official split"]
+        return set(), [f"{CELEBDF_TEST_LIST} is not in {source}: there is no official split"]
     tested: set[str] = set()
     for number, line in enumerate(_read_text(path).splitlines(), start=1):
         if not line.strip():
@@ -442,7 +371,3 @@ def _read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise CatalogueError(f"{path}: cannot be read ({error}). Download it again.") from error
-
-
-def _is_visible(name: str) -> bool:
-    return not name.startswith(".") and name != "__MACOSX"

@@ -10,7 +10,7 @@ from dfutils.demo.clips import make_demo_videos
 from dfutils.demo.examples import add_odd_videos, demo_extraction
 from dfutils.demo.rendering import DemoSettings
 from dfutils.extraction.catalogue import Catalogue, read_catalogue
-from dfutils.extraction.layouts import is_media
+from dfutils.extraction.media_files import is_media
 from dfutils.files import read_csv
 from dfutils.runs.folder import RunFolder
 from dfutils.settings import ExtractionSettings, Settings

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from dfutils.errors import CatalogueError
-from dfutils.extraction.layouts import is_media, iter_files, other_files
+from dfutils.extraction.media_files import is_media, iter_files, other_files
 
 logger = logging.getLogger(__name__)
 

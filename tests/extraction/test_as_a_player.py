@@ -230,18 +230,7 @@ def test_the_decoder_never_waits_for_the_interpreter():
 
 
 def test_a_recording_that_begins_between_key_frames_begins_with_the_first_that_can_be_shown(tmp_path):
-    whole = tmp_path / "whole.ts"
-    with av.open(str(whole), "w", format="mpegts") as output:
-        stream = output.add_stream("libx264", rate=RATE)
-        stream.width, stream.height, stream.pix_fmt, stream.options = (
-            96,
-            64,
-            "yuv420p",
-            {"g": "30", "sc_threshold": "0"},
-        )
-        for image in numbered(50):
-            output.mux(stream.encode(av.VideoFrame.from_ndarray(image)))
-        output.mux(stream.encode())
+    whole = encode(tmp_path / "whole.ts", numbered(50), container="mpegts", options={"g": "30", "sc_threshold": "0"})
     late = remux(whole, tmp_path / "late.ts", keep=lambda number, _: number >= 10, container="mpegts")
     info, times = times_of(late)
     assert times == pytest.approx([k / RATE for k in range(20)])
@@ -252,14 +241,7 @@ def test_a_recording_that_begins_between_key_frames_begins_with_the_first_that_c
 @pytest.mark.parametrize("name", ["reordered.avi", "reordered.asf"])
 def test_reordered_frames_without_display_times_are_shown_in_order(name, tmp_path):
     """AVI and ASF store no display times."""
-    path = tmp_path / name
-    with av.open(str(path), "w") as output:
-        stream = output.add_stream("libx264", rate=RATE)
-        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
-        stream.options = {"bf": "3", "b_strategy": "0", "g": "20"}
-        for image in numbered(40):
-            output.mux(stream.encode(av.VideoFrame.from_ndarray(image)))
-        output.mux(stream.encode())
+    path = encode(tmp_path / name, numbered(40), options={"bf": "3", "b_strategy": "0", "g": "20"})
     info, times = times_of(path)
     assert len(info.times_seconds) == 40
     assert times == pytest.approx([k / RATE for k in range(40)])
@@ -285,14 +267,12 @@ def test_packets_of_an_avi_that_give_no_frame_do_not_shift_the_others(tmp_path):
 
 @pytest.mark.parametrize("name", ["late.avi", "late.264"])
 def test_without_display_times_a_stream_starts_at_its_first_keyframe_too(name, tmp_path):
-    whole = tmp_path / f"whole{name[4:]}"
-    with av.open(str(whole), "w", format="h264" if name.endswith("264") else None) as output:
-        stream = output.add_stream("libx264", rate=RATE)
-        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
-        stream.options = {"g": "20", "sc_threshold": "0", "bf": "0"}
-        for image in numbered(40):
-            output.mux(stream.encode(av.VideoFrame.from_ndarray(image)))
-        output.mux(stream.encode())
+    whole = encode(
+        tmp_path / f"whole{name[4:]}",
+        numbered(40),
+        container="h264" if name.endswith("264") else None,
+        options={"g": "20", "sc_threshold": "0", "bf": "0"},
+    )
     if name.endswith("264"):  # cut in the middle of the first group
         content = whole.read_bytes()
         units = [place for place in range(len(content)) if content.startswith(b"\0\0\1", place)]
@@ -311,17 +291,8 @@ def test_without_display_times_a_stream_starts_at_its_first_keyframe_too(name, t
 
 def test_a_frame_that_is_held_for_long_with_reordering_is_no_new_recording(tmp_path):
     milliseconds = [40 * k + (15_000 if k >= 20 else 0) for k in range(40)]
-    source = tmp_path / "held.mp4"
-    with av.open(str(source), "w") as output:
-        stream = output.add_stream("libx264", rate=1000)
-        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
-        stream.options = {"bf": "3", "b_strategy": "0", "g": "250"}
-        stream.codec_context.time_base = Fraction(1, 1000)
-        for image, time in zip(numbered(40), milliseconds, strict=True):
-            frame = av.VideoFrame.from_ndarray(image)
-            frame.pts, frame.time_base = time, Fraction(1, 1000)
-            output.mux(stream.encode(frame))
-        output.mux(stream.encode())
+    options = {"bf": "3", "b_strategy": "0", "g": "250"}
+    source = encode(tmp_path / "held.mp4", numbered(40), times=milliseconds, options=options)
     info, times = times_of(remux(source, tmp_path / "held.ts", container="mpegts"))
     assert times == pytest.approx([time / 1000 for time in milliseconds], abs=1e-3)
     assert info.times_seconds == pytest.approx(times)
@@ -610,14 +581,7 @@ def test_a_live_recording_in_flv_with_sound_is_cut_off_in_the_middle_of_a_tag(tm
 
 def test_a_slow_video_with_reordered_frames_is_whole(tmp_path):
     """FLV counts its duration from the first decoding time, which is long before the first display time here."""
-    path = tmp_path / "slow.flv"
-    with av.open(str(path), "w") as output:
-        stream = output.add_stream("libx264", rate=1)
-        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
-        stream.options = {"bf": "3", "b_strategy": "0"}
-        for image in numbered(20):
-            output.mux(stream.encode(av.VideoFrame.from_ndarray(image)))
-        output.mux(stream.encode())
+    path = encode(tmp_path / "slow.flv", numbered(20), rate=1, options={"bf": "3", "b_strategy": "0"})
     info, times = times_of(path)
     assert (info.duration_seconds, info.cut_off) == (pytest.approx(20), "")
     assert times == pytest.approx([*range(20)])

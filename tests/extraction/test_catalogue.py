@@ -139,6 +139,9 @@ class TestFolders:
         catalogue = read_catalogue(touch(tmp_path, "real/000.mp4", "fake/train/000.mp4"))
         assert set(splits_of(catalogue).values()) == {None}
         assert set(groups_of(catalogue).values()) == {"000"}
+        assert catalogue.warnings == (
+            "the folders of splits are ignored: 1 file in none of them (first: real/000.mp4)",
+        )
 
     def test_a_single_label_is_a_warning(self, tmp_path):
         touch(tmp_path, "fake/b.mp4")

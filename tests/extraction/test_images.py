@@ -12,7 +12,8 @@ from PIL import Image, ImageCms
 
 from dfutils.errors import TooLargeError, UnreadableError
 from dfutils.extraction import images
-from dfutils.extraction.images import is_image, iter_images
+from dfutils.extraction.images import iter_images
+from dfutils.extraction.recognition import is_image
 from dfutils.extraction.video import iter_frames, probe_video
 from dfutils.settings import ExtractionSettings
 
