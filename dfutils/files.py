@@ -147,7 +147,7 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror}). Is the folder complete?") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{path}: is not a CSV in UTF-8 ({error}). Save it again.") from error
+        raise DatasetError(f"{path}: is not a CSV in UTF-8 ({error}). Save it as one.") from error
 
 
 def sha256_of(path: Path) -> str:

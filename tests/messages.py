@@ -123,7 +123,7 @@ def start_recording(path: Path) -> None:
             frame = frame.f_back
         place = Path(frame.f_code.co_filename)
         if place.is_relative_to(PACKAGE):
-            entry = {"module": place.relative_to(PACKAGE).as_posix(), "message": str(self)}
+            entry = {"module": place.relative_to(PACKAGE).as_posix(), "kind": type(self).__name__, "message": str(self)}
             with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
 
@@ -151,7 +151,9 @@ def _row(site: Site, entries: list[dict]) -> str:
     found = [
         tidy(entry["message"])
         for entry in entries
-        if entry["module"] == site.module and site.pattern.fullmatch(tidy(entry["message"]))
+        if entry["module"] == site.module
+        and entry.get("kind", site.kind) == site.kind
+        and site.pattern.fullmatch(tidy(entry["message"]))
     ]
     text = min(found, key=lambda message: (len(message), message), default=site.template)
     return f"* {text.replace('|', chr(92) + '|').replace('<', '&lt;')} (`{site.kind}`)"

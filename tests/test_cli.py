@@ -170,6 +170,19 @@ def test_a_failure_exits_with_1_and_one_line_of_reason(tmp_path, arguments, reas
     assert reason in line
 
 
+def test_an_unknown_rule_is_named_with_the_known_ones(tmp_path, capsys):
+    assert main(["calibrate", str(tmp_path), "--operating-point", "luck"]) == 1
+    assert "operating point 'luck': there is no such rule. Choose one of balanced_accuracy, " in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())
+
+
+def test_the_web_page_names_what_it_lacks_and_how_to_install_it(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    assert main(["app"]) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "gradio: is not installed, but the web page needs it. In the folder of dfutils, run: pip" in last
+
+
 @pytest.mark.parametrize(
     ("code", "heavy"),
     [

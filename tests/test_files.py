@@ -41,6 +41,12 @@ def test_a_missing_column_is_named(tmp_path):
         read_csv(tmp_path / "a.csv", ["file", "label"])
 
 
+def test_a_table_in_another_encoding_is_named(tmp_path):
+    (tmp_path / "a.csv").write_bytes("file\nmüller.mp4\n".encode("latin-1"))
+    with pytest.raises(DatasetError, match=r"a\.csv: is not a CSV in UTF-8 \(.*0xfc.*\)\. Save it as one"):
+        read_csv(tmp_path / "a.csv", ["file"])
+
+
 def test_a_damaged_json_is_a_clear_error(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps({"a": 1})[:-1])
     with pytest.raises(DatasetError, match="not valid JSON"):
@@ -51,6 +57,13 @@ def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DatasetError, match="cannot be written"):
         write_json(tmp_path / "file" / "a.json", {})
+
+
+def test_a_folder_is_never_replaced_by_a_file(tmp_path):
+    (tmp_path / "table.csv").mkdir()
+    with pytest.raises(DatasetError, match=r"table\.csv: is a folder\. Give a file name"):
+        write_csv(tmp_path / "table.csv", ["file"], [])
+    assert [(path.name, path.is_dir()) for path in tmp_path.iterdir()] == [("table.csv", True)]
 
 
 def test_a_full_disk_is_named_as_such(tmp_path):

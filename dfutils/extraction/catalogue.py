@@ -156,7 +156,9 @@ def _iter_rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
                 empty = dict.fromkeys(("file", "label", "group", "dataset", "split"), "")
                 yield reader.line_num, empty | dict(zip(columns, cells, strict=False))
     except csv.Error as error:
-        raise CatalogueError(f"{table}, line {reader.line_num}: cannot be read ({error}). Save it as CSV.") from error
+        raise CatalogueError(
+            f"{table}, line {reader.line_num}: cannot be read ({error}). Close its quotes, or save it as CSV again."
+        ) from error
 
 
 def _columns(text: str, delimiter: str) -> list[str]:

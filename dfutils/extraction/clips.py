@@ -51,7 +51,7 @@ def extract_clips(path: Path, settings: ExtractionSettings, detector: FaceDetect
     scan = scan_frames(decode(), info, settings, searcher, trace)
     if not scan.candidates:
         raise UnreadableError(
-            f"{path}: no frame could be decoded ({info.size_bytes} bytes). "
+            f"{path}: no frame could be decoded ({info.size_bytes:,} bytes). "
             "The download may be cut short, or the codec missing; re-encode or skip the file."
         )
     info = _as_decoded(info, trace, settings)

@@ -295,7 +295,7 @@ def encode_image(image: Image, *, image_format: str) -> bytes:
     options = PNG_OPTIONS if image_format == "png" else [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
     done, content = cv2.imencode(f".{image_format}", image[..., ::-1], options)
     if not done:
-        raise DatasetError(f"A crop of shape {image.shape} could not be encoded as {image_format}.")
+        raise DatasetError(f"A crop of shape {image.shape} cannot be encoded as {image_format}. Choose a smaller size.")
     return content.tobytes()
 
 
@@ -380,7 +380,9 @@ def parse_clip_row(text: Mapping[str, str]) -> ClipRow:
         cells = [field for field in fields(ClipRow) if field.name in text or field.default is MISSING]
         return ClipRow(**{field.name: _CELL_PARSERS[str(field.type)](text[field.name]) for field in cells})
     except (KeyError, ValueError) as error:
-        raise DatasetError(f"manifest.csv: the row of {text.get('clip_id')!r} is damaged ({error}).") from error
+        raise DatasetError(
+            f"manifest.csv: the row of {text.get('clip_id')!r} is damaged ({error}). Copy or extract the dataset again."
+        ) from error
 
 
 def _wanted_square(row: Mapping[str, str], stored: ExtractionSettings, margin: float) -> Box:

@@ -272,7 +272,9 @@ def _write_model(model: ov.Model, folder: Path, precision: Precision) -> ov.Mode
     try:
         ov.save_model(model, folder / BACKBONE_FILES[0], compress_to_fp16=precision == "bfloat16")
     except (OSError, RuntimeError) as error:  # OpenVINO raises RuntimeError for a full disk
-        raise RunError(f"{folder}: cannot be written ({error}). Is the disk full?") from error
+        raise RunError(
+            f"{folder}: cannot be written ({error}). Make room on the disk and repeat the command."
+        ) from error
     return ov.Core().read_model(folder / BACKBONE_FILES[0])
 
 

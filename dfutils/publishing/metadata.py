@@ -67,7 +67,7 @@ def read_metadata(path: Path, *, owner: str = OWNER_PLACEHOLDER) -> dict[str, An
     except DatasetError as error:
         raise PublishError(str(error)) from error
     if not isinstance(document, dict):
-        raise PublishError(f"{path}: is not a JSON object. Restore it from the repository.")
+        raise PublishError(f"{path}: is not a JSON object. Restore the original file.")
     return {key: filled(value) for key, value in document.items()}
 
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from dfutils.evaluation.scoring import Measured, RunSplits, splits_of_skipped, video_predictions
+from dfutils.errors import ReportError
+from dfutils.evaluation.scoring import Measured, RunSplits, rows_of_split, splits_of_skipped, video_predictions
 from dfutils.extraction.dataset import SKIPPED_COLUMNS, FaceDataset, read_face_dataset
 from dfutils.files import write_csv
 from dfutils.prediction.detector import Detector, face_pixels
@@ -97,3 +98,13 @@ def test_videos_without_a_clip_of_an_unknown_dataset_are_test(partly_assigned):
     dataset, splits = partly_assigned
     foreign = replace(dataset, rows=(clip(6, group="elsewhere"),))
     assert {split for row, split in splits_of_skipped(foreign, splits) if row["video"] != "5.mp4"} == {"test"}
+
+
+def test_a_split_without_a_clip_is_an_error(demo_run, demo_faces, tmp_path):
+    run, splits = tmp_path / "run", (demo_run / "splits.csv").read_text()
+    run.mkdir()
+    (run / "splits.csv").write_text(splits.replace(",validation", ",test"))
+    known, settings = RunSplits(run, is_ensemble=False), detector(demo_run).settings
+    with pytest.raises(ReportError, match=r"no clip is in the split 'validation' of .*/run\. Choose another --split"):
+        rows_of_split(run, demo_faces, settings, known, "validation")
+    assert len(rows_of_split(run, demo_faces, settings, known, "all")[1]) == 12

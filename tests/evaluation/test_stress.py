@@ -15,6 +15,7 @@ from dfutils.extraction.video import iter_frames
 from dfutils.prediction.detector import Detector
 from dfutils.records import Box, FaceClip, FaceCrop
 from dfutils.report.sections import stress_section
+from dfutils.runs.record import DetectorRecord
 
 
 def images_of(path):
@@ -185,6 +186,20 @@ def test_damage_changes_the_scores(damaged):
 def test_an_unknown_kind_is_refused(demo_run, demo_labels, tmp_path):
     with pytest.raises(ReportError, match="'rain' is unknown"):
         stress.stress_test(demo_run, read_catalogue(demo_labels.parent, demo_labels), tmp_path, kinds=["rain"])
+
+
+def test_videos_that_are_not_in_the_split_are_refused(demo_run, source, tmp_path):
+    for label in ("real", "fake"):
+        (tmp_path / label).mkdir()
+        shutil.copy(
+            source, tmp_path / label / f"new_{label}.mp4"
+        )  # unknown to the run, and therefore of its test split
+    detector, videos = Detector(DetectorRecord.read(demo_run / "detector.json"), [], demo_run), read_catalogue(tmp_path)
+    with pytest.raises(
+        ReportError, match=r"none of the 2 videos is in its split 'train'\. Name the folder that its faces"
+    ):
+        stress.choose_videos(demo_run, detector, videos, "train", most=2)
+    assert len(stress.choose_videos(demo_run, detector, videos, "test", most=2)) == 2
 
 
 def test_an_altered_run_is_refused_before_the_work(demo_run, demo_labels, tmp_path):

@@ -1,6 +1,8 @@
 """Every layout is read with its labels and groups; contradictions are refused, omissions counted."""
 
+import errno
 import json
+import os
 import unicodedata
 from pathlib import Path
 
@@ -243,10 +245,14 @@ class TestDfdc:
             pytest.param({"../a.mp4": {"label": "REAL"}}, "not the name of a file beside it", id="path escapes"),
             pytest.param('{"a.mp4": {"label": "REAL"}, "a.mp4": {"label": "FAKE"}}', "listed twice", id="twice"),
             pytest.param({"b.mp4": {"label": "REAL"}}, "none of its files is present", id="nothing there"),
+            pytest.param(b'{"\xe9.mp4": {}}', "cannot be read .*0xe9.*Download it again", id="not UTF-8"),
         ],
     )
     def test_unusable_metadata_is_an_error_that_names_it(self, tmp_path, metadata, message):
-        write(touch(tmp_path, "a.mp4") / "metadata.json", metadata)
+        if isinstance(metadata, bytes):
+            (touch(tmp_path, "a.mp4") / "metadata.json").write_bytes(metadata)
+        else:
+            write(touch(tmp_path, "a.mp4") / "metadata.json", metadata)
         with pytest.raises(CatalogueError, match=message) as caught:
             read_catalogue(tmp_path, "dfdc")
         assert "metadata.json" in str(caught.value)
@@ -254,6 +260,22 @@ class TestDfdc:
     def test_no_metadata_is_an_error(self, tmp_path):
         with pytest.raises(CatalogueError, match=r"no metadata\.json"):
             read_catalogue(touch(tmp_path, "a.mp4"), "dfdc")
+
+
+def test_a_folder_that_may_not_be_listed_is_an_error(tmp_path, monkeypatch):
+    touch(tmp_path, "real/a.mp4", "fake/locked/b.mp4")
+    scandir = os.scandir
+
+    def refuse_one(folder):
+        if str(folder).endswith("locked"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse_one)
+    with pytest.raises(
+        CatalogueError, match=r"fake/locked: cannot be listed \(Permission denied\)\. Check its permissions"
+    ):
+        read_catalogue(tmp_path)
 
 
 class TestTable:
@@ -325,6 +347,11 @@ class TestTable:
             pytest.param("file,label\nx/../../out.mp4,REAL\n", "neither below", id="dots lead out on a detour"),
             pytest.param("file,label\n/etc/hostname,REAL\n", "neither below", id="absolute path outside"),
             pytest.param('file,label\na.mp4,"REAL\nb.mp4,FAKE\n', "label 'REAL.*is unknown", id="open quote"),
+            pytest.param(
+                'file,label\na.mp4,"REAL\n' + "b.mp4,FAKE\n" * 20_000,
+                r"line \d+: cannot be read \(field larger than .*\)\. Close its quotes",
+                id="open quote of a large table",
+            ),
         ],
     )
     def test_a_wrong_table_is_an_error_that_says_where(self, tmp_path, content, message):
@@ -340,6 +367,16 @@ class TestTable:
             read_catalogue(tmp_path, table)
         table.write_text("file,label\na.mp4,REAL\n", encoding="utf-16")
         with pytest.raises(CatalogueError, match=r"labels\.csv: is encoded in UTF-16. Save it as CSV in UTF-8"):
+            read_catalogue(tmp_path, table)
+
+    def test_a_table_that_may_not_be_read_is_an_error(self, tmp_path, monkeypatch):
+        table = write(touch(tmp_path, "a.mp4") / "labels.csv", "file,label\na.mp4,REAL\n")
+
+        def refuse(path):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+        monkeypatch.setattr(Path, "read_bytes", refuse)
+        with pytest.raises(CatalogueError, match=r"labels\.csv: cannot be read \(Permission denied\)\. Check its perm"):
             read_catalogue(tmp_path, table)
 
     @pytest.mark.parametrize(

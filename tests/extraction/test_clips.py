@@ -7,7 +7,7 @@ import pytest
 from dfutils.demo.clips import write_video
 from dfutils.demo.people import random_person
 from dfutils.demo.rendering import DemoSettings, faceless_frames, two_people_frames
-from dfutils.errors import NoFaceError, TooFewFacesError
+from dfutils.errors import NoFaceError, TooFewFacesError, UnreadableError
 from dfutils.extraction.clips import extract_clips
 from dfutils.extraction.crops import crop_square, fill_positions, framed, square_around
 from dfutils.extraction.faces import face_detector
@@ -241,3 +241,14 @@ def test_every_face_of_a_crowd_is_cut_up_to_a_bound_that_is_told(demo_videos, tm
     monkeypatch.setattr("dfutils.extraction.motion.MAX_FACES", 20)
     part = crowd(5, 5)
     assert (len(part.clips), part.faces_left_out) == (20, 5)
+
+
+def test_a_video_whose_frames_are_all_damaged_says_so(detector, tmp_path):
+    path = tmp_path / "blank.mp4"
+    write_video(path, np.zeros((5, 48, 64, 3), np.uint8), fps=5)
+    content = bytearray(path.read_bytes())
+    start, stop = content.index(b"mdat") + 4, content.index(b"moov") - 4
+    content[start:stop] = bytes(stop - start)  # the index is whole, and so are the times of the frames
+    path.write_bytes(content)
+    with pytest.raises(UnreadableError, match=rf"no frame could be decoded \({len(content):,} bytes\)"):
+        extract_clips(path, SETTINGS, detector)

@@ -8,17 +8,20 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from dfutils.errors import DatasetError
+from dfutils.errors import DatasetError, DfutilsError
 from dfutils.extraction import extract as extract_module
 from dfutils.extraction import work
 from dfutils.extraction.catalogue import read_catalogue
-from dfutils.extraction.dataset import read_face_dataset
+from dfutils.extraction.dataset import encode_image, read_face_dataset
 from dfutils.extraction.extract import extract_dataset
 from dfutils.extraction.shards import merge_datasets
 from dfutils.files import only_job, read_csv, read_json, write_csv, write_json
+from dfutils.records import Video
 from dfutils.settings import ExtractionSettings
 
 SETTINGS = ExtractionSettings(size=96)
@@ -204,6 +207,16 @@ def test_a_folder_that_cannot_be_written_is_a_clear_error(extract, tmp_path):
     [
         (lambda faces: (faces / "manifest.csv").unlink(), "not a finished face dataset"),
         (lambda faces: (faces / "extraction.json").write_text("{}"), "settings"),
+        (
+            lambda faces: (faces / "manifest.csv").write_text((faces / "manifest.csv").read_text().splitlines()[0]),
+            r"faces: holds no clips. See skipped\.csv for the reasons",
+        ),
+        (
+            lambda faces: (faces / "manifest.csv").write_text(
+                (faces / "manifest.csv").read_text().replace("true", "1")
+            ),
+            r"manifest\.csv: the row of 'person_\w+-\w+-0' is damaged \('1'\)\. Copy or extract the dataset again",
+        ),
         (lambda faces: next(faces.glob("real/*/03.png")).unlink(), "cannot be read"),
         (lambda faces: next(faces.glob("real/*/03.png")).write_bytes(b"x"), "is not a crop"),
         (lambda faces: (faces / "frames.csv").write_text((faces / "frames.csv").read_text()[:-300]), "frames.csv has"),
@@ -216,6 +229,49 @@ def test_a_damaged_dataset_is_a_clear_error(demo_faces, tmp_path, damage, messag
         for row in (dataset := read_face_dataset(faces)).rows:
             dataset.load_clip(row)
     assert "dfutils.errors" in type(caught.value).__module__
+
+
+def test_a_crop_larger_than_its_format_allows_is_an_error():
+    with pytest.raises(DatasetError, match=r"shape \(1, 70000, 3\) cannot be encoded as jpg\. Choose a smaller size"):
+        encode_image(np.zeros((1, 70_000, 3), np.uint8), image_format="jpg")
+
+
+def test_a_video_that_disappears_while_it_is_read_is_skipped_and_leaves_nothing(demo_videos, tmp_path, monkeypatch):
+    path = Path(shutil.copy(demo_videos[0], tmp_path / "here.mp4"))
+    extract = work.extract_clips_safely
+
+    def extract_and_lose(*args, **kwargs):
+        extraction = extract(*args, **kwargs)
+        path.unlink()
+        return extraction
+
+    monkeypatch.setattr(work, "extract_clips_safely", extract_and_lose)
+    entry = work.extract_one(Video(path, "here.mp4", False, "g", "d"), work.Job(tmp_path / "faces", SETTINGS))
+    assert entry["skipped"]["reason"] == "unreadable"
+    assert entry["skipped"]["detail"] == (
+        "here.mp4: disappeared while it was read (No such file or directory). Extract again."
+    )
+    assert (entry["clips"], entry["frames"], list(tmp_path.iterdir())) == ([], [], [])
+
+
+def test_a_fault_of_the_decoder_skips_a_trusted_file_and_not_the_others(demo_videos, tmp_path, monkeypatch):
+    def fail(*_args, **_options):
+        raise ValueError("plane 3 is missing")
+
+    monkeypatch.setattr(work, "extract_clips", fail)
+    job = work.Job(tmp_path / "faces", SETTINGS, trusted=True)
+    entry = work.extract_one(Video(demo_videos[0], "a.mp4", False, "g", "d"), job)
+    assert entry["skipped"]["detail"] == (
+        "a.mp4: decoding failed (ValueError('plane 3 is missing')). Re-encode or skip the file."
+    )
+    assert (entry["clips"], list(tmp_path.iterdir())) == ([], [])
+
+
+def test_a_cluster_without_dask_says_what_to_install(extract, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(DfutilsError, match=r"^tcp://127\.0\.0\.1:9: Dask is not installed\. .*'\.\[cluster\]'"):
+        extract(tmp_path / "faces", scheduler="tcp://127.0.0.1:9")
+    assert not (tmp_path / "faces" / "manifest.csv").exists()
 
 
 def test_a_dataset_from_before_notes_and_skipping_is_read_continued_and_merged(extract, demo_faces, tmp_path):

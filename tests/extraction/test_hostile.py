@@ -13,7 +13,7 @@ from hostile_corpus import make_corpus, png
 
 from dfutils.demo.clips import write_video
 from dfutils.demo.rendering import DemoSettings, faceless_frames
-from dfutils.errors import MediaError, TooLargeError, UnreadableError
+from dfutils.errors import DecoderError, MediaError, TooLargeError, UnreadableError
 from dfutils.extraction import isolation
 from dfutils.extraction.catalogue import read_catalogue
 from dfutils.extraction.clips import extract_clips
@@ -182,6 +182,16 @@ def test_a_file_that_kills_every_child_is_refused_and_the_next_one_is_not(demo_v
         with pytest.raises(UnreadableError, match="crashed twice \\(SIGSEGV\\)"):
             extract_clips_safely(demo_videos[0], SETTINGS)
     assert len(extract_clips_safely(demo_videos[0], SETTINGS).clips) == 1
+
+
+def test_a_child_that_does_not_start_is_no_fault_of_the_file(demo_videos, fresh_children, monkeypatch):
+    program = "import sys; sys.exit('ImportError: libavcodec.so: cannot open shared object file')"
+    monkeypatch.setattr(isolation, "COMMAND", [sys.executable, "-c", program])
+    with pytest.raises(
+        DecoderError, match=r"does not start \(ImportError: libavcodec\.so: .*\)\. Install the package again"
+    ):
+        extract_clips_safely(demo_videos[0], SETTINGS)
+    assert isolation._idle == []
 
 
 def test_a_child_ends_with_its_parent(demo_videos, fresh_children):

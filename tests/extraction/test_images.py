@@ -15,7 +15,7 @@ from dfutils.extraction import images
 from dfutils.extraction.images import iter_images
 from dfutils.extraction.recognition import is_image
 from dfutils.extraction.video import iter_frames, probe_video
-from dfutils.settings import ExtractionSettings
+from dfutils.settings import ExtractionSettings, MediaLimits
 
 SETTINGS = ExtractionSettings()
 LARGE = 10**9
@@ -142,6 +142,13 @@ def test_a_moving_picture_is_a_short_film(suffix, save):
     assert [frame.image()[0, 0, 2] for frame in shown] == pytest.approx([0, 40, 80, 120, 160], abs=8)
 
 
+def test_an_animation_of_too_many_frames_is_refused(save):
+    path = save("long.gif", save_all=True, append_images=[picture().rotate(90 * turn) for turn in (1, 2, 3)])
+    few = SETTINGS.model_copy(update={"limits": MediaLimits(frames=3)})
+    with pytest.raises(TooLargeError, match=r"long\.gif: has 4 frames, more than 3\. Cut it, or raise limits\.frames"):
+        probe_video(path, few)
+
+
 def test_frames_without_a_duration_are_shown_as_long_as_in_browsers(save):
     frames = [Image.new("RGB", (48, 32), (0, 0, 40 * number)) for number in range(3)]
     path = save("hasty.gif", frames[0], save_all=True, append_images=frames[1:], duration=0)
@@ -216,6 +223,18 @@ def test_other_documents_are_named_in_the_error(content, kind, tmp_path):
     path.write_bytes(content)
     with pytest.raises(UnreadableError, match=f"face.jpg: is {kind}"):
         is_image(path)
+
+
+def test_a_folder_is_no_image_and_no_video(tmp_path):
+    with pytest.raises(UnreadableError, match=rf"^{tmp_path}: is not a file\. Give a video or an image"):
+        is_image(tmp_path)
+
+
+def test_a_file_that_is_not_there_cannot_be_opened(tmp_path):
+    with pytest.raises(
+        UnreadableError, match=r"gone\.png: cannot be opened \(No such file or directory\)\. Check path"
+    ):
+        is_image(tmp_path / "gone.png")
 
 
 def test_a_heic_picture_names_what_reads_it(tmp_path, monkeypatch):

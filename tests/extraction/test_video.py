@@ -9,7 +9,7 @@ from hostile_corpus import turn
 from dfutils.demo.clips import write_video
 from dfutils.errors import TooLargeError, UnreadableError
 from dfutils.extraction.video import iter_frames, probe_video
-from dfutils.settings import ExtractionSettings
+from dfutils.settings import ExtractionSettings, MediaLimits
 
 SETTINGS = ExtractionSettings()
 
@@ -104,9 +104,17 @@ def test_a_file_with_sound_only_is_refused(tmp_path):
         probe_video(path, SETTINGS)
 
 
-@pytest.mark.parametrize("limits", [{"max_pixels": 64 * 48 - 1}, {"max_seconds": 2.0}])
-def test_limits_are_kept(clip, limits):
-    with pytest.raises(TooLargeError):
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"max_pixels": 64 * 48 - 1}, "64 × 48 pixels are more than the limit of 3,071"),
+        ({"max_seconds": 2.0}, "is longer than 2 s"),
+        ({"limits": MediaLimits(frames=29)}, r"has more than 29 frames\. Cut it, or raise limits\.frames"),
+    ],
+    ids=["pixels", "seconds", "frames"],
+)
+def test_limits_are_kept(clip, limits, message):
+    with pytest.raises(TooLargeError, match=rf"clip\.mp4: {message}"):
         probe_video(clip, SETTINGS.model_copy(update=limits))
 
 
@@ -114,3 +122,23 @@ def test_an_empty_file_says_so(tmp_path):
     (tmp_path / "empty.mp4").write_bytes(b"")
     with pytest.raises(UnreadableError, match="is empty"):
         probe_video(tmp_path / "empty.mp4", SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("whole", "kept", "message"),
+    [
+        (
+            "cut.mp4",
+            4000,
+            r"cannot be read as a video \(4,000 bytes; Invalid data found .*\)\. The download may be cut short",
+        ),
+        ("cut.mkv", 600, r"the video stream is empty\. The download may be cut short; skip the file"),
+    ],
+    ids=["before the index", "after the header"],
+)
+def test_a_video_that_is_cut_off_too_early_is_refused(tmp_path, whole, kept, message):
+    path = tmp_path / whole
+    write_video(path, np.random.default_rng(0).integers(0, 255, (10, 48, 64, 3), np.uint8), fps=10)
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(UnreadableError, match=rf"{whole}: {message}"):
+        probe_video(path, SETTINGS)

@@ -133,7 +133,6 @@ def test_precision_recall_has_the_prevalence_line(predictions):
     assert list(axes.lines[0].get_ydata()) == pytest.approx([23 / 38] * 2)
 
 
-@pytest.mark.filterwarnings("error")
 def test_one_class_has_no_roc_but_the_other_figures(predictions):
     fakes = predictions[predictions["is_fake"]]
     for plot in (results.plot_roc, results.plot_precision_recall):

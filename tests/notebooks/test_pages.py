@@ -1,5 +1,6 @@
 """The rendered notebooks in a real browser: one file each, which opens offline."""
 
+import json
 import subprocess
 
 import nbformat
@@ -83,6 +84,17 @@ def test_a_notebook_that_was_not_run_is_not_rendered(tmp_path):
     nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "a.ipynb")
     with pytest.raises(ReportError, match="has no outputs. Run it first"):
         read_page(tmp_path / "a.ipynb")
+
+
+@pytest.mark.parametrize(
+    "cells", [[], ["Goes in."], ["# Title"], None], ids=["empty", "no heading", "no sentence", "list"]
+)
+def test_a_notebook_without_heading_and_sentence_is_not_rendered(tmp_path, cells):
+    document = [] if cells is None else {"cells": [{"cell_type": "markdown", "source": text} for text in cells]}
+    (tmp_path / "a.ipynb").write_text(json.dumps(document))
+    with pytest.raises(ReportError, match=r"a\.ipynb: is not a notebook that starts with a heading and a sentence"):
+        write_pages([tmp_path / "a.ipynb"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_hostile_output_stays_text(tmp_path):

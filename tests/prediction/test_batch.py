@@ -4,7 +4,8 @@ import threading
 
 import pytest
 
-from dfutils.prediction.batch import ahead
+from dfutils.errors import CatalogueError
+from dfutils.prediction.batch import ahead, expand_inputs
 
 
 def test_results_come_in_the_order_of_the_items_whatever_finishes_first():
@@ -50,3 +51,11 @@ def test_a_caller_who_stops_early_leaves_no_work_behind():
     next(results)
     results.close()
     assert len(done) <= 4
+
+
+def test_a_folder_without_a_video_or_image_is_an_error_that_counts_its_files(tmp_path):
+    with pytest.raises(CatalogueError, match=r"this folder has no videos or images\. Give another folder, or a file"):
+        expand_inputs([str(tmp_path)])
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(CatalogueError, match=r"no videos or images \(1 other file in .*first: notes\.txt\)\)"):
+        expand_inputs(["a.mp4", str(tmp_path)])

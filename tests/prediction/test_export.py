@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,6 +19,7 @@ from dfutils.prediction.export import (
     LARGEST_DIFFERENCE,
     _quantised,
     _require_equal,
+    _write_model,
     differences,
     export_detector,
     raw_scores,
@@ -135,6 +137,31 @@ def test_a_detector_without_its_splits_is_compared_on_all_clips_and_says_so(demo
     assert (export.split, export.clips) == ("all", 2)
     with pytest.raises(RunError, match="int8 calibration needs training clips"):
         _quantised(None, read_face_dataset(demo_faces), ())
+
+
+@pytest.mark.parametrize(
+    ("precision", "missing"),
+    [("float32", ["openvino"]), ("int8", ["nncf"]), ("int8", ["openvino", "nncf"])],
+    ids=str,
+)
+def test_an_export_without_its_libraries_says_what_to_install(demo_run, demo_faces, monkeypatch, precision, missing):
+    for name in missing:
+        monkeypatch.setitem(sys.modules, name, None)
+    needed = f"^export to {precision}: needs {' and '.join(missing)}\\. .*'\\.\\[export\\]'"
+    with pytest.raises(RunError, match=needed):
+        export_detector(demo_run, demo_faces, precision=precision)
+    assert not (demo_run / "export").exists()
+
+
+def test_a_disk_that_is_full_while_the_export_is_written_is_an_error(tmp_path):
+    import openvino as ov
+    from openvino import opset13 as ops
+
+    given = ops.parameter([1, 4], np.float32)
+    model = ov.Model([ops.relu(given)], [given], "small")
+    (tmp_path / "backbone.xml").symlink_to("/dev/full")
+    with pytest.raises(RunError, match=r"cannot be written \(.*\)\. Make room on the disk and repeat the command"):
+        _write_model(model, tmp_path, "float32")
 
 
 def test_the_bfloat16_export_is_the_one_that_was_judged(demo_run, demo_faces, tmp_path):

@@ -17,7 +17,7 @@ from dfutils.extraction.dataset import read_face_dataset
 from dfutils.prediction.detector import load_detector
 from dfutils.prediction.heads import read_head
 from dfutils.prediction.inception import build_inception
-from dfutils.prediction.runtime import choose_engine, compile_backbone
+from dfutils.prediction.runtime import choose_engine, compile_backbone, network_loader, read_backbone
 from dfutils.runs.thresholds import logit
 from dfutils.training.backbones import build_backbone
 from dfutils.training.model import HEADS, build_head, compose
@@ -158,15 +158,34 @@ def test_a_backbone_that_only_keras_knows_runs_on_keras(demo_run, detectors):
         choose_engine("openvino", demo_run, settings)
 
 
-def test_without_keras_its_engine_says_what_to_install(demo_run):
-    # In a process of its own: modules that are imported twice would confuse later tests.
-    code = (
-        "import sys; sys.modules['keras'] = None\n"
-        "from dfutils import load_detector\n"
-        f"load_detector({str(demo_run)!r}, engine='keras')"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "RunError: engine keras: is not installed (keras is missing)" in done.stderr
+def test_a_backbone_that_was_not_exported_is_never_built_for_openvino(demo_run, detectors):
+    settings = detectors[0].settings.model_copy(update={"backbone": "Xception"})
+    with pytest.raises(
+        RunError, match=r"run\d+: Xception cannot be built for OpenVINO\. Export it first: dfutils export"
+    ):
+        read_backbone(demo_run, settings)
+
+
+def test_a_fault_of_openvino_while_it_compiles_names_another_engine(demo_run, detectors, monkeypatch):
+    def fail(*_args, **_options):
+        raise RuntimeError("Exception from src/core.cpp:125:\nlibopenvino_intel_cpu_plugin.so: cannot open")
+
+    monkeypatch.setattr("dfutils.prediction.runtime.compile_backbone", fail)
+    network, _ = network_loader("openvino")(demo_run, detectors[0].settings)
+    with pytest.raises(
+        RunError, match=r"OpenVINO does not start \(libopenvino_intel_\w+\.so: cannot open\)\. Use the eng"
+    ):
+        network.features(np.zeros((1, 96, 96, 3), np.uint8))
+
+
+def test_without_keras_its_engine_says_what_to_install(demo_run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "keras", None)
+    for name in ("saved_network", "backend"):  # which hold it
+        monkeypatch.delitem(sys.modules, f"dfutils.training.{name}", raising=False)
+    with pytest.raises(
+        RunError, match=r"^engine keras: is not installed \(keras is missing\)\. .*'\.\[train\]'; the extra"
+    ):
+        load_detector(demo_run, engine="keras")
 
 
 def test_heat_maps_are_written_with_keras_and_refused_with_openvino(demo_run, demo_videos, tmp_path, capsys):

@@ -16,6 +16,13 @@ def test_a_client_that_is_not_installed_is_named(publish, run_folder, monkeypatc
     assert reason.startswith("kaggle: is not installed. Run `pip install kaggle six`")
 
 
+def test_a_client_that_cannot_be_run_is_named(publish, run_folder, tmp_path, monkeypatch):
+    (tmp_path / "kaggle").write_text("not a program")
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    reason = publish("model", run_folder, "--push").reason
+    assert reason == f"{tmp_path / 'kaggle'}: cannot be run (Permission denied). Install it again."
+
+
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [

@@ -27,6 +27,12 @@ def filled(path):
     return read_metadata(path, owner="some-one")
 
 
+def test_a_metadata_file_that_holds_no_object_is_named(tmp_path):
+    (tmp_path / "kaggle.json").write_text("[]")
+    with pytest.raises(PublishError, match=r"kaggle\.json: is not a JSON object\. Restore the original file"):
+        read_metadata(tmp_path / "kaggle.json")
+
+
 def test_the_committed_files_are_those_of_two_datasets_a_model_and_every_notebook():
     names = sorted(path.stem for path in PROJECT.glob("notebooks/*.ipynb"))
     assert [path.relative_to(METADATA).as_posix() for path in FILES] == [

@@ -180,6 +180,12 @@ def test_a_failure_of_pip_is_one_line(tmp_path):
         package.download_wheels(tmp_path, ["--no-index", "no-such-package-at-all"])
 
 
+def test_a_pip_that_makes_no_wheel_is_a_failure(tmp_path, monkeypatch):
+    monkeypatch.setattr(package, "run_pip", lambda *_: None)
+    with pytest.raises(PublishError, match=r"pip made no wheel\. Run `pip wheel --no-deps \.` in the project's folder"):
+        package.build_wheel(PROJECT, tmp_path)
+
+
 def test_a_folder_without_a_project_is_refused(publish, tmp_path):
     assert "holds no pyproject.toml" in publish("package", tmp_path / "home").reason
 

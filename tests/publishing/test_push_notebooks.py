@@ -138,6 +138,17 @@ def test_a_notebook_that_cannot_be_sent_is_named(stage, sources, name, content, 
         stage(name)
 
 
+@pytest.mark.parametrize("name", ["", "06-gone"], ids=["empty folder", "no file"])
+def test_a_place_without_a_notebook_stages_nothing(stage, sources, tmp_path, name):
+    for path in sources.iterdir():
+        path.unlink()
+    with pytest.raises(
+        PublishError, match=rf"{name or 'notebooks'}.*: holds no notebook\. Name a notebook or a folder"
+    ):
+        stage(name)
+    assert not (tmp_path / "to send").exists()
+
+
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
@@ -278,3 +289,11 @@ def test_an_output_without_a_face_dataset_is_named(stub, tmp_path):
     stub.outputs = {"notes.txt": b"text"}
     with pytest.raises(PublishError, match="holds no face dataset"):
         fetch_faces(Kaggle(wait_seconds=5), NAME, tmp_path / "output")
+
+
+def test_an_output_that_kaggle_does_not_send_is_a_failure(stub, tmp_path):
+    stub.outputs = {"manifest.csv": b"clip_id\n"}
+    stub.fail("ListKernelSessionOutput", *[(500, {})] * 20)
+    with pytest.raises(PublishError, match=f"^{NAME}: its output could not be fetched .*500.*Try again"):
+        fetch_faces(Kaggle(wait_seconds=5), NAME, tmp_path / "output")
+    assert not (tmp_path / "output" / "manifest.csv").exists()

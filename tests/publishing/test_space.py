@@ -89,6 +89,12 @@ def test_a_missing_pin_is_an_error():
         pinned_versions("av==1\n")
 
 
+def test_a_folder_that_is_not_the_project_stages_nothing(tmp_path):
+    with pytest.raises(PublishError, match=r"space/app\.py: is missing\. Name the project's folder"):
+        stage_space(tmp_path, tmp_path / "staged")
+    assert not any(tmp_path.iterdir())
+
+
 def test_an_earlier_staging_is_replaced_and_anything_else_left_alone(project, tmp_path):
     staging = tmp_path / "space"
     stage_space(project, staging)

@@ -166,6 +166,17 @@ def test_a_run_with_a_missing_file_gives_an_error_and_no_report(demo_run, demo_f
     assert not (tmp_path / "report" / "metrics.json").exists()
 
 
+def test_a_run_of_an_earlier_version_without_its_history_gives_an_error_and_no_report(demo_run, demo_faces, tmp_path):
+    run = shutil.copytree(demo_run, tmp_path / "run")
+    about = json.loads((run / "run.json").read_text())
+    del about["files"]  # checksums came later
+    (run / "run.json").write_text(json.dumps(about))
+    (run / "history.csv").unlink()
+    with pytest.raises(RunError, match=r"history\.csv: is missing\. Copy the run folder again, whole"):
+        evaluate(run, demo_faces, tmp_path / "report", resamples=0, progress=False)
+    assert not (tmp_path / "report").exists()
+
+
 @pytest.mark.parametrize(
     ("name", "change"),
     [

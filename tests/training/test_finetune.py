@@ -17,7 +17,7 @@ from rounding import SCORE, TRAINED
 from sklearn.metrics import log_loss
 from training_helpers import TRAIN, TWO_DEVICES, probabilities
 
-from dfutils.errors import RunError
+from dfutils.errors import RunError, TimeBudgetError
 from dfutils.extraction.dataset import read_face_dataset
 from dfutils.files import read_csv
 from dfutils.runs.identity import RunIdentity
@@ -25,7 +25,8 @@ from dfutils.settings import FinetuneSettings, TrainingSettings
 from dfutils.training import finetune
 from dfutils.training.backbones import build_backbone, network_of
 from dfutils.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
-from dfutils.training.model import standardise
+from dfutils.training.job import Trained
+from dfutils.training.model import build_head, compose, standardise
 from dfutils.training.optimizer import ScaledAdamW
 from dfutils.training.run import train
 
@@ -167,6 +168,22 @@ def test_a_training_continues_after_its_budget_and_keeps_history_that_was_not_ye
     train(demo_faces, run, settings=SETTINGS, progress=False)
     assert len(read_csv(run / "history.csv", ("loss",))) == 2
     assert probabilities(run) == pytest.approx(probabilities(finetuned), abs=TRAINED)
+
+
+def test_a_budget_that_ends_after_an_epoch_leaves_a_detector(demo_faces, tmp_path, monkeypatch):
+    def best_so_far(job, start):
+        job.run.checkpoint_file.write_bytes(b"")
+        job.run.history_file.write_text("epoch,val_auc\n0,0.5\n")
+        head = build_head(job.settings.model, frames=job.data.frames, channels=start.backbone.model.output.shape[-1])
+        return Trained(compose(start.backbone.model, head, frames=job.data.frames, size=96), 1.0, is_complete=False)
+
+    monkeypatch.setattr("dfutils.training.run.finetune", best_so_far)
+    settings = TrainingSettings.model_validate({**SETTINGS.model_dump(), "finetune": {"time_budget_hours": 1}})
+    with pytest.raises(TimeBudgetError, match=r"budget of 1 h is used up; the best epoch so far is kept as a detector"):
+        train(demo_faces, tmp_path, settings=settings, progress=False)
+    assert {"detector.json", "model.weights.h5", "run.json", "checkpoint.npz"} <= {
+        one.name for one in tmp_path.iterdir()
+    }
 
 
 def test_training_does_not_continue_in_another_precision(stopped, demo_faces, monkeypatch):

@@ -87,6 +87,29 @@ def test_too_few_groups_are_refused_with_advice(demo_faces, tmp_path):
     assert not (tmp_path / "run" / "run.json").exists()
 
 
+def test_a_model_of_clips_is_not_trained_on_still_images(demo_faces, tmp_path):
+    faces = tmp_path / "faces"
+    shutil.copytree(demo_faces, faces, ignore=shutil.ignore_patterns("*.png"))
+    for name, kept in (("frames.csv", {"index": "0"}), ("manifest.csv", {})):
+        rows = [row for row in read_csv(faces / name, ()) if kept.items() <= row.items()]
+        write_csv(faces / name, tuple(rows[0]), [{**row, **({} if kept else {"frames": "1"})} for row in rows])
+    settings = TrainingSettings(model="inception_gru", backbone_weights="random")
+    with pytest.raises(
+        RunError, match=r"model inception_gru: needs clips, .* Choose a model with a frame head such as"
+    ):
+        train(faces, tmp_path / "run", settings=settings, progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_weights_of_a_run_with_crops_of_another_size_are_refused(demo_faces, demo_run, tmp_path):
+    settings = settings_of(demo_run).model_copy(update={"init_from": str(demo_run), "size": 80})
+    with pytest.raises(
+        RunError, match=r"was trained on crops of 96 pixels, but .*faces\d+ has 80\. Set size to 96 in the"
+    ):
+        train(demo_faces, tmp_path / "run", settings=settings, progress=False)
+    assert not (tmp_path / "run" / "detector.json").exists()
+
+
 class CountingBackbone:
     """Stands for a backbone; its features are the mean colour of each crop."""
 
