@@ -28,7 +28,7 @@ COMMANDS = {
     "extract": "crop faces from labelled videos, at moments of motion, into a face dataset",
     "merge": "join the face datasets of several shards",
     "train": "train a detector on a face dataset",
-    "calibrate": "choose calibration, threshold and undecided band of a trained detector",
+    "calibrate": "choose calibration and thresholds of a trained detector",
     "evaluate": "measure a detector and write a report",
     "stress": "damage videos in many ways and measure a detector on them",
     "compare": "measure several detectors side by side, with paired differences",

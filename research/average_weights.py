@@ -49,8 +49,11 @@ def average_runs(runs: Sequence[Path], folder: Path) -> DetectorRecord:
     folder.mkdir(parents=True, exist_ok=True)
     for name in COPIED:
         shutil.copy(runs[0] / name, folder)
-    videos = [row["video"] for row in read_csv(runs[0] / "splits.csv", ("video", "split"))]
-    write_csv(folder / "splits.csv", ("video", "split"), ({"video": video, "split": "train"} for video in videos))
+    rows = [
+        {"video": row["video"], "group": row["group"], "split": "train"}
+        for row in read_csv(runs[0] / "splits.csv", ("video", "group"))
+    ]
+    write_csv(folder / "splits.csv", tuple(rows[0]), rows)
     write_csv(folder / "predictions.csv", PREDICTION_COLUMNS, ())
     write_mean_weights(weights, folder / weights[0].name)
     checksum = sha256_of(folder / weights[0].name)
@@ -61,9 +64,12 @@ def average_runs(runs: Sequence[Path], folder: Path) -> DetectorRecord:
             "backbone_checksum": same_backbone.pop() if len(same_backbone) == 1 else checksum,
             # Those of the first run were fitted for other weights.
             "temperature": 1.0,
+            "bias": 0.0,
             "threshold": 0.5,
             "operating_points": (),
-            "undecided": None,
+            "real_up_to": None,
+            "fake_from": None,
+            "answer_costs": None,
         }
     ).write(folder / "detector.json")
     write_json(

@@ -115,14 +115,15 @@ def _run_task(task: Task, folder: Path) -> tuple[Floats, Flags]:
 
 
 def _fit_and_score(task: Task) -> tuple[Floats, Flags]:
-    from dfutils.runs.thresholds import calibrated, choose_threshold, fit_temperature
+    from dfutils.runs.probabilities import platt_logits, sigmoid
+    from dfutils.runs.thresholds import choose_threshold, fit_platt
 
     score = _fit_logistic(task) if task.model == "logistic" else _fit_head(task)
     held, test = task.splits == "validation", task.splits == "test"
     raw = score(task.train_features[held])
-    temperature = fit_temperature(task.is_fake[held], raw)
-    threshold = choose_threshold(task.is_fake[held], calibrated(raw, temperature))
-    probability = calibrated(score(task.test_features[test]), temperature)
+    calibration = fit_platt(task.is_fake[held], raw)
+    threshold = choose_threshold(task.is_fake[held], sigmoid(platt_logits(raw, *calibration)))
+    probability = sigmoid(platt_logits(score(task.test_features[test]), *calibration))
     return probability.astype(np.float64), probability >= threshold
 
 

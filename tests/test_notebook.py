@@ -281,11 +281,11 @@ TWO = Verdict(
 
 
 def test_a_timeline_has_one_curve_per_person_of_frame_or_clip_scores():
-    (axes,) = plot_timeline(TWO, threshold=0.5).axes
-    first, second, threshold = axes.get_lines()
+    (axes,) = plot_timeline(TWO, answer_range=(0.4, 0.7)).axes
+    first, second, *thresholds = axes.get_lines()
     assert (list(first.get_xdata()), list(first.get_ydata())) == ([0.5, 1.0], [0.7, 0.9])
     assert list(second.get_ydata()) == [0.2]
-    assert set(threshold.get_ydata()) == {0.5}
+    assert {height for line in thresholds for height in line.get_ydata()} == {0.4, 0.7}
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["person 1: 0.80", "person 2: 0.20"]
 
 
@@ -293,7 +293,7 @@ def test_without_a_face_every_figure_is_replaced_by_the_reason(demo_run, tmp_pat
     detector = load_detector(demo_run)
     verdict, extraction = detector.examine(make_faceless_video(tmp_path / "room.mp4"))
     shown = [
-        plot_timeline(verdict, threshold=0.5),
+        plot_timeline(verdict, answer_range=(0.4, 0.7)),
         plot_verdict(verdict, extraction),
         plot_heat_maps(detector, verdict, extraction),
     ]

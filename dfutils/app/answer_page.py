@@ -37,19 +37,21 @@ def answer_html(answer: Answer, detector: Detector, *, people: int, is_fake: boo
     name = str(verdict.label).lower()
     head = f'<h2 class="df-{name}">{escape(words.HEADLINES[verdict.label])}</h2>'
     if verdict.fake_probability is not None:
-        percent, threshold = verdict.fake_probability * 100, detector.settings.threshold * 100
+        percent = verdict.fake_probability * 100
+        real_up_to, fake_from = (end * 100 for end in detector.settings.answer_range)
         head += (
             f'<p class="df-number"><b>{words.of_a_hundred(verdict.fake_probability)} %</b> probability of FAKE, '
             'calibrated</p><div class="df-meter" role="img" '
-            f'aria-label="Probability of FAKE {percent:.0f} of 100; FAKE from {threshold:.0f} on">'
-            f'<i style="width:{percent:.1f}%"></i><s style="left:{threshold:.1f}%"></s></div>'
+            f'aria-label="Probability of FAKE {percent:.0f} of 100; REAL up to {real_up_to:.0f}, FAKE from '
+            f'{fake_from:.0f} on"><i style="width:{percent:.1f}%"></i><s style="left:{real_up_to:.1f}%"></s>'
+            f'<s style="left:{fake_from:.1f}%"></s></div>'
         )
     head += "".join(f"<p>{escape(line)}</p>" for line in words.meaning(verdict, detector.settings))
     if is_fake is not None:
         head += f"<p><b>{escape(words.truth(verdict, is_fake=is_fake))}</b></p>"
     parts = [f'<section class="df-verdict df-edge-{name}">{head}</section>']
     if answer.extraction is not None:
-        parts += [timeline(verdict, answer.extraction, threshold=detector.settings.threshold)]
+        parts += [timeline(verdict, answer.extraction, thresholds=detector.settings.answer_range)]
         shown = list(zip(answer.extraction.clips, verdict.tracks, strict=True))[:people]
         parts += [_person(number, clip, track, detector, of=len(shown)) for number, (clip, track) in enumerate(shown)]
         if hidden := len(verdict.tracks) - len(shown):
@@ -100,7 +102,7 @@ def heat_html(maps: Sequence[Sequence[Image]]) -> str:
 
 def _person(number: int, clip: FaceClip, track: TrackScore, detector: Detector, *, of: int) -> str:
     is_small = face_pixels([frame.box for frame in track.frames]) < detector.settings.min_face_pixels
-    label = Label.UNDECIDED if is_small else detector.label(track.fake_probability)
+    label = Label.UNDECIDED if is_small else detector.settings.label(track.fake_probability)
     title = f"Person {number + 1}" if of > 1 else "The faces that were scored"
     weight = "but the face is too small to decide" if is_small else f"which on its own would be {label}"
     score = f"{words.of_a_hundred(track.fake_probability)} % probability of FAKE, {weight}"

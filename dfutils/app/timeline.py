@@ -12,13 +12,13 @@ DASHES = ("", "6 3", "2 3")
 """Dash patterns that tell people apart."""
 
 
-def timeline(verdict: Verdict, extraction: Extraction, *, threshold: float) -> str:
+def timeline(verdict: Verdict, extraction: Extraction, *, thresholds: tuple[float, float]) -> str:
     """Draw the motion of the clip as an area and the scores of each person as a line with dots; empty for an image.
 
     Args:
         verdict: Verdict with the scores.
         extraction: Extraction with the motion.
-        threshold: Score from which a video is called FAKE.
+        thresholds: Probability up to which the answer is REAL, and that from which it is FAKE.
     """
     times = extraction.trace.times_seconds
     if len(times) < 2 or not extraction.info.duration_seconds:
@@ -37,7 +37,7 @@ def timeline(verdict: Verdict, extraction: Extraction, *, threshold: float) -> s
             path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
             dash = DASHES[number % len(DASHES)]
             lines += f'<g class="df-scores"><path d="{path}" stroke-dasharray="{dash}"/>{dots}</g>'
-    across = _y(threshold)
+    across = "".join(f"M{LEFT} {_y(threshold):.1f}H{WIDTH - RIGHT}" for threshold in sorted(set(thresholds)))
     axis = "".join(
         f'<text x="{LEFT - 6}" y="{_y(share) + 4:.0f}" text-anchor="end">{share * 100:.0f} %</text>'
         f'<path class="df-grid" d="M{LEFT} {_y(share):.1f}H{WIDTH - RIGHT}"/>'
@@ -51,9 +51,10 @@ def timeline(verdict: Verdict, extraction: Extraction, *, threshold: float) -> s
         "<section><h3>Score and motion over time</h3>"
         f'<svg class="df-timeline" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="Scores of the faces over '
         f'{end:.1f} seconds, above the motion of the image">{axis}{seconds}{motion}'
-        f'<path class="df-threshold" d="M{LEFT} {across:.1f}H{WIDTH - RIGHT}"/>{lines}</svg>'
+        f'<path class="df-threshold" d="{across}"/>{lines}</svg>'
         '<p class="df-small">Dots: probability of FAKE of each face that was scored'
-        f"{', with a dash pattern per person' if len(verdict.tracks) > 1 else ''}. Dashed line: threshold for FAKE. "
+        f"{', with a dash pattern per person' if len(verdict.tracks) > 1 else ''}. Dashed lines: "
+        "REAL up to the lower one, FAKE from the upper one on. "
         f"Grey: motion of the face as a fraction of its maximum ({peak:.3f} of full brightness from frame to frame)."
         "</p></section>"
     )

@@ -13,7 +13,7 @@ from dfutils.runs.record import DetectorRecord
 
 HEADLINES = {
     Label.FAKE: "FAKE: this looks like a forged face",
-    Label.REAL: "REAL: not enough signs of a forgery",
+    Label.REAL: "REAL: no sign of a forged face was found",
     Label.UNDECIDED: "UNDECIDED: no verdict",
 }
 
@@ -25,7 +25,7 @@ REASONS = {
     Reason.TOO_LARGE: "The file is too long or too large for this page{limit}. Cut it, or scale it down.",
     Reason.INCOMPLETE: "The file is truncated; only the part that exists was examined.",
     Reason.TOO_MANY_FACES: "There are more faces than can be examined, so a forged one may have been missed.",
-    Reason.LOW_CONFIDENCE: "This detector is wrong about such clips too often to decide.",
+    Reason.LOW_CONFIDENCE: "The detector is wrong about such clips too often to answer REAL or FAKE.",
 }
 
 
@@ -53,29 +53,33 @@ def meaning(verdict: Verdict, settings: DetectorRecord) -> list[str]:
         detail = f"{verdict.detail[0].upper()}{verdict.detail[1:]}." if verdict.detail else ""
         lines.append(f"{REASONS[verdict.reason]} {detail}".strip())
     number = of_a_hundred(verdict.fake_probability)
-    share = f"Of 100 clips scored like this, {'about ' if number.isdigit() else ''}{number} are fake"
-    mix = next(iter(settings.operating_points), None)
-    if mix and mix.reals + mix.fakes:
-        fakes = mix.fakes / (mix.reals + mix.fakes) * 100
-        share += f", if {fakes:.0f} of 100 clips are fake overall, as in its calibration data"
-    lines.append(f"{share}.")
+    lines.append(
+        f"If half of all clips were fake, {'about ' if number.isdigit() else ''}{number} of 100 clips scored like this "
+        "would be."
+    )
     if verdict.label == Label.UNDECIDED:
         return lines
-    # Without the threshold it would be puzzling that 0.57 is called REAL.
-    threshold = f"This detector says FAKE if the probability is at least {settings.threshold:.2f}"
-    point = next((one for one in settings.operating_points if one.rule == settings.operating_point), None)
-    if point is None:
-        return [*lines, f"{threshold}."]
     # Out-of-fold scores are not of this network but of others like it that had not seen the clips.
     in_folds = "clips new to networks that were trained in the same way"
     clips = "its validation clips" if settings.fitted_on == "validation" else in_folds
-    threshold += (
-        f"; on {clips} this threshold called {point.false_positive_rate * 100:.0f} of 100 REAL ones FAKE and found "
-        f"{point.true_positive_rate * 100:.0f} of 100 FAKE ones."
-    )
+    if settings.real_up_to is None:
+        rule = f"This detector of an earlier version always answers: FAKE from {settings.threshold:.2f} on, else REAL."
+        point = next((one for one in settings.operating_points if one.rule == settings.operating_point), None)
+        if point is not None:
+            rule += (
+                f" On {clips} it called {point.false_positive_rate * 100:.0f} of 100 REAL ones FAKE and "
+                f"{(1 - point.true_positive_rate) * 100:.0f} of 100 FAKE ones REAL."
+            )
+    else:
+        rule = "It says REAL up to {:.2f}, FAKE from {:.2f} on, and UNDECIDED between.".format(*settings.answer_range)
+    if (costs := settings.answer_costs) is not None:
+        rule += (
+            f" On {clips} it called {of_a_hundred(costs.false_positive_rate.value)} of 100 REAL ones FAKE and "
+            f"{of_a_hundred(costs.false_negative_rate.value)} of 100 FAKE ones REAL."
+        )
     if verdict.label == Label.REAL:
-        threshold += " REAL is not proof: it only means that no forgery was found."
-    return [*lines, threshold]
+        rule += " REAL is not proof: it only means that no forgery was found."
+    return [*lines, rule]
 
 
 def truth(verdict: Verdict, *, is_fake: bool) -> str:

@@ -7,15 +7,15 @@ from pathlib import Path
 
 from dfutils.commands.base import print_result
 
-EXAMPLE = "dfutils calibrate run --operating-point fpr_5 --max-error 0.1"
+EXAMPLE = "dfutils calibrate run --max-fpr 0.01 --max-fnr 0.05"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
+    from dfutils.runs.thresholds import MAX_FALSE_NEGATIVE_RATE, MAX_FALSE_POSITIVE_RATE
+
     parser.add_argument("detector", type=Path, metavar="RUN", help="run folder; its detector.json is replaced")
-    parser.add_argument(
-        "--method", choices=["temperature", "isotonic"], default="temperature", help="default: %(default)s"
-    )
+    parser.add_argument("--method", choices=["platt", "isotonic"], default="platt", help="default: %(default)s")
     parser.add_argument(
         "--operating-point",
         default="balanced_accuracy",
@@ -23,15 +23,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="balanced_accuracy (default); fpr_1 or fpr_5 (highest true positive rate at a false positive rate of at "
         "most 1 or 5 %%); or cost_10 (a false positive costs as much as ten missed fakes)",
     )
-    band = parser.add_mutually_exclusive_group()
-    band.add_argument(
-        "--undecided", type=float, nargs=2, metavar=("LOW", "HIGH"), help="answer UNDECIDED between these probabilities"
-    )
-    band.add_argument(
-        "--max-error",
+    parser.add_argument(
+        "--max-fpr",
         type=float,
+        default=MAX_FALSE_POSITIVE_RATE,
         metavar="SHARE",
-        help="answer UNDECIDED in the narrowest band that leaves at most this share of the other verdicts wrong",
+        help="share of REAL videos of new people that may be called FAKE (default: %(default)s); a lower one leaves "
+        "more videos UNDECIDED",
+    )
+    parser.add_argument(
+        "--max-fnr",
+        type=float,
+        default=MAX_FALSE_NEGATIVE_RATE,
+        metavar="SHARE",
+        help="share of FAKE videos of new people that may be called REAL (default: %(default)s)",
     )
     parser.add_argument(
         "--min-face-pixels",
@@ -56,8 +61,8 @@ def run(options: argparse.Namespace) -> None:
         options.detector,
         method=options.method,
         rule=options.operating_point,
-        undecided=tuple(options.undecided) if options.undecided else None,
-        max_error=options.max_error,
+        max_false_positive_rate=options.max_fpr,
+        max_false_negative_rate=options.max_fnr,
         min_face_pixels=options.min_face_pixels,
         out_of_fold=options.out_of_fold,
     )
@@ -65,7 +70,17 @@ def run(options: argparse.Namespace) -> None:
         from dfutils.evaluation.out_of_fold import summarise_folds
 
         summarise_folds(options.detector)
-    band = "" if detector.undecided is None else ", UNDECIDED between {:.3f} and {:.3f}".format(*detector.undecided)
+    real_up_to, fake_from = detector.answer_range
     faces = f", faces from {detector.min_face_pixels} pixels" if detector.min_face_pixels else ""
-    line = f"{detector.name}: {detector.calibration} calibration, threshold {detector.threshold:.3f}{band}{faces}"
-    print_result(options, detector.model_dump(mode="json"), [line])
+    lines = [
+        f"{detector.name}: {detector.calibration} calibration, REAL up to {real_up_to:.3f}, FAKE from {fake_from:.3f}, "
+        f"threshold of two classes {detector.threshold:.3f}{faces}"
+    ]
+    if (costs := detector.answer_costs) is not None:
+        lines.append(
+            f"On {detector.fitted_in_words}: {costs.false_positive_rate.value:.1%} of REAL called FAKE, "
+            f"{costs.false_negative_rate.value:.1%} of FAKE called REAL, {costs.undecided.value:.1%} UNDECIDED. For "
+            f"groups like these the first two are at most {costs.false_positive_bound:.1%} and "
+            f"{costs.false_negative_bound:.1%}."
+        )
+    print_result(options, detector.model_dump(mode="json"), lines)

@@ -43,6 +43,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--workers", type=count, default=1, help="inputs decoded at a time (default: %(default)s)")
     parser.add_argument("--json-lines", action="store_true", help="print one JSON document per verdict, in order")
+    parser.add_argument(
+        "--prior",
+        type=float,
+        default=0.5,
+        metavar="SHARE",
+        help="expected share of FAKE among the inputs, for which probabilities are given (default: %(default)s)",
+    )
     parser.add_argument("--csv", type=Path, metavar="FILE", help="also write a table of all verdicts")
     parser.add_argument("--frames-dir", type=Path, metavar="DIR", help="also write the faces that were examined")
     parser.add_argument(
@@ -92,8 +99,10 @@ def _predict_all(options: argparse.Namespace) -> int:
 
     inputs = expand_inputs(options.inputs)
     detector = load_detector(options.model, engine="keras" if options.explain else options.engine)
+    detector = detector.for_prior(options.prior)
     settings = detector.settings
-    logger.info("Detector: %s, on the engine %s; FAKE from %.2f on", settings.name, detector.engine, settings.threshold)
+    described = (settings.name, detector.engine, *settings.answer_range)
+    logger.info("Detector: %s, on the engine %s; REAL up to %.2f, FAKE from %.2f on", *described)
     outcomes: set[str] = set()
     kept: list[Verdict] = []
 

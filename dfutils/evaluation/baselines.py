@@ -14,7 +14,7 @@ from dfutils.evaluation.scoring import Measured, RunSplits
 from dfutils.prediction.detector import Detector
 from dfutils.prediction.members import Member, score_members
 from dfutils.records import ClipRow
-from dfutils.runs.thresholds import logit, sigmoid
+from dfutils.runs.probabilities import logit, sigmoid
 from dfutils.statistics.cross_validation import fit_logistic_regression
 from dfutils.statistics.estimates import FloatArray
 from dfutils.training.leaks import file_features

@@ -1,4 +1,4 @@
-"""Decisions of a detector: operating points, the undecided band, risk against coverage, calibration."""
+"""Decisions of a detector: operating points, risk against coverage, calibration."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pandas as pd
 
 from dfutils.evaluation.metrics import estimate_metrics, estimate_rates
 from dfutils.evaluation.predictions import Scores, check_predictions
+from dfutils.runs.probabilities import logit
 from dfutils.runs.record import DetectorRecord
-from dfutils.runs.thresholds import logit
-from dfutils.statistics.bootstrap import bootstrap_estimates, bootstrap_over_groups
+from dfutils.statistics.bootstrap import bootstrap_over_groups
 from dfutils.statistics.estimates import FloatArray, ratio
 
 CALIBRATION_METRICS = ("ece", "log_loss", "brier", "auc")
@@ -40,7 +40,7 @@ class RiskCoverage:
 
 
 def risk_coverage(predictions: pd.DataFrame, *, threshold: float, resamples: int = 1000) -> RiskCoverage:
-    """Decide the videos whose logit is furthest from the threshold first, as `DetectorRecord.undecided` does.
+    """Decide the videos whose logit is furthest from the threshold first.
 
     Videos at the same distance are decided together: their risk is the same.
     """
@@ -72,25 +72,6 @@ def risk_coverage(predictions: pd.DataFrame, *, threshold: float, resamples: int
         low, high = np.nanpercentile(drawn, [2.5, 97.5], axis=0)
     sizes = np.diff(np.r_[0.0, coverage])
     return RiskCoverage(coverage, risk, float((sizes * risk).sum()), low, high)
-
-
-def measure_band(
-    predictions: pd.DataFrame, detector: DetectorRecord, *, resamples: int = 1000
-) -> dict[str, Any] | None:
-    """Return the share of videos outside the undecided band and the accuracy on them; None without a band."""
-    if detector.undecided is None:
-        return None
-    scores = Scores.of(predictions)
-    low, high = detector.undecided
-    decided = ((scores.fake_probability < low) | (scores.fake_probability > high)).astype(float)
-    right = ((scores.fake_probability >= detector.threshold) == scores.is_fake).astype(float)
-
-    def statistic(weights: FloatArray) -> FloatArray:
-        share = weights @ decided / weights.sum(axis=1)
-        return np.column_stack([share, ratio(weights @ (decided * right), weights @ decided)])
-
-    needs = {"decided": (), "accuracy": ()}
-    return {"low": low, "high": high, **bootstrap_estimates(scores.groups, statistic, needs, resamples=resamples)}
 
 
 def measure_operating_points(

@@ -10,16 +10,21 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from dfutils.errors import ReportError
-from dfutils.evaluation.predictions import Scores, check_predictions
+from dfutils.evaluation.predictions import Scores, answers_of, check_predictions
 from dfutils.statistics.bootstrap import Estimate, bootstrap_estimates, bootstrap_over_groups, estimate
 from dfutils.statistics.delong import DeLong, delong_test
 from dfutils.statistics.estimates import METRIC_NAMES, TWO_CLASS_METRICS, BoolArray, FloatArray, ratio, weighted_metrics
 
 INTERVALS = "95 % percentile bootstrap over groups"
 COMPARED = ("auc", "average_precision", "balanced_accuracy", "accuracy", "log_loss", "brier", "ece")
+COMPARED_ANSWERS = ("answered", "answer_accuracy")
+ANSWER_METRICS = ("answered", "answer_accuracy", "real_called_fake", "fake_called_real", "fake_called_fake")
+"""Share of the videos that are called REAL or FAKE; share of these answers that are right; share of the REAL videos
+that are called FAKE; shares of the FAKE videos that are called REAL and FAKE."""
 
 
 def compute_metrics(
@@ -27,12 +32,15 @@ def compute_metrics(
 ) -> dict[str, Any]:
     """Compute the content of ``metrics.json``.
 
-    Metrics are computed on the scored rows, whose share is ``coverage``. A video is called FAKE if
-    ``fake_probability >= threshold``. Log loss clips scores at 1e-7 from 0 and 1; ECE has 10 equal-width bins.
+    `ANSWER_METRICS` count all rows by the column ``label``: REAL, FAKE or UNDECIDED. Without that column every video
+    with a score is answered by ``threshold``. The other metrics are computed on the scored rows, whose share is
+    ``coverage``, with two classes: FAKE if ``fake_probability >= threshold``. Log loss clips scores at 1e-7 from 0 and
+    1; ECE has 10 equal-width bins.
     A resample in which a metric does not exist (one class absent) is left out of that metric's interval.
 
     Args:
-        predictions: One row per video with `PREDICTION_COLUMNS`; a missing ``fake_probability`` is NaN.
+        predictions: One row per video with `PREDICTION_COLUMNS` and perhaps ``label``; a missing ``fake_probability``
+            is NaN.
         threshold: Operating point, 0..1.
         resamples: Bootstrap resamples; 0 leaves the intervals out.
         seed: The same seed and predictions give the same document.
@@ -77,6 +85,7 @@ def compute_metrics(
             own = estimate_metrics(Scores.of(part), threshold=threshold, resamples=resamples, seed=seed)
         datasets.append({"dataset": str(name), **_counts(part), "auc": own["auc"], "accuracy": own["accuracy"]})
     return {
+        **estimate_answers(rows, threshold=threshold, resamples=resamples, seed=seed),
         **metrics,
         **coverage,
         "threshold": float(threshold),
@@ -97,6 +106,38 @@ def estimate_metrics(scores: Scores, *, threshold: float, resamples: int = 1000,
         return weighted_metrics(scores.is_fake, scores.fake_probability, weights, threshold=threshold)
 
     return bootstrap_estimates(scores.groups, statistic, _needs(scores.is_fake), resamples=resamples, seed=seed)
+
+
+def estimate_answers(
+    predictions: pd.DataFrame, *, threshold: float, resamples: int = 1000, seed: int = 0
+) -> dict[str, Estimate]:
+    """Return each of `ANSWER_METRICS` with its interval; see `compute_metrics`."""
+    is_fake = predictions["is_fake"].to_numpy(bool)
+    called = answers_of(predictions, threshold=threshold)
+    is_answered = called != "UNDECIDED"
+
+    def statistic(weights: FloatArray) -> FloatArray:
+        return _answer_shares(is_fake, called, weights)
+
+    needs = dict(zip(ANSWER_METRICS, ((), (is_answered,), (~is_fake,), (is_fake,), (is_fake,)), strict=True))
+    return bootstrap_estimates(predictions["group"].to_numpy(), statistic, needs, resamples=resamples, seed=seed)
+
+
+def _answer_shares(is_fake: BoolArray, called: npt.NDArray[np.str_], weights: FloatArray) -> FloatArray:
+    """Return `ANSWER_METRICS` ``(B, 5)`` for row weights ``(B, N)``."""
+    called_fake, called_real = called == "FAKE", called == "REAL"
+    real, fake = weights * ~is_fake, weights * is_fake
+    reals, fakes = real.sum(axis=1), fake.sum(axis=1)
+    answered = weights @ (called_fake | called_real)
+    return np.column_stack(
+        [
+            ratio(answered, reals + fakes),
+            ratio(real @ called_real + fake @ called_fake, answered),
+            ratio(real @ called_fake, reals),
+            ratio(fake @ called_real, fakes),
+            ratio(fake @ called_fake, fakes),
+        ]
+    )
 
 
 def estimate_rates(scores: Scores, *, threshold: float, resamples: int = 1000) -> dict[str, Estimate]:
@@ -135,13 +176,16 @@ def compare_predictions(
         seed: The same seed and tables give the same document.
 
     Returns:
-        ``videos, groups``, a difference ``{"value", "low", "high"}`` for each of `COMPARED`, and ``delong`` (None if
-        a class has fewer than two videos).
+        ``videos, groups``, a difference ``{"value", "low", "high"}`` for each of `COMPARED` and `COMPARED_ANSWERS`, and
+        ``delong`` (None if a class has fewer than two videos).
 
     Raises:
         ReportError: The tables have nothing in common or contradict each other.
     """
-    left, right = (check_predictions(rows).dropna(subset=["fake_probability"]) for rows in (first, second))
+    left, right = (
+        rows.assign(answer=answers_of(rows, threshold=threshold)).dropna(subset=["fake_probability"])
+        for rows, threshold in zip(map(check_predictions, (first, second)), thresholds, strict=True)
+    )
     rows = left.merge(right, on=["dataset", "video"], suffixes=("", "_second"))
     if rows.empty:
         raise ReportError("comparison: no video was scored by both. Evaluate both on the same face dataset and split.")
@@ -151,15 +195,22 @@ def compare_predictions(
         raise ReportError(f"comparison: {name}: is REAL in one table and FAKE in the other. Correct the labels.")
     is_fake, groups = rows["is_fake"].to_numpy(), rows["group"].to_numpy()
     scores = rows["fake_probability"].to_numpy(), rows["fake_probability_second"].to_numpy()
+    answers = rows["answer"].to_numpy(str), rows["answer_second"].to_numpy(str)
 
     def statistic(weights: FloatArray) -> FloatArray:
         one, two = (
-            weighted_metrics(is_fake, score, weights, threshold=threshold)
-            for score, threshold in zip(scores, thresholds, strict=True)
+            np.column_stack(
+                [
+                    weighted_metrics(is_fake, score, weights, threshold=threshold),
+                    _answer_shares(is_fake, called, weights)[:, : len(COMPARED_ANSWERS)],
+                ]
+            )
+            for score, called, threshold in zip(scores, answers, thresholds, strict=True)
         )
         return one - two
 
-    differences = bootstrap_estimates(groups, statistic, _needs(is_fake), resamples=resamples, seed=seed)
+    needs = {**_needs(is_fake), **dict.fromkeys(COMPARED_ANSWERS, ())}
+    differences = bootstrap_estimates(groups, statistic, needs, resamples=resamples, seed=seed)
     delong = None
     if min(is_fake.sum(), (~is_fake).sum()) >= 2:
         test = delong_test(is_fake, *scores)
@@ -167,7 +218,7 @@ def compare_predictions(
     return {
         "videos": len(rows),
         "groups": len(np.unique(groups)),
-        **{name: differences[name] for name in COMPARED},
+        **{name: differences[name] for name in (*COMPARED, *COMPARED_ANSWERS)},
         "delong": delong,
     }
 

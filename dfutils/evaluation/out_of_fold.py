@@ -89,7 +89,8 @@ def summarise_folds(run: Path, *, resamples: int = 1000) -> list[FoldMeasures]:
     all_groups = np.array([row["group"] for row in rows])
     all_is_fake = np.array([row["is_fake"] == "true" for row in rows])
     probability = np.array([float(row["fake_probability"]) for row in rows])
-    called_fake = np.array([row["label"] == "FAKE" for row in rows])
+    # Runs of earlier versions have no column of their own for it: all their answers were REAL or FAKE.
+    called_fake = np.array([row.get("called_fake", str(row["label"] == "FAKE").lower()) == "true" for row in rows])
     measured = []
     for number in [*np.unique(folds).tolist(), "all"]:
         inside = np.ones(len(rows), bool) if number == "all" else folds == number

@@ -70,6 +70,15 @@ def check_predictions(predictions: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(is_fake=rows["is_fake"].astype(bool))
 
 
+def answers_of(predictions: pd.DataFrame, *, threshold: float) -> npt.NDArray[np.str_]:
+    """Return REAL, FAKE or UNDECIDED ``(N,)``: the column ``label``, or, without it, what ``threshold`` says."""
+    if "label" in predictions:
+        return predictions["label"].to_numpy(str)
+    probability = predictions["fake_probability"].to_numpy(float)
+    called = np.where(probability >= threshold, "FAKE", "REAL")
+    return np.where(np.isnan(probability), "UNDECIDED", called)
+
+
 def _refuse_rows(wrong: pd.Series, rows: pd.DataFrame, problem: str) -> None:
     if count := int(wrong.sum()):
         first, noun = rows["video"][wrong].iloc[0], "row" if count == 1 else "rows"

@@ -21,7 +21,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from dfutils.errors import ReportError
 from dfutils.evaluation.decisions import GRID, risk_coverage
 from dfutils.evaluation.metrics import estimate_metrics
-from dfutils.evaluation.predictions import Scores, check_predictions
+from dfutils.evaluation.predictions import Scores, answers_of, check_predictions
 from dfutils.figures.style import (
     CLASS_COLORS,
     FAKE_COLOR,
@@ -55,20 +55,36 @@ def plot_confusion(predictions: pd.DataFrame, *, threshold: float) -> Figure:
     return figure
 
 
-def _draw_matrix(axes: Axes, shares: FloatArray, texts: list[list[str]]) -> None:
+def _draw_matrix(
+    axes: Axes, shares: FloatArray, texts: list[list[str]], called: Sequence[str] = ("REAL", "FAKE")
+) -> None:
     strength = 0.08 + 0.82 * np.nan_to_num(shares)
-    axes.set(xlim=(-0.5, 1.5), ylim=(1.5, -0.5))
-    for row, column in np.ndindex(2, 2):
+    axes.set(xlim=(-0.5, len(called) - 0.5), ylim=(1.5, -0.5))
+    for row, column in np.ndindex(2, len(called)):
         # Translucent instead of mixed with the background, which `dark_svg` may change.
         place, color = (column - 0.5, row - 0.5), (REAL_COLOR, FAKE_COLOR)[row]
         axes.add_patch(Rectangle(place, 1, 1, facecolor=color, alpha=strength[row, column], linewidth=0))
         ink = INK_ON_COLOR if strength[row, column] > 0.65 else mpl.rcParams["text.color"]
         axes.text(column, row, texts[row][column], ha="center", va="center", fontsize=15, color=ink)
-    axes.set_xticks([0, 1], ["REAL", "FAKE"])
+    axes.set_xticks(range(len(called)), called)
     axes.set_yticks([0, 1], ["REAL", "FAKE"])
     axes.tick_params(length=0)
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
+
+
+@styled
+def plot_answers(predictions: pd.DataFrame, *, threshold: float) -> Figure:
+    """Plot how many REAL and FAKE videos are called REAL, UNDECIDED and FAKE; see `answers_of`."""
+    labels = ("REAL", "UNDECIDED", "FAKE")
+    is_fake, called = predictions["is_fake"].to_numpy(bool), answers_of(predictions, threshold=threshold)
+    counts = np.array([[(rows & (called == label)).sum() for label in labels] for rows in (~is_fake, is_fake)], float)
+    figure = new_figure(FIGURE_WIDTH, 2.9)
+    axes = figure.subplots()
+    shares = ratio(counts, np.repeat(counts.sum(axis=1, keepdims=True), 3, axis=1))
+    _draw_matrix(axes, shares, [[f"{value:.0f}" for value in row] for row in counts], labels)
+    axes.set(ylabel="truth", xlabel="answer")
+    return figure
 
 
 @styled
@@ -157,8 +173,8 @@ def plot_precision_recall(predictions: pd.DataFrame, *, resamples: int = 1000, s
 
 
 @styled
-def plot_scores(predictions: pd.DataFrame, *, threshold: float) -> Figure:
-    """Plot histograms of the scores, REAL above FAKE, with one tick per video and the threshold."""
+def plot_scores(predictions: pd.DataFrame, *, threshold: float, answer_range: tuple[float, float]) -> Figure:
+    """Plot histograms of the scores, REAL above FAKE, with one tick per video, the threshold and what is UNDECIDED."""
     scores = Scores.of(predictions)
     figure = new_figure(FIGURE_WIDTH, 3.7)
     panels = figure.subplots(2, 1, sharex=True, sharey=True)
@@ -170,12 +186,13 @@ def plot_scores(predictions: pd.DataFrame, *, threshold: float) -> Figure:
                 values, np.full(len(values), -0.04), "|", transform=axes.get_xaxis_transform(), clip_on=False,
                 color=color, markersize=5, mew=0.8,
             )  # fmt: skip
+        axes.axvspan(*answer_range, color=mpl.rcParams["xtick.color"], alpha=0.15, linewidth=0)
         axes.axvline(threshold, color=mpl.rcParams["text.color"], linewidth=1.2)
         axes.tick_params(axis="x", pad=7)
         axes.set_title(f"{label}: {len(values)} videos", fontweight="bold")
         axes.set_ylabel("videos")
         axes.yaxis.set_major_locator(_whole_numbers(4))
-    panels[0].set_title(f"line: threshold {threshold:.2f}", loc="right", fontsize=8.5)
+    panels[0].set_title(f"grey: UNDECIDED; line: threshold {threshold:.2f}", loc="right", fontsize=8.5)
     panels[1].set(xlabel="predicted fake probability", xlim=(-0.01, 1.01))
     return figure
 
@@ -222,7 +239,7 @@ def plot_risk_coverage(
     Args:
         predictions: One row per video.
         threshold: Operating point.
-        decided: Share of the videos outside the detector's undecided band, to be marked.
+        decided: Share of the videos that the detector answers REAL or FAKE, to be marked.
         resamples: Bootstrap resamples behind the confidence band.
     """
     curve = risk_coverage(predictions, threshold=threshold, resamples=resamples)
@@ -232,7 +249,7 @@ def plot_risk_coverage(
         axes.fill_between(GRID, curve.low, curve.high, color=LINE_COLOR, alpha=0.18, linewidth=0, label="95 % band")
     axes.plot(curve.coverage, curve.risk, color=LINE_COLOR, drawstyle="steps-pre", label="detector")
     if decided is not None:
-        axes.axvline(decided, ls=":", color=mpl.rcParams["text.color"], linewidth=1.2, label="with its undecided band")
+        axes.axvline(decided, ls=":", color=mpl.rcParams["text.color"], linewidth=1.2, label="answered by the detector")
     axes.set(
         title=f"Mean over all coverages: {curve.area:.3f}",
         xlabel="share of videos decided, the most certain first",

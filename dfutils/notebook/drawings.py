@@ -69,16 +69,16 @@ def _outline(axes: Axes, box: Box, color: str, style: str) -> None:
     axes.add_patch(Rectangle((box.left, box.top), box.width, box.height, fill=False, ec=color, ls=style, lw=1.5))
 
 
-def plot_timeline(verdict: Verdict, *, threshold: float) -> Figure | Markdown:
-    """Plot the score of each person over time, per frame if the model scores frames.
+def plot_timeline(verdict: Verdict, *, answer_range: tuple[float, float]) -> Figure | Markdown:
+    """Plot the score of each person over time, per frame if the model scores frames, and what is UNDECIDED.
 
     Without a face, this function and the next two return the reason as text, so that a notebook continues.
     """
-    return _draw_timeline(verdict, threshold=threshold) if verdict.tracks else _without_face(verdict)
+    return _draw_timeline(verdict, answer_range) if verdict.tracks else _without_face(verdict)
 
 
 @styled
-def _draw_timeline(verdict: Verdict, *, threshold: float) -> Figure:
+def _draw_timeline(verdict: Verdict, answer_range: tuple[float, float]) -> Figure:
     figure = new_figure(7.0, 2.5)
     axes = figure.subplots()
     for number, track in enumerate(verdict.tracks, start=1):
@@ -88,8 +88,12 @@ def _draw_timeline(verdict: Verdict, *, threshold: float) -> Figure:
         name = f"person {number}: {track.fake_probability:.2f}"
         place = (number - 1) % len(PERSON_MARKS)
         axes.plot(times, scores, PERSON_MARKS[place], color=PERSON_COLORS[place], markersize=5, label=name)
-    axes.axhline(threshold, color=mpl.rcParams["text.color"], linewidth=1.2)
-    axes.text(1, threshold, " FAKE from here", transform=axes.get_yaxis_transform(), va="center", fontsize=8.5)
+    real_up_to, fake_from = answer_range
+    axes.axhspan(real_up_to, fake_from, color=mpl.rcParams["xtick.color"], alpha=0.15, linewidth=0)
+    for height, answer in ((fake_from, "FAKE from here"), (real_up_to, "REAL up to here")):
+        side = "bottom" if height == fake_from else "top"
+        axes.axhline(height, color=mpl.rcParams["text.color"], linewidth=1.0)
+        axes.text(1, height, f" {answer}", transform=axes.get_yaxis_transform(), va=side, fontsize=8.5)
     axes.set(xlabel="time (seconds)", ylabel="fake probability", ylim=(-0.02, 1.02))
     axes.legend(loc="upper left", bbox_to_anchor=(0, 1.16), ncols=4, borderaxespad=0)
     return figure

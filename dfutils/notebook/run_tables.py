@@ -48,12 +48,16 @@ def network_table(run: Path) -> TextTable:
 
 
 def detector_table(detector: DetectorRecord) -> TextTable:
-    """Return the model of a detector, its calibration and its threshold."""
+    """Return the model of a detector, its calibration and its thresholds."""
+    real_up_to, fake_from = detector.answer_range
     facts = {
         "model": detector.model,
         "initial weights of the backbone": detector.backbone_weights,
         "temperature": f"{detector.temperature:.2f}",
-        "threshold": f"{detector.threshold:.2f}",
+        "bias": f"{detector.bias:+.2f}",
+        "REAL up to": f"{real_up_to:.2f}",
+        "FAKE from": f"{fake_from:.2f}",
+        "threshold of two classes": f"{detector.threshold:.2f}",
     }
     return facts_table(facts, "value")
 

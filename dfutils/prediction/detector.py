@@ -35,22 +35,27 @@ class Detector:
         folder: The run folder that it was loaded from.
         members: Its networks.
         engine: The engine that runs them.
+        prior: Share of FAKE among the inputs that probabilities are given for; see `for_prior`.
     """
 
     def __init__(
         self, settings: DetectorRecord, members: Sequence[Member], folder: Path, *, engine: Engine = "keras"
     ) -> None:
         self.settings, self.folder, self.members, self.engine = settings, folder, members, engine
+        self.prior = 0.5
         self._extraction = settings.extraction.model_copy(update={"tracks": "all", "incomplete": "keep"})
 
     @property
     def about(self) -> dict[str, Any]:
-        """Name, version, checksum and the probability from which it says FAKE, as in every verdict document."""
+        """Name, version, checksum, thresholds of the answers and the prior, as in every verdict document."""
+        real_up_to, fake_from = self.settings.answer_range
         return {
             "name": self.settings.name,
             "version": self.settings.version,
             "sha256": self.settings.weights_sha256,
-            "threshold": self.settings.threshold,
+            "real_up_to": real_up_to,
+            "fake_from": fake_from,
+            "prior": self.prior,
         }
 
     @functools.cached_property
@@ -116,12 +121,17 @@ class Detector:
         for clip, score in zip(cut.clips, scores, strict=True):
             per_frame = score.frame_probabilities or (None,) * len(clip.crops)
             frames = tuple(
-                FrameScore(crop.time_seconds, crop.face.box if crop.face else crop.square, probability)
+                FrameScore(
+                    crop.time_seconds,
+                    crop.face.box if crop.face else crop.square,
+                    None if probability is None else self._at_prior(probability),
+                )
                 for crop, probability in zip(clip.crops, per_frame, strict=True)
             )
             sizes.append(face_pixels([frame.box for frame in frames]))
-            tracks.append(TrackScore(score.fake_probability, frames, sizes[-1] >= self.settings.min_face_pixels))
-        probabilities = [track.fake_probability for track in tracks]
+            counts = sizes[-1] >= self.settings.min_face_pixels
+            tracks.append(TrackScore(self._at_prior(score.fake_probability), frames, counts))
+        probabilities = [score.fake_probability for score in scores]
         person, label, reason, detail = self.decide_people(probabilities, sizes)
         remarks = [detail] if detail else []
         if left_out := cut.faces_left_out:
@@ -134,7 +144,7 @@ class Detector:
             remarks.append(cut.info.cut_off)
         verdict = Verdict(
             input=str(path),
-            fake_probability=probabilities[person],
+            fake_probability=tracks[person].fake_probability,
             label=label,
             reason=reason,
             detail="; ".join(remarks),
@@ -155,24 +165,48 @@ class Detector:
         other._extraction = self._extraction.model_copy(update=stricter)
         return other
 
-    def label(self, fake_probability: float) -> Label:
-        """Return REAL or FAKE by this detector's threshold, or UNDECIDED inside its band."""
-        band = self.settings.undecided
-        if band is not None and band[0] <= fake_probability <= band[1]:
-            return Label.UNDECIDED
-        return Label.FAKE if fake_probability >= self.settings.threshold else Label.REAL
+    def for_prior(self, prior: float) -> Detector:
+        """Return a copy whose probabilities are those among inputs of which the share ``prior`` is FAKE.
+
+        Calibration is for an even mix; Bayes' rule gives the probability for another one. Answers become rarer, never
+        bolder: FAKE and REAL need the same evidence as before, and a probability on their side of one half.
+
+        Raises:
+            RunError: ``prior`` is not between 0 and 1.
+        """
+        if not 0 < prior < 1:
+            raise RunError(f"prior: {prior:g} is not between 0 and 1. Give the expected share of FAKE, such as 0.1.")
+        other = copy.copy(self)
+        other.prior = prior
+        return other
 
     def decide(self, fake_probability: float) -> tuple[Label, Reason, str]:
-        """Return the label with its reason, and a sentence of detail if it is UNDECIDED."""
-        label = self.label(fake_probability)
-        if label != Label.UNDECIDED:
-            return label, Reason.OK, ""
-        low, high = self.settings.undecided or (0.0, 1.0)
-        detail = (
-            f"the fake probability {fake_probability:.2f} lies between {low:.2f} and {high:.2f}, where this detector "
-            "does not decide"
-        )
-        return label, Reason.LOW_CONFIDENCE, detail
+        """Return the answer to a probability of an even mix, its reason, and a sentence of detail if it is UNDECIDED.
+
+        REAL is never said above a probability of one half and FAKE never below, except by a detector of an earlier
+        version, which has one threshold.
+        """
+        label = self.settings.label(fake_probability)
+        if label == Label.UNDECIDED:
+            low, high = self.settings.answer_range
+            detail = (
+                f"the fake probability {fake_probability:.2f} lies between {low:.2f} and {high:.2f}, where this "
+                "detector does not decide"
+            )
+            return label, Reason.LOW_CONFIDENCE, detail
+        expected = self._at_prior(fake_probability)
+        if self.prior != 0.5 and (expected >= 0.5) != (label == Label.FAKE):
+            detail = (
+                f"the evidence is for {label}, but if {self.prior:g} of the inputs are FAKE, the fake probability is "
+                f"{expected:.2f}"
+            )
+            return Label.UNDECIDED, Reason.LOW_CONFIDENCE, detail
+        return label, Reason.OK, ""
+
+    def _at_prior(self, fake_probability: float) -> float:
+        from dfutils.runs.probabilities import at_prior
+
+        return fake_probability if self.prior == 0.5 else float(at_prior(np.array(fake_probability), self.prior))
 
     def decide_people(
         self, fake_probabilities: Sequence[float], pixels: Sequence[float]
@@ -180,7 +214,7 @@ class Detector:
         """Choose the person whose score decides: the highest among those whose face is large enough.
 
         Args:
-            fake_probabilities: One for each person, at least one.
+            fake_probabilities: One for each person at an even mix, at least one.
             pixels: Size of each person's face, from `face_pixels`.
 
         Returns:

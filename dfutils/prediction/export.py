@@ -31,8 +31,8 @@ from dfutils.prediction.runtime import (
 )
 from dfutils.records import ClipRow, Crops
 from dfutils.runs.folder import RunFolder
+from dfutils.runs.probabilities import calibrated_logits, sigmoid
 from dfutils.runs.record import DetectorRecord, ExportRecord
-from dfutils.runs.thresholds import calibrated_logits, sigmoid
 from dfutils.settings import DEFAULT_BACKBONE
 
 if TYPE_CHECKING:
@@ -211,9 +211,8 @@ def differences(
 
 def _labels(settings: DetectorRecord, probability: npt.NDArray[np.floating]) -> npt.NDArray[np.int_]:
     """Return 0 for REAL, 1 for FAKE and 2 for UNDECIDED."""
-    low, high = settings.undecided or (np.inf, -np.inf)
-    is_open = (probability >= low) & (probability <= high)
-    return np.where(is_open, 2, (probability >= settings.threshold).astype(int))
+    real_up_to, fake_from = settings.answer_range
+    return np.where(probability >= fake_from, 1, np.where(probability <= real_up_to, 0, 2))
 
 
 def raw_scores(network: Network, clips: Iterable[Crops]) -> npt.NDArray[np.floating]:

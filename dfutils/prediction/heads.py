@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dfutils.errors import RunError
-from dfutils.runs.thresholds import Probabilities, sigmoid
+from dfutils.runs.probabilities import Probabilities, sigmoid
 from dfutils.settings import has_frame_head
 
 if TYPE_CHECKING:

@@ -73,7 +73,7 @@ def score_members(
     Raises:
         RunError: A network's score is NaN or infinite.
     """
-    from dfutils.runs.thresholds import calibrated_logits, sigmoid
+    from dfutils.runs.probabilities import calibrated_logits, sigmoid
 
     raw, logits, frame_logits = [], [], []
 

@@ -30,8 +30,8 @@ from dfutils.files import sha256_of
 from dfutils.prediction.heads import NumpyHead, read_head
 from dfutils.records import Crops
 from dfutils.runs.folder import RunFolder
+from dfutils.runs.probabilities import Probabilities
 from dfutils.runs.record import DetectorRecord, ExportRecord
-from dfutils.runs.thresholds import Probabilities
 from dfutils.settings import DEFAULT_BACKBONE
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from dfutils.report.page import BACKBONE_FACT, ReportContent, write_report
 from dfutils.report.wording import difference_sentence
 from dfutils.runs.folder import RunFolder
 
-METRICS = ("auc", "balanced_accuracy", "accuracy", "log_loss", "brier", "ece")
+METRICS = ("answered", "answer_accuracy", "auc", "balanced_accuracy", "log_loss", "brier", "ece")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,11 +34,12 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Contestant:
-    """One detector with a unique name, its predictions and its operating point."""
+    """One detector with a unique name, its predictions, its operating point and its range of UNDECIDED."""
 
     name: str
     predictions: pd.DataFrame
     threshold: float
+    answer_range: tuple[float, float]
 
 
 ALWAYS_HALF = {"auc": 0.5, "balanced_accuracy": 0.5, "log_loss": 0.693147, "brier": 0.25}
@@ -71,7 +72,7 @@ def compare_runs(
         dataset, rows = rows_of_split(run, faces, settings, splits, "test")
         detector = load_detector(run, engine="keras")
         measured = score_rows(detector, dataset, rows, splits, "test", progress=progress)
-        contestants.append(Contestant(name, measured.predictions, settings.threshold))
+        contestants.append(Contestant(name, measured.predictions, settings.threshold, settings.answer_range))
         del detector, measured  # frees the features, which other runs may not share
     common = set.intersection(*(set(one.predictions["video"]) for one in contestants))
     if not common:
@@ -86,6 +87,7 @@ def compare_runs(
         title=f"{len(folders)} detectors on the same videos",
         predictions=first.predictions,
         threshold=first.threshold,
+        answer_range=first.answer_range,
         facts={
             BACKBONE_FACT: ", ".join(dict.fromkeys(backbones)),
             "Reference": f"{first.name}: the numbers and figures above are for this detector",

@@ -125,6 +125,7 @@ class _Evaluation:
             title=f"{settings.name} on {self.split} videos",
             predictions=predictions,
             threshold=settings.threshold,
+            answer_range=settings.answer_range,
             facts=facts,
             warnings=[MADE_UP_WARNING] if set(predictions["dataset"]) == {"demo"} else [],
             history=None if has_no_tables else pd.read_csv(history),  # each member of an ensemble has its own
@@ -189,8 +190,8 @@ class _Evaluation:
             if self.split == "all":
                 split = "all videos, including those used for training and validation"
             method = (
-                f"temperature {settings.temperature:.2f}"
-                if settings.calibration == "temperature"
+                f"temperature {settings.temperature:.2f}, bias {settings.bias:+.2f}"
+                if settings.calibration == "platt"
                 else "isotonic regression"
             )
             calibration = f"{method}, fitted on {settings.fitted_in_words}"

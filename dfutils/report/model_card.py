@@ -8,6 +8,7 @@ from typing import Any
 
 import dfutils
 from dfutils.evaluation.decisions import describe_rule
+from dfutils.evaluation.metrics import ANSWER_METRICS
 from dfutils.report.wording import METRIC_HEADINGS, headline, limits
 from dfutils.runs.record import DetectorRecord
 from dfutils.statistics.formatting import with_interval
@@ -56,7 +57,7 @@ def model_card(
         data: Content of ``run.json``, which has the numbers of ``clips`` and ``groups``.
         leaks: Sentences of the leak report.
     """
-    names = ("auc", "balanced_accuracy", "accuracy", "log_loss", "brier", "ece", "coverage")
+    names = (*ANSWER_METRICS, "auc", "balanced_accuracy", "accuracy", "log_loss", "brier", "ece", "coverage")
     numbers = [f"{METRIC_HEADINGS[name]}: {with_interval(name, metrics[name])}" for name in names]
     datasets = ", ".join(f"{row['dataset']} ({row['videos']} videos)" for row in metrics["datasets"])
     parts: dict[str, Sequence[str]] = {
@@ -72,6 +73,7 @@ def model_card(
             *leaks,
         ],
         "Protocol": [
+            "REAL up to {:.3f}, FAKE from {:.3f} on, UNDECIDED between.".format(*detector.answer_range),
             f"Threshold {detector.threshold:.3f} ({describe_rule(detector.operating_point)}) and "
             f"{detector.calibration} calibration, fitted on {detector.fitted_in_words} only and frozen before the "
             "measured videos were scored.",

@@ -46,6 +46,7 @@ class ReportContent:
         title: Heading of the report.
         predictions: One row per video, as for `dfutils.evaluation.metrics.compute_metrics`; all columns are kept.
         threshold: Operating point, 0..1, chosen on other videos.
+        answer_range: Probability up to which the answer is REAL, and that from which it is FAKE.
         facts: Detector, data set, split, versions …, in the order shown; that of `BACKBONE_FACT` comes first.
         warnings: Sentences for the top, such as "These clips are made up by a program".
         history: Training curves for `dfutils.figures.history.plot_history`, if known.
@@ -59,6 +60,7 @@ class ReportContent:
     title: str
     predictions: pd.DataFrame
     threshold: float
+    answer_range: tuple[float, float]
     facts: Mapping[str, str] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     history: pd.DataFrame | None = None
@@ -140,10 +142,16 @@ def standard_figures(content: ReportContent, *, resamples: int, seed: int) -> li
     rows, threshold, drawing = content.predictions, content.threshold, {"resamples": resamples, "seed": seed}
     plans = [
         FigurePlan(
+            "answers",
+            "Answers",
+            "Each row is the truth. A good detector has REAL on the left, FAKE on the right, and few UNDECIDED.",
+            lambda: results.plot_answers(rows, threshold=threshold),
+        ),
+        FigurePlan(
             "scores",
             "Scores",
             "Each tick is a video. A good detector puts REAL left of the line, FAKE right of it and little in between.",
-            lambda: results.plot_scores(rows, threshold=threshold),
+            lambda: results.plot_scores(rows, threshold=threshold, answer_range=content.answer_range),
         ),
         FigurePlan(
             "confusion",

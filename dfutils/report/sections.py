@@ -13,15 +13,16 @@ from dfutils.evaluation.damage import DAMAGES, MAX_FRAMES
 from dfutils.evaluation.decisions import (
     CALIBRATION_METRICS,
     few_clips_warning,
-    measure_band,
     measure_calibration,
     measure_operating_points,
     risk_coverage,
 )
+from dfutils.evaluation.metrics import estimate_answers
 from dfutils.evaluation.slices import LEVEL_METRICS, by_group, by_level, by_manipulation
 from dfutils.figures.results import plot_calibration, plot_risk_coverage, plot_stress
 from dfutils.records import ClipRow
 from dfutils.report.elements import Column, FigurePlan, Section, Table, metric_columns
+from dfutils.report.wording import describe_costs
 from dfutils.runs.record import DetectorRecord
 from dfutils.statistics.formatting import with_interval
 
@@ -119,39 +120,45 @@ def cross_section(rows: Sequence[Mapping[str, Any]]) -> Section:
 
 
 def decision_section(predictions: pd.DataFrame, detector: DetectorRecord, *, resamples: int) -> Section:
-    """Show operating points, the undecided band and the risk–coverage curve."""
+    """Show the three answers with what they were fitted to, operating points and the risk–coverage curve."""
     points = measure_operating_points(predictions, detector, resamples=resamples)
-    band = measure_band(predictions, detector, resamples=resamples)
+    answers = estimate_answers(predictions, threshold=detector.threshold, resamples=resamples)
     area = risk_coverage(predictions, threshold=detector.threshold, resamples=0).area
-    if band is None:
+    real_up_to, fake_from = detector.answer_range
+    if detector.real_up_to is None:
         text = [
-            "This detector decides every video that it can score. To make it answer UNDECIDED when it is uncertain: "
-            "dfutils calibrate RUN --max-error 0.1."
+            "This detector is of an earlier version: it has one threshold and answers every video that it can score. "
+            "To make it answer UNDECIDED when it is uncertain: dfutils calibrate RUN."
         ]
     else:
         text = [
-            f"Between {band['low']:.2f} and {band['high']:.2f} this detector answers UNDECIDED. It decides "
-            f"{with_interval('coverage', band['decided'])} of the scored videos, "
-            f"{with_interval('accuracy', band['accuracy'])} of them correctly."
+            f"The answer is REAL up to {real_up_to:.2f}, FAKE from {fake_from:.2f} on, and UNDECIDED between. On these "
+            f"videos {with_interval('answered', answers['answered'])} are answered, "
+            f"{with_interval('answer_accuracy', answers['answer_accuracy'])} of them correctly; "
+            f"{with_interval('real_called_fake', answers['real_called_fake'])} of the REAL videos are called FAKE, and "
+            f"{with_interval('fake_called_real', answers['fake_called_real'])} of the FAKE ones REAL."
         ]
+    if (costs := detector.answer_costs) is not None:
+        text += describe_costs(costs, fitted_on=detector.fitted_in_words)
     if detector.min_face_pixels:
-        low, high = detector.undecided or (2.0, 2.0)
         scored = predictions.dropna(subset=["fake_probability"])
-        small = (scored["label"] == "UNDECIDED") & ~scored["fake_probability"].between(low, high)
+        is_clear = ~scored["fake_probability"].between(real_up_to, fake_from, inclusive="neither")
+        small = (scored["label"] == "UNDECIDED") & is_clear
         text.append(
             f"Only faces of at least {detector.min_face_pixels} pixels decide. {int(small.sum())} of {len(scored)} "
             "scored videos have none: they are UNDECIDED in prediction, but their scores count in all numbers here."
         )
     return Section(
         name="decisions",
-        title="Operating points and undecided videos",
+        title="Answers and operating points",
         text=text,
         flag=few_clips_warning(detector),
         tables=[
             Table(
                 "operating_points",
                 "Operating points of the detector",
-                f"Each threshold was chosen on {detector.fitted_in_words}; the table has its rates there and on these "
+                "Thresholds between two classes, without UNDECIDED. "
+                f"Each was chosen on {detector.fitted_in_words}; the table has its rates there and on these "
                 "videos. If an interval excludes the rate there, the threshold does not carry over to these videos.",
                 (
                     Column("rule", "Rule"),
@@ -175,12 +182,17 @@ def decision_section(predictions: pd.DataFrame, detector: DetectorRecord, *, res
                     plot_risk_coverage,
                     predictions,
                     threshold=detector.threshold,
-                    decided=None if band is None else band["decided"]["value"],
+                    decided=answers["answered"]["value"] if real_up_to < fake_from else None,
                     resamples=resamples,
                 ),
             )
         ],
-        document={"operating_points": points, "undecided": band, "aurc": round(area, 6)},
+        document={
+            "operating_points": points,
+            "real_up_to": real_up_to,
+            "fake_from": fake_from,
+            "aurc": round(area, 6),
+        },
     )
 
 
@@ -189,7 +201,7 @@ def calibration_section(predictions: pd.DataFrame, detector: DetectorRecord, *, 
     rows = measure_calibration(predictions, threshold=detector.threshold, resamples=resamples)
     if not rows:
         return None
-    method = "a temperature" if detector.calibration == "temperature" else "isotonic regression"
+    method = "a temperature and a bias" if detector.calibration == "platt" else "isotonic regression"
     where = (
         "separately for each member on its validation split"
         if detector.members
@@ -200,16 +212,16 @@ def calibration_section(predictions: pd.DataFrame, detector: DetectorRecord, *, 
         name="calibration",
         title="Calibration, before and after",
         text=[
-            f"The probabilities are calibrated by {method}, fitted {where}. On these videos this "
-            f"{'lowers' if after < before else 'does not lower'} the expected calibration error: {before:.3f} before, "
-            f"{after:.3f} after."
+            f"The probabilities are calibrated for an even mix of REAL and FAKE by {method}, fitted {where}. On these "
+            f"videos this {'lowers' if after < before else 'does not lower'} the expected calibration error: "
+            f"{before:.3f} before, {after:.3f} after."
         ],
         tables=[
             Table(
                 "calibration",
                 "The same scores before and after",
-                "Lower is better, except for AUC, which a temperature cannot change and isotonic regression can only "
-                "lower slightly. If the intervals overlap widely, neither is shown to be better.",
+                "Lower is better, except for AUC, which a temperature and a bias cannot change and isotonic regression "
+                "can only lower slightly. If the intervals overlap widely, neither is shown to be better.",
                 (Column("calibration", "Calibration"), *metric_columns(*CALIBRATION_METRICS)),
                 rows,
             )

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dfutils.runs.record import AnswerCosts, Rate
 from dfutils.statistics.bootstrap import Estimate
 from dfutils.statistics.estimates import LOG_LOSS_CLIP
 from dfutils.statistics.formatting import decimal, format_interval, format_value, percent, unbroken, with_interval
@@ -15,6 +16,11 @@ COIN_TOSS_LOG_LOSS = math.log(2)
 FEW_GROUPS = 30
 
 METRIC_HEADINGS = {
+    "answered": "Answered",
+    "answer_accuracy": "Accuracy of answers",
+    "real_called_fake": "REAL called FAKE",
+    "fake_called_real": "FAKE called REAL",
+    "fake_called_fake": "FAKE called FAKE",
     "auc": "AUC",
     "average_precision": "Average precision",
     "balanced_accuracy": "Balanced accuracy",
@@ -28,19 +34,24 @@ METRIC_HEADINGS = {
     "coverage": "Coverage",
 }
 _MEANINGS = {
+    "answered": "Share of the videos that are called REAL or FAKE. The others are UNDECIDED.",
+    "answer_accuracy": "Share of the answers REAL and FAKE that are right.",
+    "real_called_fake": "Share of all REAL videos that are called FAKE.",
+    "fake_called_real": "Share of all FAKE videos that are called REAL.",
+    "fake_called_fake": "Share of all FAKE videos that are called FAKE.",
     "auc": "How often a random FAKE scores above a random REAL. 0.5 is a coin toss, 1 is perfect.",
     "average_precision": "Precision averaged over all thresholds. Chance is the share of fakes, {fake_share}.",
     "balanced_accuracy": "Mean accuracy on REAL and on FAKE. 50 % is a coin toss, whatever the mix.",
-    "accuracy": "Share of correct verdicts at the threshold {threshold}. Always saying {common} gives {common_share}.",
-    "precision": "Share of the videos called FAKE that are FAKE.",
-    "recall": "Share of the FAKE videos that were called FAKE.",
+    "accuracy": "Share on the right side of the threshold {threshold}. Always saying {common} gives {common_share}.",
+    "precision": "Share of the videos above the threshold that are FAKE.",
+    "recall": "Share of the FAKE videos that are above the threshold.",
     "f1": "Harmonic mean of precision and recall.",
     "log_loss": "Penalises confident mistakes; lower is better. Always saying 0.5 gives 0.693.",
     "brier": "Mean squared error of the probability; lower is better. Always saying 0.5 gives 0.25.",
     "ece": "How far the probabilities are off; 0 is perfect. With few videos it is too high, and its interval more so.",
     "coverage": "Share of the videos that have a score. All other metrics exclude the rest.",
 }
-_CARDS = ("auc", "balanced_accuracy", "accuracy", "log_loss", "ece", "coverage")
+_CARDS = ("answered", "answer_accuracy", "real_called_fake", "auc", "log_loss", "ece")
 _SCALE_ENDS = {"log_loss": 2 * COIN_TOSS_LOG_LOSS, "ece": 0.5}
 
 
@@ -79,13 +90,20 @@ class Baseline:
 
 
 def headline(metrics: Mapping[str, Any]) -> str:
-    """Return one sentence that says whether the detector is better than chance."""
+    """Return what the detector's answers are worth, and whether its scores are better than chance."""
+    answers = f"It answers {with_interval('answered', metrics['answered'])} of the videos"
+    if metrics["answer_accuracy"]["value"] is not None:
+        answers += f", and {with_interval('answer_accuracy', metrics['answer_accuracy'])} of these answers are right"
+    return f"{answers}. {_ranking(metrics)}"
+
+
+def _ranking(metrics: Mapping[str, Any]) -> str:
     auc = metrics["auc"]
     if auc["value"] is None:
         label = "FAKE" if _scored(metrics)[1] else "REAL"
         return (
             f"Only {label} videos were scored, so these numbers do not show whether the detector can tell FAKE from "
-            f"REAL. It called {with_interval('accuracy', metrics['accuracy'])} of them {label}."
+            f"REAL. Of these, {with_interval('accuracy', metrics['accuracy'])} are on the {label} side."
         )
     ranks = f"it ranks a random FAKE above a random REAL in {percent(auc['value'])} of the cases"
     if auc["low"] is None:
@@ -147,7 +165,7 @@ def limits(metrics: Mapping[str, Any]) -> list[str]:
         "The intervals show how much the numbers would vary with other groups of the same kind. They do not include "
         "the randomness of training (another seed) or any difference between these videos and yours.",
     ]
-    if any(metrics[name]["low"] is not None and metrics[name]["low"] == metrics[name]["high"] for name in _CARDS[:-1]):
+    if any(metrics[name]["low"] is not None and metrics[name]["low"] == metrics[name]["high"] for name in _CARDS):
         sentences.append("An interval of zero width means that all resamples agreed, not that the value is certain.")
     if metrics["groups"] < FEW_GROUPS:
         sentences.append(f"With only {metrics['groups']} groups the intervals are rough, and tend to be too narrow.")
@@ -155,10 +173,9 @@ def limits(metrics: Mapping[str, Any]) -> list[str]:
         "The threshold must have been chosen on other videos. If it was chosen on these, accuracy, precision, recall "
         "and F1 are too good."
     )
-    confusion = metrics["confusion"]["at_threshold"]
     real, fake = _scored(metrics)
-    if real and fake and confusion["fake_called_fake"] + confusion["real_called_fake"]:
-        recall, false_positive_rate = confusion["fake_called_fake"] / fake, confusion["real_called_fake"] / real
+    false_positive_rate, recall = metrics["real_called_fake"]["value"], metrics["fake_called_fake"]["value"]
+    if recall and false_positive_rate is not None:
         wrong = 0.99 * false_positive_rate / (0.99 * false_positive_rate + 0.01 * recall)
         sentences.append(
             f"Here {percent(fake / (real + fake))} of the videos are FAKE. If only 1 in 100 were, "
@@ -171,6 +188,25 @@ def limits(metrics: Mapping[str, Any]) -> list[str]:
             "out of intervals that need both."
         )
     return sentences
+
+
+def describe_costs(costs: AnswerCosts, *, fitted_on: str) -> list[str]:
+    """Return what the three answers cost where they were fitted, and what they promise for new groups."""
+
+    def shown(rate: Rate) -> str:
+        return with_interval("accuracy", rate.model_dump())
+
+    return [
+        f"On {fitted_on}, {shown(costs.false_positive_rate)} of the REAL clips were called FAKE, "
+        f"{shown(costs.false_negative_rate)} of the FAKE ones REAL, and {shown(costs.undecided)} were UNDECIDED at an "
+        "even mix.",
+        f"A REAL video of a new group is called FAKE with a probability of at most "
+        f"{percent(costs.false_positive_bound)}, and a FAKE one REAL with at most "
+        f"{percent(costs.false_negative_bound)}, on average over such fits, if the new groups are like the "
+        f"{costs.real_groups} with REAL and {costs.fake_groups} with FAKE clips that the thresholds were fitted on "
+        f"(split-conformal prediction; wanted: {percent(costs.max_false_positive_rate)} and "
+        f"{percent(costs.max_false_negative_rate)}). For other cameras, people or forgeries nothing is promised.",
+    ]
 
 
 def _number(name: str, metrics: Mapping[str, Any]) -> Number:

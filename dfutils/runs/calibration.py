@@ -1,10 +1,10 @@
-"""Refit calibration, thresholds and the undecided band of a finished run, on clips that it was not trained on."""
+"""Refit calibration and thresholds of a finished run, on clips that it was not trained on."""
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,41 +12,27 @@ import numpy as np
 
 from dfutils.errors import RunError
 from dfutils.files import read_csv, sha256_of, write_csv
-from dfutils.records import Label
 from dfutils.runs.folder import CHECKSUMMED_OF_FOLDS, PREDICTION_COLUMNS, RunFolder, members_checksum
 from dfutils.runs.identity import RunIdentity
-from dfutils.runs.record import RULE_PATTERN, DetectorRecord
+from dfutils.runs.probabilities import Floats, calibrated_logits, sigmoid
+from dfutils.runs.record import RULE_PATTERN, CalibrationMethod, DetectorRecord
 from dfutils.runs.thresholds import (
+    MAX_FALSE_NEGATIVE_RATE,
+    MAX_FALSE_POSITIVE_RATE,
     STANDARD_RULES,
-    Flags,
-    Floats,
-    calibrated_logits,
-    choose_band,
-    fit_isotonic,
-    fit_temperature,
+    HeldOutScores,
+    fit_decision,
     mean_decision,
-    operating_points,
-    sigmoid,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """What to fit, as the arguments of `recalibrate`."""
-
-    method: str
-    rule: str
-    undecided: tuple[float, float] | None
-    max_error: float | None
 
 
 def recalibrate(
     run: Path,
     *,
-    method: str = "temperature",
+    method: CalibrationMethod = "platt",
     rule: str = "balanced_accuracy",
-    undecided: tuple[float, float] | None = None,
-    max_error: float | None = None,
+    max_false_positive_rate: float = MAX_FALSE_POSITIVE_RATE,
+    max_false_negative_rate: float = MAX_FALSE_NEGATIVE_RATE,
     min_face_pixels: int | None = None,
     out_of_fold: Path | None = None,
 ) -> DetectorRecord:
@@ -61,10 +47,11 @@ def recalibrate(
 
     Args:
         run: A finished run folder.
-        method: ``temperature`` or ``isotonic``.
+        method: ``platt`` or ``isotonic``.
         rule: The operating point, as `dfutils.runs.record.OperatingPoint.rule`.
-        undecided: Band of calibrated probabilities that are UNDECIDED.
-        max_error: Choose the narrowest band that leaves at most this share of the clips outside it misclassified.
+        max_false_positive_rate: Share of REAL videos of new groups that may be called FAKE. A lower one makes more
+            videos UNDECIDED; with n groups no share below 1 / (n + 1) can be promised.
+        max_false_negative_rate: The same for FAKE videos that are called REAL.
         min_face_pixels: People with smaller faces do not decide; None leaves the limit unchanged. It does not affect
             which clips are used for the fit.
         out_of_fold: A finished run with folds that has the settings, data and starting weights of ``run``. If those
@@ -73,9 +60,12 @@ def recalibrate(
 
     Raises:
         RunError: A folder is incomplete or altered, the clips for the fit lack a class, ``out_of_fold`` has other
-            settings or data, or no band is good enough.
+            settings or data, or a rate or rule does not exist.
         DfutilsError: A value is invalid.
     """
+    for name, rate in (("max_fpr", max_false_positive_rate), ("max_fnr", max_false_negative_rate)):
+        if not 0 < rate < 1:
+            raise RunError(f"{name}: {rate:g} is not a share between 0 and 1. Give one such as 0.05.")
     if not re.fullmatch(RULE_PATTERN, rule):
         raise RunError(f"operating point {rule!r}: there is no such rule. Choose one of {', '.join(STANDARD_RULES)}.")
     folder = RunFolder(run)
@@ -84,13 +74,19 @@ def recalibrate(
         folder.about()
     if min_face_pixels is not None:
         detector = _updated(detector, {"min_face_pixels": min_face_pixels})
-    wanted = _Wanted(method, rule, undecided, max_error)
+    fit = functools.partial(
+        fit_decision,
+        method=method,
+        rule=rule,
+        max_false_positive_rate=max_false_positive_rate,
+        max_false_negative_rate=max_false_negative_rate,
+    )
     if not detector.members:
-        return _recalibrate_one(folder, detector, wanted, None if out_of_fold is None else RunFolder(out_of_fold))
+        return _recalibrate_one(folder, detector, fit, None if out_of_fold is None else RunFolder(out_of_fold))
     if out_of_fold is not None:
         raise RunError(f"{run}: is an ensemble, whose members have a validation split each. Omit --out-of-fold.")
     # The list makes sure that all members are checked before the first is changed.
-    members = [_recalibrate_one(own, record, wanted) for own, record in list(folder.members(detector))]
+    members = [_recalibrate_one(own, record, fit) for own, record in list(folder.members(detector))]
     known = tuple(
         member.model_copy(update={"sha256": sha256_of(RunFolder(run / member.folder).detector_file)})
         for member in detector.members
@@ -102,7 +98,8 @@ def recalibrate(
         member = members[int(row["fold"])]
         value = float(sigmoid(calibrated_logits(member, np.array([float(row["raw_probability"])])))[0])
         row["fake_probability"] = f"{value:.9g}"
-        row["label"] = str(Label.FAKE if value >= member.threshold else Label.REAL)
+        row["label"] = str(member.label(value))
+        row["called_fake"] = str(value >= member.threshold).lower()
     write_csv(folder.predictions_file, tuple(rows[0]), rows)
     detector.write(folder.detector_file)
     folder.refresh_checksums(CHECKSUMMED_OF_FOLDS)
@@ -110,31 +107,27 @@ def recalibrate(
 
 
 def _recalibrate_one(
-    run: RunFolder, detector: DetectorRecord, wanted: _Wanted, folds: RunFolder | None = None
+    run: RunFolder,
+    detector: DetectorRecord,
+    fit: Callable[[HeldOutScores], dict[str, Any]],
+    folds: RunFolder | None = None,
 ) -> DetectorRecord:
     predictions = read_csv(run.predictions_file, PREDICTION_COLUMNS)
-    validation = [row for row in predictions if row["split"] == "validation"]
-    is_fake, raw = _scores(validation if folds is None else _read_out_of_fold(run, folds))
+    if folds is None:
+        groups = {row["video"]: row["group"] for row in read_csv(run.splits_file, ("video", "group"))}
+        rows = [{"group": groups[row["video"]], **row} for row in predictions if row["split"] == "validation"]
+    else:
+        rows = _read_out_of_fold(run, folds)
+    is_fake = np.array([row["is_fake"] == "true" for row in rows], dtype=bool)
     if not (is_fake.any() and (~is_fake).any()):
         raise RunError(
             f"{folds or run}: calibration needs scores of REAL and FAKE clips that were not trained on, but one label "
             "or both are missing. Train with both in the validation split, or name a run with folds (--out-of-fold)."
         )
-    update: dict[str, Any] = {"calibration": wanted.method, "isotonic": (), "temperature": 1.0, "undecided": None}
-    update["fitted_on"] = "validation" if folds is None else "out_of_fold"
-    if wanted.method == "isotonic":
-        update["isotonic"] = fit_isotonic(is_fake, raw)
-    else:
-        update["temperature"] = fit_temperature(is_fake, raw)
-    probability = sigmoid(calibrated_logits(_updated(detector, update), raw))
-    points = operating_points(is_fake, probability, tuple(dict.fromkeys((*STANDARD_RULES, wanted.rule))))
-    threshold = next(point.threshold for point in points if point.rule == wanted.rule)
-    band = wanted.undecided
-    if wanted.max_error is not None:
-        band = choose_band(is_fake, probability, threshold, max_error=wanted.max_error)
-    update |= {"operating_points": points, "operating_point": wanted.rule, "threshold": threshold, "undecided": band}
+    scores = HeldOutScores(is_fake, _raw_scores(rows), np.array([row["group"] for row in rows]))
+    update = {"fitted_on": "validation" if folds is None else "out_of_fold", **fit(scores)}
     changed = _updated(detector, update)
-    for row, value in zip(predictions, sigmoid(calibrated_logits(changed, _scores(predictions)[1])), strict=True):
+    for row, value in zip(predictions, sigmoid(calibrated_logits(changed, _raw_scores(predictions))), strict=True):
         row["fake_probability"] = f"{value:.9g}"
     write_csv(run.predictions_file, PREDICTION_COLUMNS, predictions)
     changed.write(run.detector_file)
@@ -160,12 +153,11 @@ def _read_out_of_fold(run: RunFolder, folds: RunFolder) -> list[dict[str, str]]:
         raise RunError(
             f"{folds}: was trained with other settings than {run} ({', '.join(different)}). Train folds with the same."
         )
-    return read_csv(folds.predictions_file, ("is_fake", "raw_probability"))
+    return read_csv(folds.predictions_file, ("is_fake", "raw_probability", "group"))
 
 
-def _scores(rows: Sequence[Mapping[str, str]]) -> tuple[Flags, Floats]:
-    is_fake = np.array([row["is_fake"] == "true" for row in rows], dtype=bool)
-    return is_fake, np.array([float(row["raw_probability"]) for row in rows])
+def _raw_scores(rows: Sequence[Mapping[str, str]]) -> Floats:
+    return np.array([float(row["raw_probability"]) for row in rows])
 
 
 def _updated(detector: DetectorRecord, update: dict[str, Any]) -> DetectorRecord:

@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from dfutils.records import Label
 from dfutils.settings import DEFAULT_BACKBONE, BackboneWeights, ExtractionSettings, Settings
 
 
@@ -48,6 +49,47 @@ class OperatingPoint(Settings):
         return {renamed.get(name, name): value for name, value in values.items()}
 
 
+class Rate(Settings):
+    """A share with its 95 % interval, a bootstrap over groups; without an interval if there are too few groups."""
+
+    value: float = Field(ge=0, le=1)
+    """The share."""
+    low: float | None = None
+    """Lower end."""
+    high: float | None = None
+    """Upper end."""
+
+
+class AnswerCosts(Settings):
+    """What the three answers cost on the clips that they were fitted on, and what they promise for new groups.
+
+    A bound holds for a random video of a new group, on average over fits, if its group is like those of the fit
+    (exchangeable); see `dfutils.statistics.conformal`. With n groups no bound is below 1 / (n + 1).
+    """
+
+    max_false_positive_rate: float = Field(gt=0, lt=1)
+    """Wanted share of REAL that is called FAKE, at most."""
+    max_false_negative_rate: float = Field(gt=0, lt=1)
+    """Wanted share of FAKE that is called REAL, at most."""
+    false_positive_bound: float = Field(gt=0, le=1)
+    """Bound on the probability that a REAL video of a new group is called FAKE."""
+    false_negative_bound: float = Field(gt=0, le=1)
+    """Bound on the probability that a FAKE video of a new group is called REAL."""
+    false_positive_rate: Rate
+    """Share of the REAL clips that are called FAKE."""
+    false_negative_rate: Rate
+    """Share of the FAKE clips that are called REAL."""
+    undecided: Rate
+    """Share of the clips that are UNDECIDED, at an even mix."""
+    real_groups: int = Field(ge=1)
+    """Number of groups with REAL clips."""
+    fake_groups: int = Field(ge=1)
+    """Number of groups with FAKE clips."""
+
+
+CalibrationMethod = Literal["platt", "isotonic"]
+
+
 class DetectorRecord(Settings):
     """Everything besides the weights that turns crops into a verdict: ``detector.json`` of a run folder."""
 
@@ -68,27 +110,36 @@ class DetectorRecord(Settings):
     """Checksum of those weights; ``seed-N`` for random ones, `weights_sha256` for an ensemble of several backbones."""
     weights_sha256: str
     """SHA-256 of ``model.weights.h5``; for an ensemble, over the checksums of its members."""
+    calibration: CalibrationMethod = "platt"
+    """How a raw probability becomes a calibrated one, for an even mix of REAL and FAKE. ``platt``: the logit divided by
+    `temperature`, plus `bias` (Platt 1999). ``isotonic``: see `isotonic`."""
     temperature: float = Field(1.0, gt=0)
-    """Divides the logit (Guo et al. 2017). 1 for an ensemble, whose members are calibrated before they are averaged."""
-    calibration: Literal["temperature", "isotonic"] = "temperature"
-    """How a raw probability becomes a calibrated one."""
-    fitted_on: Literal["validation", "out_of_fold"] = "validation"
-    """Clips that calibration, thresholds and band were fitted on: the run's own validation split, or all clips of folds
-    of the same recipe, each scored by the fold that was not trained on it."""
+    """For ``calibration="platt"``; 1 for an ensemble, whose members are calibrated before they are averaged."""
+    bias: float = 0.0
+    """For ``calibration="platt"``; 0 for a detector of an earlier version, and for an ensemble."""
     isotonic: tuple[tuple[float, float], ...] = ()
     """For ``calibration="isotonic"``: ascending raw logits and their calibrated probabilities; linear in between."""
+    fitted_on: Literal["validation", "out_of_fold"] = "validation"
+    """Clips that calibration and thresholds were fitted on: the run's own validation split, or all clips of folds
+    of the same recipe, each scored by the fold that was not trained on it."""
     operating_points: tuple[OperatingPoint, ...] = ()
     """Thresholds by the standard rules."""
     operating_point: str = "balanced_accuracy"
     """Rule by which `threshold` was chosen."""
-    undecided: tuple[float, float] | None = None
-    """Calibrated probabilities between these two values are UNDECIDED; None for no such band."""
+    real_up_to: float | None = Field(None, ge=0, le=1)
+    """Up to this calibrated probability the answer is REAL: at most one half, or None for a detector of an earlier
+    version that always answers, by its `threshold`."""
+    fake_from: float | None = Field(None, ge=0, le=1)
+    """From this calibrated probability on the answer is FAKE: at least one half, or None. Between the two it is
+    UNDECIDED."""
+    answer_costs: AnswerCosts | None = None
+    """What these two thresholds cost; None for an ensemble, and for a detector of an earlier version."""
     min_face_pixels: int = Field(0, ge=0)
     """A person whose face is smaller than this in the input, by the longer side of its box, is scored but does not
     decide; if every face is smaller, the verdict is UNDECIDED."""
     threshold: float = Field(0.5, ge=0, le=1)
-    """Decision threshold on the calibrated probability, chosen on `fitted_on`; for an ensemble, the mean, as logits, of
-    its members' thresholds."""
+    """Threshold between two classes on the calibrated probability, chosen on `fitted_on`, for metrics such as balanced
+    accuracy; for an ensemble, the mean, as logits, of its members' thresholds."""
     members: tuple[MemberRecord, ...] = ()
     """Detectors whose calibrated logits are averaged; empty for a single detector."""
 
@@ -97,10 +148,38 @@ class DetectorRecord(Settings):
         """`fitted_on` in words."""
         return "the validation split" if self.fitted_on == "validation" else "out-of-fold scores of its recipe"
 
+    @property
+    def answer_range(self) -> tuple[float, float]:
+        """Highest probability that is REAL and lowest that is FAKE; equal for a detector that always answers."""
+        if self.real_up_to is None or self.fake_from is None:
+            return self.threshold, self.threshold
+        return self.real_up_to, self.fake_from
+
+    def label(self, fake_probability: float) -> Label:
+        """Return the answer to a calibrated probability."""
+        real_up_to, fake_from = self.answer_range
+        if fake_probability >= fake_from:
+            return Label.FAKE
+        return Label.REAL if fake_probability <= real_up_to else Label.UNDECIDED
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_older_files(cls, values: Any) -> Any:
+        """Read the names of earlier versions: a temperature alone, and a band of UNDECIDED around the threshold."""
+        if not isinstance(values, dict):
+            return values
+        values = dict(values)
+        if values.get("calibration") == "temperature":
+            values["calibration"] = "platt"
+        if (band := values.pop("undecided", None)) is not None:
+            values["real_up_to"], values["fake_from"] = band
+        return values
+
     @model_validator(mode="after")
     def _check_decision(self) -> Self:
-        if self.undecided is not None and not 0 <= self.undecided[0] <= self.threshold <= self.undecided[1] <= 1:
-            raise ValueError(f"undecided must contain the threshold {self.threshold} and lie in 0..1")
+        low, high = self.answer_range
+        if (self.real_up_to is None) != (self.fake_from is None) or low > high:
+            raise ValueError("real_up_to must not be above fake_from, and neither is given without the other")
         if self.calibration == "isotonic" and len(self.isotonic) < 2:
             raise ValueError("isotonic calibration needs at least two points")
         return self

@@ -1,71 +1,130 @@
-"""Post-hoc calibration, decision thresholds and the undecided band, fitted on clips that were not trained on."""
+"""Post-hoc calibration, decision thresholds and the three answers, fitted on clips that were not trained on."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from dfutils.errors import RunError
-from dfutils.runs.record import DetectorRecord, OperatingPoint
+from dfutils.runs.probabilities import EPSILON, Floats, Probabilities, isotonic_logits, logit, platt_logits, sigmoid
+from dfutils.runs.record import AnswerCosts, CalibrationMethod, DetectorRecord, OperatingPoint, Rate
+from dfutils.statistics.bootstrap import bootstrap_estimates
+from dfutils.statistics.conformal import score_seldom_exceeded
+from dfutils.statistics.estimates import ratio
 
-Floats = npt.NDArray[np.floating]
-Probabilities = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
-
-EPSILON = 1e-6
-"""Probabilities are kept this far from 0 and 1, where the logit would be infinite."""
 
 TEMPERATURES = np.geomspace(0.05, 20.0, 241)
 
+MAX_FALSE_POSITIVE_RATE = 0.03
+"""Share of REAL videos of new people that may be called FAKE. People who use such tools complain most of these."""
 
-def calibrated(raw_probability: Floats, temperature: float) -> Floats:
-    """Divide the logit by ``temperature`` (Guo et al. 2017, "On Calibration of Modern Neural Networks").
+MAX_FALSE_NEGATIVE_RATE = 0.10
+"""Share of FAKE videos of new people that may be called REAL."""
 
-    Example:
-        >>> calibrated(np.array([0.5, 0.9]), 1.0).round(3).tolist()
-        [0.5, 0.9]
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeldOutScores:
+    """Scores of clips that were not trained on, to which calibration and thresholds are fitted.
+
+    Attributes:
+        is_fake: ``(N,)``, both classes.
+        raw_probability: ``(N,)`` before calibration.
+        groups: ``(N,)`` names of the groups.
     """
-    return sigmoid(logit(raw_probability) / temperature)
+
+    is_fake: Flags
+    raw_probability: Floats
+    groups: npt.NDArray[Any]
 
 
-def logit(probability: Floats) -> Floats:
-    """Return the log-odds, float64; finite, since probabilities are kept `EPSILON` away from 0 and 1."""
-    clipped = np.clip(probability.astype(np.float64), EPSILON, 1 - EPSILON)
-    return np.log(clipped / (1 - clipped))
+def fit_decision(
+    scores: HeldOutScores,
+    *,
+    method: CalibrationMethod = "platt",
+    rule: str = "balanced_accuracy",
+    max_false_positive_rate: float = MAX_FALSE_POSITIVE_RATE,
+    max_false_negative_rate: float = MAX_FALSE_NEGATIVE_RATE,
+) -> dict[str, Any]:
+    """Fit calibration, the threshold of two classes and those of three answers: fields of `DetectorRecord`.
 
-
-def sigmoid(logits: Floats) -> Probabilities:
-    """Return the probabilities of logits, the inverse of `logit`; float64, since float32 is too coarse near 1."""
-    return 1 / (1 + np.exp(-np.clip(logits.astype(np.float64), -500, 500)))  # beyond ±500, exp may overflow
-
-
-def fit_temperature(is_fake: Flags, raw_probability: Floats) -> float:
-    """Return the temperature with the smallest log loss on these clips; a grid search, so it cannot fail to converge.
-
-    The targets are Platt's (1999, "Probabilistic Outputs for Support Vector Machines"): for a class of n clips,
-    (n + 1) / (n + 2). Otherwise a handful of separable clips would lead to unlimited confidence.
+    Args:
+        scores: What to fit to.
+        method: How a raw probability becomes a calibrated one.
+        rule: Of `DetectorRecord.threshold`; see `dfutils.runs.record.OperatingPoint.rule`.
+        max_false_positive_rate: See `AnswerCosts`.
+        max_false_negative_rate: See `AnswerCosts`.
     """
-    targets = _soft_targets(is_fake)
-    losses = []
+    is_fake, raw = scores.is_fake, scores.raw_probability
+    temperature, bias = 1.0, 0.0
+    steps: tuple[tuple[float, float], ...] = ()
+    if method == "isotonic":
+        steps = fit_isotonic(is_fake, raw)
+        probability = sigmoid(isotonic_logits(raw, steps))
+    else:
+        temperature, bias = fit_platt(is_fake, raw)
+        probability = sigmoid(platt_logits(raw, temperature, bias))
+    points = operating_points(is_fake, probability, tuple(dict.fromkeys((*STANDARD_RULES, rule))))
+    real_up_to, fake_from, costs = choose_answers(
+        is_fake,
+        probability,
+        scores.groups,
+        max_false_positive_rate=max_false_positive_rate,
+        max_false_negative_rate=max_false_negative_rate,
+    )
+    return {
+        "calibration": method,
+        "temperature": temperature,
+        "bias": bias,
+        "isotonic": steps,
+        "operating_points": points,
+        "operating_point": rule,
+        "threshold": next(point.threshold for point in points if point.rule == rule),
+        "real_up_to": real_up_to,
+        "fake_from": fake_from,
+        "answer_costs": costs,
+    }
+
+
+def fit_platt(is_fake: Flags, raw_probability: Floats) -> tuple[float, float]:
+    """Return the temperature and the bias with the smallest log loss at an even mix: logit / temperature + bias.
+
+    Platt (1999, "Probabilistic Outputs for Support Vector Machines"). REAL and FAKE have the same total weight, however
+    many clips of each there are. Platt's targets, (n + 1) / (n + 2) for a class of n clips, keep a handful of separable
+    clips from leading to unlimited confidence. Temperatures are searched on a grid, so that the fit cannot fail.
+    """
+    targets, weights = _soft_targets(is_fake), _even_weights(is_fake)
+    logits = logit(raw_probability)
+    best = (np.inf, 1.0, 0.0)
     for temperature in TEMPERATURES:
-        probability = np.clip(calibrated(raw_probability, temperature), EPSILON, 1 - EPSILON)
-        losses.append(-np.mean(targets * np.log(probability) + (1 - targets) * np.log(1 - probability)))
-    return float(TEMPERATURES[int(np.argmin(losses))])
+        bias = 0.0
+        for _ in range(50):  # Newton's method in short steps; the loss is convex in the bias
+            probability = sigmoid(logits / temperature + bias)
+            slope = float(weights @ (probability - targets))
+            step = slope / (float(weights @ (probability * (1 - probability))) + EPSILON)
+            bias -= min(max(step, -2.0), 2.0)
+            if abs(step) < 1e-10:
+                break
+        probability = np.clip(sigmoid(logits / temperature + bias), EPSILON, 1 - EPSILON)
+        loss = -float(weights @ (targets * np.log(probability) + (1 - targets) * np.log(1 - probability)))
+        best = min(best, (loss, float(temperature), bias))
+    return best[1], best[2]
 
 
 def fit_isotonic(is_fake: Flags, raw_probability: Floats) -> tuple[tuple[float, float], ...]:
-    """Return raw logits and calibrated probabilities of the rising steps with the least squared error on these clips.
+    """Return raw logits and calibrated probabilities of the rising steps with the least squared error at an even mix.
 
-    Zadrozny and Elkan, "Transforming Classifier Scores into Accurate Multiclass Probability Estimates" (2002). The
-    targets are those of `fit_temperature`, so that no probability is 0 or 1. It fits any rising shape, but needs
-    hundreds of clips; clips on one step can no longer be told apart.
+    Zadrozny and Elkan, "Transforming Classifier Scores into Accurate Multiclass Probability Estimates" (2002). Weights
+    and targets are those of `fit_platt`, so that no probability is 0 or 1. It fits any rising shape, but needs hundreds
+    of clips; clips on one step can no longer be told apart.
     """
     from sklearn.isotonic import IsotonicRegression  # heavy, and prediction does not need it
 
-    model = IsotonicRegression(out_of_bounds="clip").fit(logit(raw_probability), _soft_targets(is_fake))
+    model = IsotonicRegression(out_of_bounds="clip")
+    model.fit(logit(raw_probability), _soft_targets(is_fake), sample_weight=_even_weights(is_fake))
     steps = list(zip(model.X_thresholds_.tolist(), model.y_thresholds_.tolist(), strict=True))
     return tuple(steps if len(steps) > 1 else [*steps, (steps[0][0] + 1.0, steps[0][1])])
 
@@ -75,13 +134,9 @@ def _soft_targets(is_fake: Flags) -> Floats:
     return np.where(is_fake, (fakes + 1) / (fakes + 2), 1 / (reals + 2))
 
 
-def calibrated_logits(settings: DetectorRecord, raw_probability: Floats) -> Floats:
-    """Return the logits of the calibrated probabilities, by the detector's calibration method."""
-    logits = logit(raw_probability)
-    if settings.calibration == "temperature":
-        return logits / settings.temperature
-    places, probabilities = np.array(settings.isotonic).T
-    return logit(np.interp(logits, places, probabilities))
+def _even_weights(is_fake: Flags) -> Floats:
+    """Return weights that sum to half for each class."""
+    return np.where(is_fake, 0.5 / np.sum(is_fake), 0.5 / np.sum(~is_fake))
 
 
 STANDARD_RULES = ("balanced_accuracy", "fpr_1", "fpr_5", "cost_10")
@@ -131,41 +186,63 @@ def operating_points(
     return tuple(points)
 
 
-def choose_band(
-    is_fake: Flags, fake_probability: Floats, threshold: float, *, max_error: float
-) -> tuple[float, float] | None:
-    """Return the narrowest band around the threshold with at most ``max_error`` of the clips outside misclassified.
+def choose_answers(
+    is_fake: Flags,
+    fake_probability: Probabilities,
+    groups: npt.NDArray[Any],
+    *,
+    max_false_positive_rate: float,
+    max_false_negative_rate: float,
+) -> tuple[float, float, AnswerCosts]:
+    """Return the probability up to which the answer is REAL, that from which it is FAKE, and what they cost.
 
-    It is symmetric in logits (Chow, "On Optimum Recognition Error and Reject Tradeoff", 1970).
-
-    Returns:
-        The ends of the band as probabilities; None if no band is needed.
-
-    Raises:
-        RunError: Even the most confident clips are misclassified too often.
+    Each is as far out as its bound on new groups demands (`dfutils.statistics.conformal`), and on its own side of one
+    half. Errors of both kinds are bounded apart, so that neither depends on the mix.
     """
-    distance = np.abs(logit(fake_probability) - logit(np.array(threshold)))
-    wrong = (fake_probability >= threshold) != is_fake
-    if wrong.mean() <= max_error:
-        return None
-    for width in np.unique(distance):
-        decided = distance > width
-        if decided.any() and wrong[decided].mean() <= max_error:
-            middle = float(logit(np.array(threshold)))
-            # Slightly wider, so that rounding cannot put the last clip outside.
-            low, high = sigmoid(np.array([middle - width - 1e-9, middle + width + 1e-9]))
-            return float(low), float(high)
-    raise RunError(
-        f"undecided: no band leaves an error of at most {max_error:g} on {len(is_fake)} validation clips. "
-        "Allow a larger error, or set the band yourself."
+    fake_from, false_positive_bound = _seldom_reached(
+        fake_probability, groups, ~is_fake, max_rate=max_false_positive_rate
     )
+    fake_up_to, false_negative_bound = _seldom_reached(
+        1 - fake_probability, groups, is_fake, max_rate=max_false_negative_rate
+    )
+    real_up_to = 1 - fake_up_to
+    called_fake = fake_probability >= fake_from
+    called_real = ~called_fake & (fake_probability <= real_up_to)
+    is_open = ~called_fake & ~called_real
+
+    def statistic(weights: Probabilities) -> Probabilities:
+        real, fake = weights * ~is_fake, weights * is_fake
+        open_real, open_fake = (ratio(one @ is_open, one.sum(axis=1)) for one in (real, fake))
+        rates = [ratio(real @ called_fake, real.sum(axis=1)), ratio(fake @ called_real, fake.sum(axis=1))]
+        return np.column_stack([*rates, (open_real + open_fake) / 2])
+
+    needs = {"false_positive_rate": (~is_fake,), "false_negative_rate": (is_fake,), "undecided": (is_fake, ~is_fake)}
+    rates = bootstrap_estimates(groups, statistic, needs)
+    costs = AnswerCosts(
+        max_false_positive_rate=max_false_positive_rate,
+        max_false_negative_rate=max_false_negative_rate,
+        false_positive_bound=false_positive_bound,
+        false_negative_bound=false_negative_bound,
+        **{name: Rate.model_validate(rate) for name, rate in rates.items()},
+        real_groups=len(np.unique(groups[~is_fake])),
+        fake_groups=len(np.unique(groups[is_fake])),
+    )
+    return real_up_to, fake_from, costs
+
+
+def _seldom_reached(scores: Floats, groups: npt.NDArray[Any], chosen: Flags, *, max_rate: float) -> tuple[float, float]:
+    """Return the lowest threshold of at least one half that the chosen clips seldom reach, and the bound."""
+    bounded = score_seldom_exceeded(scores[chosen], groups[chosen], max_rate=max_rate)
+    above = scores[scores > bounded.score]
+    threshold = (bounded.score + (float(above.min()) if above.size else 1.0)) / 2
+    return max(0.5, threshold), bounded.bound
 
 
 def mean_decision(members: Sequence[DetectorRecord]) -> dict[str, Any]:
-    """Return the decision fields of an ensemble: the means, as logits, of its members' thresholds and bands.
+    """Return the decision fields of an ensemble: the means, as logits, of its members' thresholds.
 
     The members calibrate scores before these are averaged. Nothing more can be fitted: every clip was used to train
-    some member.
+    some member, so what the answers cost is not known either.
     """
 
     def mean(values: Sequence[float]) -> float:
@@ -175,15 +252,17 @@ def mean_decision(members: Sequence[DetectorRecord]) -> dict[str, Any]:
     for member in members:
         for point in member.operating_points:
             by_rule.setdefault(point.rule, []).append(point)
-    threshold = mean([member.threshold for member in members])
-    bands = [member.undecided or (member.threshold, member.threshold) for member in members]
-    has_band = any(member.undecided for member in members)
+    has_answers = all(member.real_up_to is not None for member in members)
+    ranges = [member.answer_range for member in members]
     return {
         "temperature": 1.0,
-        "calibration": "temperature",
+        "bias": 0.0,
+        "calibration": "platt",
         "isotonic": (),
-        "threshold": threshold,
-        "undecided": (mean([low for low, _ in bands]), mean([high for _, high in bands])) if has_band else None,
+        "threshold": mean([member.threshold for member in members]),
+        "real_up_to": mean([low for low, _ in ranges]) if has_answers else None,
+        "fake_from": mean([high for _, high in ranges]) if has_answers else None,
+        "answer_costs": None,
         "operating_points": tuple(
             OperatingPoint(
                 rule=rule,

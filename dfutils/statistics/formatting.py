@@ -5,7 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-PERCENTAGES = frozenset({"balanced_accuracy", "accuracy", "precision", "recall", "coverage"})
+PERCENTAGES = frozenset(
+    {
+        *("answered", "answer_accuracy", "real_called_fake", "fake_called_real", "fake_called_fake"),
+        *("balanced_accuracy", "accuracy", "precision", "recall", "coverage"),
+    }
+)
 
 
 def percent(share: float | None) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import dfutils
 from dfutils.extraction.dataset import read_face_dataset
 from dfutils.files import read_csv, read_json, sha256_of, write_csv, write_json
-from dfutils.records import ClipRow, Label
+from dfutils.records import ClipRow
 from dfutils.runs.folder import CHECKSUMMED_OF_FOLDS, PREDICTION_COLUMNS, RunFolder, members_checksum
 from dfutils.runs.identity import RunIdentity, is_finished
 from dfutils.runs.record import DetectorRecord, MemberRecord
@@ -22,10 +22,11 @@ from dfutils.training.splits import fold_videos, group_videos
 logger = logging.getLogger(__name__)
 
 OUT_OF_FOLD_COLUMNS = (
-    *("clip_id", "video", "group", "fold", "is_fake", "raw_probability", "fake_probability", "label", "sha256"),
+    *("clip_id", "video", "group", "fold", "is_fake", "raw_probability", "fake_probability"),
+    *("label", "called_fake", "sha256"),
 )
 """Columns of an ensemble's ``predictions.csv``: one row per clip, scored by the member that was not trained on its
-group."""
+group. ``label`` is that member's answer, ``called_fake`` whether its threshold of two classes is reached."""
 
 
 def train_folds(
@@ -90,23 +91,28 @@ def train_folds(
 def _out_of_fold(
     run: RunFolder, rows: Sequence[ClipRow], members: Sequence[DetectorRecord]
 ) -> Iterator[dict[str, str]]:
-    """Yield the test clips of every fold, labelled at the threshold of that fold's member."""
+    """Yield the test clips of every fold, with the answers of that fold's member."""
     groups = {video: group.name for group in group_videos(rows) for video in group.videos}
     files = {row.video: row.sha256 for row in rows}
     for fold, member in enumerate(members):
         for row in read_csv(run.fold(fold).predictions_file, PREDICTION_COLUMNS):
             if row.pop("split") == "test":
-                called_fake = float(row["fake_probability"]) >= member.threshold
-                label = Label.FAKE if called_fake else Label.REAL
-                found = {"group": groups[row["video"]], "fold": str(fold), "label": str(label)}
-                yield {**row, **found, "sha256": files[row["video"]]}
+                probability = float(row["fake_probability"])
+                yield {
+                    **row,
+                    "group": groups[row["video"]],
+                    "fold": str(fold),
+                    "label": str(member.label(probability)),
+                    "called_fake": str(probability >= member.threshold).lower(),
+                    "sha256": files[row["video"]],
+                }
 
 
 def _ensemble(run: RunFolder, members: Sequence[DetectorRecord]) -> DetectorRecord:
     """Return the record of the ensemble, which averages the members' calibrated logits.
 
-    Every video was used to train some member, so nothing can be fitted to the mean itself. The temperature and
-    threshold of each member come from its own validation split. The mean of the thresholds, as logits, is the point
+    Every video was used to train some member, so nothing can be fitted to the mean itself. The calibration and
+    thresholds of each member come from its own validation split. The mean of the thresholds, as logits, is the point
     where the members' distances to their own thresholds cancel out. Fitting on the out-of-fold predictions would be no
     better: they come from single members, whose scores spread wider than their mean, and one threshold for all would
     compare different models.

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from dfutils.errors import DfutilsError
 from dfutils.records import Crops
-from dfutils.runs.thresholds import Probabilities, sigmoid
+from dfutils.runs.probabilities import Probabilities, sigmoid
 from dfutils.settings import DEFAULT_BACKBONE, has_frame_head
 from dfutils.training.backend import keras
 

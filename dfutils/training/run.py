@@ -22,8 +22,9 @@ from dfutils.pretrained import resolve_detector
 from dfutils.records import SPLIT_NAMES, ClipRow, SplitName
 from dfutils.runs.folder import CHECKSUMMED, PREDICTION_COLUMNS, RunFolder
 from dfutils.runs.identity import RunIdentity, assignment_checksum, is_finished
+from dfutils.runs.probabilities import calibrated_logits, sigmoid
 from dfutils.runs.record import DetectorRecord
-from dfutils.runs.thresholds import calibrated, fit_temperature, operating_points
+from dfutils.runs.thresholds import HeldOutScores, fit_decision
 from dfutils.settings import TrainingSettings, has_frame_head
 from dfutils.training.backbones import Backbone, build_backbone
 from dfutils.training.backend import keras, tf
@@ -35,7 +36,7 @@ from dfutils.training.job import Trained, TrainingData, TrainingJob
 from dfutils.training.leaks import find_leaks
 from dfutils.training.model import compose, detector_name
 from dfutils.training.saved_network import load_network, read_network, write_weights
-from dfutils.training.splits import extend_split, read_splits, split_videos, write_splits
+from dfutils.training.splits import extend_split, group_videos, read_splits, split_videos, write_splits
 
 logger = logging.getLogger(__name__)
 
@@ -200,9 +201,8 @@ def _write_detector(job: TrainingJob, trained: Trained, backbone: Backbone, devi
     features = clip_features(data.dataset, rows, network.backbone, backbone_key=key, progress=job.show_progress)
     raw, _ = network.score(features)
     is_fake, held = np.array([row.is_fake for row in rows]), splits == "validation"
-    temperature = fit_temperature(is_fake[held], raw[held])
-    probability = calibrated(raw, temperature)
-    points = operating_points(is_fake[held], probability[held])
+    groups = {video: group.name for group in group_videos(data.rows) for video in group.videos}
+    scores = HeldOutScores(is_fake[held], raw[held], np.array([groups[row.video] for row in rows])[held])
     detector = DetectorRecord(
         name=detector_name(settings.model, backbone.family),
         version=dfutils.__version__,
@@ -212,10 +212,9 @@ def _write_detector(job: TrainingJob, trained: Trained, backbone: Backbone, devi
         backbone_weights=backbone.weights,
         backbone_checksum=backbone_checksum,
         weights_sha256=checksum,
-        temperature=temperature,
-        threshold=points[0].threshold,
-        operating_points=points,
+        **fit_decision(scores),
     )
+    probability = sigmoid(calibrated_logits(detector, raw))
     predictions = (
         (row.clip_id, row.video, split, str(row.is_fake).lower(), f"{one:.9g}", f"{fake:.9g}")
         for row, split, one, fake in zip(rows, splits, raw, probability, strict=True)

@@ -33,8 +33,8 @@ from dfutils.files import read_csv
 from dfutils.prediction.detector import Detector, load_detector
 from dfutils.prediction.members import load_members
 from dfutils.records import ClipRow
+from dfutils.runs.probabilities import logit, sigmoid
 from dfutils.runs.record import DetectorRecord
-from dfutils.runs.thresholds import logit, sigmoid
 from dfutils.statistics.bootstrap import bootstrap_over_groups, percentile_interval
 from dfutils.statistics.cross_validation import FoldScores, measure, measure_difference
 from research.first_release.recipe import X, crops_of

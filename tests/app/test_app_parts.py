@@ -14,7 +14,7 @@ from dfutils.app.examples import EXAMPLES, ExampleFolder
 from dfutils.app.uploads import Uploads, UploadsFullError
 from dfutils.pretrained import DEFAULT, FOLDER
 from dfutils.records import Label, Reason, Verdict
-from dfutils.runs.record import DetectorRecord
+from dfutils.runs.record import AnswerCosts, DetectorRecord, Rate
 
 SHIPPED = FOLDER / DEFAULT
 
@@ -97,24 +97,46 @@ def test_a_file_above_a_limit_is_told_the_limit(settings):
     assert said == "The file is too long or too large for this page (longer than 300 s). Cut it, or scale it down."
 
 
-def test_a_real_verdict_above_half_explains_the_threshold(settings):
-    said = " ".join(words.meaning(Verdict("a", 0.57, Label.REAL, Reason.OK), settings))
-    assert "about 57 are fake" in said
-    assert f"FAKE if the probability is at least {settings.threshold:.2f}" in said
+def test_a_verdict_says_for_which_mix_its_probability_is_and_where_the_answers_begin(settings):
+    known = settings.model_copy(update={"real_up_to": 0.31, "fake_from": 0.84, "answer_costs": COSTS})
+    said = " ".join(words.meaning(Verdict("a", 0.17, Label.REAL, Reason.OK), known))
+    assert "If half of all clips were fake, about 17 of 100 clips scored like this would be." in said
+    assert "It says REAL up to 0.31, FAKE from 0.84 on, and UNDECIDED between." in said
+    assert "it called 2 of 100 REAL ones FAKE and 9 of 100 FAKE ones REAL." in said
     assert "REAL is not proof" in said
+
+
+COSTS = AnswerCosts(
+    max_false_positive_rate=0.03,
+    max_false_negative_rate=0.1,
+    false_positive_bound=0.03,
+    false_negative_bound=0.1,
+    false_positive_rate=Rate(value=0.02),
+    false_negative_rate=Rate(value=0.09),
+    undecided=Rate(value=0.3),
+    real_groups=80,
+    fake_groups=70,
+)
+
+
+def test_a_detector_of_an_earlier_version_says_that_it_always_answers(settings):
+    said = " ".join(words.meaning(Verdict("a", 0.57, Label.REAL, Reason.OK), settings))
+    assert f"of an earlier version always answers: FAKE from {settings.threshold:.2f} on, else REAL." in said
+    point = next(point for point in settings.operating_points if point.rule == settings.operating_point)
+    assert f"it called {point.false_positive_rate * 100:.0f} of 100 REAL ones FAKE" in said
 
 
 @pytest.mark.parametrize(
     ("fitted_on", "clips"),
     [
-        ("validation", "on its validation clips"),
-        ("out_of_fold", "on clips new to networks that were trained in the same way"),
+        ("validation", "On its validation clips"),
+        ("out_of_fold", "On clips new to networks that were trained in the same way"),
     ],
 )
 def test_the_error_rates_say_on_which_clips_they_were_measured(settings, fitted_on, clips):
     known = settings.model_copy(update={"fitted_on": fitted_on})
     said = " ".join(words.meaning(Verdict("a", 0.9, Label.FAKE, Reason.OK), known))
-    assert f"; {clips} this threshold called " in said
+    assert f" {clips} it called " in said
 
 
 @pytest.mark.parametrize(
@@ -133,4 +155,4 @@ def test_an_example_shows_the_ground_truth(label, is_fake, end):
 
 def test_a_face_too_small_to_decide_is_explained_with_its_size(settings):
     verdict = Verdict("a", 0.9, Label.UNDECIDED, Reason.LOW_CONFIDENCE, "the largest face is 30 pixels wide or high")
-    assert "to decide. The largest face is 30 pixels wide or high." in words.meaning(verdict, settings)[0]
+    assert "REAL or FAKE. The largest face is 30 pixels wide or high." in words.meaning(verdict, settings)[0]

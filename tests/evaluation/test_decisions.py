@@ -1,10 +1,10 @@
-"""Risk against coverage, the undecided band and rates of operating points, worked out by hand."""
+"""Risk against coverage and rates of operating points, worked out by hand."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from dfutils.evaluation.decisions import few_clips_warning, measure_band, measure_operating_points, risk_coverage
+from dfutils.evaluation.decisions import few_clips_warning, measure_operating_points, risk_coverage
 from dfutils.runs.record import DetectorRecord, OperatingPoint
 from dfutils.settings import ExtractionSettings
 
@@ -47,13 +47,6 @@ def test_equally_certain_videos_are_decided_together():
     curve = risk_coverage(table([True, False, True], [0.8, 0.2, 0.2]), threshold=0.5, resamples=0)
     assert (curve.coverage.tolist(), curve.low) == ([1.0], None)
     assert curve.risk == pytest.approx([1 / 3])
-
-
-def test_the_band_is_measured_on_the_videos_outside_it():
-    band = measure_band(PREDICTIONS, detector(undecided=(0.3, 0.6)), resamples=0)
-    assert band["decided"]["value"] == 0.5
-    assert band["accuracy"]["value"] == 1
-    assert measure_band(PREDICTIONS, detector(), resamples=0) is None
 
 
 def test_rates_of_an_operating_point_are_compared_with_those_where_it_was_chosen():

@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from dfutils.errors import ReportError
-from dfutils.evaluation.metrics import compare_predictions, compute_metrics, estimate_rates
+from dfutils.evaluation.metrics import (
+    ANSWER_METRICS,
+    compare_predictions,
+    compute_metrics,
+    estimate_answers,
+    estimate_rates,
+)
 from dfutils.evaluation.predictions import Scores
 from dfutils.statistics.bootstrap import bootstrap_over_groups
 from dfutils.statistics.estimates import METRIC_NAMES, auc_score, expected_calibration_error, reliability_table
@@ -328,3 +334,36 @@ def test_rates_of_a_threshold_are_those_of_scikit_learn(labelled, threshold):
         },
         abs=1e-6,
     )
+
+
+def answered(labels, is_fake):
+    names = [f"{index}.mp4" for index in range(len(labels))]
+    columns = {"video": names, "dataset": "d", "group": names, "is_fake": is_fake, "label": labels}
+    return pd.DataFrame(columns).assign(fake_probability=0.5)
+
+
+def test_answers_are_counted_over_all_videos_and_their_accuracy_over_the_answered_ones():
+    labels = ["FAKE", "UNDECIDED", "REAL", "FAKE", "REAL"]
+    found = estimate_answers(answered(labels, [True, True, True, False, False]), threshold=0.9, resamples=0)
+    assert [found[name]["value"] for name in ANSWER_METRICS] == pytest.approx(
+        [4 / 5, 2 / 4, 1 / 2, 1 / 3, 1 / 3], abs=1e-6
+    )
+
+
+def test_without_labels_every_scored_video_is_answered_by_the_threshold():
+    table = answered([""] * 3, [True, True, False]).drop(columns="label").assign(fake_probability=[0.9, np.nan, 0.8])
+    found = estimate_answers(table, threshold=0.85, resamples=0)
+    assert [found[name]["value"] for name in ANSWER_METRICS] == pytest.approx([2 / 3, 1, 0, 0, 1 / 2], abs=1e-6)
+
+
+def test_a_detector_that_never_answers_has_no_accuracy():
+    found = estimate_answers(answered(["UNDECIDED"] * 2, [True, False]), threshold=0.5, resamples=10)
+    assert (found["answered"]["value"], found["answer_accuracy"]["value"]) == (0, None)
+
+
+def test_answers_of_two_detectors_are_compared_in_whatever_order_their_tables_are():
+    first = answered(["FAKE", "REAL", "UNDECIDED", "REAL"], [True, False, True, False])
+    second = answered(["FAKE", "FAKE", "FAKE", "UNDECIDED"], [True, False, True, False]).iloc[::-1]
+    found = compare_predictions(first, second, thresholds=(0.5, 0.5), resamples=0)
+    assert found["answered"]["value"] == pytest.approx(0)
+    assert found["answer_accuracy"]["value"] == pytest.approx(1 - 2 / 3, abs=1e-6)

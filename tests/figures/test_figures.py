@@ -51,7 +51,7 @@ def test_every_figure_is_drawn_without_touching_global_state(predictions, histor
         results.plot_confusion(predictions, threshold=0.5),
         results.plot_roc(predictions, resamples=50),
         results.plot_precision_recall(predictions, resamples=50),
-        results.plot_scores(predictions, threshold=0.5),
+        results.plot_scores(predictions, threshold=0.5, answer_range=(0.4, 0.7)),
         results.plot_reliability(predictions, resamples=50),
         plot_history(history),
         plot_contact_sheet(np.zeros((3, 8, 8, 3), np.uint8)),
@@ -71,16 +71,19 @@ def test_axes_are_named(predictions):
 
 
 def test_figures_ignore_the_style_of_the_caller(predictions):
-    expected = figure_png(results.plot_scores(predictions, threshold=0.5), dpi=40)
+    expected = figure_png(results.plot_scores(predictions, threshold=0.5, answer_range=(0.4, 0.7)), dpi=40)
     with mpl.rc_context(
         {"figure.facecolor": "black", "font.size": 30, "xtick.color": "red", "axes.titleweight": "bold"}
     ):
-        figure = results.plot_scores(predictions, threshold=0.5)
+        figure = results.plot_scores(predictions, threshold=0.5, answer_range=(0.4, 0.7))
     assert figure_png(figure, dpi=40) == expected
 
 
 def test_a_dark_figure_has_other_tones_but_the_same_class_colours(predictions):
-    for figure in (results.plot_scores(predictions, threshold=0.5), results.plot_confusion(predictions, threshold=0.5)):
+    for figure in (
+        results.plot_scores(predictions, threshold=0.5, answer_range=(0.4, 0.7)),
+        results.plot_confusion(predictions, threshold=0.5),
+    ):
         light = figure_svg(figure)
         dark = dark_svg(light)
         assert light == figure_svg(figure)
@@ -91,7 +94,7 @@ def test_a_dark_figure_has_other_tones_but_the_same_class_colours(predictions):
 
 
 def test_a_figure_keeps_its_layout_and_style_when_saved_later(predictions):
-    top, bottom = results.plot_scores(predictions, threshold=0.5).axes
+    top, bottom = results.plot_scores(predictions, threshold=0.5, answer_range=(0.4, 0.7)).axes
     assert {label.get_color() for label in top.get_yticklabels()} == {top.yaxis.label.get_color()}
     assert top.get_tightbbox().y0 >= bottom.get_tightbbox().y1
 
@@ -138,7 +141,10 @@ def test_one_class_has_no_roc_but_the_other_figures(predictions):
     for plot in (results.plot_roc, results.plot_precision_recall):
         with pytest.raises(ReportError, match="REAL and FAKE"):
             plot(fakes)
-    assert results.plot_scores(fakes, threshold=0.5).axes[0].get_title(loc="left") == "REAL: 0 videos"
+    assert (
+        results.plot_scores(fakes, threshold=0.5, answer_range=(0.4, 0.7)).axes[0].get_title(loc="left")
+        == "REAL: 0 videos"
+    )
     assert texts(results.plot_confusion(fakes, threshold=0.5).axes[1])[:2] == ["–", "–"]
     assert results.plot_reliability(fakes, resamples=20)
 

@@ -151,14 +151,14 @@ def test_a_file_that_was_cut_off_keeps_its_label_and_says_so(demo_run, demo_vide
 
 
 @pytest.mark.parametrize(
-    ("threshold", "expected"),
+    ("answers_at", "expected"),
     [(0.0, (Label.FAKE, Reason.OK)), (1.0, (Label.UNDECIDED, Reason.TOO_MANY_FACES))],
 )
 def test_with_faces_that_were_not_looked_at_the_answer_is_never_real(
-    demo_run, demo_videos, monkeypatch, threshold, expected
+    demo_run, demo_videos, monkeypatch, answers_at, expected
 ):
     detector = load_detector(demo_run)
-    detector.settings = detector.settings.model_copy(update={"threshold": threshold})
+    detector.settings = detector.settings.model_copy(update={"real_up_to": answers_at, "fake_from": answers_at})
     verdict = with_facts(detector, monkeypatch, demo_videos[0], faces_left_out=7)
     assert (verdict.label, verdict.reason) == expected
     assert verdict.detail == "7 smaller faces were not examined: 100 are the most"
@@ -189,10 +189,15 @@ def test_frame_scores_are_null_without_a_frame_head(recurrent_detector, demo_vid
     assert [frame.fake_probability for frame in verdict.tracks[0].frames] == [None] * 10
 
 
-def test_the_label_follows_the_operating_point(detector):
-    threshold = detector.settings.threshold
-    assert detector.label(threshold) == Label.FAKE
-    assert detector.label(np.nextafter(threshold, 0)) == Label.REAL
+def test_the_answer_follows_the_two_thresholds_whatever_the_prior(detector, demo_videos):
+    even = detector.predict(demo_videos[0])
+    rare = detector.for_prior(0.01).predict(demo_videos[0])
+    odds = even.fake_probability / (1 - even.fake_probability) / 99
+    assert rare.fake_probability == pytest.approx(odds / (1 + odds), rel=1e-6)
+    assert rare.tracks[0].fake_probability == rare.fake_probability
+    real_up_to, fake_from = detector.settings.answer_range
+    assert detector.decide(fake_from)[0] == Label.FAKE
+    assert detector.decide(np.nextafter(real_up_to, 0))[0] == Label.REAL
 
 
 @pytest.mark.parametrize("damage", ["remove", "alter"])
@@ -226,6 +231,6 @@ def test_the_document_keeps_the_order_of_the_inputs(detector, demo_videos):
     inputs = [demo_videos[2], "nowhere.mp4", demo_videos[0]]
     document = verdict_document(detector, detector.predict_many(inputs))
     assert [verdict["input"] for verdict in document["verdicts"]] == [str(path) for path in inputs]
-    assert set(document["detector"]) == {"name", "version", "sha256", "threshold"}
+    assert set(document["detector"]) == {"name", "version", "sha256", "real_up_to", "fake_from", "prior"}
     frame = document["verdicts"][0]["tracks"][0]["frames"][0]
     assert set(frame) == {"time_seconds", "box", "fake_probability"}

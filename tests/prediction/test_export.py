@@ -27,6 +27,7 @@ from dfutils.prediction.export import (
 from dfutils.prediction.members import score_members
 from dfutils.prediction.runtime import OpenVinoNetwork
 from dfutils.runs.folder import RunFolder
+from dfutils.runs.probabilities import calibrated_logits, sigmoid
 from dfutils.runs.record import ExportRecord
 from dfutils.settings import TrainingSettings
 from dfutils.training.folds import train_folds
@@ -177,7 +178,12 @@ def test_the_bfloat16_export_is_the_one_that_was_judged(demo_run, demo_faces, tm
     rows = [row for row in dataset.rows if row.video in held]
     networks = [load_detector(run, engine=engine).members[0].network for engine in ("openvino", "keras")]
     ported, reference = (raw_scores(network, map(dataset.load_clip, rows)) for network in networks)
-    assert abs(ported - reference).max() == pytest.approx(export.largest_difference, abs=1e-6)
+    settings = load_detector(run).settings
+    raw, fitted = (
+        abs(scale(ported) - scale(reference)).max()
+        for scale in (lambda scores: scores, lambda scores: sigmoid(calibrated_logits(settings, scores)))
+    )
+    assert max(raw, fitted) == pytest.approx(export.largest_difference, abs=1e-6)
     assert export.largest_difference > 1e-4
 
 
@@ -239,7 +245,7 @@ def test_calibrated_probabilities_are_compared_too(demo_run):
     settings = (
         RunFolder(demo_run)
         .detector()
-        .model_copy(update={"temperature": 0.05, "threshold": 0.5, "undecided": (0.4, 0.6)})
+        .model_copy(update={"temperature": 0.05, "bias": 0.0, "real_up_to": 0.4, "fake_from": 0.6})
     )
     reference, scores = np.array([0.5, 0.9], np.float32), np.array([0.50009, 0.9], np.float32)
     found = differences(settings, np.array([True, False]), reference, scores)

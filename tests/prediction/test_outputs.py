@@ -45,7 +45,9 @@ def test_lines_are_one_document_per_verdict_in_the_order_of_the_inputs(predicted
     assert [line["reason"] for line in lines][2] == "unreadable"
     alone = load_detector(demo_run).predict(demo_videos[1])
     assert lines[1]["fake_probability"] == pytest.approx(alone.fake_probability, abs=SCORE)
-    assert all(set(line["detector"]) == {"name", "version", "sha256", "threshold"} for line in lines)
+    assert all(
+        set(line["detector"]) == {"name", "version", "sha256", "real_up_to", "fake_from", "prior"} for line in lines
+    )
 
 
 def test_the_table_says_what_the_lines_say(predicted):
@@ -79,10 +81,13 @@ class WatchedVerdict(Verdict):
 class WatchedDetector:
     """Yields one verdict per input and counts how many are alive at a time."""
 
-    settings, engine, about = SimpleNamespace(name="watched", threshold=0.5), "openvino", {"name": "watched"}
+    settings, engine, about = SimpleNamespace(name="watched", answer_range=(0.5, 0.5)), "openvino", {"name": "watched"}
 
     def __init__(self):
         self.alive, self.most_alive = weakref.WeakSet(), 0
+
+    def for_prior(self, _prior):
+        return self
 
     def examine_many(self, paths, **_):
         for number, path in enumerate(paths):

@@ -18,7 +18,7 @@ from dfutils.prediction.detector import load_detector
 from dfutils.prediction.heads import read_head
 from dfutils.prediction.inception import build_inception
 from dfutils.prediction.runtime import choose_engine, compile_backbone, network_loader, read_backbone
-from dfutils.runs.thresholds import logit
+from dfutils.runs.probabilities import logit
 from dfutils.training.backbones import build_backbone
 from dfutils.training.model import HEADS, build_head, compose
 from dfutils.training.saved_network import write_weights

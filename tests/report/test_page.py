@@ -19,7 +19,7 @@ from dfutils.report.examples import worst_mistakes
 from dfutils.report.page import BACKBONE_FACT, ReportContent, write_report
 
 HOSTILE = 'evil"><img src=//x.example/a onerror=alert(1)>.mp4'
-FIGURES = {"scores", "confusion", "confusion_half", "roc", "precision_recall", "reliability", "history"}
+FIGURES = {"answers", "scores", "confusion", "confusion_half", "roc", "precision_recall", "reliability", "history"}
 
 
 class Page(HTMLParser):
@@ -71,6 +71,7 @@ def content():
         title="A <b>title</b>",
         predictions=predictions,
         threshold=0.45,
+        answer_range=(0.4, 0.6),
         facts={"Detector": "tiny 0.1", BACKBONE_FACT: "random, seed 7 <none>"},
         warnings=["These clips are made up by a program."],
         history=pd.DataFrame({"epoch": [1, 2], "loss": [0.7, 0.6], "val_loss": [0.7, 0.65]}),
@@ -240,11 +241,15 @@ def test_nothing_is_written_when_the_predictions_are_impossible(tmp_path, conten
     ],
 )
 def test_the_headline_says_whether_the_interval_includes_chance(auc, expected):
-    assert expected in wording.headline({"auc": dict(zip(("value", "low", "high"), auc, strict=True))})
+    auc, answers = (dict(zip(("value", "low", "high"), one, strict=True)) for one in (auc, (0.75, 0.7, 0.8)))
+    said = wording.headline({"auc": auc, "answered": answers, "answer_accuracy": answers})
+    assert expected in said
+    known = "75\xa0% (70–80\xa0%)"
+    assert said.startswith(f"It answers {known} of the videos, and {known} of these answers are right. ")
 
 
 def test_with_rare_fakes_most_positives_are_false():
-    predictions = made_up().iloc[:10].assign(is_fake=[True] * 5 + [False] * 5, fake_probability=[0.9] * 6 + [0.1] * 4)
+    predictions = made_up().iloc[:10].assign(is_fake=[True] * 5 + [False] * 5, label=["FAKE"] * 6 + ["REAL"] * 4)
     metrics = compute_metrics(predictions, threshold=0.5, resamples=10)
     # All 5 fakes and 1 of 5 reals are called FAKE: 0.99 × 0.2 / (0.99 × 0.2 + 0.01 × 1) = 95.2 %.
     assert any(

@@ -1,4 +1,4 @@
-"""Calibration, operating points and the undecided band: fitted on validation only, saved and applied."""
+"""Calibration, operating points and the three answers: fitted on validation only, saved and applied."""
 
 import shutil
 
@@ -16,18 +16,9 @@ from dfutils.prediction.detector import Detector, load_detector
 from dfutils.records import Label, Reason
 from dfutils.runs.calibration import recalibrate
 from dfutils.runs.folder import CHECKSUMMED, RunFolder
+from dfutils.runs.probabilities import calibrated_logits, logit, sigmoid
 from dfutils.runs.record import DetectorRecord
-from dfutils.runs.thresholds import (
-    STANDARD_RULES,
-    calibrated_logits,
-    choose_band,
-    choose_threshold,
-    fit_isotonic,
-    logit,
-    mean_decision,
-    operating_points,
-    sigmoid,
-)
+from dfutils.runs.thresholds import STANDARD_RULES, choose_threshold, fit_isotonic, mean_decision, operating_points
 
 
 @pytest.fixture
@@ -83,7 +74,8 @@ def test_isotonic_calibration_is_that_of_scikit_learn(labelled):
     is_fake, scores = labelled
     fakes, reals = is_fake.sum(), (~is_fake).sum()
     targets = np.where(is_fake, (fakes + 1) / (fakes + 2), 1 / (reals + 2))
-    reference = IsotonicRegression(out_of_bounds="clip").fit(logit(scores), targets)
+    weights = np.where(is_fake, 0.5 / fakes, 0.5 / reals)
+    reference = IsotonicRegression(out_of_bounds="clip").fit(logit(scores), targets, sample_weight=weights)
     grid = np.linspace(0, 1, 51)
     steps = fit_isotonic(is_fake, scores)
     ours = np.interp(logit(grid), *np.array(steps).T)
@@ -96,22 +88,6 @@ def test_calibrated_logits_follow_the_isotonic_steps(known):
     isotonic = known.model_copy(update={"calibration": "isotonic", "isotonic": ((-1.0, 0.2), (1.0, 0.9))})
     probabilities = sigmoid(calibrated_logits(isotonic, np.array([0.0, 0.5, 1.0])))
     assert probabilities == pytest.approx([0.2, 0.55, 0.9])
-
-
-def test_the_band_is_the_narrowest_that_keeps_the_promise():
-    is_fake = np.array([False, False, True, False, True, False, True, True])
-    scores = np.array([0.05, 0.1, 0.3, 0.45, 0.55, 0.6, 0.9, 0.95])
-    low, high = choose_band(is_fake, scores, 0.5, max_error=0.0)
-    outside = (scores < low) | (scores > high)
-    # 0.3 (FAKE) is the furthest mistake; 0.7 would mirror it.
-    assert outside.tolist() == [True, True, False, False, False, False, True, True]
-    assert low == pytest.approx(0.3, abs=1e-6)
-    assert choose_band(is_fake, scores, 0.5, max_error=0.5) is None
-
-
-def test_no_band_is_chosen_if_the_most_confident_clips_are_wrong():
-    with pytest.raises(RunError, match="no band leaves an error"):
-        choose_band(np.array([True, False, False]), np.array([0.01, 0.4, 0.99]), 0.5, max_error=0.1)
 
 
 def test_only_the_validation_split_counts(run):
@@ -128,7 +104,8 @@ def test_only_the_validation_split_counts(run):
 
 def test_recalibrating_with_the_defaults_equals_training(run, known):
     again = recalibrate(run)
-    assert again.temperature == known.temperature
+    assert (again.temperature, again.bias) == (known.temperature, pytest.approx(known.bias))
+    assert again.answer_range == pytest.approx(known.answer_range, abs=1e-6)
     assert again.threshold == pytest.approx(known.threshold, abs=1e-6)
 
 
@@ -168,7 +145,7 @@ def test_a_detector_without_a_run_document_is_recalibrated_and_gets_none(run):
     assert load_detector(run).settings == DetectorRecord.read(run / "detector.json")
 
 
-@pytest.mark.parametrize("method", ["temperature", "isotonic"])
+@pytest.mark.parametrize("method", ["platt", "isotonic"])
 def test_predictions_and_prediction_follow_the_new_calibration(run, demo_faces, method):
     from dfutils.extraction.dataset import read_face_dataset
 
@@ -183,13 +160,34 @@ def test_predictions_and_prediction_follow_the_new_calibration(run, demo_faces, 
     )
 
 
-def test_inside_the_band_the_verdict_is_undecided_and_says_why(run, demo_videos):
-    threshold = recalibrate(run).threshold
-    recalibrate(run, undecided=(0.0, min(1.0, threshold + 0.5)))
+def test_between_the_two_thresholds_the_verdict_is_undecided_and_says_why(run, demo_videos):
+    set_answers(run, 0.0, 1.0)
     verdict = load_detector(run).predict(demo_videos[0])
     assert (verdict.label, verdict.reason) == (Label.UNDECIDED, Reason.LOW_CONFIDENCE)
     assert verdict.fake_probability is not None
-    assert "does not decide" in verdict.detail
+    assert "lies between 0.00 and 1.00, where this detector does not decide" in verdict.detail
+
+
+def set_answers(run, real_up_to, fake_from):
+    document = read_json(run / "detector.json")
+    write_json(run / "detector.json", {**document, "real_up_to": real_up_to, "fake_from": fake_from})
+
+
+def test_a_stricter_bound_moves_its_own_threshold_only(run, capsys):
+    before = recalibrate(run)
+    after = recalibrate(run, max_false_positive_rate=0.6)
+    assert after.real_up_to == before.real_up_to
+    assert 0.5 <= after.fake_from <= before.fake_from
+    assert main(["calibrate", str(run), "--max-fpr", "0.6"]) == 0
+    assert "For groups like these the first two are at most 60.0%" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("name", "value"), [("--max-fpr", "0"), ("--max-fnr", "1"), ("--max-fpr", "nan")])
+def test_a_rate_that_is_no_share_is_refused_and_changes_nothing(run, capsys, name, value):
+    before = (run / "detector.json").read_bytes()
+    assert main(["calibrate", str(run), name, value]) == 1
+    assert f"{name.removeprefix('--').replace('-', '_')}: {float(value):g} is not a share" in capsys.readouterr().err
+    assert (run / "detector.json").read_bytes() == before
 
 
 def test_the_smallest_face_that_decides_is_saved_kept_and_applied(run, demo_videos, capsys):
@@ -208,9 +206,30 @@ def test_an_impossible_size_of_faces_is_refused_and_changes_nothing(run, capsys)
     assert ((run / "detector.json").read_bytes(), (run / "predictions.csv").read_bytes()) == before
 
 
-def test_a_band_without_the_threshold_is_refused(run):
-    with pytest.raises(DfutilsError, match="undecided must contain the threshold"):
-        recalibrate(run, undecided=(0.0, 0.0))
+@pytest.mark.parametrize(("real_up_to", "fake_from"), [(0.6, 0.5), (0.5, None)])
+def test_answers_that_overlap_or_lack_one_threshold_are_refused(run, real_up_to, fake_from):
+    set_answers(run, real_up_to, fake_from)
+    with pytest.raises(DfutilsError, match="real_up_to must not be above fake_from"):
+        DetectorRecord.read(run / "detector.json")
+
+
+@pytest.mark.parametrize(
+    ("band", "expected"),
+    [
+        (None, [Label.REAL, Label.REAL, Label.FAKE, Label.FAKE]),
+        ([0.4, 0.6], [Label.REAL, Label.UNDECIDED, Label.UNDECIDED, Label.FAKE]),
+    ],
+)
+def test_a_detector_of_an_earlier_version_answers_as_before(run, band, expected):
+    document = read_json(run / "detector.json")
+    for name in ("bias", "real_up_to", "fake_from", "answer_costs"):
+        del document[name]
+    older = {"calibration": "temperature", "threshold": 0.5, "undecided": band}
+    write_json(run / "detector.json", {**document, **older})
+    record = DetectorRecord.read(run / "detector.json")
+    assert (record.calibration, record.bias, record.answer_costs) == ("platt", 0, None)
+    assert [record.label(value) for value in (0.3, 0.45, 0.55, 0.7)] == expected
+    assert record.label(0.5) == (Label.FAKE if band is None else Label.UNDECIDED)
 
 
 def test_an_ensemble_takes_the_means_of_its_members(known):
@@ -218,26 +237,43 @@ def test_an_ensemble_takes_the_means_of_its_members(known):
     members = [
         known.model_copy(
             update={
-                "threshold": value,
-                "undecided": band,
+                "threshold": 0.5,
+                "real_up_to": real_up_to,
+                "fake_from": 0.6,
                 "operating_points": operating_points(is_fake, scores, ("fpr_5",)),
                 "calibration": "isotonic",
             }
         )
-        for value, band in ((0.5, (0.4, 0.6)), (0.5, None))
+        for real_up_to in (0.4, 0.5)
     ]
     decision = mean_decision(members)
     assert decision["threshold"] == pytest.approx(0.5)
-    assert decision["undecided"][0] == pytest.approx(float(sigmoid(np.mean(logit(np.array([0.4, 0.5]))))))
-    assert decision["calibration"] == "temperature"  # its members are calibrated already
+    assert decision["real_up_to"] == pytest.approx(float(sigmoid(np.mean(logit(np.array([0.4, 0.5]))))))
+    assert decision["fake_from"] == pytest.approx(0.6)
+    assert decision["calibration"] == "platt"  # its members are calibrated already
+    assert decision["answer_costs"] is None  # nothing was measured for their mean
     (point,) = decision["operating_points"]
     assert (point.reals, point.fakes, point.threshold) == (4, 4, pytest.approx(0.5))
 
 
-def test_the_label_is_undecided_inside_the_band_only(known, demo_run):
-    detector = Detector(known.model_copy(update={"threshold": 0.5, "undecided": (0.4, 0.6)}), [], demo_run)
-    labels = [detector.label(value) for value in (0.39, 0.4, 0.6, 0.61)]
-    assert labels == [Label.REAL, Label.UNDECIDED, Label.UNDECIDED, Label.FAKE]
+def test_an_ensemble_with_a_member_of_an_earlier_version_always_answers(known):
+    older = known.model_copy(update={"real_up_to": None, "fake_from": None})
+    decision = mean_decision([known, older])
+    assert (decision["real_up_to"], decision["fake_from"]) == (None, None)
+
+
+def test_another_prior_changes_the_probability_and_makes_answers_rarer_but_never_bolder(known, demo_run):
+    detector = Detector(known.model_copy(update={"real_up_to": 0.3, "fake_from": 0.7}), [], demo_run)
+    assert [detector.decide(value)[0] for value in (0.2, 0.5, 0.8)] == [Label.REAL, Label.UNDECIDED, Label.FAKE]
+    rare = detector.for_prior(0.1)
+    label, reason, detail = rare.decide(0.8)
+    assert (label, reason) == (Label.UNDECIDED, Reason.LOW_CONFIDENCE)
+    assert detail == "the evidence is for FAKE, but if 0.1 of the inputs are FAKE, the fake probability is 0.31"
+    assert [rare.decide(value)[0] for value in (0.2, 0.5, 0.95)] == [Label.REAL, Label.UNDECIDED, Label.FAKE]
+    assert detector.prior == 0.5
+    for prior in (0, 1, float("nan")):
+        with pytest.raises(RunError, match="not between 0 and 1"):
+            detector.for_prior(prior)
 
 
 def test_a_network_that_gives_nan_is_an_error_and_no_verdict(run, demo_faces):

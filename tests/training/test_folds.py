@@ -20,8 +20,9 @@ from dfutils.prediction.members import Member, score_members
 from dfutils.report import evaluate as evaluation
 from dfutils.runs.calibration import recalibrate
 from dfutils.runs.folder import RunFolder
+from dfutils.runs.probabilities import calibrated_logits
 from dfutils.runs.record import DetectorRecord
-from dfutils.runs.thresholds import calibrated, fit_temperature, operating_points
+from dfutils.runs.thresholds import fit_platt, operating_points
 from dfutils.settings import SplitSettings, TrainingSettings
 from dfutils.training import folds
 from dfutils.training.folds import OUT_OF_FOLD_COLUMNS, train_folds
@@ -304,15 +305,16 @@ def test_a_detector_is_calibrated_on_the_out_of_fold_scores_of_all_clips(single,
     is_fake = np.array([row["is_fake"] == "true" for row in rows])
     raw = np.array([float(row["raw_probability"]) for row in rows])
     found = DetectorRecord.read(single / "detector.json")
-    assert found.temperature == fit_temperature(is_fake, raw)
+    assert (found.temperature, found.bias) == fit_platt(is_fake, raw)
     assert (found.operating_point, found.fitted_on) == ("fpr_5", "out_of_fold")
-    expected = next(one for one in operating_points(is_fake, calibrated(raw, found.temperature)) if one.rule == "fpr_5")
+    probability = sigmoid(calibrated_logits(found, raw))
+    expected = next(one for one in operating_points(is_fake, probability) if one.rule == "fpr_5")
     assert found.threshold == pytest.approx(expected.threshold)
     (point,) = (one for one in found.operating_points if one.rule == "fpr_5")
     assert (point.reals, point.fakes) == ((~is_fake).sum(), is_fake.sum())
     assert point.reals + point.fakes > small.reals + small.fakes
     for row in read_csv(single / "predictions.csv", ()):
-        own = calibrated(np.array([float(row["raw_probability"])]), found.temperature)[0]
+        own = sigmoid(calibrated_logits(found, np.array([float(row["raw_probability"])])))[0]
         assert float(row["fake_probability"]) == pytest.approx(own, abs=1e-8)
     assert RunFolder(single).about()["files"]["detector.json"] == sha256_of(single / "detector.json")
 
@@ -412,7 +414,9 @@ def write_out_of_fold(folder, rows):
         writer = csv.writer(file)
         writer.writerow(OUT_OF_FOLD_COLUMNS)
         for number, (fold, group, is_fake, score, label) in enumerate(rows):
-            writer.writerow([f"c{number}", f"v{number}", group, fold, str(is_fake).lower(), score, score, label, ""])
+            called_fake = str(label == "FAKE").lower()
+            truth = str(is_fake).lower()
+            writer.writerow([f"c{number}", f"v{number}", group, fold, truth, score, score, label, called_fake, ""])
     return folder
 
 
@@ -424,6 +428,7 @@ def test_the_summary_compares_clips_of_one_fold_only(tmp_path):
         (1, "c", True, 0.2, "FAKE"),
         (1, "d", False, 0.1, "REAL"),
     ]
+    rows[3] = (*rows[3][:4], "UNDECIDED")  # an answer, which the threshold of two classes does not know
     run = write_out_of_fold(tmp_path / "run", rows)
     first, second, together = summarise_folds(run, resamples=100)
     assert [one.estimates["auc"]["value"] for one in (first, second, together)] == [1, 1, 1]

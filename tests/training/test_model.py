@@ -4,7 +4,7 @@ import pytest
 from rounding import FEATURES, HEAD, SCORE
 
 from dfutils.errors import DfutilsError, WeightsError
-from dfutils.runs.thresholds import logit
+from dfutils.runs.probabilities import logit
 from dfutils.training.backbones import build_backbone
 from dfutils.training.model import HEADS, build_head, compose
 
