@@ -179,7 +179,7 @@ def choose_videos(run: Path, detector: Detector, catalogue: Catalogue, split: st
     if not found:
         raise ReportError(
             f"{run}: none of the {len(catalogue.videos)} videos is in its split {split!r}. "
-            "Name the folder that its faces were extracted from."
+            "Name the folder that its faces were extracted from; still images are left out."
         )
     by_name = sorted(found, key=lambda video: hashlib.sha256(video.name.encode()).hexdigest())
     fakes, reals = ([v for v in by_name if v.is_fake == is_fake][: max(1, most // 2)] for is_fake in (True, False))

@@ -95,9 +95,7 @@ def download_wheels(
 def _wheels(folder: Path) -> list[Path]:
     found = sorted(folder.glob("*.whl"))
     if not found:
-        raise PublishError(
-            f"{folder.name}: pip made no wheel. Run `pip wheel --no-deps .` in the project's folder and name the wheel."
-        )
+        raise PublishError("pip made no wheel. Run `pip wheel --no-deps .` in the project's folder and name the wheel.")
     return found
 
 
