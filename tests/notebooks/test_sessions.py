@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from kaggle_machine import FORMS, OWNER
@@ -16,7 +18,7 @@ from dfutils.extraction.extract import extract_dataset
 from dfutils.files import read_csv, read_json
 from dfutils.notebook.sessions import KAGGLE_FINETUNING, KAGGLE_QUICK_LOOK, suggested_trainings
 from dfutils.prediction.detector import load_detector
-from dfutils.settings import ExtractionSettings
+from dfutils.settings import ExtractionSettings, TrainingSettings
 
 TRAIN = """
 import json
@@ -123,6 +125,12 @@ def test_the_settings_for_kaggle_finetune_the_whole_network_from_imagenet_with_s
     assert (own.unfreeze, own.train_batch_norm, own.patch) == ("all", False, None)
     assert own.self_blended > 0
     assert own.time_budget_hours < 9
+
+
+def test_the_page_on_training_shows_the_settings_for_kaggle():
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    (shown,) = re.findall(r"^```json\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    assert TrainingSettings.model_validate_json(shown) == KAGGLE_FINETUNING
 
 
 @pytest.mark.parametrize(
