@@ -12,11 +12,12 @@ from typing import Any
 import gradio as gr
 from gradio.data_classes import GradioRootModel
 
-from dfutils.app.answer_page import answer_html, detector_html, heat_html, status_html
+from dfutils.app.answer_page import answer_html, status_html
 from dfutils.app.examples import EXAMPLES, Example, ExampleFolder
 from dfutils.app.service import Answer, RefusedError, Service
 from dfutils.app.uploads import Uploads
 from dfutils.errors import DfutilsError
+from dfutils.report.verdict_page import detector_html, heat_html
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +94,7 @@ class Events:
                 if isinstance(step, str):
                     yield status_html(step, busy=True), gr.skip(), ""
                 else:
-                    yield status_html("Done", busy=False), gr.Button(visible=False), heat_html(step)
+                    yield status_html("Done", busy=False), gr.Button(visible=False), heat_html(dict(enumerate(step)))
         except RefusedError as error:
             yield status_html(str(error), busy=False), gr.skip(), ""
 

@@ -146,17 +146,9 @@ class Service:
         clips = answer.extraction.clips[: self.limits.people]
 
         def work() -> list[list[Image]]:
-            from dfutils.prediction.explanation import grad_cam, overlay
+            from dfutils.prediction.explanation import heat_images
 
-            people = []
-            for clip in clips:
-                drawn: dict[int, Image] = {}  # a short track repeats some frames
-                for image, crop, heat in zip(
-                    clip.images, clip.crops, grad_cam(self.detector, clip.images), strict=True
-                ):
-                    drawn[crop.frame_index] = overlay(image, heat / max(float(heat.max()), 1e-9))
-                people.append(list(drawn.values()))
-            return people
+            return heat_images(self.detector, clips)
 
         return self._follow(_Stage(DRAWING), work)
 

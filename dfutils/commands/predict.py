@@ -15,7 +15,7 @@ from dfutils.pretrained import default_model
 
 if TYPE_CHECKING:
     from dfutils.prediction.detector import Detector
-    from dfutils.records import Verdict
+    from dfutils.records import Image, Verdict
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +66,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="also write the faces with heat maps of what raises the score; needs TensorFlow",
     )
     parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE",
+        help="also write a page about the verdict on a single input, as HTML, to be read offline or printed; with "
+        "--explain it has the heat maps too",
+    )
+    parser.add_argument(
         "--fail-on",
         choices=["REAL", "FAKE", "UNDECIDED", "incomplete"],
         action="append",
@@ -84,6 +91,8 @@ def run(options: argparse.Namespace) -> int:
         options.usage_error("--explain: heat maps need Keras; omit --engine openvino")
     if options.json and options.json_lines:
         options.usage_error("--json prints one document of all verdicts, --json-lines one per verdict: omit one")
+    if options.report and len(options.inputs) > 1:
+        options.usage_error("--report writes a page about one input: name a single file")
     start_child()  # the child imports its decoder while this process imports the engine
     try:
         return _predict_all(options)
@@ -98,6 +107,8 @@ def _predict_all(options: argparse.Namespace) -> int:
     from dfutils.prediction.outputs import write_verdicts
 
     inputs = expand_inputs(options.inputs)
+    if options.report and len(inputs) > 1:
+        options.usage_error(f"--report writes a page about one input, but {options.inputs[0]} holds {len(inputs)}")
     detector = load_detector(options.model, engine="keras" if options.explain else options.engine)
     detector = detector.for_prior(options.prior)
     settings = detector.settings
@@ -133,6 +144,17 @@ def _shown(options: argparse.Namespace, detector: Detector, inputs: Sequence[str
             from dfutils.prediction.explanation import write_heat_maps
 
             write_heat_maps(input_folder(options.explain, number, verdict), detector, extraction.clips)
+        if options.report:
+            from dfutils.report.verdict_page import MOST_PEOPLE, people_who_count, write_verdict_page
+
+            maps: dict[int, list[Image]] = {}
+            if options.explain and extraction is not None:
+                from dfutils.prediction.explanation import heat_images
+
+                shown = people_who_count(verdict)[:MOST_PEOPLE]
+                images = heat_images(detector, [extraction.clips[number] for number in shown])
+                maps = dict(zip(shown, images, strict=True))
+            write_verdict_page(options.report, verdict, extraction, detector, maps=maps)
         if options.json_lines:
             say(json.dumps({"detector": detector.about, **plain_verdict(verdict)}))
         elif not options.json:

@@ -186,22 +186,31 @@ class Detector:
         REAL is never said above a probability of one half and FAKE never below, except by a detector of an earlier
         version, which has one threshold.
         """
-        label = self.settings.label(fake_probability)
-        if label == Label.UNDECIDED:
-            low, high = self.settings.answer_range
-            detail = (
-                f"the fake probability {fake_probability:.2f} lies between {low:.2f} and {high:.2f}, where this "
-                "detector does not decide"
-            )
-            return label, Reason.LOW_CONFIDENCE, detail
         expected = self._at_prior(fake_probability)
-        if self.prior != 0.5 and (expected >= 0.5) != (label == Label.FAKE):
-            detail = (
-                f"the evidence is for {label}, but if {self.prior:g} of the inputs are FAKE, the fake probability is "
-                f"{expected:.2f}"
-            )
-            return Label.UNDECIDED, Reason.LOW_CONFIDENCE, detail
-        return label, Reason.OK, ""
+        label = self.label_of(expected)
+        if label != Label.UNDECIDED:
+            return label, Reason.OK, ""
+        low, high = self.answer_range
+        detail = (
+            f"the fake probability {expected:.2f} lies between {low:.2f} and {high:.2f}, where this detector does not "
+            "decide"
+        )
+        return label, Reason.LOW_CONFIDENCE, detail
+
+    @property
+    def answer_range(self) -> tuple[float, float]:
+        """Highest probability of a verdict that is REAL and lowest that is FAKE, at this prior."""
+        real_up_to, fake_from = self.settings.answer_range
+        if self.prior == 0.5:
+            return real_up_to, fake_from
+        return min(0.5, self._at_prior(real_up_to)), max(0.5, self._at_prior(fake_from))
+
+    def label_of(self, fake_probability: float) -> Label:
+        """Return the answer to a probability at this prior, such as that of a track or of a frame of a verdict."""
+        real_up_to, fake_from = self.answer_range
+        if fake_probability >= fake_from:
+            return Label.FAKE
+        return Label.REAL if fake_probability <= real_up_to else Label.UNDECIDED
 
     def _at_prior(self, fake_probability: float) -> float:
         from dfutils.runs.probabilities import at_prior

@@ -6,7 +6,7 @@ measured against random maps and printed beside the image.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -127,6 +127,17 @@ def measure_faithfulness(
     own = areas(maps)
     others = [areas(rng.random(maps.shape)) for _ in range(randoms)]
     return Faithfulness(*own, tuple(one for one, _ in others), tuple(one for _, one in others))
+
+
+def heat_images(detector: Detector, clips: Sequence[FaceClip]) -> list[list[Image]]:
+    """Return the different faces of each clip with `grad_cam` laid over them."""
+    people = []
+    for clip in clips:
+        drawn: dict[int, Image] = {}  # a short track repeats some frames
+        for image, crop, heat in zip(clip.images, clip.crops, grad_cam(detector, clip.images), strict=True):
+            drawn[crop.frame_index] = overlay(image, heat / max(float(heat.max()), 1e-9))
+        people.append(list(drawn.values()))
+    return people
 
 
 def overlay(image: Image, heat: npt.NDArray[np.float64]) -> Image:

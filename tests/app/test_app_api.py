@@ -20,7 +20,7 @@ from site_client import served
 
 from dfutils.app.guard import HEADERS
 from dfutils.app.limits import PageLimits
-from dfutils.app.words import of_a_hundred
+from dfutils.report.verdict_words import of_a_hundred
 
 LIMITS = PageLimits(upload_megabytes=3, upload_seconds=2, max_pixels=2_000_000, max_seconds=30, uploads=3)
 SCRIPT = '<img src=x onerror="alert(1)">.mp4'
@@ -71,7 +71,7 @@ def test_a_clip_gets_the_verdict_that_the_command_line_gives(client, demo_run, d
     assert "Done" in status
     assert verdict["label"] == str(expected.label)
     assert verdict["fake_probability"] == pytest.approx(expected.fake_probability, abs=SCORE)
-    assert f"{of_a_hundred(expected.fake_probability)} are fake" in result
+    assert f"{of_a_hundred(expected.fake_probability)} of 100 clips scored like this would be." in result
     assert "<svg" in result
     assert result.count("<img") == len({frame.time_seconds for frame in expected.tracks[0].frames})
     assert uploads_of(client) == []

@@ -9,11 +9,11 @@ import pytest
 
 pytest.importorskip("gradio", reason="the web page needs pip install '.[app]'")
 
-from dfutils.app import words
 from dfutils.app.examples import EXAMPLES, ExampleFolder
 from dfutils.app.uploads import Uploads, UploadsFullError
 from dfutils.pretrained import DEFAULT, FOLDER
 from dfutils.records import Label, Reason, Verdict
+from dfutils.report import verdict_words as words
 from dfutils.runs.record import AnswerCosts, DetectorRecord, Rate
 
 SHIPPED = FOLDER / DEFAULT

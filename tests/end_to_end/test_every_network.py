@@ -122,7 +122,9 @@ def test_a_trained_network_is_calibrated_and_exported_and_gives_the_same_verdict
     settings = read_json(run / "detector.json")
     assert settings["calibration"] == "isotonic"
     reasons, probabilities = predicted(run, "auto")
-    assert reasons == ["ok", "ok" if has_frame_head(settings["model"]) else "too_few_faces"]
+    scored = {"ok", "low_confidence"}
+    assert reasons[0] in scored
+    assert reasons[1] in (scored if has_frame_head(settings["model"]) else {"too_few_faces"})
     dfutils("export", run, faces)
     assert load_detector(run, engine="openvino").members[0].export_key
     again, exported = predicted(run, "openvino")

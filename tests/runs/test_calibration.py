@@ -268,7 +268,7 @@ def test_another_prior_changes_the_probability_and_makes_answers_rarer_but_never
     rare = detector.for_prior(0.1)
     label, reason, detail = rare.decide(0.8)
     assert (label, reason) == (Label.UNDECIDED, Reason.LOW_CONFIDENCE)
-    assert detail == "the evidence is for FAKE, but if 0.1 of the inputs are FAKE, the fake probability is 0.31"
+    assert detail == "the fake probability 0.31 lies between 0.05 and 0.50, where this detector does not decide"
     assert [rare.decide(value)[0] for value in (0.2, 0.5, 0.95)] == [Label.REAL, Label.UNDECIDED, Label.FAKE]
     assert detector.prior == 0.5
     for prior in (0, 1, float("nan")):

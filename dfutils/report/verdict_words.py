@@ -8,8 +8,17 @@ from pathlib import Path
 
 from dfutils.errors import DatasetError
 from dfutils.files import read_json
+from dfutils.prediction.detector import Detector, face_pixels
 from dfutils.records import Extraction, Label, Reason, Verdict
 from dfutils.runs.record import DetectorRecord
+
+SECOND_OPINION = "The verdict is a second opinion of a program, not evidence about anybody."
+
+NEAR = 0.05
+"""A probability that is less than this from its threshold is close to it."""
+
+WIDE = 0.5
+"""Faces of one person whose probabilities differ by more than this disagree."""
 
 HEADLINES = {
     Label.FAKE: "FAKE: this looks like a forged face",
@@ -43,8 +52,14 @@ def of_a_hundred(probability: float, *, short: bool = False) -> str:
     return f"{probability * 100:.0f}"
 
 
-def meaning(verdict: Verdict, settings: DetectorRecord) -> list[str]:
-    """Return what the score means, in sentences, or why there is none."""
+def meaning(verdict: Verdict, settings: DetectorRecord, *, prior: float = 0.5) -> list[str]:
+    """Return what the score means, in sentences, or why there is none.
+
+    Args:
+        verdict: The verdict.
+        settings: The detector's record.
+        prior: Share of FAKE that the verdict's probabilities are for.
+    """
     if verdict.fake_probability is None:
         limit = verdict.detail.partition(". ")[0].removeprefix("is ")  # the rest is advice about the command line
         return [REASONS[verdict.reason].format(limit=f" ({limit})" if limit else "")]
@@ -53,9 +68,10 @@ def meaning(verdict: Verdict, settings: DetectorRecord) -> list[str]:
         detail = f"{verdict.detail[0].upper()}{verdict.detail[1:]}." if verdict.detail else ""
         lines.append(f"{REASONS[verdict.reason]} {detail}".strip())
     number = of_a_hundred(verdict.fake_probability)
+    mix = "half" if prior == 0.5 else f"{prior * 100:g} of 100"
     lines.append(
-        f"If half of all clips were fake, {'about ' if number.isdigit() else ''}{number} of 100 clips scored like this "
-        "would be."
+        f"If {mix} of all clips were fake, {'about ' if number.isdigit() else ''}{number} of 100 clips scored like "
+        "this would be."
     )
     if verdict.label == Label.UNDECIDED:
         return lines
@@ -80,6 +96,36 @@ def meaning(verdict: Verdict, settings: DetectorRecord) -> list[str]:
     if verdict.label == Label.REAL:
         rule += " REAL is not proof: it only means that no forgery was found."
     return [*lines, rule]
+
+
+def doubts(verdict: Verdict, extraction: Extraction | None, detector: Detector) -> list[str]:
+    """Return what speaks against the answer, or makes it uncertain, as sentences; empty without a score."""
+    if extraction is None or verdict.person is None:
+        return []
+    track, clip = verdict.tracks[verdict.person], extraction.clips[verdict.person]
+    scores = [frame.fake_probability for frame in track.frames if frame.fake_probability is not None]
+    real_up_to, fake_from = detector.answer_range
+    sentences = []
+    if len(scores) > 1 and verdict.label != Label.UNDECIDED:
+        other = Label.REAL if verdict.label == Label.FAKE else Label.FAKE
+        if count := sum(detector.label_of(score) == other for score in scores):
+            would = "face that was scored would" if count == 1 else "faces that were scored would"
+            sentences.append(f"{count} of {len(scores)} {would} on {'its' if count == 1 else 'their'} own be {other}.")
+    if len(scores) > 1 and max(scores) - min(scores) > WIDE:
+        lowest, highest = of_a_hundred(min(scores)), of_a_hundred(max(scores))
+        sentences.append(f"The faces disagree: their probabilities of FAKE go from {lowest} to {highest} %.")
+    margin = {Label.FAKE: track.fake_probability - fake_from, Label.REAL: real_up_to - track.fake_probability}
+    if margin.get(verdict.label, 1.0) < NEAR:
+        sentences.append(f"The probability is close to the threshold for {verdict.label}.")
+    pixels, size = face_pixels([frame.box for frame in track.frames]), detector.settings.extraction.size
+    if pixels < size / 2:
+        sentences.append(f"The face is only {pixels:.0f} pixels wide or high and was enlarged to {size}.")
+    different = len({crop.frame_index for crop in clip.crops})
+    if different < len(clip.crops):
+        sentences.append(f"Only {different} different frames of {len(clip.crops)} show the face.")
+    if extraction.info.is_truncated:
+        sentences.append(f"The file is incomplete: {extraction.info.cut_off}.")
+    return sentences
 
 
 def truth(verdict: Verdict, *, is_fake: bool) -> str:

@@ -1,0 +1,205 @@
+"""A verdict as HTML: its parts, which the web page shows too, and a page of its own. Everything is escaped."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import json
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+import dfutils
+from dfutils.extraction.dataset import encode_image
+from dfutils.files import sha256_of, write_text
+from dfutils.prediction.detector import Detector, face_pixels, verdict_document
+from dfutils.records import Extraction, FaceClip, Image, Label, TrackScore, Verdict
+from dfutils.report import verdict_words as words
+from dfutils.report.timeline import timeline
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+MOST_PEOPLE = 5
+"""People whose faces are shown on a page of its own, which is to be printed."""
+
+
+def write_verdict_page(
+    path: Path,
+    verdict: Verdict,
+    extraction: Extraction | None,
+    detector: Detector,
+    *,
+    maps: Mapping[int, Sequence[Image]] | None = None,
+) -> None:
+    """Write one self-contained page about a verdict, for reading offline and for printing.
+
+    Args:
+        path: The page.
+        verdict: Verdict on a file that is still there.
+        extraction: Faces and motion behind it.
+        detector: Detector that gave it.
+        maps: Faces with heat maps over them, by the person's number from 0.
+
+    Raises:
+        DatasetError: The page cannot be written.
+    """
+    document = json.dumps(verdict_document(detector, [verdict]), indent=2)
+    body = "".join(
+        [
+            verdict_html(verdict, extraction, detector, people=MOST_PEOPLE),
+            heat_html(maps) if maps else "",
+            file_html(verdict, extraction),
+            f"<section><h3>What was not examined</h3><p>{escape(words.not_examined(extraction))}</p>"
+            f"<p>{escape(words.SECOND_OPINION)}</p></section>",
+            f"<section><h3>The detector</h3>{detector_html(detector, folded=False)}"
+            f'<p class="df-small">Checksum of its weights: {detector.settings.weights_sha256}</p></section>',
+        ]
+    )
+    style = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("verdict_page.css", "verdict.css"))
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M")
+    title = escape(Path(verdict.input).name)
+    write_text(
+        path,
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
+        "style-src 'unsafe-inline'\">\n"
+        f"<title>{verdict.label}: {title}</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
+        f'<main class="df-answer"><h1>{title}</h1>{body}'
+        f"<footer>Made by dfutils {dfutils.__version__} on {now} UTC.</footer></main>\n"
+        f'<script type="application/json" id="verdict">{document.replace("<", chr(92) + "u003c")}</script>\n'
+        "</body>\n</html>\n",
+    )
+
+
+def verdict_html(
+    verdict: Verdict, extraction: Extraction | None, detector: Detector, *, people: int, is_fake: bool | None = None
+) -> str:
+    """Return the answer, what speaks against it, its timeline and the faces that it rests on.
+
+    Args:
+        verdict: The verdict.
+        extraction: Faces and motion behind it.
+        detector: Detector that gave it.
+        people: Largest number of people whose faces are shown.
+        is_fake: Ground truth, if known.
+    """
+    name = str(verdict.label).lower()
+    head = f'<h2 class="df-{name}">{escape(words.HEADLINES[verdict.label])}</h2>'
+    if verdict.fake_probability is not None:
+        percent = verdict.fake_probability * 100
+        real_up_to, fake_from = (end * 100 for end in detector.answer_range)
+        head += (
+            f'<p class="df-number"><b>{words.of_a_hundred(verdict.fake_probability)} %</b> probability of FAKE, '
+            'calibrated</p><div class="df-meter" role="img" '
+            f'aria-label="Probability of FAKE {percent:.0f} of 100; REAL up to {real_up_to:.0f}, FAKE from '
+            f'{fake_from:.0f} on"><i style="width:{percent:.1f}%"></i><s style="left:{real_up_to:.1f}%"></s>'
+            f'<s style="left:{fake_from:.1f}%"></s></div>'
+        )
+    head += "".join(
+        f"<p>{escape(line)}</p>" for line in words.meaning(verdict, detector.settings, prior=detector.prior)
+    )
+    if is_fake is not None:
+        head += f"<p><b>{escape(words.truth(verdict, is_fake=is_fake))}</b></p>"
+    parts = [f'<section class="df-verdict df-edge-{name}">{head}</section>']
+    if doubts := words.doubts(verdict, extraction, detector):
+        parts.append(f"<section><h3>What speaks against it</h3>{_points(doubts)}</section>")
+    if extraction is not None:
+        parts.append(timeline(verdict, extraction, thresholds=detector.answer_range))
+        counting = people_who_count(verdict)
+        for number in counting[:people]:
+            clip, track = extraction.clips[number], verdict.tracks[number]
+            parts.append(_person(number, clip, track, detector, of=len(verdict.tracks)))
+        if hidden := len(counting[people:]):
+            parts.append(f"<p>{hidden} more people were scored but are not shown; the JSON has them.</p>")
+        if small := len(verdict.tracks) - len(counting):
+            whose = "1 more person has a face that is" if small == 1 else f"{small} more people have faces that are"
+            parts.append(f"<p>{whose} too small to decide; the JSON has the scores.</p>")
+    return "".join(parts)
+
+
+def people_who_count(verdict: Verdict) -> list[int]:
+    """Return the numbers of the people whose faces are large enough to decide; of all people if nobody's is."""
+    everybody = range(len(verdict.tracks))
+    return [number for number in everybody if verdict.tracks[number].counts] or list(everybody)
+
+
+def file_html(verdict: Verdict, extraction: Extraction | None) -> str:
+    """Return the facts of the file: its size and checksum, and what its stream says."""
+    path = Path(verdict.input)
+    facts = {"Name": path.name}
+    if path.is_file():
+        facts |= {"Size": f"{path.stat().st_size:,} bytes", "SHA-256": sha256_of(path)}
+    if extraction is not None:
+        info = extraction.info
+        facts["Picture"] = f"{info.width} × {info.height} pixels"
+        if info.duration_seconds:
+            facts["Length"] = f"{info.duration_seconds:.1f} s, {info.fps:.5g} frames per second"
+    rows = "".join(f"<tr><th scope=row>{name}</th><td>{escape(value)}</td></tr>" for name, value in facts.items())
+    return f'<section><h3>The file</h3><table class="df-facts">{rows}</table></section>'
+
+
+def detector_html(detector: Detector, *, folded: bool = True) -> str:
+    """Return the detector's name, measurements and limits, folded away or in full."""
+    measured = [f"{what}: {value}" for what, value in words.measurements(detector.folder).items()]
+    fails = words.weaknesses(detector.folder)
+    if not folded and measured:  # what is folded away is not printed
+        name = f"{detector.settings.name} {detector.settings.version}"
+        return (
+            f"<p>{escape(name)} was measured, with 95 % intervals. AUC is how often a FAKE scores above a REAL one: "
+            f"0.5 is a coin toss, 1 perfect.</p>{_points(measured)}<h4>Where it fails</h4>{_points(fails)}"
+        )
+    parts = [f"<p>{escape(words.detector_sentence(detector.settings, detector.folder))}</p>"]
+    for title, points in (("All measurements", measured), ("Where it fails", fails)):
+        if points:
+            parts.append(f"<details><summary>{title}</summary>{_points(points)}</details>")
+    return "".join(parts)
+
+
+def _points(sentences: Sequence[str]) -> str:
+    return f"<ul>{''.join(f'<li>{escape(sentence)}</li>' for sentence in sentences)}</ul>"
+
+
+def heat_html(maps: Mapping[int, Sequence[Image]]) -> str:
+    """Return the faces with heat maps over them, one row per person, by the person's number from 0."""
+    rows = []
+    for number, images in ((person + 1, images) for person, images in maps.items()):
+        figures = "".join(
+            f'<li><img src="{_data(image)}" alt="Heat map over face {index} of person {number}"></li>'
+            for index, image in enumerate(images, start=1)
+        )
+        title = "" if list(maps) == [0] else f"<h4>Person {number}</h4>"
+        rows.append(f'{title}<ul class="df-faces">{figures}</ul>')
+    note = (
+        "Bright and orange areas raised the network's score most in that image (Grad-CAM). The maps are coarse, "
+        "and every face has one, REAL faces too: they hint at where to look and are not evidence."
+    )
+    return f'<section class="df-answer" aria-label="Heat maps"><h3>Heat maps</h3><p>{note}</p>{"".join(rows)}</section>'
+
+
+def _person(number: int, clip: FaceClip, track: TrackScore, detector: Detector, *, of: int) -> str:
+    is_small = face_pixels([frame.box for frame in track.frames]) < detector.settings.min_face_pixels
+    label = Label.UNDECIDED if is_small else detector.label_of(track.fake_probability)
+    title = f"Person {number + 1}" if of > 1 else "The faces that were scored"
+    weight = "but the face is too small to decide" if is_small else f"which on its own would be {label}"
+    score = f"{words.of_a_hundred(track.fake_probability)} % probability of FAKE, {weight}"
+    items, seen = [], set[int]()
+    for image, crop, frame in zip(clip.images, clip.crops, track.frames, strict=True):
+        if crop.frame_index in seen:
+            continue  # a short track repeats some frames
+        seen.add(crop.frame_index)
+        at = f"{frame.time_seconds:.1f} s"
+        score_of_frame = frame.fake_probability
+        text = at if score_of_frame is None else f"{at} · {words.of_a_hundred(score_of_frame, short=True)} %"
+        alt = f"Face of person {number + 1} at {at}"
+        items.append(f'<li><img src="{_data(image)}" alt="{alt}"><span>{escape(text)}</span></li>')
+    note = "" if detector.has_frame_head else "<p>This detector scores a person's faces together, not one by one.</p>"
+    return (
+        f"<section><h3>{title}</h3><p>{score if of > 1 or label == Label.UNDECIDED else 'Time and score of each face.'}"
+        f'</p><ul class="df-faces">{"".join(items)}</ul>{note}</section>'
+    )
+
+
+def _data(image: Image) -> str:
+    content = encode_image(image, image_format="jpg")
+    return f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"

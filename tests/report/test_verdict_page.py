@@ -1,0 +1,131 @@
+"""The page about a verdict is self-contained, says what the verdict says, and fits on two sheets of paper."""
+
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dfutils.cli import main
+from dfutils.demo.examples import make_two_people_video
+from dfutils.files import sha256_of
+from dfutils.prediction.detector import load_detector, verdict_document
+from dfutils.records import Label
+from dfutils.report.verdict_page import people_who_count, verdict_html, write_verdict_page
+from dfutils.report.verdict_words import doubts
+
+HOSTILE = "<img src=x onerror=alert(1)>.mp4"
+
+
+@pytest.fixture(scope="module")
+def detector(demo_run):
+    return load_detector(demo_run)
+
+
+@pytest.fixture(scope="module")
+def examined(detector, demo_videos, tmp_path_factory):
+    video = shutil.copy(demo_videos[0], tmp_path_factory.mktemp("videos") / HOSTILE)
+    return detector.examine(video)
+
+
+@pytest.fixture(scope="module")
+def page(detector, examined, tmp_path_factory):
+    path = tmp_path_factory.mktemp("pages") / "verdict.html"
+    verdict, extraction = examined
+    write_verdict_page(path, verdict, extraction, detector)
+    return path
+
+
+def test_the_page_has_the_answer_the_facts_of_the_file_and_the_whole_verdict(page, examined, detector):
+    html, verdict = page.read_text(), examined[0]
+    assert f'<h2 class="df-{str(verdict.label).lower()}">{verdict.label}: ' in html
+    assert sha256_of(Path(verdict.input)) in html
+    assert detector.settings.weights_sha256 in html
+    assert html.count("<img ") == len({crop.frame_index for crop in examined[1].clips[0].crops})
+    (document,) = re.findall(r'<script type="application/json" id="verdict">(.*?)</script>', html, re.DOTALL)
+    assert json.loads(document) == verdict_document(detector, [verdict])
+
+
+def test_a_name_from_outside_is_escaped_everywhere(page):
+    assert "<img src=x" not in page.read_text()
+    assert "&lt;img src=x onerror=alert(1)&gt;.mp4" in page.read_text()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1280, "dark")])
+def test_the_page_is_whole_in_a_browser_without_the_network(page, browser_page, width, scheme):
+    browser_page.page.set_viewport_size({"width": width, "height": 900})
+    browser_page.page.emulate_media(color_scheme=scheme)
+    shown = browser_page.open(page).page
+    assert (browser_page.errors, browser_page.external, browser_page.failures) == ([], [], [])
+    assert browser_page.broken_images() == []
+    assert shown.evaluate("() => document.documentElement.scrollWidth") <= width
+
+
+def test_the_page_is_printed_on_two_sheets(page, browser_page):
+    printed = browser_page.open(page).page.pdf(prefer_css_page_size=True)
+    assert len(re.findall(rb"/Type\s*/Page\b", printed)) <= 2
+
+
+def test_without_a_face_the_page_says_why(detector, tmp_path):
+    video = tmp_path / "notes.mp4"
+    video.write_text("no video")
+    write_verdict_page(tmp_path / "verdict.html", *detector.examine(video), detector)
+    html = (tmp_path / "verdict.html").read_text()
+    assert "UNDECIDED: no verdict" in html
+    assert "could not be read as a video or image" in html
+    assert sha256_of(video) in html
+
+
+def with_scores(verdict, scores, label=Label.FAKE):
+    track = verdict.tracks[0]
+    frames = tuple(replace(frame, fake_probability=score) for frame, score in zip(track.frames, scores, strict=True))
+    track = replace(track, frames=frames, fake_probability=0.8)
+    return replace(verdict, label=label, fake_probability=0.8, tracks=(track,), person=0)
+
+
+def test_what_speaks_against_an_answer_is_said(detector, examined):
+    verdict, extraction = examined
+    detector = load_detector(detector.folder)
+    detector.settings = detector.settings.model_copy(update={"real_up_to": 0.3, "fake_from": 0.78})
+    said = " ".join(doubts(with_scores(verdict, [0.9] * 7 + [0.1] * 3), extraction, detector))
+    assert "3 of 10 faces that were scored would on their own be REAL." in said
+    assert "The faces disagree: their probabilities of FAKE go from 10 to 90 %." in said
+    assert "The probability is close to the threshold for FAKE." in said
+    detector.settings = detector.settings.model_copy(update={"fake_from": 0.6})
+    info = replace(extraction.info, is_truncated=True, declared_seconds=4.0, duration_seconds=1.6)
+    said = doubts(with_scores(verdict, [0.8] * 10), replace(extraction, info=info), detector)
+    assert [one for one in said if "face" not in one] == ["The file is incomplete: the file ends after 1.6 of 4.0 s."]
+
+
+def test_only_people_who_count_are_shown_unless_nobody_does(detector, tmp_path):
+    verdict, extraction = detector.examine(make_two_people_video(tmp_path / "two.mp4"))
+    assert people_who_count(verdict) == [0, 1]
+    small = replace(verdict, tracks=(verdict.tracks[0], replace(verdict.tracks[1], counts=False)))
+    assert people_who_count(small) == [0]
+    html = verdict_html(small, extraction, detector, people=5)
+    assert "1 more person has a face that is too small to decide" in html
+    nobody = replace(verdict, tracks=tuple(replace(track, counts=False) for track in verdict.tracks))
+    assert people_who_count(nobody) == [0, 1]
+
+
+def test_the_command_writes_the_page_with_heat_maps_if_they_are_asked_for(demo_run, demo_videos, tmp_path, capsys):
+    report = tmp_path / "verdict.html"
+    code = main(
+        [
+            *("predict", str(demo_videos[0]), "--model", str(demo_run)),
+            *("--report", str(report), "--explain", str(tmp_path / "maps")),
+        ]
+    )
+    assert (code, "Heat maps" in report.read_text()) == (0, True)
+    assert capsys.readouterr().out.endswith(f"{demo_videos[0]}\n")
+
+
+def test_a_page_is_about_one_input(demo_run, demo_videos, tmp_path, capsys):
+    for inputs in (demo_videos[:2], [demo_videos[0].parent]):
+        with pytest.raises(SystemExit) as ended:
+            main(["predict", *map(str, inputs), "--model", str(demo_run), "--report", str(tmp_path / "v.html")])
+        assert ended.value.code == 2
+        assert "--report writes a page about one input" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
