@@ -152,4 +152,4 @@ def test_a_network_is_trained_in_folds_and_answers_as_their_ensemble(faces, pred
     )
     assert [row["fold"] for row in read_csv(tmp_path / "folds.csv", ("fold",))] == [*map(str, range(FOLDS)), "all"]
     reasons, _ = predicted(tmp_path, "auto")
-    assert reasons[0] == "ok"
+    assert reasons[0] in {"ok", "low_confidence"}
