@@ -20,6 +20,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split", choices=["train", "validation", "test", "all"], default="test", help="default: %(default)s"
     )
+    parser.add_argument("--labels", type=Path, metavar="CSV", help="label file with the columns of --slice")
+    parser.add_argument(
+        "--slice",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="also measure the videos of each value of this column, such as an age or a camera; may be repeated",
+    )
     parser.add_argument(
         "--explain", type=count, default=0, metavar="N", help="explain N clips with heat maps; half a minute each"
     )
@@ -27,9 +35,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Measure the detector and write the report, including the results of `dfutils stress` in the same folder."""
+    from dfutils.extraction.catalogue import read_columns
     from dfutils.report.evaluate import evaluate
     from dfutils.report.wording import headline
 
+    if bool(options.slice) != bool(options.labels):
+        options.usage_error("--slice COLUMN needs --labels CSV, and --labels CSV needs --slice COLUMN")
     faces = options.faces[0] if len(options.faces) == 1 else options.faces
-    metrics = evaluate(options.detector, faces, options.out, split=options.split, explain=options.explain)
+    metrics = evaluate(
+        options.detector,
+        faces,
+        options.out,
+        split=options.split,
+        slices=read_columns(options.labels, options.slice) if options.labels else {},
+        explain=options.explain,
+    )
     print_result(options, metrics, [headline(metrics), f"Report: {options.out / 'report.html'}"])

@@ -117,13 +117,13 @@ def estimate_answers(
     is_answered = called != "UNDECIDED"
 
     def statistic(weights: FloatArray) -> FloatArray:
-        return _answer_shares(is_fake, called, weights)
+        return answer_shares(is_fake, called, weights)
 
     needs = dict(zip(ANSWER_METRICS, ((), (is_answered,), (~is_fake,), (is_fake,), (is_fake,)), strict=True))
     return bootstrap_estimates(predictions["group"].to_numpy(), statistic, needs, resamples=resamples, seed=seed)
 
 
-def _answer_shares(is_fake: BoolArray, called: npt.NDArray[np.str_], weights: FloatArray) -> FloatArray:
+def answer_shares(is_fake: BoolArray, called: npt.NDArray[np.str_], weights: FloatArray) -> FloatArray:
     """Return `ANSWER_METRICS` ``(B, 5)`` for row weights ``(B, N)``."""
     called_fake, called_real = called == "FAKE", called == "REAL"
     real, fake = weights * ~is_fake, weights * is_fake
@@ -202,7 +202,7 @@ def compare_predictions(
             np.column_stack(
                 [
                     weighted_metrics(is_fake, score, weights, threshold=threshold),
-                    _answer_shares(is_fake, called, weights)[:, : len(COMPARED_ANSWERS)],
+                    answer_shares(is_fake, called, weights)[:, : len(COMPARED_ANSWERS)],
                 ]
             )
             for score, called, threshold in zip(scores, answers, thresholds, strict=True)

@@ -1,4 +1,4 @@
-"""Scores broken down by manipulation, by group, and by track and frame instead of video."""
+"""Scores broken down by manipulation, by group, by a column of the labels, and by track and frame instead of video."""
 
 from __future__ import annotations
 
@@ -6,10 +6,29 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from dfutils.evaluation.metrics import estimate_metrics, estimate_rates
-from dfutils.evaluation.predictions import Scores, check_predictions
+from dfutils.errors import ReportError
+from dfutils.evaluation.metrics import ANSWER_METRICS, answer_shares, estimate_answers, estimate_metrics, estimate_rates
+from dfutils.evaluation.predictions import Scores, answers_of, check_predictions
+from dfutils.statistics.bootstrap import Estimate, bootstrap_over_groups
+from dfutils.statistics.estimates import BoolArray, FloatArray, class_weights_by_score, weighted_auc
+
+SLICE = "slice: "
+"""Beginning of the name of a column that `with_columns` adds."""
+
+NOT_STATED = "not stated"
+"""Value of a column for videos that its table does not list, or for which it is empty."""
+
+FEWEST_GROUPS = 5
+"""Fewest groups in a slice, and outside it, for saying that they differ: with fewer, intervals are far too narrow."""
+
+_DIFFERENCES = (
+    ("REAL videos are called FAKE {} often than others", "more", "less"),
+    ("the AUC is {} than that of others", "higher", "lower"),
+)
 
 LEVEL_METRICS = ("auc", "balanced_accuracy", "log_loss", "ece")
 
@@ -97,3 +116,114 @@ def by_level(tables: Mapping[str, pd.DataFrame], *, threshold: float, resamples:
         metrics = estimate_metrics(scores, threshold=threshold, resamples=resamples)
         levels.append({"level": name, "rows": len(rows), **{key: metrics[key] for key in LEVEL_METRICS}})
     return levels
+
+
+def with_columns(predictions: pd.DataFrame, values: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
+    """Return the table with a column for each further column of the labels; its name begins with `SLICE`.
+
+    Args:
+        predictions: One row per video.
+        values: Values by the file's path relative to the label file. That path is the video's name, or the end of it,
+            or ends with it, as the folder that was extracted may be above or below that of the label file.
+
+    Raises:
+        ReportError: No video is among the files.
+    """
+    if not values:
+        return predictions
+    files = {video: _file_of(video, values) for video in predictions["video"]}
+    if not any(files.values()):
+        raise ReportError(
+            f"slices: none of the {len(files)} videos is in the label file (first: {min(files)}). Give the label file "
+            "that the faces were extracted with."
+        )
+    columns = next(iter(values.values()))
+    found = {
+        f"{SLICE}{column}": [(values[file][column] if (file := files[video]) else "") or NOT_STATED for video in files]
+        for column in columns
+    }
+    return predictions.assign(**found)
+
+
+def _file_of(video: str, values: Mapping[str, object]) -> str | None:
+    if video in values:
+        return video
+    near = [file for file in values if file.endswith(f"/{video}") or video.endswith(f"/{file}")]
+    return near[0] if len(near) == 1 else None
+
+
+def by_column(
+    predictions: pd.DataFrame, column: str, *, threshold: float, resamples: int = 1000
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Measure the videos of each value of a column, such as an age or a camera.
+
+    Args:
+        predictions: One row per video, with ``column``.
+        column: A column of text.
+        threshold: Operating point of a table without answers; see `dfutils.evaluation.predictions.answers_of`.
+        resamples: Bootstrap resamples; groups stay whole.
+
+    Returns:
+        One row per value, and a sentence for each value that differs from all others for certain: the interval of the
+        difference, at 95 % for all values together (Bonferroni), excludes 0.
+    """
+    rows = check_predictions(predictions)
+    called = answers_of(rows, threshold=threshold)
+    values = rows[column].to_numpy(str)
+    names = sorted(set(values))
+    table, sentences = [], []
+    for name in names:
+        inside = values == name
+        part = rows[inside]
+        scored = part.dropna(subset=["fake_probability"])
+        auc: Estimate = {"value": None, "low": None, "high": None}
+        if len(scored):
+            auc = estimate_metrics(Scores.of(scored), threshold=threshold, resamples=resamples)["auc"]
+        table.append(
+            {
+                "value": name,
+                "videos": len(part),
+                "groups": int(part["group"].nunique()),
+                "real": int((~part["is_fake"]).sum()),
+                "fake": int(part["is_fake"].sum()),
+                **estimate_answers(part, threshold=threshold, resamples=resamples),
+                "auc": auc,
+            }
+        )
+        if name != NOT_STATED and len(names) > 1:
+            found = _differences(rows, called, inside, tests=len(names), resamples=resamples)
+            sentences += [f"{column.removeprefix(SLICE)} {name}: {sentence}" for sentence in found]
+    return table, sentences
+
+
+def _differences(
+    rows: pd.DataFrame, called: npt.NDArray[np.str_], inside: BoolArray, *, tests: int, resamples: int
+) -> list[str]:
+    """Return what differs for certain between the videos of a slice and all others."""
+    if min(rows["group"][inside].nunique(), rows["group"][~inside].nunique()) < FEWEST_GROUPS or not resamples:
+        return []
+    is_fake = rows["is_fake"].to_numpy(bool)
+    probability = rows["fake_probability"].to_numpy(float)
+    is_scored = ~np.isnan(probability)
+    ranked = np.where(is_scored, probability, 0.0)
+
+    def of(mask: BoolArray, weights: FloatArray) -> FloatArray:
+        auc = weighted_auc(*class_weights_by_score(is_fake, ranked, weights * (mask & is_scored)))
+        shares = answer_shares(is_fake, called, weights * mask)
+        return np.column_stack([shares[:, ANSWER_METRICS.index("real_called_fake")], auc])
+
+    def difference(weights: FloatArray) -> FloatArray:
+        return of(inside, weights) - of(~inside, weights)
+
+    drawn = bootstrap_over_groups(rows["group"].to_numpy(), difference, resamples=resamples)
+    value = difference(np.ones((1, len(rows))))[0]
+    sentences = []
+    for index, (sentence, more, less) in enumerate(_DIFFERENCES):
+        present = drawn[:, index][~np.isnan(drawn[:, index])]
+        if np.isnan(value[index]) or not len(present):
+            continue
+        low, high = np.percentile(present, [2.5 / tests, 100 - 2.5 / tests])
+        if low > 0 or high < 0:
+            interval = f"{value[index]:+.2f} ({low:+.2f} to {high:+.2f})".replace("-", "−")
+            sentences.append(f"{sentence.format(more if low > 0 else less)}: {interval}.")
+    return sentences

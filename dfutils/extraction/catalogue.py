@@ -6,9 +6,10 @@ import codecs
 import csv
 import io
 import os
+import posixpath
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
@@ -131,6 +132,25 @@ def read_table(source: Path, table: Path) -> Reading:
     media = [path for path in iter_files(roots[0]) if is_media(path)]
     unlisted = [source / path.relative_to(roots[0]) for path in media if path not in videos]
     return list(videos.values()), left_out(unlisted, source)
+
+
+def read_columns(table: Path, columns: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Read further columns of a label file, such as an age or a camera.
+
+    Returns:
+        The values of ``columns`` for each file, by its path relative to the CSV.
+
+    Raises:
+        CatalogueError: The file cannot be read, or lacks a column.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for _, row in _iter_rows(table):
+        if missing := [name for name in columns if name.lower() not in row]:
+            known = ", ".join(name for name in row if name not in ("file", "label"))
+            raise CatalogueError(f"{table}: column {missing[0]!r} is missing; besides file and label it has: {known}.")
+        name = posixpath.normpath(row["file"].replace("\\", "/"))
+        found[name] = {column: row[column.lower()] for column in columns}
+    return found
 
 
 def _iter_rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:

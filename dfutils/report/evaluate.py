@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from dfutils.evaluation.behaviour import run_behaviour_tests
 from dfutils.evaluation.decisions import describe_rule
 from dfutils.evaluation.metrics import compute_metrics
 from dfutils.evaluation.scoring import Measured, RunSplits, rows_of_split, score_rows
+from dfutils.evaluation.slices import SLICE, with_columns
 from dfutils.evaluation.stress import read_stress
 from dfutils.files import read_json, sha256_of
 from dfutils.prediction.detector import Detector, load_detector
@@ -29,6 +30,7 @@ from dfutils.report.sections import (
     CROSS_METRICS,
     behaviour_section,
     calibration_section,
+    column_section,
     cross_section,
     decision_section,
     leak_section,
@@ -50,6 +52,7 @@ def evaluate(
     report: Path,
     *,
     split: str = "test",
+    slices: Mapping[str, Mapping[str, str]] | None = None,
     resamples: int = 1000,
     explain: int = 0,
     progress: bool = True,
@@ -66,6 +69,8 @@ def evaluate(
         faces: A face dataset whose crops were cut with the run's settings. Several are measured together and singly.
         report: The report folder to write; results of `dfutils.evaluation.stress.stress_test` in it are included.
         split: ``train``, ``validation``, ``test`` or ``all``.
+        slices: Values of further columns for each video, by its name, from `dfutils.extraction.catalogue.read_columns`;
+            the report measures the videos of each value.
         resamples: Bootstrap resamples behind each interval.
         explain: Number of clips to explain with images, half REAL and half FAKE; about half a minute each on two cores.
         progress: Show progress bars on a terminal.
@@ -86,6 +91,7 @@ def evaluate(
     parts = [rows_of_split(run, folder, settings, splits, split) for folder in folders]
     detector = load_detector(run, engine="keras")
     measured = [score_rows(detector, dataset, rows, splits, split, progress=progress) for dataset, rows in parts]
+    measured = [replace(one, predictions=with_columns(one.predictions, slices or {})) for one in measured]
     evaluation = _Evaluation(run, about, detector, splits, split, measured, resamples)
     content = evaluation.content(stress=read_stress(report, detector, split=split), explain=explain)
     return write_report(report, content, resamples=resamples)
@@ -162,6 +168,11 @@ class _Evaluation:
         sections = [
             cross_section(cross) if cross else None,
             slices_section(predictions, levels, threshold=threshold, resamples=resamples),
+            *(
+                column_section(predictions, column, threshold=threshold, resamples=resamples)
+                for column in predictions
+                if column.startswith(SLICE)
+            ),
             decision_section(predictions, settings, resamples=resamples),
             calibration_section(predictions, settings, resamples=resamples),
             leak_section(

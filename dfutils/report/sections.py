@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,15 @@ from dfutils.evaluation.decisions import (
     risk_coverage,
 )
 from dfutils.evaluation.metrics import estimate_answers
-from dfutils.evaluation.slices import LEVEL_METRICS, by_group, by_level, by_manipulation
+from dfutils.evaluation.slices import (
+    FEWEST_GROUPS,
+    LEVEL_METRICS,
+    SLICE,
+    by_column,
+    by_group,
+    by_level,
+    by_manipulation,
+)
 from dfutils.figures.results import plot_calibration, plot_risk_coverage, plot_stress
 from dfutils.records import ClipRow
 from dfutils.report.elements import Column, FigurePlan, Section, Table, metric_columns
@@ -90,6 +99,39 @@ def slices_section(
             ),
         ],
         document={"levels": level_rows, "manipulations": manipulations},
+    )
+
+
+def column_section(predictions: pd.DataFrame, column: str, *, threshold: float, resamples: int) -> Section:
+    """Show the answers and the AUC for each value of a column of the labels, and which values differ for certain."""
+    rows, differences = by_column(predictions, column, threshold=threshold, resamples=resamples)
+    name = column.removeprefix(SLICE)
+    key = f"slice_{re.sub(r'[^a-z0-9]+', '_', name.lower()).strip('_')}"
+    return Section(
+        name=key,
+        title=f"By {name}",
+        text=[
+            "A value with few groups has a wide interval. A difference is told where it is certain: its interval, at "
+            f"95 % for all {len(rows)} values together, excludes 0, with {FEWEST_GROUPS} or more groups on each side."
+        ],
+        flag=" ".join(differences),
+        tables=[
+            Table(
+                key,
+                f"By {name}",
+                "Videos that the label file does not list, or lists without a value, are in the row 'not stated'.",
+                (
+                    Column("value", name),
+                    Column("videos", "Videos", "count"),
+                    Column("groups", "Groups", "count"),
+                    Column("real", "REAL", "count"),
+                    Column("fake", "FAKE", "count"),
+                    *metric_columns("answered", "answer_accuracy", "real_called_fake", "fake_called_fake", "auc"),
+                ),
+                rows,
+            )
+        ],
+        document=[*rows],
     )
 
 

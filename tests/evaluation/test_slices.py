@@ -1,9 +1,11 @@
 """Scores by manipulation, group and level, worked out by hand."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from dfutils.evaluation.slices import by_group, by_level, by_manipulation
+from dfutils.errors import ReportError
+from dfutils.evaluation.slices import NOT_STATED, SLICE, by_column, by_group, by_level, by_manipulation, with_columns
 
 
 @pytest.fixture
@@ -51,3 +53,60 @@ def test_levels_keep_groups_whole(predictions):
     once, twice = by_level({"video": scored, "track": doubled}, threshold=0.5, resamples=200)
     assert (once["rows"], twice["rows"]) == (7, 14)
     assert once["auc"] == twice["auc"]
+
+
+def people(count, *, wrong, camera):
+    """REAL and FAKE videos of people of one camera; the first ``wrong`` REAL ones are called FAKE."""
+    rows = []
+    for number in range(count):
+        group = f"{camera}{number}"
+        called = "FAKE" if number < wrong else "REAL"
+        score = 0.9 if number < wrong else 0.1 + number / 1000
+        rows.append((f"{group}_real.mp4", group, False, score, called, camera))
+        rows.append((f"{group}_fake.mp4", group, True, 0.8 + number / 1000, "FAKE", camera))
+    table = pd.DataFrame(rows, columns=["video", "group", "is_fake", "fake_probability", "label", f"{SLICE}camera"])
+    return table.assign(dataset="d")
+
+
+def test_a_camera_on_which_the_detector_fails_is_told_and_others_are_not():
+    table = pd.concat([people(30, wrong=20, camera="phone"), people(30, wrong=1, camera="studio")])
+    rows, said = by_column(table, f"{SLICE}camera", threshold=0.5, resamples=400)
+    by_name = {row["value"]: row for row in rows}
+    assert by_name["phone"]["real_called_fake"]["value"] == pytest.approx(2 / 3, abs=1e-6)
+    assert (by_name["studio"]["videos"], by_name["studio"]["groups"]) == (60, 30)
+    assert by_name["studio"]["auc"]["value"] == pytest.approx(29 / 30, abs=1e-6)
+    # 20 of 30 against 1 of 30.
+    assert any(
+        one.startswith("camera phone: REAL videos are called FAKE more often than others: +0.63 (") for one in said
+    )
+    assert any(one.startswith("camera studio: the AUC is higher than that of others: +0.63 (") for one in said)
+
+
+def test_equal_slices_and_slices_of_few_groups_are_not_said_to_differ():
+    equal = pd.concat([people(30, wrong=3, camera="a"), people(30, wrong=3, camera="b")])
+    assert by_column(equal, f"{SLICE}camera", threshold=0.5, resamples=200)[1] == []
+    few = pd.concat([people(4, wrong=4, camera="a"), people(30, wrong=0, camera="b")])
+    assert by_column(few, f"{SLICE}camera", threshold=0.5, resamples=200)[1] == []
+
+
+def test_a_slice_without_scores_or_of_one_class_has_no_number_instead_of_a_wrong_one():
+    table = people(6, wrong=0, camera="a").assign(**{f"{SLICE}camera": ["x"] * 10 + ["y"] * 2})
+    table.loc[table[f"{SLICE}camera"] == "y", ["fake_probability", "label"]] = [np.nan, "UNDECIDED"]
+    rows, _ = by_column(table, f"{SLICE}camera", threshold=0.5, resamples=50)
+    assert rows[1]["auc"]["value"] is None
+    assert (rows[1]["answered"]["value"], rows[1]["answer_accuracy"]["value"]) == (0, None)
+
+
+@pytest.mark.parametrize("prefix", ["", "videos/"])
+def test_values_are_found_by_the_name_of_the_file_wherever_the_label_file_is(prefix):
+    table = people(3, wrong=0, camera="a")
+    values = {f"{prefix}{video}": {"Age": str(number)} for number, video in enumerate(table["video"][:4])}
+    values[f"{prefix}{table['video'][3]}"] = {"Age": ""}
+    assert list(with_columns(table, values)[f"{SLICE}Age"]) == ["0", "1", "2", *[NOT_STATED] * 3]
+    inside = table.assign(video="in/" + table["video"])
+    assert (with_columns(inside, values)[f"{SLICE}Age"] == with_columns(table, values)[f"{SLICE}Age"]).all() or prefix
+
+
+def test_a_label_file_of_other_videos_is_refused():
+    with pytest.raises(ReportError, match=r"none of the 6 videos is in the label file"):
+        with_columns(people(3, wrong=0, camera="a"), {"other.mp4": {"age": "9"}})

@@ -6,9 +6,10 @@ import shutil
 import pandas as pd
 import pytest
 
+from dfutils.cli import main
 from dfutils.errors import DatasetError, DfutilsError, ReportError, RunError
 from dfutils.evaluation.predictions import read_predictions
-from dfutils.files import read_json
+from dfutils.files import read_csv, read_json
 from dfutils.report.comparison import compare_runs
 from dfutils.report.evaluate import evaluate
 from dfutils.runs.calibration import recalibrate
@@ -224,3 +225,20 @@ def test_crops_of_other_settings_are_refused(demo_run, demo_faces, tmp_path):
     (faces / "extraction.json").write_text(json.dumps(about))
     with pytest.raises(DatasetError, match="at a face margin of 0, its crops have 60 pixels, but 96 are needed"):
         evaluate(demo_run, faces, tmp_path / "report", progress=False)
+
+
+def test_columns_of_the_labels_become_sections(demo_run, demo_faces, demo_labels, tmp_path, capsys):
+    lines = demo_labels.read_text().splitlines()
+    labels = tmp_path / "labels.csv"
+    cameras = [f"{line},{'phone' if number % 2 else ''}" for number, line in enumerate(lines[1:])]
+    labels.write_text("\n".join([f"{lines[0]},Camera", *cameras]))
+    command = ["evaluate", str(demo_run), str(demo_faces), "--out", str(tmp_path / "report"), "--split", "all"]
+    assert main([*command, "--labels", str(labels), "--slice", "Camera"]) == 0
+    rows = read_csv(tmp_path / "report" / "tables" / "slice_camera.csv", ("value", "videos"))
+    assert [row["value"] for row in rows] == ["not stated", "phone"]
+    assert "By Camera" in (tmp_path / "report" / "report.html").read_text()
+    assert main([*command, "--labels", str(labels), "--slice", "age"]) == 1
+    assert "column 'age' is missing; besides file and label it has: " in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*command, "--slice", "age"])
+    assert "--slice COLUMN needs --labels CSV" in capsys.readouterr().err
