@@ -76,10 +76,9 @@ def test_a_camera_on_which_the_detector_fails_is_told_and_others_are_not():
     assert (by_name["studio"]["videos"], by_name["studio"]["groups"]) == (60, 30)
     assert by_name["studio"]["auc"]["value"] == pytest.approx(29 / 30, abs=1e-6)
     # 20 of 30 against 1 of 30.
-    assert any(
-        one.startswith("camera phone: REAL videos are called FAKE more often than others: +0.63 (") for one in said
-    )
-    assert any(one.startswith("camera studio: the AUC is higher than that of others: +0.63 (") for one in said)
+    beginnings = [one.partition(" (")[0] for one in said]
+    assert "camera phone: REAL videos are called FAKE more often than others: +0.63" in beginnings
+    assert "camera studio: the AUC is higher than that of others: +0.63" in beginnings
 
 
 def test_equal_slices_and_slices_of_few_groups_are_not_said_to_differ():
@@ -103,8 +102,8 @@ def test_values_are_found_by_the_name_of_the_file_wherever_the_label_file_is(pre
     values = {f"{prefix}{video}": {"Age": str(number)} for number, video in enumerate(table["video"][:4])}
     values[f"{prefix}{table['video'][3]}"] = {"Age": ""}
     assert list(with_columns(table, values)[f"{SLICE}Age"]) == ["0", "1", "2", *[NOT_STATED] * 3]
-    inside = table.assign(video="in/" + table["video"])
-    assert (with_columns(inside, values)[f"{SLICE}Age"] == with_columns(table, values)[f"{SLICE}Age"]).all() or prefix
+    deeper = table.assign(video="in/" + prefix + table["video"])
+    assert list(with_columns(deeper, values)[f"{SLICE}Age"]) == ["0", "1", "2", *[NOT_STATED] * 3]
 
 
 def test_a_label_file_of_other_videos_is_refused():
