@@ -94,7 +94,7 @@ class Events:
                 if isinstance(step, str):
                     yield status_html(step, busy=True), gr.skip(), ""
                 else:
-                    yield status_html("Done", busy=False), gr.Button(visible=False), heat_html(dict(enumerate(step)))
+                    yield status_html("Done", busy=False), gr.Button(visible=False), heat_html(step)
         except RefusedError as error:
             yield status_html(str(error), busy=False), gr.skip(), ""
 

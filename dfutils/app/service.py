@@ -17,6 +17,7 @@ from dfutils.app.queue import JobQueue, QueueFullError, Ticket
 from dfutils.extraction.faces import face_detector
 from dfutils.prediction.detector import Detector, load_detector
 from dfutils.records import Extraction, Image, Verdict
+from dfutils.report.verdict_page import people_who_count
 
 logger = logging.getLogger(__name__)
 
@@ -133,8 +134,8 @@ class Service:
 
         return self._follow(stage, work)
 
-    def heat_maps(self, token: str) -> Iterator[str | list[list[Image]]]:
-        """Yield the progress in words and, at last, the faces of each person with heat maps over them.
+    def heat_maps(self, token: str) -> Iterator[str | dict[int, list[Image]]]:
+        """Yield the progress in words and, at last, the faces with heat maps over them, by the person's number from 0.
 
         Raises:
             RefusedError: As for `examine`, or the answer is forgotten.
@@ -143,12 +144,12 @@ class Service:
             answer = self._answers.get(token)
         if answer is None or answer.extraction is None:
             raise RefusedError("These faces are no longer kept. Upload the file again to see heat maps.")
-        clips = answer.extraction.clips[: self.limits.people]
+        shown, clips = people_who_count(answer.verdict)[: self.limits.people], answer.extraction.clips
 
-        def work() -> list[list[Image]]:
+        def work() -> dict[int, list[Image]]:
             from dfutils.prediction.explanation import heat_images
 
-            return heat_images(self.detector, clips)
+            return dict(zip(shown, heat_images(self.detector, [clips[person] for person in shown]), strict=True))
 
         return self._follow(_Stage(DRAWING), work)
 
@@ -156,7 +157,7 @@ class Service:
         """Shut down."""
         self._queue.close()
 
-    def _follow(self, stage: _Stage, work: Callable[[], Answer | list[list[Image]]]) -> Iterator:
+    def _follow(self, stage: _Stage, work: Callable[[], Answer | dict[int, list[Image]]]) -> Iterator:
         """Queue the work, yield position and stage whenever they change, and at last the result."""
         limits = self.limits
         try:

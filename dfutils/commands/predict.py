@@ -46,9 +46,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prior",
         type=float,
-        default=0.5,
         metavar="SHARE",
-        help="expected share of FAKE among the inputs, for which probabilities are given (default: %(default)s)",
+        help="expected share of FAKE among the inputs, for which probabilities are given (default: 0.5)",
     )
     parser.add_argument("--csv", type=Path, metavar="FILE", help="also write a table of all verdicts")
     parser.add_argument("--frames-dir", type=Path, metavar="DIR", help="also write the faces that were examined")
@@ -91,6 +90,10 @@ def run(options: argparse.Namespace) -> int:
         options.usage_error("--explain: heat maps need Keras; omit --engine openvino")
     if options.json and options.json_lines:
         options.usage_error("--json prints one document of all verdicts, --json-lines one per verdict: omit one")
+    if options.prior is not None and not 0 < options.prior < 1:
+        options.usage_error(f"--prior: must be above 0 and below 1. Received: {options.prior:g}")
+    if options.report and options.report.resolve() == Path(options.inputs[0]).resolve():
+        options.usage_error("--report: is the input itself. Name another file")
     if options.report and len(options.inputs) > 1:
         options.usage_error("--report writes a page about one input: name a single file")
     start_child()  # the child imports its decoder while this process imports the engine
@@ -110,10 +113,10 @@ def _predict_all(options: argparse.Namespace) -> int:
     if options.report and len(inputs) > 1:
         options.usage_error(f"--report writes a page about one input, but {options.inputs[0]} holds {len(inputs)}")
     detector = load_detector(options.model, engine="keras" if options.explain else options.engine)
-    detector = detector.for_prior(options.prior)
-    settings = detector.settings
-    described = (settings.name, detector.engine, *settings.answer_range)
-    logger.info("Detector: %s, on the engine %s; REAL up to %.2f, FAKE from %.2f on", *described)
+    if options.prior is not None:
+        detector = detector.for_prior(options.prior)
+    described = (detector.settings.name, detector.engine, *detector.answer_range, detector.prior)
+    logger.info("Detector: %s, on the engine %s; REAL up to %.2f, FAKE from %.2f on; prior %.2g", *described)
     outcomes: set[str] = set()
     kept: list[Verdict] = []
 

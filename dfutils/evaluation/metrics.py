@@ -61,6 +61,7 @@ def compute_metrics(
     rows = check_predictions(predictions)
     scores = Scores.of(rows)
     metrics = estimate_metrics(scores, threshold=threshold, resamples=resamples, seed=seed)
+    answers = estimate_answers(rows, threshold=threshold, resamples=resamples, seed=seed)
     is_scored = rows["fake_probability"].notna().to_numpy().astype(float)
     coverage = bootstrap_estimates(
         rows["group"].to_numpy(),
@@ -85,7 +86,7 @@ def compute_metrics(
             own = estimate_metrics(Scores.of(part), threshold=threshold, resamples=resamples, seed=seed)
         datasets.append({"dataset": str(name), **_counts(part), "auc": own["auc"], "accuracy": own["accuracy"]})
     return {
-        **estimate_answers(rows, threshold=threshold, resamples=resamples, seed=seed),
+        **answers,
         **metrics,
         **coverage,
         "threshold": float(threshold),
@@ -94,7 +95,7 @@ def compute_metrics(
         "resamples": resamples,
         "one_class_resamples": one_class_resamples,
         "intervals": INTERVALS,
-        "reasons": _reasons(scores, metrics),
+        "reasons": _reasons(scores, metrics | answers),
         "datasets": datasets,
     }
 
@@ -209,7 +210,8 @@ def compare_predictions(
         )
         return one - two
 
-    needs = {**_needs(is_fake), **dict.fromkeys(COMPARED_ANSWERS, ())}
+    is_answered = [called != "UNDECIDED" for called in answers]
+    needs = {**_needs(is_fake), "answered": (), "answer_accuracy": is_answered}
     differences = bootstrap_estimates(groups, statistic, needs, resamples=resamples, seed=seed)
     delong = None
     if min(is_fake.sum(), (~is_fake).sum()) >= 2:

@@ -66,6 +66,9 @@ def check_predictions(predictions: pd.DataFrame) -> pd.DataFrame:
     )
     impossible = predictions["fake_probability"].notna().to_numpy() & ~rows["fake_probability"].between(0, 1)
     _refuse_rows(impossible, rows, "fake_probability is not in 0..1")
+    if "label" in rows:
+        wrong = ~rows["label"].isin(["REAL", "FAKE", "UNDECIDED"])
+        _refuse_rows(wrong, rows, "label, the detector's answer, is not REAL, FAKE or UNDECIDED")
     _refuse_rows(rows.duplicated(["dataset", "video"]), rows, "it is listed twice; keep one row per video")
     return rows.assign(is_fake=rows["is_fake"].astype(bool))
 

@@ -231,7 +231,6 @@ def plot_risk_coverage(
     predictions: pd.DataFrame,
     *,
     threshold: float,
-    decided: float | None = None,
     resamples: int = 1000,
 ) -> Figure:
     """Plot the share of wrong verdicts against the share of videos decided, starting with the most certain ones.
@@ -239,7 +238,6 @@ def plot_risk_coverage(
     Args:
         predictions: One row per video.
         threshold: Operating point.
-        decided: Share of the videos that the detector answers REAL or FAKE, to be marked.
         resamples: Bootstrap resamples behind the confidence band.
     """
     curve = risk_coverage(predictions, threshold=threshold, resamples=resamples)
@@ -248,8 +246,6 @@ def plot_risk_coverage(
     if curve.low is not None and curve.high is not None:
         axes.fill_between(GRID, curve.low, curve.high, color=LINE_COLOR, alpha=0.18, linewidth=0, label="95 % band")
     axes.plot(curve.coverage, curve.risk, color=LINE_COLOR, drawstyle="steps-pre", label="detector")
-    if decided is not None:
-        axes.axvline(decided, ls=":", color=mpl.rcParams["text.color"], linewidth=1.2, label="answered by the detector")
     axes.set(
         title=f"Mean over all coverages: {curve.area:.3f}",
         xlabel="share of videos decided, the most certain first",

@@ -90,8 +90,7 @@ def _draw_timeline(verdict: Verdict, answer_range: tuple[float, float]) -> Figur
         axes.plot(times, scores, PERSON_MARKS[place], color=PERSON_COLORS[place], markersize=5, label=name)
     real_up_to, fake_from = answer_range
     axes.axhspan(real_up_to, fake_from, color=mpl.rcParams["xtick.color"], alpha=0.15, linewidth=0)
-    for height, answer in ((fake_from, "FAKE from here"), (real_up_to, "REAL up to here")):
-        side = "bottom" if height == fake_from else "top"
+    for height, answer, side in ((fake_from, "FAKE from here", "bottom"), (real_up_to, "REAL up to here", "top")):
         axes.axhline(height, color=mpl.rcParams["text.color"], linewidth=1.0)
         axes.text(1, height, f" {answer}", transform=axes.get_yaxis_transform(), va=side, fontsize=8.5)
     axes.set(xlabel="time (seconds)", ylabel="fake probability", ylim=(-0.02, 1.02))

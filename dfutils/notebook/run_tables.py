@@ -57,7 +57,7 @@ def detector_table(detector: DetectorRecord) -> TextTable:
         "bias": f"{detector.bias:+.2f}",
         "REAL up to": f"{real_up_to:.2f}",
         "FAKE from": f"{fake_from:.2f}",
-        "threshold of two classes": f"{detector.threshold:.2f}",
+        "two-class threshold": f"{detector.threshold:.2f}",
     }
     return facts_table(facts, "value")
 

@@ -42,13 +42,13 @@ class Detector:
         self, settings: DetectorRecord, members: Sequence[Member], folder: Path, *, engine: Engine = "keras"
     ) -> None:
         self.settings, self.folder, self.members, self.engine = settings, folder, members, engine
-        self.prior = 0.5
+        self.prior = settings.prior
         self._extraction = settings.extraction.model_copy(update={"tracks": "all", "incomplete": "keep"})
 
     @property
     def about(self) -> dict[str, Any]:
         """Name, version, checksum, thresholds of the answers and the prior, as in every verdict document."""
-        real_up_to, fake_from = self.settings.answer_range
+        real_up_to, fake_from = self.answer_range
         return {
             "name": self.settings.name,
             "version": self.settings.version,
@@ -168,40 +168,42 @@ class Detector:
     def for_prior(self, prior: float) -> Detector:
         """Return a copy whose probabilities are those among inputs of which the share ``prior`` is FAKE.
 
-        Calibration is for an even mix; Bayes' rule gives the probability for another one. Answers become rarer, never
-        bolder: FAKE and REAL need the same evidence as before, and a probability on their side of one half.
+        Bayes' rule gives them from those that the detector is calibrated for. The copy answers less often, and never
+        where this one says UNDECIDED: REAL and FAKE need the same evidence as before, and a probability on their side
+        of one half.
 
         Raises:
-            RunError: ``prior`` is not between 0 and 1.
+            RunError: ``prior`` is not above 0 and below 1.
         """
         if not 0 < prior < 1:
-            raise RunError(f"prior: {prior:g} is not between 0 and 1. Give the expected share of FAKE, such as 0.1.")
+            raise RunError(f"prior: must be above 0 and below 1, the expected share of FAKE. Received: {prior:g}")
         other = copy.copy(self)
         other.prior = prior
         return other
 
     def decide(self, fake_probability: float) -> tuple[Label, Reason, str]:
-        """Return the answer to a probability of an even mix, its reason, and a sentence of detail if it is UNDECIDED.
+        """Return the answer to a calibrated probability, its reason, and a sentence of detail if it is UNDECIDED.
 
-        REAL is never said above a probability of one half and FAKE never below, except by a detector of an earlier
-        version, which has one threshold.
+        Args:
+            fake_probability: As calibrated, not yet for another prior.
         """
         expected = self._at_prior(fake_probability)
-        label = self.label_of(expected)
-        if label != Label.UNDECIDED:
+        label = self.settings.label(fake_probability)
+        is_other_mix = self.prior != self.settings.prior
+        if label != Label.UNDECIDED and not (is_other_mix and (expected >= 0.5) != (label == Label.FAKE)):
             return label, Reason.OK, ""
         low, high = self.answer_range
         detail = (
             f"the fake probability {expected:.2f} lies between {low:.2f} and {high:.2f}, where this detector does not "
             "decide"
         )
-        return label, Reason.LOW_CONFIDENCE, detail
+        return Label.UNDECIDED, Reason.LOW_CONFIDENCE, detail
 
     @property
     def answer_range(self) -> tuple[float, float]:
         """Highest probability of a verdict that is REAL and lowest that is FAKE, at this prior."""
         real_up_to, fake_from = self.settings.answer_range
-        if self.prior == 0.5:
+        if self.prior == self.settings.prior:
             return real_up_to, fake_from
         return min(0.5, self._at_prior(real_up_to)), max(0.5, self._at_prior(fake_from))
 
@@ -213,9 +215,11 @@ class Detector:
         return Label.REAL if fake_probability <= real_up_to else Label.UNDECIDED
 
     def _at_prior(self, fake_probability: float) -> float:
+        if self.prior == self.settings.prior:
+            return fake_probability
         from dfutils.runs.probabilities import at_prior
 
-        return fake_probability if self.prior == 0.5 else float(at_prior(np.array(fake_probability), self.prior))
+        return float(at_prior(np.array(fake_probability), self.prior, known=self.settings.prior))
 
     def decide_people(
         self, fake_probabilities: Sequence[float], pixels: Sequence[float]
@@ -223,7 +227,7 @@ class Detector:
         """Choose the person whose score decides: the highest among those whose face is large enough.
 
         Args:
-            fake_probabilities: One for each person at an even mix, at least one.
+            fake_probabilities: One for each person, as calibrated; at least one.
             pixels: Size of each person's face, from `face_pixels`.
 
         Returns:

@@ -36,7 +36,17 @@ def verdict_line(verdict: Verdict) -> str:
     people = f"  ({whose_score(verdict)})" if len(verdict.tracks) > 1 else ""
     detail = f"  {verdict.detail}" if verdict.detail else ""
     line = f"{verdict.label:<9}  {score}  {verdict.input}{people}{detail}"
-    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), line)
+    return printable(line)
+
+
+def printable(text: str) -> str:
+    r"""Return text in which characters that would split a line, move the cursor or reverse the text are written out.
+
+    Example:
+        >>> printable("a\u202egnp.mp4")
+        'a\\u202egnp.mp4'
+    """
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def whose_score(verdict: Verdict) -> str:

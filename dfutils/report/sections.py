@@ -19,6 +19,7 @@ from dfutils.evaluation.decisions import (
     risk_coverage,
 )
 from dfutils.evaluation.metrics import estimate_answers
+from dfutils.evaluation.predictions import answers_of
 from dfutils.evaluation.slices import (
     FEWEST_GROUPS,
     LEVEL_METRICS,
@@ -184,11 +185,12 @@ def decision_section(predictions: pd.DataFrame, detector: DetectorRecord, *, res
         text += describe_costs(costs, fitted_on=detector.fitted_in_words)
     if detector.min_face_pixels:
         scored = predictions.dropna(subset=["fake_probability"])
+        called = answers_of(scored, threshold=detector.threshold)
         is_clear = ~scored["fake_probability"].between(real_up_to, fake_from, inclusive="neither")
-        small = (scored["label"] == "UNDECIDED") & is_clear
+        small = (called == "UNDECIDED") & is_clear
         text.append(
             f"Only faces of at least {detector.min_face_pixels} pixels decide. {int(small.sum())} of {len(scored)} "
-            "scored videos have none: they are UNDECIDED in prediction, but their scores count in all numbers here."
+            "scored videos have none: they are UNDECIDED, and their scores count only in the metrics of two classes."
         )
     return Section(
         name="decisions",
@@ -224,7 +226,6 @@ def decision_section(predictions: pd.DataFrame, detector: DetectorRecord, *, res
                     plot_risk_coverage,
                     predictions,
                     threshold=detector.threshold,
-                    decided=answers["answered"]["value"] if real_up_to < fake_from else None,
                     resamples=resamples,
                 ),
             )
@@ -263,7 +264,7 @@ def calibration_section(predictions: pd.DataFrame, detector: DetectorRecord, *, 
                 "calibration",
                 "The same scores before and after",
                 "Lower is better, except for AUC, which a temperature and a bias cannot change and isotonic regression "
-                "can only lower slightly. If the intervals overlap widely, neither is shown to be better.",
+                "only changes by making ties. If the intervals overlap widely, neither is shown to be better.",
                 (Column("calibration", "Calibration"), *metric_columns(*CALIBRATION_METRICS)),
                 rows,
             )

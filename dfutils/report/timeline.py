@@ -37,6 +37,7 @@ def timeline(verdict: Verdict, extraction: Extraction, *, thresholds: tuple[floa
             path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
             dash = DASHES[number % len(DASHES)]
             lines += f'<g class="df-scores"><path d="{path}" stroke-dasharray="{dash}"/>{dots}</g>'
+    pattern = ", with a dash pattern per person" if len(verdict.tracks) > 1 else ""
     across = "".join(f"M{LEFT} {_y(threshold):.1f}H{WIDTH - RIGHT}" for threshold in sorted(set(thresholds)))
     axis = "".join(
         f'<text x="{LEFT - 6}" y="{_y(share) + 4:.0f}" text-anchor="end">{share * 100:.0f} %</text>'
@@ -47,14 +48,14 @@ def timeline(verdict: Verdict, extraction: Extraction, *, thresholds: tuple[floa
         f'<text x="{_x(at, end):.0f}" y="{HEIGHT - 14}" text-anchor="middle">{at:.1f} s</text>'
         for at in (0.0, end / 2, end)
     )
+    dots = f"Dots: probability of FAKE of each face that was scored{pattern}. " if lines else ""
+    rule = "REAL up to the lower line, FAKE from the upper one on" if len(set(thresholds)) == 2 else "FAKE from here on"
     return (
         "<section><h3>Score and motion over time</h3>"
         f'<svg class="df-timeline" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="Scores of the faces over '
         f'{end:.1f} seconds, above the motion of the image">{axis}{seconds}{motion}'
         f'<path class="df-threshold" d="{across}"/>{lines}</svg>'
-        '<p class="df-small">Dots: probability of FAKE of each face that was scored'
-        f"{', with a dash pattern per person' if len(verdict.tracks) > 1 else ''}. Dashed lines: "
-        "REAL up to the lower one, FAKE from the upper one on. "
+        f'<p class="df-small">{dots}Dashed: {rule}. '
         f"Grey: motion of the face as a fraction of its maximum ({peak:.3f} of full brightness from frame to frame)."
         "</p></section>"
     )

@@ -6,6 +6,7 @@ import base64
 import datetime
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from html import escape
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import dfutils
 from dfutils.extraction.dataset import encode_image
 from dfutils.files import sha256_of, write_text
 from dfutils.prediction.detector import Detector, face_pixels, verdict_document
+from dfutils.prediction.outputs import printable
 from dfutils.records import Extraction, FaceClip, Image, Label, TrackScore, Verdict
 from dfutils.report import verdict_words as words
 from dfutils.report.timeline import timeline
@@ -52,12 +54,12 @@ def write_verdict_page(
             f"<section><h3>What was not examined</h3><p>{escape(words.not_examined(extraction))}</p>"
             f"<p>{escape(words.SECOND_OPINION)}</p></section>",
             f"<section><h3>The detector</h3>{detector_html(detector, folded=False)}"
-            f'<p class="df-small">Checksum of its weights: {detector.settings.weights_sha256}</p></section>',
+            f'<p class="df-small">Checksum of its weights: {escape(detector.settings.weights_sha256)}</p></section>',
         ]
     )
     style = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("verdict_page.css", "verdict.css"))
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M")
-    title = escape(Path(verdict.input).name)
+    title = escape(printable(Path(verdict.input).name))
     write_text(
         path,
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -96,14 +98,13 @@ def verdict_html(
             f'{fake_from:.0f} on"><i style="width:{percent:.1f}%"></i><s style="left:{real_up_to:.1f}%"></s>'
             f'<s style="left:{fake_from:.1f}%"></s></div>'
         )
-    head += "".join(
-        f"<p>{escape(line)}</p>" for line in words.meaning(verdict, detector.settings, prior=detector.prior)
-    )
+    head += "".join(f"<p>{escape(line)}</p>" for line in words.meaning(verdict, detector))
     if is_fake is not None:
         head += f"<p><b>{escape(words.truth(verdict, is_fake=is_fake))}</b></p>"
     parts = [f'<section class="df-verdict df-edge-{name}">{head}</section>']
     if doubts := words.doubts(verdict, extraction, detector):
-        parts.append(f"<section><h3>What speaks against it</h3>{_points(doubts)}</section>")
+        title = "What makes this uncertain" if verdict.label == Label.UNDECIDED else "What speaks against it"
+        parts.append(f"<section><h3>{title}</h3>{_points(doubts)}</section>")
     if extraction is not None:
         parts.append(timeline(verdict, extraction, thresholds=detector.answer_range))
         counting = people_who_count(verdict)
@@ -111,24 +112,25 @@ def verdict_html(
             clip, track = extraction.clips[number], verdict.tracks[number]
             parts.append(_person(number, clip, track, detector, of=len(verdict.tracks)))
         if hidden := len(counting[people:]):
-            parts.append(f"<p>{hidden} more people were scored but are not shown; the JSON has them.</p>")
+            whose = "1 more person was" if hidden == 1 else f"{hidden} more people were"
+            parts.append(f"<p>{whose} scored but not shown; the JSON has the scores.</p>")
         if small := len(verdict.tracks) - len(counting):
             whose = "1 more person has a face that is" if small == 1 else f"{small} more people have faces that are"
-            parts.append(f"<p>{whose} too small to decide; the JSON has the scores.</p>")
+            parts.append(f"<p>{whose} too small to count; the JSON has the scores.</p>")
     return "".join(parts)
 
 
 def people_who_count(verdict: Verdict) -> list[int]:
-    """Return the numbers of the people whose faces are large enough to decide; of all people if nobody's is."""
-    everybody = range(len(verdict.tracks))
-    return [number for number in everybody if verdict.tracks[number].counts] or list(everybody)
+    """Return the people whose faces are large enough to count, or all if nobody's is; whoever decides comes first."""
+    everybody = sorted(range(len(verdict.tracks)), key=lambda number: (number != verdict.person, number))
+    return [number for number in everybody if verdict.tracks[number].counts] or everybody
 
 
 def file_html(verdict: Verdict, extraction: Extraction | None) -> str:
     """Return the facts of the file: its size and checksum, and what its stream says."""
     path = Path(verdict.input)
-    facts = {"Name": path.name}
-    if path.is_file():
+    facts = {"Name": printable(path.name)}
+    with suppress(OSError):  # a file that is missing or cannot be opened has no facts
         facts |= {"Size": f"{path.stat().st_size:,} bytes", "SHA-256": sha256_of(path)}
     if extraction is not None:
         info = extraction.info
@@ -145,10 +147,9 @@ def detector_html(detector: Detector, *, folded: bool = True) -> str:
     fails = words.weaknesses(detector.folder)
     if not folded and measured:  # what is folded away is not printed
         name = f"{detector.settings.name} {detector.settings.version}"
-        return (
-            f"<p>{escape(name)} was measured, with 95 % intervals. AUC is how often a FAKE scores above a REAL one: "
-            f"0.5 is a coin toss, 1 perfect.</p>{_points(measured)}<h4>Where it fails</h4>{_points(fails)}"
-        )
+        auc = "AUC is how often a FAKE scores above a REAL one: 0.5 is a coin toss, 1 perfect."
+        failures = f"<h4>Where it fails</h4>{_points(fails)}" if fails else ""
+        return f"<p>{escape(name)} was measured, with 95 % intervals. {auc}</p>{_points(measured)}{failures}"
     parts = [f"<p>{escape(words.detector_sentence(detector.settings, detector.folder))}</p>"]
     for title, points in (("All measurements", measured), ("Where it fails", fails)):
         if points:

@@ -22,7 +22,7 @@ WIDE = 0.5
 
 HEADLINES = {
     Label.FAKE: "FAKE: this looks like a forged face",
-    Label.REAL: "REAL: no sign of a forged face was found",
+    Label.REAL: "REAL: no clear sign of a forged face",
     Label.UNDECIDED: "UNDECIDED: no verdict",
 }
 
@@ -34,7 +34,7 @@ REASONS = {
     Reason.TOO_LARGE: "The file is too long or too large for this page{limit}. Cut it, or scale it down.",
     Reason.INCOMPLETE: "The file is truncated; only the part that exists was examined.",
     Reason.TOO_MANY_FACES: "There are more faces than can be examined, so a forged one may have been missed.",
-    Reason.LOW_CONFIDENCE: "The detector is wrong about such clips too often to answer REAL or FAKE.",
+    Reason.LOW_CONFIDENCE: "The detector does not answer REAL or FAKE here.",
 }
 
 
@@ -52,14 +52,9 @@ def of_a_hundred(probability: float, *, short: bool = False) -> str:
     return f"{probability * 100:.0f}"
 
 
-def meaning(verdict: Verdict, settings: DetectorRecord, *, prior: float = 0.5) -> list[str]:
-    """Return what the score means, in sentences, or why there is none.
-
-    Args:
-        verdict: The verdict.
-        settings: The detector's record.
-        prior: Share of FAKE that the verdict's probabilities are for.
-    """
+def meaning(verdict: Verdict, detector: Detector) -> list[str]:
+    """Return what the score means, in sentences, or why there is none."""
+    settings = detector.settings
     if verdict.fake_probability is None:
         limit = verdict.detail.partition(". ")[0].removeprefix("is ")  # the rest is advice about the command line
         return [REASONS[verdict.reason].format(limit=f" ({limit})" if limit else "")]
@@ -68,17 +63,16 @@ def meaning(verdict: Verdict, settings: DetectorRecord, *, prior: float = 0.5) -
         detail = f"{verdict.detail[0].upper()}{verdict.detail[1:]}." if verdict.detail else ""
         lines.append(f"{REASONS[verdict.reason]} {detail}".strip())
     number = of_a_hundred(verdict.fake_probability)
-    mix = "half" if prior == 0.5 else f"{prior * 100:g} of 100"
+    mix = "half of all clips" if detector.prior == 0.5 else f"{detector.prior * 100:.3g} of 100 clips"
     lines.append(
-        f"If {mix} of all clips were fake, {'about ' if number.isdigit() else ''}{number} of 100 clips scored like "
-        "this would be."
+        f"If {mix} were fake, {'about ' if number.isdigit() else ''}{number} of 100 clips scored like this would be."
     )
     if verdict.label == Label.UNDECIDED:
         return lines
     # Out-of-fold scores are not of this network but of others like it that had not seen the clips.
     in_folds = "clips new to networks that were trained in the same way"
     clips = "its validation clips" if settings.fitted_on == "validation" else in_folds
-    if settings.real_up_to is None:
+    if settings.real_up_to is None and detector.prior == settings.prior:
         rule = f"This detector of an earlier version always answers: FAKE from {settings.threshold:.2f} on, else REAL."
         point = next((one for one in settings.operating_points if one.rule == settings.operating_point), None)
         if point is not None:
@@ -87,14 +81,16 @@ def meaning(verdict: Verdict, settings: DetectorRecord, *, prior: float = 0.5) -
                 f"{(1 - point.true_positive_rate) * 100:.0f} of 100 FAKE ones REAL."
             )
     else:
-        rule = "It says REAL up to {:.2f}, FAKE from {:.2f} on, and UNDECIDED between.".format(*settings.answer_range)
+        rule = "It says REAL up to {:.2f}, FAKE from {:.2f} on, and UNDECIDED between.".format(*detector.answer_range)
     if (costs := settings.answer_costs) is not None:
         rule += (
             f" On {clips} it called {of_a_hundred(costs.false_positive_rate.value)} of 100 REAL ones FAKE and "
-            f"{of_a_hundred(costs.false_negative_rate.value)} of 100 FAKE ones REAL."
+            f"{of_a_hundred(costs.false_negative_rate.value)} of 100 FAKE ones REAL; for other people like the "
+            f"{costs.real_groups} REAL and {costs.fake_groups} FAKE ones there, expect up to "
+            f"{of_a_hundred(costs.false_positive_bound)} and {of_a_hundred(costs.false_negative_bound)}."
         )
     if verdict.label == Label.REAL:
-        rule += " REAL is not proof: it only means that no forgery was found."
+        rule += " REAL is not proof: a forgery may have been missed."
     return [*lines, rule]
 
 
@@ -103,14 +99,16 @@ def doubts(verdict: Verdict, extraction: Extraction | None, detector: Detector) 
     if extraction is None or verdict.person is None:
         return []
     track, clip = verdict.tracks[verdict.person], extraction.clips[verdict.person]
-    scores = [frame.fake_probability for frame in track.frames if frame.fake_probability is not None]
+    shown = {crop.frame_index: frame for crop, frame in zip(clip.crops, track.frames, strict=True)}
+    scores = [frame.fake_probability for frame in shown.values() if frame.fake_probability is not None]
     real_up_to, fake_from = detector.answer_range
     sentences = []
     if len(scores) > 1 and verdict.label != Label.UNDECIDED:
         other = Label.REAL if verdict.label == Label.FAKE else Label.FAKE
         if count := sum(detector.label_of(score) == other for score in scores):
             would = "face that was scored would" if count == 1 else "faces that were scored would"
-            sentences.append(f"{count} of {len(scores)} {would} on {'its' if count == 1 else 'their'} own be {other}.")
+            alone = "its own" if count == 1 else "their own"
+            sentences.append(f"{count} of {len(scores)} {would} be called {other} on {alone}.")
     if len(scores) > 1 and max(scores) - min(scores) > WIDE:
         lowest, highest = of_a_hundred(min(scores)), of_a_hundred(max(scores))
         sentences.append(f"The faces disagree: their probabilities of FAKE go from {lowest} to {highest} %.")
@@ -120,9 +118,12 @@ def doubts(verdict: Verdict, extraction: Extraction | None, detector: Detector) 
     pixels, size = face_pixels([frame.box for frame in track.frames]), detector.settings.extraction.size
     if pixels < size / 2:
         sentences.append(f"The face is only {pixels:.0f} pixels wide or high and was enlarged to {size}.")
-    different = len({crop.frame_index for crop in clip.crops})
-    if different < len(clip.crops):
-        sentences.append(f"Only {different} different frames of {len(clip.crops)} show the face.")
+    if len(shown) < len(clip.crops):
+        sentences.append(f"Only {len(shown)} different frames of {len(clip.crops)} show the face.")
+    small = [one.fake_probability for one in verdict.tracks if not one.counts and track.counts]
+    if verdict.label == Label.REAL and small and detector.label_of(max(small)) == Label.FAKE:
+        highest = of_a_hundred(max(small))
+        sentences.append(f"A face that is too small to count has a probability of FAKE of {highest} %.")
     if extraction.info.is_truncated:
         sentences.append(f"The file is incomplete: {extraction.info.cut_off}.")
     return sentences
@@ -141,7 +142,7 @@ def truth(verdict: Verdict, *, is_fake: bool) -> str:
 def not_examined(extraction: Extraction | None) -> str:
     """Return what the verdict is not based on."""
     if extraction is None:
-        return "Sound was not examined."
+        return "No face of this file was scored, so nothing can be said about it. Sound was not examined either."
     if not extraction.info.duration_seconds:
         return "Only the faces of this image were examined, neither their surroundings nor where the image comes from."
     shown = {crop.frame_index for clip in extraction.clips for crop in clip.crops}

@@ -43,8 +43,8 @@ _MEANINGS = {
     "average_precision": "Precision averaged over all thresholds. Chance is the share of fakes, {fake_share}.",
     "balanced_accuracy": "Mean accuracy on REAL and on FAKE. 50 % is a coin toss, whatever the mix.",
     "accuracy": "Share on the right side of the threshold {threshold}. Always saying {common} gives {common_share}.",
-    "precision": "Share of the videos above the threshold that are FAKE.",
-    "recall": "Share of the FAKE videos that are above the threshold.",
+    "precision": "Share of the videos at or above the threshold that are FAKE.",
+    "recall": "Share of the FAKE videos that are at or above the threshold.",
     "f1": "Harmonic mean of precision and recall.",
     "log_loss": "Penalises confident mistakes; lower is better. Always saying 0.5 gives 0.693.",
     "brier": "Mean squared error of the probability; lower is better. Always saying 0.5 gives 0.25.",
@@ -91,7 +91,7 @@ class Baseline:
 
 def headline(metrics: Mapping[str, Any]) -> str:
     """Return what the detector's answers are worth, and whether its scores are better than chance."""
-    answers = f"It answers {with_interval('answered', metrics['answered'])} of the videos"
+    answers = f"The detector answers {with_interval('answered', metrics['answered'])} of the videos"
     if metrics["answer_accuracy"]["value"] is not None:
         answers += f", and {with_interval('answer_accuracy', metrics['answer_accuracy'])} of these answers are right"
     return f"{answers}. {_ranking(metrics)}"
@@ -103,7 +103,7 @@ def _ranking(metrics: Mapping[str, Any]) -> str:
         label = "FAKE" if _scored(metrics)[1] else "REAL"
         return (
             f"Only {label} videos were scored, so these numbers do not show whether the detector can tell FAKE from "
-            f"REAL. Of these, {with_interval('accuracy', metrics['accuracy'])} are on the {label} side."
+            f"REAL. Of these, {with_interval('accuracy', metrics['accuracy'])} score as {label}."
         )
     ranks = f"it ranks a random FAKE above a random REAL in {percent(auc['value'])} of the cases"
     if auc["low"] is None:
@@ -170,12 +170,12 @@ def limits(metrics: Mapping[str, Any]) -> list[str]:
     if metrics["groups"] < FEW_GROUPS:
         sentences.append(f"With only {metrics['groups']} groups the intervals are rough, and tend to be too narrow.")
     sentences.append(
-        "The threshold must have been chosen on other videos. If it was chosen on these, accuracy, precision, recall "
-        "and F1 are too good."
+        "The thresholds must have been chosen on other videos. If they were chosen on these, the answers, accuracy, "
+        "precision, recall and F1 are too good."
     )
     real, fake = _scored(metrics)
     false_positive_rate, recall = metrics["real_called_fake"]["value"], metrics["fake_called_fake"]["value"]
-    if recall and false_positive_rate is not None:
+    if recall is not None and false_positive_rate is not None and recall + false_positive_rate:
         wrong = 0.99 * false_positive_rate / (0.99 * false_positive_rate + 0.01 * recall)
         sentences.append(
             f"Here {percent(fake / (real + fake))} of the videos are FAKE. If only 1 in 100 were, "
@@ -191,21 +191,21 @@ def limits(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def describe_costs(costs: AnswerCosts, *, fitted_on: str) -> list[str]:
-    """Return what the three answers cost where they were fitted, and what they promise for new groups."""
+    """Return the errors of the three answers where they were fitted, and the bounds on those for new groups."""
 
     def shown(rate: Rate) -> str:
         return with_interval("accuracy", rate.model_dump())
 
     return [
         f"On {fitted_on}, {shown(costs.false_positive_rate)} of the REAL clips were called FAKE, "
-        f"{shown(costs.false_negative_rate)} of the FAKE ones REAL, and {shown(costs.undecided)} were UNDECIDED at an "
-        "even mix.",
-        f"A REAL video of a new group is called FAKE with a probability of at most "
-        f"{percent(costs.false_positive_bound)}, and a FAKE one REAL with at most "
-        f"{percent(costs.false_negative_bound)}, on average over such fits, if the new groups are like the "
-        f"{costs.real_groups} with REAL and {costs.fake_groups} with FAKE clips that the thresholds were fitted on "
-        f"(split-conformal prediction; wanted: {percent(costs.max_false_positive_rate)} and "
-        f"{percent(costs.max_false_negative_rate)}). For other cameras, people or forgeries nothing is promised.",
+        f"{shown(costs.false_negative_rate)} of the FAKE ones REAL, and {shown(costs.undecided)} were UNDECIDED at "
+        "equal numbers of both. The thresholds were chosen on these clips, so expect somewhat more errors.",
+        f"Bounds for a clip of one person of a new, similar group: REAL called FAKE at most "
+        f"{percent(costs.false_positive_bound)} (wanted: {percent(costs.max_false_positive_rate)}; "
+        f"{costs.real_groups} groups), FAKE called REAL at most {percent(costs.false_negative_bound)} (wanted: "
+        f"{percent(costs.max_false_negative_rate)}; {costs.fake_groups} groups). They are split-conformal, on average "
+        "over such fits, and approximate if the network was chosen on the same clips. They do not cover other cameras, "
+        "people or forgeries, nor the highest score among several people.",
     ]
 
 

@@ -63,9 +63,9 @@ def recalibrate(
             settings or data, or a rate or rule does not exist.
         DfutilsError: A value is invalid.
     """
-    for name, rate in (("max_fpr", max_false_positive_rate), ("max_fnr", max_false_negative_rate)):
+    for name, rate in (("max-fpr", max_false_positive_rate), ("max-fnr", max_false_negative_rate)):
         if not 0 < rate < 1:
-            raise RunError(f"{name}: {rate:g} is not a share between 0 and 1. Give one such as 0.05.")
+            raise RunError(f"--{name}: must be above 0 and below 1, such as 0.05. Received: {rate:g}")
     if not re.fullmatch(RULE_PATTERN, rule):
         raise RunError(f"operating point {rule!r}: there is no such rule. Choose one of {', '.join(STANDARD_RULES)}.")
     folder = RunFolder(run)

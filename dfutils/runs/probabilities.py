@@ -27,18 +27,19 @@ def sigmoid(logits: Floats) -> Probabilities:
     return 1 / (1 + np.exp(-np.clip(logits.astype(np.float64), -500, 500)))  # beyond ±500, exp may overflow
 
 
-def at_prior(probability: Floats, prior: float) -> Probabilities:
-    """Return probabilities of an even mix for another one, by Bayes' rule.
+def at_prior(probability: Floats, prior: float, *, known: float = 0.5) -> Probabilities:
+    """Return probabilities of one mix of REAL and FAKE for another one, by Bayes' rule.
 
     Args:
-        probability: ``(N,)``, calibrated for a mix that is half FAKE.
+        probability: ``(N,)``, calibrated for a mix with the share ``known`` of FAKE.
         prior: Share of FAKE in the other mix.
+        known: Share of FAKE in the mix of ``probability``.
 
     Example:
         >>> at_prior(np.array([0.5, 0.9]), 0.1).round(3).tolist()
         [0.1, 0.5]
     """
-    return sigmoid(logit(probability) + logit(np.array(prior)))
+    return sigmoid(logit(probability) + logit(np.array(prior)) - logit(np.array(known)))
 
 
 def calibrated_logits(settings: DetectorRecord, raw_probability: Floats) -> Floats:
@@ -49,11 +50,11 @@ def calibrated_logits(settings: DetectorRecord, raw_probability: Floats) -> Floa
 
 
 def platt_logits(raw_probability: Floats, temperature: float, bias: float) -> Floats:
-    """Return calibrated logits; see `fit_platt`."""
-    return logit(raw_probability) / temperature + bias
+    """Return calibrated logits, as far from 0 as those of `logit` at most; see `dfutils.runs.thresholds.fit_platt`."""
+    return logit(sigmoid(logit(raw_probability) / temperature + bias))
 
 
 def isotonic_logits(raw_probability: Floats, steps: Sequence[tuple[float, float]]) -> Floats:
-    """Return calibrated logits; see `fit_isotonic`."""
+    """Return calibrated logits; see `dfutils.runs.thresholds.fit_isotonic`."""
     places, probabilities = np.array(steps).T
     return logit(np.interp(logit(raw_probability), places, probabilities))

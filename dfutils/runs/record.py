@@ -61,10 +61,13 @@ class Rate(Settings):
 
 
 class AnswerCosts(Settings):
-    """What the three answers cost on the clips that they were fitted on, and what they promise for new groups.
+    """Errors of the three answers on the clips that they were fitted on, and bounds on those for new groups.
 
-    A bound holds for a random video of a new group, on average over fits, if its group is like those of the fit
-    (exchangeable); see `dfutils.statistics.conformal`. With n groups no bound is below 1 / (n + 1).
+    A bound holds for a random clip (one person in one video) of a new group, on average over fits, if its group is
+    exchangeable with those of the fit; see `dfutils.statistics.conformal`. With n groups no bound is below 1 / (n + 1).
+    It is approximate where the fit's own network was chosen on the same clips (early stopping), and where the scores
+    are those of other networks (``fitted_on="out_of_fold"``). The rates are of the clips that chose the thresholds, so
+    they are a little too good.
     """
 
     max_false_positive_rate: float = Field(gt=0, lt=1)
@@ -72,9 +75,9 @@ class AnswerCosts(Settings):
     max_false_negative_rate: float = Field(gt=0, lt=1)
     """Wanted share of FAKE that is called REAL, at most."""
     false_positive_bound: float = Field(gt=0, le=1)
-    """Bound on the probability that a REAL video of a new group is called FAKE."""
+    """Bound on the probability that a REAL clip of a new group is called FAKE."""
     false_negative_bound: float = Field(gt=0, le=1)
-    """Bound on the probability that a FAKE video of a new group is called REAL."""
+    """Bound on the probability that a FAKE clip of a new group is called REAL."""
     false_positive_rate: Rate
     """Share of the REAL clips that are called FAKE."""
     false_negative_rate: Rate
@@ -111,8 +114,8 @@ class DetectorRecord(Settings):
     weights_sha256: str
     """SHA-256 of ``model.weights.h5``; for an ensemble, over the checksums of its members."""
     calibration: CalibrationMethod = "platt"
-    """How a raw probability becomes a calibrated one, for an even mix of REAL and FAKE. ``platt``: the logit divided by
-    `temperature`, plus `bias` (Platt 1999). ``isotonic``: see `isotonic`."""
+    """How a raw probability becomes a calibrated one, for the `prior`. ``platt``: the logit divided by `temperature`,
+    plus `bias` (Platt 1999). ``isotonic``: see `isotonic`."""
     temperature: float = Field(1.0, gt=0)
     """For ``calibration="platt"``; 1 for an ensemble, whose members are calibrated before they are averaged."""
     bias: float = 0.0
@@ -127,8 +130,8 @@ class DetectorRecord(Settings):
     operating_point: str = "balanced_accuracy"
     """Rule by which `threshold` was chosen."""
     real_up_to: float | None = Field(None, ge=0, le=1)
-    """Up to this calibrated probability the answer is REAL: at most one half, or None for a detector of an earlier
-    version that always answers, by its `threshold`."""
+    """Up to this calibrated probability the answer is REAL: at most one half. None for a detector of an earlier version
+    that has one `threshold`; one with a band of UNDECIDED has the ends of that band here, wherever they lie."""
     fake_from: float | None = Field(None, ge=0, le=1)
     """From this calibrated probability on the answer is FAKE: at least one half, or None. Between the two it is
     UNDECIDED."""
@@ -147,6 +150,15 @@ class DetectorRecord(Settings):
     def fitted_in_words(self) -> str:
         """`fitted_on` in words."""
         return "the validation split" if self.fitted_on == "validation" else "out-of-fold scores of its recipe"
+
+    @property
+    def prior(self) -> float:
+        """Share of FAKE that calibrated probabilities are for: 0.5; in earlier versions, that of the fitted clips."""
+        point = next(iter(self.operating_points), None)
+        is_even = self.answer_costs is not None or (self.members and self.real_up_to is not None)
+        if is_even or point is None or not (point.fakes and point.reals):
+            return 0.5
+        return point.fakes / (point.fakes + point.reals)
 
     @property
     def answer_range(self) -> tuple[float, float]:

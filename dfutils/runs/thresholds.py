@@ -49,7 +49,7 @@ def fit_decision(
     max_false_positive_rate: float = MAX_FALSE_POSITIVE_RATE,
     max_false_negative_rate: float = MAX_FALSE_NEGATIVE_RATE,
 ) -> dict[str, Any]:
-    """Fit calibration, the threshold of two classes and those of three answers: fields of `DetectorRecord`.
+    """Fit calibration, the two-class threshold and those of the three answers: fields of `DetectorRecord`.
 
     Args:
         scores: What to fit to.
@@ -94,13 +94,13 @@ def fit_platt(is_fake: Flags, raw_probability: Floats) -> tuple[float, float]:
 
     Platt (1999, "Probabilistic Outputs for Support Vector Machines"). REAL and FAKE have the same total weight, however
     many clips of each there are. Platt's targets, (n + 1) / (n + 2) for a class of n clips, keep a handful of separable
-    clips from leading to unlimited confidence. Temperatures are searched on a grid, so that the fit cannot fail.
+    clips from leading to unlimited confidence. Temperatures are searched on a grid, so that no start can mislead it.
     """
     targets, weights = _soft_targets(is_fake), _even_weights(is_fake)
     logits = logit(raw_probability)
     best = (np.inf, 1.0, 0.0)
     for temperature in TEMPERATURES:
-        bias = 0.0
+        bias = -float(np.median(logits)) / temperature  # near the solution, however far the scores are from 0
         for _ in range(50):  # Newton's method in short steps; the loss is convex in the bias
             probability = sigmoid(logits / temperature + bias)
             slope = float(weights @ (probability - targets))
@@ -232,7 +232,7 @@ def choose_answers(
 
 def _seldom_reached(scores: Floats, groups: npt.NDArray[Any], chosen: Flags, *, max_rate: float) -> tuple[float, float]:
     """Return the lowest threshold of at least one half that the chosen clips seldom reach, and the bound."""
-    bounded = score_seldom_exceeded(scores[chosen], groups[chosen], max_rate=max_rate)
+    bounded = score_seldom_exceeded(scores[chosen], groups[chosen], max_rate=max_rate)  # below 1, see `platt_logits`
     above = scores[scores > bounded.score]
     threshold = (bounded.score + (float(above.min()) if above.size else 1.0)) / 2
     return max(0.5, threshold), bounded.bound

@@ -26,7 +26,7 @@ OUT_OF_FOLD_COLUMNS = (
     *("label", "called_fake", "sha256"),
 )
 """Columns of an ensemble's ``predictions.csv``: one row per clip, scored by the member that was not trained on its
-group. ``label`` is that member's answer, ``called_fake`` whether its threshold of two classes is reached."""
+group. ``label`` is that member's answer, ``called_fake`` whether its two-class threshold is reached."""
 
 
 def train_folds(

@@ -11,6 +11,7 @@ pytest.importorskip("gradio", reason="the web page needs pip install '.[app]'")
 
 from dfutils.app.examples import EXAMPLES, ExampleFolder
 from dfutils.app.uploads import Uploads, UploadsFullError
+from dfutils.prediction.detector import Detector
 from dfutils.pretrained import DEFAULT, FOLDER
 from dfutils.records import Label, Reason, Verdict
 from dfutils.report import verdict_words as words
@@ -29,6 +30,10 @@ def uploads():
 @pytest.fixture(scope="module")
 def settings():
     return DetectorRecord.read(SHIPPED / "detector.json")
+
+
+def meaning(verdict, settings):
+    return words.meaning(verdict, Detector(settings, [], SHIPPED))
 
 
 def test_two_visitors_get_the_same_example_at_once():
@@ -87,22 +92,25 @@ def test_a_detector_without_measurements_says_so(settings, tmp_path):
 @pytest.mark.parametrize("reason", [reason for reason in Reason if reason != Reason.OK])
 def test_every_reason_has_a_sentence(settings, reason):
     probability = 0.5 if reason == Reason.LOW_CONFIDENCE else None
-    (first, *_) = words.meaning(Verdict("a", probability, Label.UNDECIDED, reason), settings)
+    (first, *_) = meaning(Verdict("a", probability, Label.UNDECIDED, reason), settings)
     assert first.endswith(".")
 
 
 def test_a_file_above_a_limit_is_told_the_limit(settings):
     detail = "is longer than 300 s. Cut it, or raise max_seconds."
-    (said,) = words.meaning(Verdict("a", None, Label.UNDECIDED, Reason.TOO_LARGE, detail), settings)
+    (said,) = words.meaning(
+        Verdict("a", None, Label.UNDECIDED, Reason.TOO_LARGE, detail), Detector(settings, [], SHIPPED)
+    )
     assert said == "The file is too long or too large for this page (longer than 300 s). Cut it, or scale it down."
 
 
 def test_a_verdict_says_for_which_mix_its_probability_is_and_where_the_answers_begin(settings):
     known = settings.model_copy(update={"real_up_to": 0.31, "fake_from": 0.84, "answer_costs": COSTS})
-    said = " ".join(words.meaning(Verdict("a", 0.17, Label.REAL, Reason.OK), known))
+    said = " ".join(meaning(Verdict("a", 0.17, Label.REAL, Reason.OK), known))
     assert "If half of all clips were fake, about 17 of 100 clips scored like this would be." in said
     assert "It says REAL up to 0.31, FAKE from 0.84 on, and UNDECIDED between." in said
-    assert "it called 2 of 100 REAL ones FAKE and 9 of 100 FAKE ones REAL." in said
+    assert "it called 2 of 100 REAL ones FAKE and 9 of 100 FAKE ones REAL; for other people like the 80 REAL" in said
+    assert "expect up to 3 and 10." in said
     assert "REAL is not proof" in said
 
 
@@ -120,8 +128,9 @@ COSTS = AnswerCosts(
 
 
 def test_a_detector_of_an_earlier_version_says_that_it_always_answers(settings):
-    said = " ".join(words.meaning(Verdict("a", 0.57, Label.REAL, Reason.OK), settings))
+    said = " ".join(meaning(Verdict("a", 0.57, Label.REAL, Reason.OK), settings))
     assert f"of an earlier version always answers: FAKE from {settings.threshold:.2f} on, else REAL." in said
+    assert "If 61.9 of 100 clips were fake, about 57 of 100 clips scored like this would be." in said
     point = next(point for point in settings.operating_points if point.rule == settings.operating_point)
     assert f"it called {point.false_positive_rate * 100:.0f} of 100 REAL ones FAKE" in said
 
@@ -135,7 +144,7 @@ def test_a_detector_of_an_earlier_version_says_that_it_always_answers(settings):
 )
 def test_the_error_rates_say_on_which_clips_they_were_measured(settings, fitted_on, clips):
     known = settings.model_copy(update={"fitted_on": fitted_on})
-    said = " ".join(words.meaning(Verdict("a", 0.9, Label.FAKE, Reason.OK), known))
+    said = " ".join(meaning(Verdict("a", 0.9, Label.FAKE, Reason.OK), known))
     assert f" {clips} it called " in said
 
 
@@ -155,4 +164,4 @@ def test_an_example_shows_the_ground_truth(label, is_fake, end):
 
 def test_a_face_too_small_to_decide_is_explained_with_its_size(settings):
     verdict = Verdict("a", 0.9, Label.UNDECIDED, Reason.LOW_CONFIDENCE, "the largest face is 30 pixels wide or high")
-    assert "REAL or FAKE. The largest face is 30 pixels wide or high." in words.meaning(verdict, settings)[0]
+    assert "REAL or FAKE here. The largest face is 30 pixels wide or high." in meaning(verdict, settings)[0]

@@ -90,7 +90,7 @@ def test_what_speaks_against_an_answer_is_said(detector, examined):
     detector = load_detector(detector.folder)
     detector.settings = detector.settings.model_copy(update={"real_up_to": 0.3, "fake_from": 0.78})
     said = " ".join(doubts(with_scores(verdict, [0.9] * 7 + [0.1] * 3), extraction, detector))
-    assert "3 of 10 faces that were scored would on their own be REAL." in said
+    assert "3 of 10 faces that were scored would be called REAL on their own." in said
     assert "The faces disagree: their probabilities of FAKE go from 10 to 90 %." in said
     assert "The probability is close to the threshold for FAKE." in said
     detector.settings = detector.settings.model_copy(update={"fake_from": 0.6})
@@ -105,9 +105,39 @@ def test_only_people_who_count_are_shown_unless_nobody_does(detector, tmp_path):
     small = replace(verdict, tracks=(verdict.tracks[0], replace(verdict.tracks[1], counts=False)))
     assert people_who_count(small) == [0]
     html = verdict_html(small, extraction, detector, people=5)
-    assert "1 more person has a face that is too small to decide" in html
+    assert "1 more person has a face that is too small to count" in html
     nobody = replace(verdict, tracks=tuple(replace(track, counts=False) for track in verdict.tracks))
     assert people_who_count(nobody) == [0, 1]
+
+
+def test_whoever_decides_is_shown_first_and_a_higher_score_that_does_not_count_is_told(detector, tmp_path):
+    verdict, extraction = detector.examine(make_two_people_video(tmp_path / "two.mp4"))
+    assert people_who_count(replace(verdict, person=1)) == [1, 0]
+    tracks = (
+        replace(verdict.tracks[0], fake_probability=0.1),
+        replace(verdict.tracks[1], fake_probability=0.99, counts=False),
+    )
+    small = replace(verdict, label=Label.REAL, fake_probability=0.1, tracks=tracks, person=0)
+    assert "A face that is too small to count has a probability of FAKE of 99 %." in doubts(small, extraction, detector)
+
+
+def test_repeated_frames_of_a_short_track_count_once(detector, examined):
+    verdict, extraction = examined
+    clip = extraction.clips[0]
+    crops = tuple(replace(crop, frame_index=number // 5) for number, crop in enumerate(clip.crops))
+    short = replace(extraction, clips=(replace(clip, crops=crops),))
+    said = doubts(with_scores(verdict, [0.9] * 5 + [0.1] * 5), short, detector)
+    assert "Only 2 different frames of 10 show the face." in said
+    assert "1 of 2 face that was scored would be called REAL on its own." in said
+
+
+def test_the_input_is_not_overwritten_by_its_page(demo_run, demo_videos, tmp_path, capsys):
+    video = shutil.copy(demo_videos[0], tmp_path / "a.mp4")
+    before = video.read_bytes()
+    with pytest.raises(SystemExit):
+        main(["predict", str(video), "--model", str(demo_run), "--report", str(video)])
+    assert "--report: is the input itself" in capsys.readouterr().err
+    assert video.read_bytes() == before
 
 
 def test_the_command_writes_the_page_with_heat_maps_if_they_are_asked_for(demo_run, demo_videos, tmp_path, capsys):

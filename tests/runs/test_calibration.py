@@ -179,14 +179,18 @@ def test_a_stricter_bound_moves_its_own_threshold_only(run, capsys):
     assert after.real_up_to == before.real_up_to
     assert 0.5 <= after.fake_from <= before.fake_from
     assert main(["calibrate", str(run), "--max-fpr", "0.6"]) == 0
-    assert "For groups like these the first two are at most 60.0%" in capsys.readouterr().out
+    said, costs = capsys.readouterr().out, after.answer_costs
+    assert f"Bounds for new, similar people: 60.0% and {costs.false_negative_bound:.1%}." in said
+    assert costs.false_negative_bound > 0.1
+    groups = f"{costs.real_groups} groups with REAL and {costs.fake_groups} with FAKE clips"
+    assert f"{groups} are too few for the shares that were asked for" in said
 
 
 @pytest.mark.parametrize(("name", "value"), [("--max-fpr", "0"), ("--max-fnr", "1"), ("--max-fpr", "nan")])
 def test_a_rate_that_is_no_share_is_refused_and_changes_nothing(run, capsys, name, value):
     before = (run / "detector.json").read_bytes()
     assert main(["calibrate", str(run), name, value]) == 1
-    assert f"{name.removeprefix('--').replace('-', '_')}: {float(value):g} is not a share" in capsys.readouterr().err
+    assert f"{name}: must be above 0 and below 1, such as 0.05. Received: {float(value):g}" in capsys.readouterr().err
     assert (run / "detector.json").read_bytes() == before
 
 
@@ -232,6 +236,17 @@ def test_a_detector_of_an_earlier_version_answers_as_before(run, band, expected)
     assert record.label(0.5) == (Label.FAKE if band is None else Label.UNDECIDED)
 
 
+def test_probabilities_of_an_earlier_version_are_for_the_mix_that_it_was_fitted_on(known, demo_run):
+    point = known.operating_points[0].model_copy(update={"reals": 20, "fakes": 80})
+    changes = {"answer_costs": None, "real_up_to": None, "fake_from": None, "operating_points": (point,)}
+    older = Detector(known.model_copy(update={**changes, "threshold": 0.72}), [], demo_run)
+    assert older.prior == 0.8
+    # 0.8 of that mix is worth nothing: at an even mix it is one half.
+    assert older.for_prior(0.5).decide(0.8)[0] == Label.FAKE
+    assert older.for_prior(0.49).decide(0.8)[0] == Label.UNDECIDED
+    assert older.for_prior(0.5).answer_range == pytest.approx((0.5 / (0.5 + 0.5 * 0.28 * 4 / 0.72), 0.5), abs=0.12)
+
+
 def test_an_ensemble_takes_the_means_of_its_members(known):
     is_fake, scores = np.array([False, True, False, True]), np.array([0.1, 0.6, 0.4, 0.9])
     members = [
@@ -272,7 +287,7 @@ def test_another_prior_changes_the_probability_and_makes_answers_rarer_but_never
     assert [rare.decide(value)[0] for value in (0.2, 0.5, 0.95)] == [Label.REAL, Label.UNDECIDED, Label.FAKE]
     assert detector.prior == 0.5
     for prior in (0, 1, float("nan")):
-        with pytest.raises(RunError, match="not between 0 and 1"):
+        with pytest.raises(RunError, match="must be above 0 and below 1"):
             detector.for_prior(prior)
 
 

@@ -428,7 +428,7 @@ def test_the_summary_compares_clips_of_one_fold_only(tmp_path):
         (1, "c", True, 0.2, "FAKE"),
         (1, "d", False, 0.1, "REAL"),
     ]
-    rows[3] = (*rows[3][:4], "UNDECIDED")  # an answer, which the threshold of two classes does not know
+    rows[3] = (*rows[3][:4], "UNDECIDED")  # an answer, which the two-class threshold does not know
     run = write_out_of_fold(tmp_path / "run", rows)
     first, second, together = summarise_folds(run, resamples=100)
     assert [one.estimates["auc"]["value"] for one in (first, second, together)] == [1, 1, 1]
