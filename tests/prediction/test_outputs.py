@@ -81,13 +81,11 @@ class WatchedVerdict(Verdict):
 class WatchedDetector:
     """Yields one verdict per input and counts how many are alive at a time."""
 
-    settings, engine, about = SimpleNamespace(name="watched", answer_range=(0.5, 0.5)), "openvino", {"name": "watched"}
+    settings, engine, about = SimpleNamespace(name="watched"), "openvino", {"name": "watched"}
+    answer_range, prior = (0.5, 0.5), 0.5
 
     def __init__(self):
         self.alive, self.most_alive = weakref.WeakSet(), 0
-
-    def for_prior(self, _prior):
-        return self
 
     def examine_many(self, paths, **_):
         for number, path in enumerate(paths):

@@ -245,7 +245,7 @@ def test_the_headline_says_whether_the_interval_includes_chance(auc, expected):
     said = wording.headline({"auc": auc, "answered": answers, "answer_accuracy": answers})
     assert expected in said
     known = "75\xa0% (70–80\xa0%)"
-    assert said.startswith(f"It answers {known} of the videos, and {known} of these answers are right. ")
+    assert said.startswith(f"The detector answers {known} of the videos, and {known} of these answers are right. ")
 
 
 def test_with_rare_fakes_most_positives_are_false():
