@@ -13,6 +13,7 @@ from dfutils.errors import DfutilsError
 
 if TYPE_CHECKING:
     from dfutils.records import Result
+    from dfutils.runs.record import DetectorRecord
 
 
 class OutputClosedError(DfutilsError):
@@ -63,3 +64,28 @@ def say(text: str) -> None:
         if isinstance(error, BrokenPipeError):
             raise OutputClosedError("stdout was closed before everything was printed.") from error
         raise OutputClosedError(f"stdout cannot be written ({error.strerror}).") from error
+
+
+def answer_lines(detector: DetectorRecord) -> list[str]:
+    """Describe when a detector answers REAL and FAKE, how often it was wrong, and what can be expected."""
+    method = "Platt scaling" if detector.calibration == "platt" else "isotonic calibration"
+    faces = f", faces from {detector.min_face_pixels} pixels" if detector.min_face_pixels else ""
+    lines = [
+        "REAL up to {:.3f}, FAKE from {:.3f}, two-class threshold {:.3f}, {}{}".format(
+            *detector.answer_range, detector.threshold, method, faces
+        )
+    ]
+    if (costs := detector.answer_costs) is None:
+        return lines
+    lines.append(
+        f"On {detector.fitted_in_words}: {costs.false_positive_rate.value:.1%} of REAL called FAKE, "
+        f"{costs.false_negative_rate.value:.1%} of FAKE called REAL, {costs.undecided.value:.1%} UNDECIDED. Bounds for "
+        f"new, similar people: {costs.false_positive_bound:.1%} and {costs.false_negative_bound:.1%}."
+    )
+    wanted = costs.max_false_positive_rate, costs.max_false_negative_rate
+    if costs.false_positive_bound > wanted[0] or costs.false_negative_bound > wanted[1]:
+        lines.append(
+            f"{costs.real_groups} groups with REAL and {costs.fake_groups} with FAKE clips are too few for bounds of "
+            f"{wanted[0]:.0%} and {wanted[1]:.0%}: train with more people, or use `dfutils calibrate --out-of-fold`."
+        )
+    return lines

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dfutils.commands.base import print_result
+from dfutils.commands.base import answer_lines, print_result
 
 EXAMPLE = "dfutils calibrate run --max-fpr 0.01 --max-fnr 0.05"
 
@@ -70,22 +70,4 @@ def run(options: argparse.Namespace) -> None:
         from dfutils.evaluation.out_of_fold import summarise_folds
 
         summarise_folds(options.detector)
-    real_up_to, fake_from = detector.answer_range
-    faces = f", faces from {detector.min_face_pixels} pixels" if detector.min_face_pixels else ""
-    method = "Platt scaling" if detector.calibration == "platt" else "isotonic calibration"
-    lines = [
-        f"{detector.name}: {method}, REAL up to {real_up_to:.3f}, FAKE from {fake_from:.3f}, two-class threshold "
-        f"{detector.threshold:.3f}{faces}"
-    ]
-    if (costs := detector.answer_costs) is not None:
-        lines.append(
-            f"On {detector.fitted_in_words}: {costs.false_positive_rate.value:.1%} of REAL called FAKE, "
-            f"{costs.false_negative_rate.value:.1%} of FAKE called REAL, {costs.undecided.value:.1%} UNDECIDED. Bounds "
-            f"for new, similar people: {costs.false_positive_bound:.1%} and {costs.false_negative_bound:.1%}."
-        )
-        if costs.false_positive_bound > options.max_fpr or costs.false_negative_bound > options.max_fnr:
-            lines.append(
-                f"{costs.real_groups} groups with REAL and {costs.fake_groups} with FAKE clips are too few for the "
-                "shares that were asked for: train with more people, or use --out-of-fold."
-            )
-    print_result(options, detector.model_dump(mode="json"), lines)
+    print_result(options, detector.model_dump(mode="json"), [f"{detector.name}:", *answer_lines(detector)])

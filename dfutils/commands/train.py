@@ -6,7 +6,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from dfutils.commands.base import print_result
+from dfutils.commands.base import answer_lines, print_result
 from dfutils.commands.options import add_setting_options, settings_of
 from dfutils.errors import how_to_install
 
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> None:
         detector = train_folds(options.faces, options.out, settings=settings, folds=options.folds)
     for folder in [options.out / member.folder for member in detector.members] or [options.out]:
         draw_history(folder)
-    lines = [f"{detector.name}: run folder {options.out}, threshold {detector.threshold:.3f}"]
+    lines = [f"{detector.name}: run folder {options.out}", *answer_lines(detector)]
     document = {"run": str(options.out), **detector.model_dump(mode="json")}
     if options.folds is not None:
         from dfutils.evaluation.out_of_fold import summarise_folds

@@ -183,7 +183,7 @@ def test_a_stricter_bound_moves_its_own_threshold_only(run, capsys):
     assert f"Bounds for new, similar people: 60.0% and {costs.false_negative_bound:.1%}." in said
     assert costs.false_negative_bound > 0.1
     groups = f"{costs.real_groups} groups with REAL and {costs.fake_groups} with FAKE clips"
-    assert f"{groups} are too few for the shares that were asked for" in said
+    assert f"{groups} are too few for bounds of 60% and 10%" in said
 
 
 @pytest.mark.parametrize(("name", "value"), [("--max-fpr", "0"), ("--max-fnr", "1"), ("--max-fpr", "nan")])
