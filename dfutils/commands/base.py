@@ -70,10 +70,10 @@ def answer_lines(detector: DetectorRecord) -> list[str]:
     """Describe when a detector answers REAL and FAKE, how often it was wrong, and what can be expected."""
     method = "Platt scaling" if detector.calibration == "platt" else "isotonic calibration"
     faces = f", faces from {detector.min_face_pixels} pixels" if detector.min_face_pixels else ""
+    real_up_to, fake_from = detector.answer_range
     lines = [
-        "REAL up to {:.3f}, FAKE from {:.3f}, two-class threshold {:.3f}, {}{}".format(
-            *detector.answer_range, detector.threshold, method, faces
-        )
+        f"REAL up to {real_up_to:.3f}, FAKE from {fake_from:.3f}, two-class threshold {detector.threshold:.3f}, "
+        f"{method}{faces}"
     ]
     if (costs := detector.answer_costs) is None:
         return lines
