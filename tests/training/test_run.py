@@ -43,11 +43,11 @@ def test_no_group_of_a_run_is_in_two_splits(demo_run):
 def test_every_clip_has_a_raw_and_a_calibrated_probability(demo_run, demo_faces):
     rows = read_csv(demo_run / "predictions.csv", ())
     assert {row["clip_id"] for row in rows} == {row.clip_id for row in read_face_dataset(demo_faces).rows}
-    temperature = json.loads((demo_run / "detector.json").read_text())["temperature"]
+    detector = json.loads((demo_run / "detector.json").read_text())
     for row in rows:
         raw, probability = float(row["raw_probability"]), float(row["fake_probability"])
         raw = min(max(raw, 1e-6), 1 - 1e-6)
-        logit = np.log(raw / (1 - raw)) / temperature
+        logit = np.log(raw / (1 - raw)) / detector["temperature"] + detector["bias"]
         assert probability == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-3)
 
 
