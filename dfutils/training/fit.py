@@ -67,7 +67,11 @@ def fit_head(
     halving = keras.callbacks.ReduceLROnPlateau("val_accuracy", factor=0.5, patience=max(1, settings.patience // 2))
     csv_log = [keras.callbacks.CSVLogger(str(history_file))] if history_file else []
     images = features.shape[0] * features.shape[1]
-    with _deterministic(), TrainingProgress(epochs=settings.epochs, images=images, shown=progress) as bar:
+    with (
+        _deterministic(),
+        _closed(csv_log),
+        TrainingProgress(epochs=settings.epochs, images=images, shown=progress) as bar,
+    ):
 
         def on_train_batch_end(_batch: int, logs: Mapping[str, float] | None = None) -> None:
             require_finite(logs or {}, settings)
@@ -91,6 +95,17 @@ def fit_head(
         )
     model.set_weights(best.weights)
     return head
+
+
+@contextmanager
+def _closed(logs: Sequence[keras.callbacks.CSVLogger]) -> Iterator[None]:
+    """Close the files of callbacks at the end; Keras leaves them open when training ends with an error."""
+    try:
+        yield
+    finally:
+        for log in logs:
+            if (file := getattr(log, "csv_file", None)) is not None:
+                file.close()
 
 
 def balancing_weights(is_fake: Flags) -> npt.NDArray[np.float32]:

@@ -240,10 +240,13 @@ def test_a_training_that_diverges_stops_and_is_never_finished(mode, demo_faces, 
     )  # fmt: skip
     with pytest.raises(
         RunError, match=r"diverged: [\w ]+ is not finite at a learning rate of 1e\+30. Lower learning_rate"
-    ):
+    ) as raised:
         train(demo_faces, tmp_path / "run", settings=settings, progress=False)
     left = {path.name for path in (tmp_path / "run").iterdir()}
     assert not left & {"run.json", "detector.json", "model.weights.h5"}
+    loggers = [frame.locals["csv_log"] for frame in raised.traceback if "csv_log" in frame.locals]
+    assert all(log.csv_file.closed for logs in loggers for log in logs)
+    assert bool(loggers) == (mode == "cached")
 
 
 def test_a_second_training_in_one_folder_says_so_and_ends(demo_faces, tmp_path):
