@@ -20,7 +20,7 @@ from benchmarks.load import running_app
 from dfutils.files import write_bytes
 
 WIDTH, SCALE = 940, 2
-NOTEBOOKS = {"01-extract-motion-faces": ("One video, closely", 1400), "04-evaluate": ("The images", 1400)}
+NOTEBOOKS = {"01-extract-motion-faces": ("One video in detail", 1400), "04-evaluate": ("Curves", 1400)}
 """Each notebook with the heading at which its screenshot starts, and the height shown, in pixels."""
 
 REPORT_HEIGHT = 1370
@@ -28,6 +28,10 @@ REPORT_HEIGHT = 1370
 
 VIEWS = (("page-wide.png", 1000, 1330, "light"), ("page-phone.png", 390, 1330, "dark"))
 """File, width, height and colour scheme of each screenshot of the web page."""
+
+
+EXAMPLE = "Forged face"
+"""Button of the web page that is clicked."""
 
 
 def take_pages(browser: Any, pages: Path, out: Path) -> None:
@@ -56,7 +60,7 @@ def take_app(browser: Any, address: str, out: Path) -> None:
         context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
         page = context.new_page()
         page.goto(address)
-        page.get_by_role("button", name="Forged face").click()
+        page.get_by_role("button", name=EXAMPLE).click()
         page.wait_for_selector(".df-verdict", timeout=120_000)
         page.wait_for_timeout(500)
         page.screenshot(path=out / name)

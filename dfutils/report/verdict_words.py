@@ -69,17 +69,12 @@ def meaning(verdict: Verdict, detector: Detector) -> list[str]:
     )
     if verdict.label == Label.UNDECIDED:
         return lines
+    fake_from = settings.answer_range[1]
     # Out-of-fold scores are not of this network but of others like it that had not seen the clips.
     in_folds = "clips new to networks that were trained in the same way"
     clips = "its validation clips" if settings.fitted_on == "validation" else in_folds
     if settings.real_up_to is None and detector.prior == settings.prior:
         rule = f"This detector of an earlier version always answers: FAKE from {settings.threshold:.2f} on, else REAL."
-        point = next((one for one in settings.operating_points if one.rule == settings.operating_point), None)
-        if point is not None:
-            rule += (
-                f" On {clips} it called {point.false_positive_rate * 100:.0f} of 100 REAL ones FAKE and "
-                f"{(1 - point.true_positive_rate) * 100:.0f} of 100 FAKE ones REAL."
-            )
     else:
         rule = "It says REAL up to {:.2f}, FAKE from {:.2f} on, and UNDECIDED between.".format(*detector.answer_range)
     if (costs := settings.answer_costs) is not None:
@@ -88,6 +83,11 @@ def meaning(verdict: Verdict, detector: Detector) -> list[str]:
             f"{of_a_hundred(costs.false_negative_rate.value)} of 100 FAKE ones REAL; for other people like the "
             f"{costs.real_groups} REAL and {costs.fake_groups} FAKE ones there, expect up to "
             f"{of_a_hundred(costs.false_positive_bound)} and {of_a_hundred(costs.false_negative_bound)}."
+        )
+    elif (point := next((one for one in settings.operating_points if one.threshold == fake_from), None)) is not None:
+        rule += (
+            f" On {clips} it called {point.false_positive_rate * 100:.0f} of 100 REAL ones FAKE and found "
+            f"{point.true_positive_rate * 100:.0f} of 100 FAKE ones."
         )
     if verdict.label == Label.REAL:
         rule += " REAL is not proof: a forgery may have been missed."

@@ -128,11 +128,23 @@ COSTS = AnswerCosts(
 
 
 def test_a_detector_of_an_earlier_version_says_that_it_always_answers(settings):
-    said = " ".join(meaning(Verdict("a", 0.57, Label.REAL, Reason.OK), settings))
+    older = settings.model_copy(update={"real_up_to": None, "fake_from": None})
+    said = " ".join(meaning(Verdict("a", 0.57, Label.REAL, Reason.OK), older))
     assert f"of an earlier version always answers: FAKE from {settings.threshold:.2f} on, else REAL." in said
     assert "If 61.9 of 100 clips were fake, about 57 of 100 clips scored like this would be." in said
     point = next(point for point in settings.operating_points if point.rule == settings.operating_point)
     assert f"it called {point.false_positive_rate * 100:.0f} of 100 REAL ones FAKE" in said
+
+
+def test_the_included_detector_never_says_real_above_one_half(settings):
+    real_up_to, fake_from = settings.answer_range
+    assert real_up_to <= 0.5 <= fake_from == settings.threshold
+    assert [settings.label(value) for value in (0.5, 0.51, 0.71, 0.73)] == [
+        *(Label.REAL, Label.UNDECIDED, Label.UNDECIDED, Label.FAKE)
+    ]
+    said = " ".join(meaning(Verdict("a", 0.8, Label.FAKE, Reason.OK), settings))
+    assert "It says REAL up to 0.50, FAKE from 0.72 on, and UNDECIDED between." in said
+    assert "it called 5 of 100 REAL ones FAKE and found 40 of 100 FAKE ones." in said
 
 
 @pytest.mark.parametrize(
