@@ -63,7 +63,7 @@ def meaning(verdict: Verdict, detector: Detector) -> list[str]:
         detail = f"{verdict.detail[0].upper()}{verdict.detail[1:]}." if verdict.detail else ""
         lines.append(f"{REASONS[verdict.reason]} {detail}".strip())
     number = of_a_hundred(verdict.fake_probability)
-    mix = "half of all clips" if detector.prior == 0.5 else f"{detector.prior * 100:.3g} of 100 clips"
+    mix = "half of all clips" if detector.prior == 0.5 else f"{detector.prior * 100:.2g} of 100 clips"
     lines.append(
         f"If {mix} were fake, {'about ' if number.isdigit() else ''}{number} of 100 clips scored like this would be."
     )
