@@ -47,7 +47,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--prior",
         type=float,
         metavar="SHARE",
-        help="expected share of FAKE among the inputs, for which probabilities are given (default: 0.5)",
+        help="expected share of FAKE among the inputs, for which probabilities are given (default: 0.5; of a "
+        "detector of an earlier version, the share in the clips that it was calibrated on)",
     )
     parser.add_argument("--csv", type=Path, metavar="FILE", help="also write a table of all verdicts")
     parser.add_argument("--frames-dir", type=Path, metavar="DIR", help="also write the faces that were examined")

@@ -13,7 +13,7 @@ from pathlib import Path
 import dfutils
 from dfutils.extraction.dataset import encode_image
 from dfutils.files import sha256_of, write_text
-from dfutils.prediction.detector import Detector, face_pixels, verdict_document
+from dfutils.prediction.detector import Detector, verdict_document
 from dfutils.prediction.outputs import printable
 from dfutils.records import Extraction, FaceClip, Image, Label, TrackScore, Verdict
 from dfutils.report import verdict_words as words
@@ -179,10 +179,9 @@ def heat_html(maps: Mapping[int, Sequence[Image]]) -> str:
 
 
 def _person(number: int, clip: FaceClip, track: TrackScore, detector: Detector, *, of: int) -> str:
-    is_small = face_pixels([frame.box for frame in track.frames]) < detector.settings.min_face_pixels
-    label = Label.UNDECIDED if is_small else detector.label_of(track.fake_probability)
+    label = detector.label_of(track.fake_probability) if track.counts else Label.UNDECIDED
     title = f"Person {number + 1}" if of > 1 else "The faces that were scored"
-    weight = "but the face is too small to decide" if is_small else f"which on its own would be {label}"
+    weight = f"which on its own would be {label}" if track.counts else "but the face is too small to count"
     score = f"{words.of_a_hundred(track.fake_probability)} % probability of FAKE, {weight}"
     items, seen = [], set[int]()
     for image, crop, frame in zip(clip.images, clip.crops, track.frames, strict=True):
