@@ -35,8 +35,9 @@ from benchmarks.common import (
 from dfutils.demo.clips import make_demo_videos
 from dfutils.demo.rendering import DemoSettings
 from dfutils.extraction.catalogue import read_catalogue
-from dfutils.extraction.dataset import FRAME_COLUMNS, MANIFEST_COLUMNS, read_face_dataset
+from dfutils.extraction.dataset import read_face_dataset
 from dfutils.extraction.extract import extract_dataset
+from dfutils.extraction.tables import FRAME_COLUMNS, MANIFEST_COLUMNS
 from dfutils.files import read_csv, write_csv
 from dfutils.settings import ExtractionSettings, TrainingSettings
 from dfutils.training.run import train

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from dfutils.errors import DatasetError
-from dfutils.extraction.dataset import FRAME_COLUMNS, MANIFEST_COLUMNS, SKIPPED_COLUMNS, manifest_row, read_face_dataset
+from dfutils.extraction.dataset import read_face_dataset
+from dfutils.extraction.tables import FRAME_COLUMNS, MANIFEST_COLUMNS, SKIPPED_COLUMNS, manifest_row
 from dfutils.files import write_csv
 from dfutils.records import ClipRow, SplitName
 

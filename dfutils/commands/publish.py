@@ -99,6 +99,8 @@ def run(options: argparse.Namespace) -> None:
         return
     from dfutils.publishing.credentials import check_no_credentials
     from dfutils.publishing.kaggle import Kaggle
+    from dfutils.publishing.metadata import metadata_folder, owner_name
+    from dfutils.publishing.notebooks import stage_notebooks
     from dfutils.publishing.push import push_dataset, push_model, push_notebook
 
     if (options.public or getattr(options, "licence", None)) and not options.i_have_the_rights:
@@ -108,7 +110,11 @@ def run(options: argparse.Namespace) -> None:
         )
     kaggle = Kaggle(wait_seconds=60 * options.wait)
     staging = options.staging or Path("dist", "kaggle", options.kind)
-    staged = _stage_notebooks(options, staging) if options.kind == "notebooks" else [_stage(options, staging, kaggle)]
+    if options.kind == "notebooks":
+        folder, owner = metadata_folder(options.metadata), owner_name(options.owner)
+        staged = stage_notebooks(options.source, staging, metadata=folder, owner=owner, public=options.public)
+    else:
+        staged = [_stage(options, staging, kaggle)]
     check_no_credentials(staging)
     sent: list[str] = []
     for one in staged if options.push else ():
@@ -137,14 +143,6 @@ def run(options: argparse.Namespace) -> None:
         lines += [f"to {purpose}:\n  {command}" for purpose, command in commands]
         lines.append("Nothing was sent. Add --push to send it.")
     print_result(options, document, lines)
-
-
-def _stage_notebooks(options: argparse.Namespace, staging: Path) -> list[Staged]:
-    from dfutils.publishing.metadata import metadata_folder, owner_name
-    from dfutils.publishing.notebooks import stage_notebooks
-
-    folder, owner = metadata_folder(options.metadata), owner_name(options.owner)
-    return stage_notebooks(options.source, staging, metadata=folder, owner=owner, public=options.public)
 
 
 def _stage(options: argparse.Namespace, staging: Path, kaggle: Kaggle) -> Staged:

@@ -17,9 +17,9 @@ import dfutils
 from dfutils.errors import DatasetError, DfutilsError
 from dfutils.extraction.catalogue import Catalogue
 from dfutils.extraction.crops import FRAME_SCALE, FRAME_SHIFT
-from dfutils.extraction.dataset import append_journal, read_journal, write_tables
 from dfutils.extraction.faces import YUNET_SHA256, face_detector
 from dfutils.extraction.shards import WHOLE, Shard, differences
+from dfutils.extraction.tables import append_journal, read_journal, write_tables
 from dfutils.extraction.work import Job, clip_id, identity, is_current, key_of, run
 from dfutils.files import only_job, read_json, write_json
 from dfutils.records import Video
@@ -112,7 +112,13 @@ def extract_dataset(
         "opencv": cv2.__version__,
     }
     videos = [replace(video, path=video.path.absolute()) for video in shard.part(catalogue.videos)]
-    _check_clip_ids(videos)
+    owners: dict[str, str] = {}
+    for video in videos:
+        first = owners.setdefault(clip_id(video.name, 0), video.name)
+        if first != video.name:
+            raise DatasetError(
+                f"{video.name}: its clips would have the folder of {first}. Rename one of the two files."
+            )
     with only_job(folder):
         if not (folder / "extraction.json").exists():
             write_json(folder / "extraction.json", about)
@@ -128,17 +134,6 @@ def extract_dataset(
     skipped = Counter(entry["skipped"]["reason"] for entry in entries if entry["skipped"])
     clips = sum(len(entry["clips"]) for entry in entries)
     return ExtractionSummary(folder, len(entries), len(entries) - skipped.total(), dict(skipped), clips)
-
-
-def _check_clip_ids(videos: Sequence[Video]) -> None:
-    """Raise before anything is written if two clips would have the same folder."""
-    owners: dict[str, str] = {}
-    for video in videos:
-        first = owners.setdefault(clip_id(video.name, 0), video.name)
-        if first != video.name:
-            raise DatasetError(
-                f"{video.name}: its clips would have the folder of {first}. Rename one of the two files."
-            )
 
 
 def _extract_all(videos: Sequence[Video], job: Job, *, progress: bool, verify: bool) -> list[dict[str, Any]]:

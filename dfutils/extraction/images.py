@@ -182,7 +182,9 @@ def _shown(picture: Picture, max_pixels: int) -> Image:
         picture.draft(picture.mode, _size_within(picture, max_pixels))  # a JPEG is decoded at ½, ¼ or ⅛ of its size
     picture.load()
     # After loading: some plugins turn the image while they decode it, and then remove the tag.
-    method = _TRANSPOSITIONS.get(_orientation(picture))
+    method = None
+    with suppress(Exception):  # damaged EXIF data is no reason to refuse an image
+        method = _TRANSPOSITIONS.get(int(picture.getexif().get(_ORIENTATION, 1)))
     upright = _reduced(picture, max_pixels) if picture.width * picture.height > max_pixels else _in_srgb(picture)
     if method:
         upright = upright.transpose(pillow.Transpose[method])
@@ -211,12 +213,6 @@ def _reduced(picture: Picture, max_pixels: int) -> Picture:
         box = (0, top * scale - first, picture.width, min(bottom * scale, last) - first)
         result.paste(strip.resize((size[0], bottom - top), pillow.Resampling.BOX, box=box), (0, top))
     return result
-
-
-def _orientation(picture: Picture) -> int:
-    with suppress(Exception):  # damaged EXIF data is no reason to refuse an image
-        return int(picture.getexif().get(_ORIENTATION, 1))
-    return 1
 
 
 def _in_srgb(picture: Picture, *, white: float | None = None) -> Picture:

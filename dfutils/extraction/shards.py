@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from dfutils.errors import DatasetError, DfutilsError
-from dfutils.extraction.dataset import FRAME_COLUMNS, REQUIRED_COLUMNS, SKIPPED_COLUMNS, write_manifest
+from dfutils.extraction.tables import FRAME_COLUMNS, REQUIRED_COLUMNS, SKIPPED_COLUMNS, write_manifest
 from dfutils.files import link_or_copy, read_csv, read_json, write_csv, write_json, writing_error
 from dfutils.records import Video
 from dfutils.settings import ExtractionSettings
@@ -121,7 +121,11 @@ def merge_datasets(sources: Sequence[Path], folder: Path) -> MergeSummary:
     write_csv(folder / "frames.csv", FRAME_COLUMNS, itertools.chain(*frames.values()))
     write_csv(folder / "skipped.csv", SKIPPED_COLUMNS, itertools.chain(*skipped.values()))
     write_manifest(folder, itertools.chain(*manifest.values()))
-    missing = _missing([about["shard"] for about in abouts if about.get("shard")])
+    given = [Shard.parse(about["shard"]) for about in abouts if about.get("shard")]
+    wanted = {Shard(index, shard.count) for shard in given for index in range(1, shard.count + 1)}
+    missing = tuple(str(shard) for shard in sorted(wanted - set(given), key=lambda shard: (shard.count, shard.index)))
+    if missing:
+        logger.warning("Shards %s were not given: their videos are missing.", ", ".join(missing))
     clips, without_clip = (sum(map(len, rows.values())) for rows in (manifest, skipped))
     return MergeSummary(folder, clips, without_clip, missing)
 
@@ -138,13 +142,3 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any], *, also: Se
         if before.get(key, after.get(key)) != after.get(key):
             changed.append(f"{key} was {before.get(key)}, now {after.get(key)}")
     return "; ".join(changed)
-
-
-def _missing(shards: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the shards that were not given although others of the same division were."""
-    given = [Shard.parse(shard) for shard in shards]
-    wanted = {Shard(index, shard.count) for shard in given for index in range(1, shard.count + 1)}
-    missing = tuple(str(shard) for shard in sorted(wanted - set(given), key=lambda shard: (shard.count, shard.index)))
-    if missing:
-        logger.warning("Shards %s were not given: their videos are missing.", ", ".join(missing))
-    return missing

@@ -17,9 +17,10 @@ import joblib
 
 from dfutils.errors import DfutilsError, MediaError, UnreadableError, how_to_install
 from dfutils.extraction.clips import extract_clips
-from dfutils.extraction.dataset import manifest_row, write_clip
+from dfutils.extraction.dataset import write_clip
 from dfutils.extraction.faces import face_detector
 from dfutils.extraction.isolation import extract_clips_safely
+from dfutils.extraction.tables import manifest_row
 from dfutils.files import sha256_of
 from dfutils.records import ClipRow, Extraction, Video
 from dfutils.settings import ExtractionSettings

@@ -75,7 +75,16 @@ def read_page(path: Path) -> Page:
         raise ReportError(f"{path}: is not a notebook that starts with a heading and a sentence. Render another one.")
     if not any(cell.get("outputs") for cell in cells):
         raise ReportError(f"{path}: has no outputs. Run it first: `make notebooks`.")
-    return Page(path.stem, heading[1], heading[2], [_part(cell) for cell in cells])
+    highlight = Highlight2HTML(pygments_lexer="python3")
+    parts = []
+    for cell in cells:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            parts.append(Part(html=[_prose(source)]))
+        else:
+            outputs = [shown for output in cell["outputs"] for shown in _shown(output)]
+            parts.append(Part(Markup(highlight(source)), outputs))
+    return Page(path.stem, heading[1], heading[2], parts)
 
 
 def write_pages(notebooks: Sequence[Path], out: Path, *, report: Path | None = None) -> list[Path]:
@@ -123,14 +132,6 @@ def _render(template: str, **values: Any) -> str:
         highlight_dark=Markup(HtmlFormatter(style=DARK).get_style_defs(".highlight")),
         **values,
     )
-
-
-def _part(cell: Mapping[str, Any]) -> Part:
-    source = "".join(cell["source"])
-    if cell["cell_type"] == "markdown":
-        return Part(html=[_prose(source)])
-    highlight = Highlight2HTML(pygments_lexer="python3")
-    return Part(Markup(highlight(source)), [shown for output in cell["outputs"] for shown in _shown(output)])
 
 
 def _prose(markdown: str) -> Markup:

@@ -27,16 +27,13 @@ from dfutils.report.examples import error_gallery, explanation_section
 from dfutils.report.model_card import model_card
 from dfutils.report.page import BACKBONE_FACT, ReportContent, write_report
 from dfutils.report.sections import (
-    CROSS_METRICS,
     behaviour_section,
     calibration_section,
-    column_section,
-    cross_section,
     decision_section,
     leak_section,
-    slices_section,
     stress_section,
 )
+from dfutils.report.slices import CROSS_METRICS, column_section, cross_section, slices_section
 from dfutils.runs.folder import RunFolder
 
 logger = logging.getLogger(__name__)

@@ -88,13 +88,8 @@ def is_finished(run: RunFolder, identity: RunIdentity) -> bool:
     about = read_json(run.about_file)
     before = RunIdentity.parse(about["identity"], source=str(run.about_file))
     if before == identity:
-        return bool(about.get("is_complete", True)) and not _has_diverged(run)
+        rows = read_csv(run.history_file, ("loss",)) if run.history_file.is_file() else []
+        is_finite = all(row["loss"] and math.isfinite(float(row["loss"])) for row in rows)
+        return is_finite and bool(about.get("is_complete", True))
     what = "settings" if before.settings != identity.settings else "data or splits"
     raise RunError(f"{run}: holds a finished run with other {what}. Choose another --out, or delete the folder.")
-
-
-def _has_diverged(run: RunFolder) -> bool:
-    if not run.history_file.is_file():
-        return False
-    losses = [row["loss"] for row in read_csv(run.history_file, ("loss",))]
-    return any(not loss or not math.isfinite(float(loss)) for loss in losses)

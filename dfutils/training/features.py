@@ -14,7 +14,7 @@ from tqdm import tqdm
 from dfutils.errors import DatasetError
 from dfutils.extraction.dataset import FaceDataset
 from dfutils.files import replacing
-from dfutils.records import ClipRow, Crops
+from dfutils.records import ClipRow
 from dfutils.settings import DEFAULT_BACKBONE
 from dfutils.training.augmentation import DEFAULT_SETTINGS, augment_clip
 from dfutils.training.backbones import FAMILIES
@@ -73,7 +73,17 @@ def clip_features(
         at_once = max(1, IMAGES_AT_ONCE // rows[0].frames) if rows else 1
         for start in range(0, len(missing), at_once):
             numbers = missing[start : start + at_once]
-            clips = np.stack([_load_view(dataset, rows[number], view) for number in numbers])
+            clips = np.stack([dataset.load_clip(rows[number]) for number in numbers])
+            if view:
+                # Seeded by the crops themselves, so that a clip's views do not depend on the rest of the dataset.
+                contents = [hashlib.sha256(dataset.checksum(rows[number]).encode()).hexdigest() for number in numbers]
+                seeds = [[view, int(content[:16], 16)] for content in contents]
+                clips = np.stack(
+                    [
+                        augment_clip(clip, rng=np.random.default_rng(seed))
+                        for clip, seed in zip(clips, seeds, strict=True)
+                    ]
+                )
             features = backbone.predict(clips.reshape(-1, *clips.shape[2:]), batch_size=16, verbose=0)
             for number, own in zip(numbers, features.reshape(*clips.shape[:2], -1), strict=True):
                 with replacing(paths[number]) as temporary, temporary.open("wb") as file:
@@ -86,12 +96,3 @@ def backbone_key(weights_checksum: str, *, size: int, family: str = DEFAULT_BACK
     """Return the part of the cache key for everything that features depend on besides the crops."""
     parts = {"architecture": family, "layer": "avg_pool", "scaling": FAMILIES[family].scaling, "size": size}
     return json.dumps({**parts, "weights": weights_checksum}, sort_keys=True)
-
-
-def _load_view(dataset: FaceDataset, row: ClipRow, view: int) -> Crops:
-    clip = dataset.load_clip(row)
-    if not view:
-        return clip
-    # Seeded by the crops themselves, so that a clip's views do not depend on the rest of the dataset.
-    rng = np.random.default_rng([view, int(hashlib.sha256(dataset.checksum(row).encode()).hexdigest()[:16], 16)])
-    return augment_clip(clip, rng=rng)

@@ -7,7 +7,8 @@ import pytest
 
 from dfutils.errors import ReportError
 from dfutils.evaluation.scoring import Measured, RunSplits, rows_of_split, splits_of_skipped, video_predictions
-from dfutils.extraction.dataset import SKIPPED_COLUMNS, FaceDataset, read_face_dataset
+from dfutils.extraction.dataset import FaceDataset, read_face_dataset
+from dfutils.extraction.tables import SKIPPED_COLUMNS
 from dfutils.files import write_csv
 from dfutils.prediction.detector import Detector, face_pixels
 from dfutils.prediction.members import ClipScore

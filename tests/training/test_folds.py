@@ -13,7 +13,8 @@ from rounding import HEAD, SCORE
 from dfutils.cli import main
 from dfutils.errors import ReportError, RunError
 from dfutils.evaluation.out_of_fold import COLUMNS, summarise_folds
-from dfutils.extraction.dataset import MANIFEST_COLUMNS, manifest_row, read_face_dataset
+from dfutils.extraction.dataset import read_face_dataset
+from dfutils.extraction.tables import MANIFEST_COLUMNS, manifest_row
 from dfutils.files import read_csv, read_json, sha256_of, write_csv, write_json
 from dfutils.prediction.detector import load_detector
 from dfutils.prediction.members import Member, score_members
