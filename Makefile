@@ -24,17 +24,17 @@ $(READY): requirements.txt requirements-dev.txt constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
 		|| { echo "Python 3.11 to 3.13 is needed; name it with make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -r requirements-dev.txt -c constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $(READY)
 
 demo: $(READY) ## run the whole pipeline on made-up clips: extract, train, evaluate, predict, report
 	$(BIN)/dfutils demo --out demo-output
 
-# Notebooks and unit tests run in parallel. The unit tests take longer and finish last; their last line says how many were
-# skipped for lack of a browser.
-test: lint types ## everything that CI runs
-	@$(MAKE) --no-print-directory --jobs 2 unit notebooks-check
+# Types, notebooks and unit tests are checked in parallel. The unit tests take longest and finish last; their last line
+# says how many were skipped for lack of a browser.
+test: lint ## everything that CI runs
+	@$(MAKE) --no-print-directory --jobs 3 types unit notebooks-check
 
 lint: $(READY) ## check style and format
 	$(BIN)/ruff check .

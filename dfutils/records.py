@@ -6,6 +6,7 @@ Sizes are ``(width, height)`` in pixels, times are seconds from the start of the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -49,6 +50,8 @@ class Reason(StrEnum):
     INCOMPLETE = "incomplete"
     TOO_MANY_FACES = "too_many_faces"
     LOW_CONFIDENCE = "low_confidence"
+    UNFAMILIAR = "unfamiliar"
+    UNSTABLE = "unstable"
 
 
 class Label(StrEnum):
@@ -289,11 +292,16 @@ class TrackScore:
         fake_probability: Calibrated, 0..1.
         frames: Scores of the frames that were used.
         counts: Whether the face is large enough for this detector to decide by it.
+        views: For a detector with views, the probability of each by its name, ``as_is`` for the crops as they are.
+        distance: How unlike the training crops the face is, as a share of the limit; above 1 it is unfamiliar. None for
+            a detector that cannot tell.
     """
 
     fake_probability: float
     frames: tuple[FrameScore, ...]
     counts: bool = True
+    views: Mapping[str, float] = field(default_factory=dict)
+    distance: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,9 @@ from dfutils.files import read_json, write_json
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
+View = Literal["mirrored", "compressed", "rescaled"]
+"""A copy of the crops that is scored beside them; see `dfutils.prediction.views`."""
+
 BackboneWeights = Annotated[str, BeforeValidator(lambda name: "nsfwjs" if name == "stand-in" else name)]
 """Name of backbone weights; earlier versions called the nsfwjs weights ``stand-in``."""
 

@@ -52,7 +52,7 @@ PSEUDO = TrainingSettings.model_validate(
         "finetune": {
             "unfreeze": "mixed1",
             "backbone_lr_multiplier": 20.0,
-            "steps_per_epoch": 3000,
+            "steps_per_epoch": 2000,
             "self_blended": 1.0,
             "donor_share": 0.25,
             "balance_datasets": True,
@@ -68,7 +68,7 @@ first one, although X goes on learning what carries over to other data sets."""
 FORGED = PSEUDO.model_copy(
     update={
         "seed": 1,
-        "finetune": PSEUDO.finetune.model_copy(update={"steps_per_epoch": 1000, "self_blended": 0.4, "paired": True}),
+        "finetune": PSEUDO.finetune.model_copy(update={"steps_per_epoch": 500, "self_blended": 0.4, "paired": True}),
     }
 )
 """Candidate S, from X on: six fakes in ten are forged where a data set has forgeries; the others stay blended."""

@@ -16,7 +16,7 @@ from dfutils.errors import ReportError
 from dfutils.extraction.dataset import FaceDataset, read_face_dataset
 from dfutils.files import read_csv
 from dfutils.prediction.detector import Detector, face_pixels
-from dfutils.prediction.members import ClipScore, score_members
+from dfutils.prediction.members import ClipScore
 from dfutils.records import ClipRow
 from dfutils.runs.folder import RunFolder
 from dfutils.runs.record import DetectorRecord
@@ -138,7 +138,7 @@ def score_rows(
 ) -> Measured:
     """Score clips and gather them by video; videos of the split that gave no clip are listed without a score."""
     features = detector.dataset_features(dataset, rows, progress=progress)
-    scores = score_members(detector.members, lambda member: features[member.settings.backbone_checksum])
+    scores = detector.score_dataset(dataset, rows, features=features, progress=progress)
     skipped = [row for row, its_split in splits_of_skipped(dataset, splits) if split in ("all", its_split)]
     predictions = video_predictions(detector, dataset, rows, scores, skipped)
     return Measured(dataset, rows, tuple(scores), features, predictions)
@@ -170,7 +170,7 @@ def video_predictions(
     table = {}
     for video, people in _people(rows, scores).items():
         sizes = [face_pixels(dataset.boxes[row.clip_id]) for row, _ in people]
-        index, label, reason, _ = detector.decide_people([score.fake_probability for _, score in people], sizes)
+        index, label, reason, _ = detector.decide_people([score for _, score in people], sizes)
         row, score = people[index]
         table[video] = {
             "video": video,

@@ -208,7 +208,7 @@ def _score(detector: Detector, path: Path, kind: str, strength: float) -> dict[s
     ]
     scores = detector.score_clips(np.stack([clip.images for clip in changed]))
     sizes = [face_pixels([frame.box for frame in track.frames]) for track in verdict.tracks]
-    place, *_ = detector.decide_people([score.fake_probability for score in scores], sizes)
+    place, *_ = detector.decide_people(scores, sizes)
     return {"fake_probability": scores[place].fake_probability, "reason": "ok"}
 
 

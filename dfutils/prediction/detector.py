@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +18,16 @@ from dfutils.prediction.batch import ahead
 from dfutils.prediction.members import ClipScore, Member, load_members, score_members
 from dfutils.prediction.outputs import plain_verdict
 from dfutils.prediction.runtime import Engine, EngineChoice, choose_engine, keras_network
+from dfutils.prediction.views import IN_WORDS, VIEWS, mean_of_views, view_key
 from dfutils.pretrained import DEFAULT, resolve_detector
-from dfutils.records import MAX_FACES, Box, ClipRow, Extraction, FrameScore, Label, Reason, TrackScore, Verdict
+from dfutils.records import MAX_FACES, Box, ClipRow, Crops, Extraction, FrameScore, Label, Reason, TrackScore, Verdict
 from dfutils.runs.folder import RunFolder
 from dfutils.runs.record import DetectorRecord
-from dfutils.settings import MediaLimits, has_frame_head
+from dfutils.settings import MediaLimits, View, has_frame_head
 
 if TYPE_CHECKING:
     from dfutils.extraction.dataset import FaceDataset
+    from dfutils.runs.familiarity import Familiarity
 
 
 class Detector:
@@ -130,9 +133,10 @@ class Detector:
             )
             sizes.append(face_pixels([frame.box for frame in frames]))
             counts = sizes[-1] >= self.settings.min_face_pixels
-            tracks.append(TrackScore(self._at_prior(score.fake_probability), frames, counts))
-        probabilities = [score.fake_probability for score in scores]
-        person, label, reason, detail = self.decide_people(probabilities, sizes)
+            names = ("as_is", *self.settings.views)[: len(score.view_probabilities)]
+            views = {name: self._at_prior(one) for name, one in zip(names, score.view_probabilities, strict=True)}
+            tracks.append(TrackScore(self._at_prior(score.fake_probability), frames, counts, views, score.distance))
+        person, label, reason, detail = self.decide_people(scores, sizes)
         remarks = [detail] if detail else []
         if left_out := cut.faces_left_out:
             if label == Label.REAL:  # a face that was not examined may be forged
@@ -199,6 +203,22 @@ class Detector:
         )
         return Label.UNDECIDED, Reason.LOW_CONFIDENCE, detail
 
+    def _answer(self, score: ClipScore) -> tuple[Label, Reason, str]:
+        """Return the answer to a person's score: none if the face is unfamiliar, or if a view has the opposite one."""
+        if score.distance is not None and score.distance > 1:
+            detail = (
+                f"it differs from what this detector was trained on ({score.distance:.1f} times the largest usual "
+                "distance), as drawings, filters and damaged images do"
+            )
+            return Label.UNDECIDED, Reason.UNFAMILIAR, detail
+        label, reason, detail = self.decide(score.fake_probability)
+        names = ("as_is", *self.settings.views)[: len(score.view_probabilities)]
+        answers = {name: self.decide(one)[0] for name, one in zip(names, score.view_probabilities, strict=True)}
+        if {Label.REAL, Label.FAKE} <= set(answers.values()):
+            found = [f"{answer} {IN_WORDS[name]}" for name, answer in answers.items() if answer != Label.UNDECIDED]
+            return Label.UNDECIDED, Reason.UNSTABLE, f"the same faces would be {', '.join(found)}"
+        return label, reason, detail
+
     @property
     def answer_range(self) -> tuple[float, float]:
         """Highest probability of a verdict that is REAL and lowest that is FAKE, at this prior."""
@@ -221,24 +241,22 @@ class Detector:
 
         return float(at_prior(np.array(fake_probability), self.prior, known=self.settings.prior))
 
-    def decide_people(
-        self, fake_probabilities: Sequence[float], pixels: Sequence[float]
-    ) -> tuple[int, Label, Reason, str]:
+    def decide_people(self, scores: Sequence[ClipScore], pixels: Sequence[float]) -> tuple[int, Label, Reason, str]:
         """Choose the person whose score decides: the highest among those whose face is large enough.
 
         Args:
-            fake_probabilities: One for each person, as calibrated; at least one.
+            scores: One for each person; at least one.
             pixels: Size of each person's face, from `face_pixels`.
 
         Returns:
             The person's index, the label, the reason and a sentence of detail.
         """
         least = self.settings.min_face_pixels
-        people = range(len(fake_probabilities))
+        people = range(len(scores))
         large = [person for person in people if pixels[person] >= least]
-        place = max(large or people, key=lambda person: fake_probabilities[person])
+        place = max(large or people, key=lambda person: scores[person].fake_probability)
         if large:
-            return place, *self.decide(fake_probabilities[place])
+            return place, *self._answer(scores[place])
         detail = f"the largest face is {max(pixels):.0f} pixels wide or high, but this detector needs {least} to decide"
         return place, Label.UNDECIDED, Reason.LOW_CONFIDENCE, detail
 
@@ -258,25 +276,84 @@ class Detector:
                 "head for a single image. Use a video, or a detector with a frame head such as inception_mean."
             )
         flat = crops.reshape(-1, *crops.shape[2:])
+        by_view = []
+        for seen in (flat, *(VIEWS[name](flat) for name in self.settings.views)):
 
-        def features(member: Member) -> npt.NDArray[np.float32]:
-            return member.network.features(flat).reshape(clips, frames, -1)
+            def features(member: Member, seen: Crops = seen) -> npt.NDArray[np.float32]:
+                return member.network.features(seen).reshape(clips, frames, -1)
 
-        return score_members(self.members, features)
+            by_view.append(score_members(self.members, features))
+        return [
+            replace(score, distance=self._distance(clip))
+            for score, clip in zip(mean_of_views(by_view) if self.settings.views else by_view[0], crops, strict=True)
+        ]
 
-    def score_dataset(self, dataset: FaceDataset, rows: Sequence[ClipRow], *, progress: bool = True) -> list[ClipScore]:
+    def score_dataset(
+        self,
+        dataset: FaceDataset,
+        rows: Sequence[ClipRow],
+        *,
+        features: Mapping[str, npt.NDArray[np.float32]] | None = None,
+        progress: bool = True,
+    ) -> list[ClipScore]:
         """Score clips of a face dataset on Keras, with cached features of frozen backbones.
+
+        Args:
+            dataset: Holds the crops.
+            rows: Clips to score.
+            features: Those of `dataset_features`, if they are at hand.
+            progress: Show a bar on a terminal.
 
         Raises:
             RunError: The dataset's crops were cut differently than this detector's training crops.
         """
-        features = self.dataset_features(dataset, rows, progress=progress)
-        return score_members(self.reference, lambda member: features[member.settings.backbone_checksum])
+        as_is = features or self.dataset_features(dataset, rows, progress=progress)
+        others = (self.dataset_features(dataset, rows, view=name, progress=progress) for name in self.settings.views)
+        by_view = []
+        for own in (as_is, *others):
+
+            def features_of(
+                member: Member, own: Mapping[str, npt.NDArray[np.float32]] = own
+            ) -> npt.NDArray[np.float32]:
+                return own[member.settings.backbone_checksum]
+
+            by_view.append(score_members(self.reference, features_of))
+        scores = mean_of_views(by_view) if self.settings.views else by_view[0]
+        if self.familiarity is None:
+            return scores
+        return [
+            replace(score, distance=self._distance(dataset.load_clip(row)))
+            for score, row in zip(scores, rows, strict=True)
+        ]
+
+    @functools.cached_property
+    def familiarity(self) -> Familiarity | None:
+        """Statistics of the training crops; None for a detector that does not have them.
+
+        Raises:
+            RunError: Their file is missing or was altered.
+        """
+        from dfutils.runs.familiarity import Familiarity
+
+        if (known := self.settings.familiarity) is None:
+            return None
+        return Familiarity.read(RunFolder(self.folder).familiarity_file, sha256=known.sha256)
+
+    def _distance(self, clip: Crops) -> float | None:
+        if self.familiarity is None or self.settings.familiarity is None:
+            return None
+        return self.familiarity.distance(clip) / self.settings.familiarity.limit
 
     def dataset_features(
-        self, dataset: FaceDataset, rows: Sequence[ClipRow], *, progress: bool = True
+        self, dataset: FaceDataset, rows: Sequence[ClipRow], *, view: View | None = None, progress: bool = True
     ) -> dict[str, npt.NDArray[np.float32]]:
         """Return features ``(N, T, channels)`` of clips of a face dataset by the checksum of the backbone, cached.
+
+        Args:
+            dataset: Holds the crops.
+            rows: Clips.
+            view: A copy of the crops to take in their place.
+            progress: Show a bar on a terminal.
 
         Raises:
             RunError: The dataset's crops were cut differently than this detector's training crops.
@@ -300,9 +377,11 @@ class Detector:
             checksum = member.settings.backbone_checksum
             if checksum not in features:
                 size, family = member.settings.extraction.size, member.settings.backbone
-                key = backbone_key(checksum, size=size, family=family)
+                key = backbone_key(checksum, size=size, family=family) + ("" if view is None else view_key(view))
                 backbone = keras_network(member.network).backbone
-                features[checksum] = clip_features(dataset, rows, backbone, backbone_key=key, progress=progress)
+                features[checksum] = clip_features(
+                    dataset, rows, backbone, backbone_key=key, change=view and VIEWS[view], progress=progress
+                )
         return features
 
 

@@ -24,11 +24,17 @@ class ClipScore:
         raw_probability: Mean of the members' probabilities before calibration.
         fake_probability: Mean of the members' calibrated logits, as a probability.
         frame_probabilities: Calibrated probability of each frame; None without a frame head.
+        view_probabilities: For a detector with views, the calibrated probability of each, first of the crops as they
+            are; `fake_probability` is their mean, as logits.
+        distance: From the training crops, as a share of the limit; above 1 the face is unfamiliar. None for a detector
+            that cannot tell.
     """
 
     raw_probability: float
     fake_probability: float
     frame_probabilities: tuple[float, ...] | None
+    view_probabilities: tuple[float, ...] = ()
+    distance: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -68,6 +68,8 @@ def plain_verdict(verdict: Verdict) -> dict[str, Any]:
         {
             "fake_probability": track.fake_probability,
             "counts": track.counts,
+            "views": dict(track.views),
+            "distance": track.distance,
             "frames": [
                 {
                     "time_seconds": round(frame.time_seconds, 4),

@@ -35,6 +35,8 @@ REASONS = {
     Reason.INCOMPLETE: "The file is truncated; only the part that exists was examined.",
     Reason.TOO_MANY_FACES: "There are more faces than can be examined, so a forged one may have been missed.",
     Reason.LOW_CONFIDENCE: "The detector does not answer REAL or FAKE here.",
+    Reason.UNFAMILIAR: "The detector has not seen such faces, so it does not answer.",
+    Reason.UNSTABLE: "The answer depends on small changes of the file that leave the face the same.",
 }
 
 

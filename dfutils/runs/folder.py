@@ -38,6 +38,7 @@ class RunFolder:
         self.checkpoint_file = path / "checkpoint.npz"  # only during training: its current state
         self.best_file = path / "best.npz"  # only during training: the weights of the best epoch
         self.weights_file = path / "model.weights.h5"  # what this package loads
+        self.familiarity_file = path / "familiarity.npz"  # statistics of its training crops
         self.predictions_file = path / "predictions.csv"
         self.detector_file = path / "detector.json"
         self.about_file = path / "run.json"  # written last: its presence shows that the run is finished

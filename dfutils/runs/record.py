@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from dfutils.records import Label
-from dfutils.settings import DEFAULT_BACKBONE, BackboneWeights, ExtractionSettings, Settings
+from dfutils.settings import DEFAULT_BACKBONE, BackboneWeights, ExtractionSettings, Settings, View
 
 
 class MemberRecord(Settings):
@@ -90,6 +90,20 @@ class AnswerCosts(Settings):
     """Number of groups with FAKE clips."""
 
 
+class FamiliarityRecord(Settings):
+    """How unlike its training crops a face may look for a detector to answer; see `dfutils.runs.familiarity`."""
+
+    sha256: str
+    """SHA-256 of ``familiarity.npz``."""
+    limit: float = Field(gt=0)
+    """Distance beyond which the answer is UNDECIDED."""
+    bound: float = Field(gt=0, le=1)
+    """Bound on the probability that a REAL clip of a new group lies beyond it, under the assumption of
+    `AnswerCosts`."""
+    real_groups: int = Field(ge=1)
+    """Number of groups with REAL clips that the limit was fitted on."""
+
+
 CalibrationMethod = Literal["platt", "isotonic"]
 
 
@@ -137,6 +151,12 @@ class DetectorRecord(Settings):
     UNDECIDED."""
     answer_costs: AnswerCosts | None = None
     """What these two thresholds cost; None for an ensemble, and for a detector of an earlier version."""
+    familiarity: FamiliarityRecord | None = None
+    """Beyond which distance from the training crops a face is unfamiliar. None for a detector of an earlier version,
+    and for a run with too few people in its validation split to tell; an ensemble has that of its first member."""
+    views: tuple[View, ...] = ()
+    """Copies of the crops that are scored beside them; see `dfutils.prediction.views`. Without any, a verdict rests on
+    the crops as they are."""
     min_face_pixels: int = Field(0, ge=0)
     """A person whose face is smaller than this in the input, by the longer side of its box, is scored but does not
     decide; if every face is smaller, the verdict is UNDECIDED."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from tqdm import tqdm
 from dfutils.errors import DatasetError
 from dfutils.extraction.dataset import FaceDataset
 from dfutils.files import replacing
-from dfutils.records import ClipRow
+from dfutils.records import ClipRow, Crops
 from dfutils.settings import DEFAULT_BACKBONE
 from dfutils.training.augmentation import DEFAULT_SETTINGS, augment_clip
 from dfutils.training.backbones import FAMILIES
@@ -36,7 +36,8 @@ def clip_features(
     backbone: keras.Model,
     *,
     backbone_key: str,
-    view: int = 0,
+    copy: int = 0,
+    change: Callable[[Crops], Crops] | None = None,
     progress: bool = True,
 ) -> Features:
     """Return the features of clips, from the cache if possible.
@@ -45,8 +46,10 @@ def clip_features(
         dataset: Holds the crops.
         rows: Clips of the same length T.
         backbone: uint8 ``(N, size, size, 3)`` to ``(N, channels)``.
-        backbone_key: Names architecture, weights and preprocessing; with the clip's checksum it is the cache key.
-        view: 0 for the unchanged crops; every other number is a different, reproducible augmentation.
+        backbone_key: Names architecture, weights, preprocessing and ``change``; with the clip's checksum it is the
+            cache key.
+        copy: 0 for the unchanged crops; every other number is a different, reproducible augmentation.
+        change: Applied to the crops ``(N, size, size, 3)`` before the backbone.
         progress: Show a bar on a terminal.
 
     Returns:
@@ -61,8 +64,8 @@ def clip_features(
             f"{dataset.folder}: holds clips of {sorted(lengths)} frames, but a model takes clips of one length. "
             "Extract images and videos into separate folders."
         )
-    if view:
-        backbone_key = f"{backbone_key} view {view} {DEFAULT_SETTINGS.model_dump_json()}"
+    if copy:
+        backbone_key = f"{backbone_key} view {copy} {DEFAULT_SETTINGS.model_dump_json()}"
     folder = cache_folder() / "features" / hashlib.sha256(backbone_key.encode()).hexdigest()[:16]
     paths = [folder / f"{dataset.checksum(row)}.npy" for row in rows]
     # Clips with identical images share a path, and are computed once.
@@ -74,17 +77,18 @@ def clip_features(
         for start in range(0, len(missing), at_once):
             numbers = missing[start : start + at_once]
             clips = np.stack([dataset.load_clip(rows[number]) for number in numbers])
-            if view:
-                # Seeded by the crops themselves, so that a clip's views do not depend on the rest of the dataset.
+            if copy:
+                # Seeded by the crops themselves, so that a clip's copies do not depend on the rest of the dataset.
                 contents = [hashlib.sha256(dataset.checksum(rows[number]).encode()).hexdigest() for number in numbers]
-                seeds = [[view, int(content[:16], 16)] for content in contents]
+                seeds = [[copy, int(content[:16], 16)] for content in contents]
                 clips = np.stack(
                     [
                         augment_clip(clip, rng=np.random.default_rng(seed))
                         for clip, seed in zip(clips, seeds, strict=True)
                     ]
                 )
-            features = backbone.predict(clips.reshape(-1, *clips.shape[2:]), batch_size=16, verbose=0)
+            images = clips.reshape(-1, *clips.shape[2:])
+            features = backbone.predict(change(images) if change else images, batch_size=16, verbose=0)
             for number, own in zip(numbers, features.reshape(*clips.shape[:2], -1), strict=True):
                 with replacing(paths[number]) as temporary, temporary.open("wb") as file:
                     np.save(file, own.astype(np.float32))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -118,6 +119,8 @@ def _ensemble(run: RunFolder, members: Sequence[DetectorRecord]) -> DetectorReco
     compare different models.
     """
     folders = [run.fold(fold) for fold in range(len(members))]
+    if members[0].familiarity is not None:  # the folds share their clips, but for one part in each
+        shutil.copyfile(folders[0].familiarity_file, run.familiarity_file)
     known = tuple(MemberRecord(folder=one.path.name, sha256=sha256_of(one.detector_file)) for one in folders)
     checksum = members_checksum(known)
     backbones = {member.backbone_checksum for member in members}

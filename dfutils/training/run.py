@@ -6,6 +6,7 @@ import logging
 import platform
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 import dfutils
 from dfutils.errors import RunError, TimeBudgetError
@@ -20,12 +22,14 @@ from dfutils.extraction.dataset import FaceDataset, read_face_dataset
 from dfutils.files import only_job, read_csv, sha256_of, write_csv, write_json
 from dfutils.pretrained import resolve_detector
 from dfutils.records import SPLIT_NAMES, ClipRow, SplitName
+from dfutils.runs.familiarity import MAX_UNFAMILIAR_RATE, MOST_CROPS, Familiarity, fit_limit
 from dfutils.runs.folder import CHECKSUMMED, PREDICTION_COLUMNS, RunFolder
 from dfutils.runs.identity import RunIdentity, assignment_checksum, is_finished
 from dfutils.runs.probabilities import calibrated_logits, sigmoid
-from dfutils.runs.record import DetectorRecord
+from dfutils.runs.record import DetectorRecord, FamiliarityRecord
 from dfutils.runs.thresholds import HeldOutScores, fit_decision
 from dfutils.settings import TrainingSettings, has_frame_head
+from dfutils.training.augmentation import augment_clip
 from dfutils.training.backbones import Backbone, build_backbone
 from dfutils.training.backend import keras, tf
 from dfutils.training.devices import Devices, require_one_worker, training_devices
@@ -158,8 +162,8 @@ def _train_head(job: TrainingJob, backbone: Backbone) -> Trained:
     def labelled_features(name: SplitName, *, copies: int = 0) -> tuple[Features, Flags]:
         rows = data.in_splits(name)
         seen = [
-            clip_features(data.dataset, rows, backbone.model, backbone_key=key, view=view, progress=job.show_progress)
-            for view in range(1 + copies)
+            clip_features(data.dataset, rows, backbone.model, backbone_key=key, copy=copy, progress=job.show_progress)
+            for copy in range(1 + copies)
         ]
         return np.concatenate(seen), np.tile([row.is_fake for row in rows], 1 + copies)
 
@@ -214,6 +218,8 @@ def _write_detector(job: TrainingJob, trained: Trained, backbone: Backbone, devi
         weights_sha256=checksum,
         **fit_decision(scores),
     )
+    familiarity = _fit_familiarity(job, scores.groups[~scores.is_fake])
+    detector = detector.model_copy(update={"familiarity": familiarity})
     probability = sigmoid(calibrated_logits(detector, raw))
     predictions = (
         (row.clip_id, row.video, split, str(row.is_fake).lower(), f"{one:.9g}", f"{fake:.9g}")
@@ -226,6 +232,28 @@ def _write_detector(job: TrainingJob, trained: Trained, backbone: Backbone, devi
     )
     detector.write(run.detector_file)
     return detector
+
+
+def _fit_familiarity(job: TrainingJob, groups: npt.NDArray[Any]) -> FamiliarityRecord | None:
+    """Write the statistics of the training crops, as they are and augmented; None with too few validation people.
+
+    Args:
+        job: The training.
+        groups: Group of each REAL validation clip.
+    """
+    if (len(set(groups)) + 1) * MAX_UNFAMILIAR_RATE < 1:
+        return None
+    data = job.data
+    rows = data.in_splits("train")
+    rng = np.random.default_rng(job.settings.seed)
+    sizes = Counter(row.dataset for row in rows)
+    chances = np.array([1 / sizes[row.dataset] for row in rows])  # all data sets alike, however large
+    chosen = rng.choice(len(rows), min(len(rows), MOST_CROPS), replace=False, p=chances / chances.sum())
+    crops = np.stack([data.dataset.load_clip(rows[number])[data.frames // 2] for number in chosen])
+    known = Familiarity.of(np.concatenate([crops, *(augment_clip(crop[None], rng=rng) for crop in crops)]))
+    real = [row for row in data.in_splits("validation") if not row.is_fake]
+    distances = np.array([known.distance(data.dataset.load_clip(row)) for row in real])
+    return fit_limit(distances, groups, sha256=known.write(job.run.familiarity_file))
 
 
 def _about(job: TrainingJob, trained: Trained, backbone: Backbone, devices: Devices) -> dict[str, Any]:

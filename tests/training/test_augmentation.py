@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from training_helpers import textured
+from textures import textured
 
 from dfutils.errors import DfutilsError
 from dfutils.training.augmentation import AugmentationSettings, augment_clip

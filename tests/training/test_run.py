@@ -144,7 +144,7 @@ def test_augmented_views_are_cached_and_depend_on_their_clip_alone(demo_faces, t
     dataset, backbone = read_face_dataset(demo_faces), CountingBackbone()
 
     def view(number, rows=dataset.rows):
-        return clip_features(dataset, rows, backbone, backbone_key="a", view=number, progress=False)
+        return clip_features(dataset, rows, backbone, backbone_key="a", copy=number, progress=False)
 
     plain, first, second = view(0), view(1), view(2)
     assert not np.array_equal(first, plain)
@@ -168,9 +168,9 @@ COPIES = TrainingSettings(
 def test_only_training_clips_are_augmented(demo_faces, tmp_path, monkeypatch):
     asked = []
 
-    def features(dataset, rows, *_, view=0, **__):
-        asked.append((view, len(rows)))
-        return np.random.default_rng(view).normal(size=(len(rows), 10, 2048)).astype(np.float32)
+    def features(dataset, rows, *_, copy=0, **__):
+        asked.append((copy, len(rows)))
+        return np.random.default_rng(copy).normal(size=(len(rows), 10, 2048)).astype(np.float32)
 
     monkeypatch.setattr("dfutils.training.run.clip_features", features)
     train(demo_faces, tmp_path / "run", settings=COPIES, progress=False)

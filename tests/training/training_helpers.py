@@ -1,7 +1,4 @@
-"""What several tests of training share: made-up texture, scores of a run, and training in another process."""
-
-import cv2
-import numpy as np
+"""What several tests of training share: scores of a run, and training in another process."""
 
 from dfutils.files import read_csv
 
@@ -21,15 +18,6 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 """
 """The beginning of a program that sees two CPUs."""
-
-
-def textured(frames=1, height=96, width=96, seed=0):
-    """Smooth coloured blotches with fine grain, different in each frame: any change shows."""
-    rng = np.random.default_rng(seed)
-    blotches = np.stack(
-        [cv2.GaussianBlur(rng.normal(0, 900, (height, width, 3)), (0, 0), 5) + 128 for _ in range(frames)]
-    )
-    return np.clip(blotches + rng.normal(0, 12, blotches.shape), 0, 255).astype(np.uint8)
 
 
 def probabilities(run):

@@ -1,0 +1,93 @@
+"""Views keep the shape of the crops; a score is the mean over them, and opposite answers are none."""
+
+import numpy as np
+import pytest
+from textures import textured
+
+from dfutils.prediction.detector import Detector, load_detector
+from dfutils.prediction.members import ClipScore
+from dfutils.prediction.views import IN_WORDS, VIEWS, mean_of_views
+from dfutils.records import Label, Reason
+from dfutils.runs.probabilities import logit, sigmoid
+
+NAMES = tuple(VIEWS)
+
+
+@pytest.fixture(scope="module")
+def detector(demo_run):
+    plain = load_detector(demo_run)
+    settings = plain.settings.model_copy(update={"views": NAMES, "real_up_to": 0.4, "fake_from": 0.6})
+    return Detector(settings, plain.members, demo_run, engine=plain.engine)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_view_is_a_copy_that_differs_a_little(name):
+    crops = textured(2)
+    seen = VIEWS[name](crops)
+    assert seen.shape == crops.shape
+    assert seen.dtype == np.uint8
+    back = VIEWS["mirrored"](seen) if name == "mirrored" else seen
+    difference = np.abs(back.astype(int) - crops).mean()
+    assert difference == 0 if name == "mirrored" else 0 < difference < 10
+    assert name == "mirrored" or np.corrcoef(back.ravel(), crops.ravel())[0, 1] > 0.9  # neither moved nor turned
+
+
+def test_every_view_has_words():
+    assert set(IN_WORDS) == {"as_is", *VIEWS}
+
+
+def test_scores_are_averaged_as_logits():
+    views = [[ClipScore(0.2, 0.5, (0.5, 0.9))], [ClipScore(0.4, 0.8, (0.8, 0.9))]]
+    (mean,) = mean_of_views(views)
+    assert mean.raw_probability == pytest.approx(0.3)
+    assert mean.fake_probability == pytest.approx(2 / 3)  # odds of 1 and 4: their geometric mean is 2
+    assert mean.frame_probabilities == pytest.approx((2 / 3, 0.9))
+    assert mean.view_probabilities == (0.5, 0.8)
+
+
+def test_the_verdict_is_the_mean_over_the_views_of_its_crops(detector, demo_videos):
+    verdict, cut = detector.examine(demo_videos[0])
+    plain = load_detector(detector.folder, engine=detector.engine)
+    crops = cut.clips[0].images
+    alone = [plain.score_clips(seen[None])[0].fake_probability for seen in (crops, *(VIEWS[n](crops) for n in NAMES))]
+    track = verdict.tracks[0]
+    assert list(track.views) == ["as_is", *NAMES]
+    assert list(track.views.values()) == pytest.approx(alone, rel=1e-4)  # other batches, other sums
+    assert verdict.fake_probability == pytest.approx(float(sigmoid(np.mean(logit(np.array(alone))))), rel=1e-4)
+    assert len(set(alone)) == len(alone)
+
+
+@pytest.mark.parametrize(
+    ("views", "label", "reason"),
+    [
+        ((0.7, 0.8, 0.7, 0.9), Label.FAKE, Reason.OK),
+        ((0.7, 0.5, 0.7, 0.9), Label.FAKE, Reason.OK),  # one does not decide
+        ((0.1, 0.5, 0.2, 0.3), Label.REAL, Reason.OK),
+        ((0.95, 0.95, 0.95, 0.3), Label.UNDECIDED, Reason.UNSTABLE),
+        ((0.3, 0.1, 0.1, 0.7), Label.UNDECIDED, Reason.UNSTABLE),
+    ],
+)
+def test_opposite_answers_of_two_views_are_no_answer(detector, views, label, reason):
+    (score,) = mean_of_views([[ClipScore(one, one, None)] for one in views])
+    _, said, why, detail = detector.decide_people([score], [500])
+    assert (said, why) == (label, reason)
+    assert (why == Reason.UNSTABLE) == ("the same faces would be" in detail)
+
+
+def test_the_detail_names_what_moved_the_answer(detector):
+    (score,) = mean_of_views([[ClipScore(one, one, None)] for one in (0.95, 0.95, 0.5, 0.3)])
+    *_, detail = detector.decide_people([score], [500])
+    assert detail == "the same faces would be FAKE as they are, FAKE mirrored, REAL scaled down"
+
+
+def test_a_dataset_is_scored_by_the_same_views(detector, demo_faces):
+    from dfutils.extraction.dataset import read_face_dataset
+
+    dataset = read_face_dataset(demo_faces)
+    rows = dataset.rows[:2]
+    scores = detector.score_dataset(dataset, rows, progress=False)
+    crops = np.stack([dataset.load_clip(row) for row in rows])
+    direct = Detector(detector.settings, detector.reference, detector.folder, engine="keras").score_clips(crops)
+    for one, other in zip(scores, direct, strict=True):
+        assert one.view_probabilities == pytest.approx(other.view_probabilities, rel=1e-4)
+        assert one.fake_probability == pytest.approx(other.fake_probability, rel=1e-4)
