@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import io
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from PIL import Image
 
 from benchmarks.common import ROOT
 from benchmarks.load import running_app
+from dfutils.app.examples import EXAMPLES
+from dfutils.extraction.video import iter_frames
 from dfutils.files import write_bytes
 
 WIDTH, SCALE = 940, 2
@@ -32,6 +35,17 @@ VIEWS = (("page-wide.png", 1000, 1330, "light"), ("page-phone.png", 390, 1330, "
 
 EXAMPLE = "Forged face"
 """Button of the web page that is clicked."""
+
+
+def take_examples() -> None:
+    """Write the picture of each example of the web page: the first frame of its clip."""
+    with tempfile.TemporaryDirectory() as folder:
+        for example in EXAMPLES:
+            clip = Path(folder) / f"{example.name}.mp4"
+            example.make(clip)
+            buffer = io.BytesIO()
+            Image.fromarray(next(iter_frames(clip)).image()).save(buffer, format="JPEG", quality=80)
+            write_bytes(example.picture, buffer.getvalue())
 
 
 def take_pages(browser: Any, pages: Path, out: Path) -> None:
@@ -75,6 +89,7 @@ def main() -> None:
     from playwright.sync_api import sync_playwright
 
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    take_examples()
     with sync_playwright() as driver, running_app(options.port) as app:
         browser = driver.chromium.launch(executable_path=path, args=["--headless", "--no-sandbox", "--disable-gpu"])
         take_pages(browser, options.pages, ROOT / "docs")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import shutil
 import tempfile
@@ -33,6 +34,11 @@ class Example:
         """Name of the file and of the event."""
         return self.title.lower().replace(" ", "_").replace("-", "_")
 
+    @property
+    def picture(self) -> Path:
+        """Its picture on the page; `benchmarks.screenshots` takes it."""
+        return Path(__file__).parent / "templates" / f"{self.name}.jpg"
+
 
 EXAMPLES = (
     Example("Made-up person", functools.partial(make_demo_video, index=0, is_fake=False), is_fake=False),
@@ -40,6 +46,15 @@ EXAMPLES = (
     Example("Another forgery", functools.partial(make_demo_video, index=1, is_fake=True), is_fake=True),
     Example("Empty room", make_faceless_video),
 )
+
+
+def pictures_css() -> str:
+    """Return the style rules that put each example's picture on its button."""
+    return "".join(
+        f"#df-{example.name} {{ background-image: linear-gradient(#0000 45%, #000a), "
+        f"url(data:image/jpeg;base64,{base64.b64encode(example.picture.read_bytes()).decode()}); }}\n"
+        for example in EXAMPLES
+    )
 
 
 class ExampleFolder:

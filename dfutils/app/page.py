@@ -21,13 +21,16 @@ from dfutils.report.verdict_page import detector_html, heat_html
 
 logger = logging.getLogger(__name__)
 
+TEMPLATES = Path(__file__).parent / "templates"
+
 INTRODUCTION = """<div class="df-intro"><h1>Is this face forged?</h1>
 <p>Upload a video or an image of somebody. A detector examines the faces in it and says how likely it is that they were
 swapped or re-enacted, how certain that is, and what it is based on. It is often wrong, and it says how often.</p>
 <p class="df-small">Up to {megabytes:g} MB and {minutes:g} minutes. Uploads are deleted after the answer and shown to
 nobody else.</p></div>"""
 
-WEBCAM = (Path(__file__).parent / "templates" / "webcam.js").read_text(encoding="utf-8")
+WEBCAM = (TEMPLATES / "webcam.js").read_text(encoding="utf-8")
+PLAYER = (TEMPLATES / "player.js").read_text(encoding="utf-8")
 GONE = "There is no upload to examine. Choose a file and wait for its upload; each is deleted after its answer."
 
 
@@ -72,14 +75,23 @@ class Events:
             logger.exception("An example could not be made")
             yield _status("The example could not be made. Try a file of your own.", busy=False)
         else:
-            yield from self._answer(path, example.title, is_fake=example.is_fake)
+            yield from self._answer(path, example.title, is_fake=example.is_fake, is_example=True)
 
-    def _answer(self, path: Path, name: str, *, is_fake: bool | None = None) -> Iterator[Shown]:
+    def _answer(
+        self, path: Path, name: str, *, is_fake: bool | None = None, is_example: bool = False
+    ) -> Iterator[Shown]:
         service = self.service
         try:
             for step in service.examine(path, name=name):
                 if isinstance(step, Answer):
-                    result = answer_html(step, service.detector, people=service.limits.people, is_fake=is_fake)
+                    result = answer_html(
+                        step,
+                        service.detector,
+                        file=path,
+                        people=service.limits.people,
+                        is_fake=is_fake,
+                        is_example=is_example,
+                    )
                     heat_button = gr.Button(visible=step.extraction is not None)
                     yield None, status_html("Done", busy=False), result, step.token, heat_button, ""
                 else:
@@ -122,7 +134,10 @@ def build_page(events: Events) -> gr.Blocks:
         examine = gr.Button("Examine", variant="primary", elem_id="df-examine")
         gr.HTML('<div class="df-intro"><p class="df-small">Or try an example, made by a program:</p></div>')
         with gr.Row():
-            buttons = [gr.Button(example.title, size="sm", min_width=130) for example in EXAMPLES]
+            buttons = [
+                gr.Button(example.title, min_width=130, elem_id=f"df-{example.name}", elem_classes="df-example")
+                for example in EXAMPLES
+            ]
         status = gr.HTML(status_html("", busy=False))
         result = gr.HTML()
         answer = gr.State("")
@@ -139,6 +154,7 @@ def build_page(events: Events) -> gr.Blocks:
             button.click(functools.partial(events.examine_example, example), api_name=example.name, **asking)
         heat_button.click(events.draw_heat_maps, [answer], [status, heat_button, heat], api_name="heat", **common)
         page.load(events.describe_detector, None, [about], **common)
+        page.load(None, js=PLAYER)
     return page
 
 

@@ -35,7 +35,7 @@ def build_site(model: Path | str | None = None, *, limits: PageLimits | None = N
     from fastapi import FastAPI
 
     from dfutils.app.answer_page import STYLE
-    from dfutils.app.examples import ExampleFolder
+    from dfutils.app.examples import ExampleFolder, pictures_css
     from dfutils.app.guard import Guard
     from dfutils.app.page import Events, build_page
     from dfutils.app.service import Service
@@ -67,7 +67,7 @@ def build_site(model: Path | str | None = None, *, limits: PageLimits | None = N
         ssr_mode=False,
         max_file_size=limits.upload_bytes,
         theme=gr.themes.Default(primary_hue="slate", font=system, font_mono=["ui-monospace", "monospace"]),
-        css=STYLE,
+        css=STYLE + pictures_css(),
     )
     return Guard(outer, uploads=uploads, limits=limits)
 

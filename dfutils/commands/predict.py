@@ -149,7 +149,8 @@ def _shown(options: argparse.Namespace, detector: Detector, inputs: Sequence[str
 
             write_heat_maps(input_folder(options.explain, number, verdict), detector, extraction.clips)
         if options.report:
-            from dfutils.report.verdict_page import MOST_PEOPLE, people_who_count, write_verdict_page
+            from dfutils.files import write_text
+            from dfutils.report.verdict_page import MOST_PEOPLE, people_who_count, verdict_page
 
             maps: dict[int, list[Image]] = {}
             if options.explain and extraction is not None:
@@ -158,7 +159,8 @@ def _shown(options: argparse.Namespace, detector: Detector, inputs: Sequence[str
                 shown = people_who_count(verdict)[:MOST_PEOPLE]
                 images = heat_images(detector, [extraction.clips[number] for number in shown])
                 maps = dict(zip(shown, images, strict=True))
-            write_verdict_page(options.report, verdict, extraction, detector, maps=maps)
+            page = verdict_page(verdict, extraction, detector, file=Path(verdict.input), maps=maps)
+            write_text(options.report, page)
         if options.json_lines:
             say(json.dumps({"detector": detector.about, **plain_verdict(verdict)}))
         elif not options.json:

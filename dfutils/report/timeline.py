@@ -52,7 +52,8 @@ def timeline(verdict: Verdict, extraction: Extraction, *, thresholds: tuple[floa
     rule = "REAL up to the lower line, FAKE from the upper one on" if len(set(thresholds)) == 2 else "FAKE from here on"
     return (
         "<section><h3>Score and motion over time</h3>"
-        f'<svg class="df-timeline" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="Scores of the faces over '
+        f'<svg class="df-timeline" viewBox="0 0 {WIDTH} {HEIGHT}" data-end="{end:.4f}" data-from="{LEFT}" '
+        f'data-to="{WIDTH - RIGHT}" role="img" aria-label="Scores of the faces over '
         f'{end:.1f} seconds, above the motion of the image">{axis}{seconds}{motion}'
         f'<path class="df-threshold" d="{across}"/>{lines}</svg>'
         f'<p class="df-small">{dots}Dashed: {rule}. '

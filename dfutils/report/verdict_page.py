@@ -12,7 +12,7 @@ from pathlib import Path
 
 import dfutils
 from dfutils.extraction.dataset import encode_image
-from dfutils.files import sha256_of, write_text
+from dfutils.files import sha256_of
 from dfutils.prediction.detector import Detector, verdict_document
 from dfutils.prediction.outputs import printable
 from dfutils.records import Extraction, FaceClip, Image, Label, TrackScore, Verdict
@@ -25,32 +25,29 @@ MOST_PEOPLE = 5
 """People whose faces are shown on a page of its own, which is to be printed."""
 
 
-def write_verdict_page(
-    path: Path,
+def verdict_page(
     verdict: Verdict,
     extraction: Extraction | None,
     detector: Detector,
     *,
+    file: Path,
     maps: Mapping[int, Sequence[Image]] | None = None,
-) -> None:
-    """Write one self-contained page about a verdict, for reading offline and for printing.
+) -> str:
+    """Return one self-contained page about a verdict, for reading offline and for printing.
 
     Args:
-        path: The page.
-        verdict: Verdict on a file that is still there.
+        verdict: The verdict.
         extraction: Faces and motion behind it.
         detector: Detector that gave it.
+        file: The file, of which size and checksum are told.
         maps: Faces with heat maps over them, by the person's number from 0.
-
-    Raises:
-        DatasetError: The page cannot be written.
     """
     document = json.dumps(verdict_document(detector, [verdict]), indent=2)
     body = "".join(
         [
             verdict_html(verdict, extraction, detector, people=MOST_PEOPLE),
             heat_html(maps) if maps else "",
-            file_html(verdict, extraction),
+            file_html(verdict, extraction, file),
             f"<section><h3>What was not examined</h3><p>{escape(words.not_examined(extraction))}</p>"
             f"<p>{escape(words.SECOND_OPINION)}</p></section>",
             f"<section><h3>The detector</h3>{detector_html(detector, folded=False)}"
@@ -60,8 +57,7 @@ def write_verdict_page(
     style = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("verdict_page.css", "verdict.css"))
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M")
     title = escape(printable(Path(verdict.input).name))
-    write_text(
-        path,
+    return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
@@ -70,12 +66,18 @@ def write_verdict_page(
         f'<main class="df-answer"><h1>{title}</h1>{body}'
         f"<footer>Made by dfutils {dfutils.__version__} on {now} UTC.</footer></main>\n"
         f'<script type="application/json" id="verdict">{document.replace("<", chr(92) + "u003c")}</script>\n'
-        "</body>\n</html>\n",
+        "</body>\n</html>\n"
     )
 
 
 def verdict_html(
-    verdict: Verdict, extraction: Extraction | None, detector: Detector, *, people: int, is_fake: bool | None = None
+    verdict: Verdict,
+    extraction: Extraction | None,
+    detector: Detector,
+    *,
+    people: int,
+    is_fake: bool | None = None,
+    player: str = "",
 ) -> str:
     """Return the answer, what speaks against it, its timeline and the faces that it rests on.
 
@@ -85,6 +87,7 @@ def verdict_html(
         detector: Detector that gave it.
         people: Largest number of people whose faces are shown.
         is_fake: Ground truth, if known.
+        player: HTML above the timeline.
     """
     name = str(verdict.label).lower()
     head = f'<h2 class="df-{name}">{escape(words.HEADLINES[verdict.label])}</h2>'
@@ -106,6 +109,7 @@ def verdict_html(
         title = "What makes this uncertain" if verdict.label == Label.UNDECIDED else "What speaks against it"
         parts.append(f"<section><h3>{title}</h3>{_points(doubts)}</section>")
     if extraction is not None:
+        parts.append(player)
         parts.append(timeline(verdict, extraction, thresholds=detector.answer_range))
         counting = people_who_count(verdict)
         for number in counting[:people]:
@@ -126,12 +130,11 @@ def people_who_count(verdict: Verdict) -> list[int]:
     return [number for number in everybody if verdict.tracks[number].counts] or everybody
 
 
-def file_html(verdict: Verdict, extraction: Extraction | None) -> str:
+def file_html(verdict: Verdict, extraction: Extraction | None, file: Path) -> str:
     """Return the facts of the file: its size and checksum, and what its stream says."""
-    path = Path(verdict.input)
-    facts = {"Name": printable(path.name)}
+    facts = {"Name": printable(Path(verdict.input).name)}
     with suppress(OSError):  # a file that is missing or cannot be opened has no facts
-        facts |= {"Size": f"{path.stat().st_size:,} bytes", "SHA-256": sha256_of(path)}
+        facts |= {"Size": f"{file.stat().st_size:,} bytes", "SHA-256": sha256_of(file)}
     if extraction is not None:
         info = extraction.info
         facts["Picture"] = f"{info.width} × {info.height} pixels"
@@ -195,7 +198,7 @@ def _person(number: int, clip: FaceClip, track: TrackScore, detector: Detector, 
         items.append(f'<li><img src="{_data(image)}" alt="{alt}"><span>{escape(text)}</span></li>')
     note = "" if detector.has_frame_head else "<p>This detector scores a person's faces together, not one by one.</p>"
     return (
-        f"<section><h3>{title}</h3><p>{score if of > 1 or label == Label.UNDECIDED else 'Time and score of each face.'}"
+        f"<section><h3>{title}</h3><p>{score if of > 1 or not track.counts else 'Time and score of each face.'}"
         f'</p><ul class="df-faces">{"".join(items)}</ul>{note}</section>'
     )
 

@@ -1,16 +1,22 @@
 """The page in a real browser: a phone's width and a screen's."""
 
+import json
 import re
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 pytest.importorskip("gradio", reason="the web page needs pip install '.[app]'")
 
 from site_client import served
 
+from dfutils.app.examples import EXAMPLES
 from dfutils.app.limits import PageLimits
 from dfutils.demo.examples import make_faceless_video
+from dfutils.extraction.video import iter_frames
+from dfutils.files import sha256_of
 
 SCREENSHOTS = Path(__file__).parents[2] / ".cache" / "screenshots"
 """Screenshots of the tests, for people to look at."""
@@ -49,7 +55,7 @@ def test_a_clip_is_uploaded_scored_and_explained(page, demo_videos):
     assert re.search(f"(about )?{number} of 100 clips scored like this would be", said)
     assert re.search(r"(REAL|FAKE|UNDECIDED): ", said)
     with page.page.expect_download() as coming:
-        page.page.click(".df-download")
+        page.page.click(".df-download:text('JSON')")
     assert coming.value.suggested_filename == "verdict.json"
     page.page.click("#df-heat")
     page.page.wait_for_selector("[aria-label='Heat maps'] img", timeout=60_000)
@@ -59,6 +65,85 @@ def test_a_clip_is_uploaded_scored_and_explained(page, demo_videos):
     assert page.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert page.errors == []
     assert [address for address in page.external if not address.startswith(("http://127.0.0.1", "ws:"))] == []
+
+
+def share_of_stage(page):
+    """The box over the film, as shares of the film's sides: left, top, right, bottom."""
+    return page.page.evaluate(
+        """() => {
+          const film = document.querySelector(".df-stage").firstChild.getBoundingClientRect();
+          const box = document.querySelector(".df-box").getBoundingClientRect();
+          return [(box.left - film.left) / film.width, (box.top - film.top) / film.height,
+            (box.right - film.left) / film.width, (box.bottom - film.top) / film.height];
+        }"""
+    )
+
+
+def test_the_upload_is_played_with_a_box_around_the_face(page, client, demo_videos):
+    examine(page, demo_videos[1])
+    page.page.wait_for_selector(".df-stage video")
+    page.page.wait_for_function("document.querySelector('.df-stage video').readyState >= 2")
+    assert page.page.evaluate("document.querySelector('.df-stage video').src").startswith("blob:")
+    with page.page.expect_download() as coming:
+        page.page.click(".df-download:text('JSON')")
+    (verdict,) = json.loads(Path(coming.value.path()).read_text())["verdicts"]
+    frame = verdict["tracks"][0]["frames"][4]
+    page.page.evaluate(
+        "time => { const film = document.querySelector('.df-stage video'); film.pause(); film.currentTime = time; }",
+        frame["time_seconds"],
+    )
+    page.page.wait_for_timeout(300)
+    width, height = page.page.evaluate(
+        "() => { const film = document.querySelector('.df-stage video'); return [film.videoWidth, film.videoHeight]; }"
+    )
+    left, top, right, bottom = frame["box"]
+    expected = [left / width, top / height, right / width, bottom / height]
+    assert share_of_stage(page) == pytest.approx(expected, abs=0.02)  # the box's own lines are 3 pixels wide
+    line = page.page.get_attribute(".df-now", "d")
+    page.page.click(".df-timeline", position={"x": 200, "y": 60})
+    page.page.wait_for_timeout(300)
+    assert page.page.get_attribute(".df-now", "d") != line  # the timeline moves the film
+    assert page.errors == []
+
+
+def test_an_image_is_shown_with_its_box(page, demo_videos, tmp_path):
+    photo = tmp_path / "photo.png"
+    cv2.imwrite(str(photo), next(iter_frames(demo_videos[1])).image()[:, :, ::-1])
+    examine(page, photo)
+    page.page.wait_for_selector(".df-stage img")
+    left, top, right, bottom = share_of_stage(page)
+    assert 0.1 < left < 0.5 < right < 0.9
+    assert 0 < top < 0.6 < bottom < 1
+    assert page.page.inner_text(".df-box") == "face"
+
+
+def test_the_answer_is_saved_as_a_page_of_its_own(page, browser_page, demo_videos, tmp_path):
+    examine(page, demo_videos[1])
+    with page.page.expect_download() as coming:
+        page.page.click(".df-download:text('page')")
+    assert coming.value.suggested_filename == "verdict.html"
+    saved = tmp_path / "verdict.html"
+    coming.value.save_as(saved)
+    html = saved.read_text()
+    assert sha256_of(demo_videos[1]) in html
+    assert f"{demo_videos[1].stat().st_size:,} bytes" in html
+    assert re.search(r"<h2 class=\"df-\w+\">(REAL|FAKE|UNDECIDED): ", html)
+
+
+@pytest.mark.parametrize("page", [1400], indirect=True)
+def test_the_examples_are_pictures_of_their_clips(page, tmp_path):
+    for example in EXAMPLES:
+        style = page.page.evaluate(
+            f"getComputedStyle(document.querySelector('#df-{example.name}')).backgroundImage.slice(-60_000)"
+        )
+        assert "data:image/jpeg" in style
+        example.make(tmp_path / f"{example.name}.mp4")
+        frame = next(iter_frames(tmp_path / f"{example.name}.mp4")).image()
+        shown = cv2.imread(str(example.picture))[:, :, ::-1]
+        assert np.corrcoef(frame.ravel(), shown.ravel())[0, 1] > 0.98
+    page.page.click("#df-forged_face")
+    page.page.wait_for_selector(".df-stage video", timeout=60_000)
+    assert page.page.evaluate("document.querySelector('.df-stage video').src").startswith("data:video/mp4")
 
 
 def test_a_text_file_and_a_room_without_anybody_are_undecided(page, faceless, tmp_path):

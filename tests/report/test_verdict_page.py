@@ -13,7 +13,7 @@ from dfutils.demo.examples import make_two_people_video
 from dfutils.files import sha256_of
 from dfutils.prediction.detector import load_detector, verdict_document
 from dfutils.records import Label
-from dfutils.report.verdict_page import people_who_count, verdict_html, write_verdict_page
+from dfutils.report.verdict_page import people_who_count, verdict_html, verdict_page
 from dfutils.report.verdict_words import doubts
 
 HOSTILE = "<img src=x onerror=alert(1)>.mp4"
@@ -34,7 +34,8 @@ def examined(detector, demo_videos, tmp_path_factory):
 def page(detector, examined, tmp_path_factory):
     path = tmp_path_factory.mktemp("pages") / "verdict.html"
     verdict, extraction = examined
-    write_verdict_page(path, verdict, extraction, detector)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(verdict_page(verdict, extraction, detector, file=Path(verdict.input)), encoding="utf-8")
     return path
 
 
@@ -71,8 +72,7 @@ def test_the_page_is_printed_on_two_sheets(page, browser_page):
 def test_without_a_face_the_page_says_why(detector, tmp_path):
     video = tmp_path / "notes.mp4"
     video.write_text("no video")
-    write_verdict_page(tmp_path / "verdict.html", *detector.examine(video), detector)
-    html = (tmp_path / "verdict.html").read_text()
+    html = verdict_page(*detector.examine(video), detector, file=video)
     assert "UNDECIDED: no verdict" in html
     assert "could not be read as a video or image" in html
     assert sha256_of(video) in html
