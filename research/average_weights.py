@@ -55,6 +55,8 @@ def average_runs(runs: Sequence[Path], folder: Path) -> DetectorRecord:
     ]
     write_csv(folder / "splits.csv", tuple(rows[0]), rows)
     write_csv(folder / "predictions.csv", PREDICTION_COLUMNS, ())
+    if settings[0].familiarity is not None:  # that of the first run, whose clips are almost those of the others
+        shutil.copy(RunFolder(runs[0]).familiarity_file, folder)
     write_mean_weights(weights, folder / weights[0].name)
     checksum = sha256_of(folder / weights[0].name)
     same_backbone = {own.backbone_checksum for own in settings}
