@@ -17,8 +17,9 @@ Protocol, written down before the first training:
   forged frame is in its training data. It starts from candidate X of the first release, which had seen forged crops of
   DFDC's training people and nothing of FaceForensics++.
 * Candidate S goes on with forgeries too, from the mean of the weights of X and of its start: X forgets DFDC's
-  forgeries, which it never sees, and the mean keeps more of them (chosen on validation; see ``LOG.md``). Each of five folds, by source pair and person, leaves out a fifth of
-  the clips of FaceForensics++ and of the talking heads, and all clips of one generator of modern fakes.
+  forgeries, which it never sees, and the mean keeps more of them (chosen on validation; see ``LOG.md``). Each of five
+  folds, by source pair and person, leaves out a fifth of the clips of FaceForensics++ and of the talking heads, and all
+  clips of one generator of modern fakes.
 * The schedule is fixed beforehand, and the averaged weights of its end are what is judged. Validation is on DFDC's
   validation people.
 """
