@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dfutils.commands.base import count, print_result, say
+from dfutils.commands.base import count, print_result, say, show
 from dfutils.pretrained import default_model
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 EXIT_FOUND = 3
 """Exit code when ``--fail-on`` matches a verdict."""
 
+EXIT_ENDED = 143
+"""Exit code when SIGTERM ended an archive's job; what is finished is kept."""
+
 EXAMPLE = "dfutils predict clip.mp4 photo.jpg --model run"
 
 EXIT_CODES = (
@@ -32,7 +35,7 @@ EXIT_CODES = (
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="videos, images, or folders of them")
+    parser.add_argument("inputs", nargs="*", metavar="INPUT", help="videos, images, or folders of them")
     default = default_model()
     parser.add_argument(
         "--model",
@@ -72,6 +75,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="also write a page about the verdict on a single input, as HTML, to be read offline or printed; with "
         "--explain it has the heat maps too",
     )
+    archive = parser.add_argument_group("archives", "verdicts on many files, in a folder that can be continued")
+    archive.add_argument("--out", type=Path, metavar="VERDICTS", help="verdict folder; needs pyarrow")
+    archive.add_argument(
+        "--manifest",
+        type=Path,
+        metavar="FILE",
+        help="CSV or Parquet with a column file, and perhaps id",
+    )
+    archive.add_argument("--shard", default="1/1", metavar="I/N", help="examine part i of n (default: %(default)s)")
+    archive.add_argument("--retry-errors", action="store_true", help="examine files that could not be read again")
+    archive.add_argument(
+        "--max-error-rate",
+        type=float,
+        default=1.0,
+        metavar="SHARE",
+        help="end with an error if more than this share cannot be read (default: %(default)s)",
+    )
     parser.add_argument(
         "--fail-on",
         choices=["REAL", "FAKE", "UNDECIDED", "incomplete"],
@@ -93,31 +113,71 @@ def run(options: argparse.Namespace) -> int:
         options.usage_error("--json prints one document of all verdicts, --json-lines one per verdict: omit one")
     if options.prior is not None and not 0 < options.prior < 1:
         options.usage_error(f"--prior: must be above 0 and below 1. Received: {options.prior:g}")
+    if not options.inputs and options.manifest is None:
+        options.usage_error("the following arguments are required: INPUT, or --manifest FILE")
+    if options.inputs and options.manifest is not None:
+        options.usage_error("--manifest names the inputs: omit the others")
+    if options.out is None and (options.manifest or options.shard != "1/1" or options.retry_errors):
+        options.usage_error("--manifest, --shard and --retry-errors are for verdict folders: name one with --out")
+    if not 0 < options.max_error_rate <= 1:
+        options.usage_error(f"--max-error-rate: must be above 0 and at most 1. Received: {options.max_error_rate:g}")
+    others = ("json_lines", "csv", "frames_dir", "explain", "report", "fail_on")
+    if options.out is not None and (given := [name for name in others if getattr(options, name)]):
+        options.usage_error(f"--out writes a verdict folder: omit --{given[0].replace('_', '-')}")
     if options.report and options.report.resolve() == Path(options.inputs[0]).resolve():
         options.usage_error("--report: is the input itself. Name another file")
     if options.report and len(options.inputs) > 1:
         options.usage_error("--report writes a page about one input: name a single file")
     start_child()  # the child imports its decoder while this process imports the engine
     try:
-        return _predict_all(options)
+        return _predict_all(options) if options.out is None else _predict_archive(options)
     except BaseException:  # also Ctrl-C: do not wait for videos that are being decoded
         close_children()
         raise
 
 
-def _predict_all(options: argparse.Namespace) -> int:
+def _predict_archive(options: argparse.Namespace) -> int:
+    from dfutils.extraction.shards import Shard
+    from dfutils.prediction.archive import ArchiveItem, predict_archive, read_archive
     from dfutils.prediction.batch import expand_inputs
-    from dfutils.prediction.detector import load_detector, verdict_document
-    from dfutils.prediction.outputs import write_verdicts
 
-    inputs = expand_inputs(options.inputs)
-    if options.report and len(inputs) > 1:
-        options.usage_error(f"--report writes a page about one input, but {options.inputs[0]} holds {len(inputs)}")
+    if options.manifest is not None:
+        items = read_archive(options.manifest)
+    else:
+        items = [ArchiveItem(name, Path(name)) for name in expand_inputs(options.inputs)]
+    summary = predict_archive(
+        _load(options),
+        items,
+        options.out,
+        shard=Shard.parse(options.shard),
+        workers=options.workers,
+        retry_errors=options.retry_errors,
+        max_error_rate=options.max_error_rate,
+    )
+    show(options, summary)
+    return EXIT_ENDED if summary.was_ended else 0
+
+
+def _load(options: argparse.Namespace) -> Detector:
+    from dfutils.prediction.detector import load_detector
+
     detector = load_detector(options.model, engine="keras" if options.explain else options.engine)
     if options.prior is not None:
         detector = detector.for_prior(options.prior)
     described = (detector.settings.name, detector.engine, *detector.answer_range, detector.prior)
     logger.info("Detector: %s, on the engine %s; REAL up to %.2f, FAKE from %.2f on; prior %.2g", *described)
+    return detector
+
+
+def _predict_all(options: argparse.Namespace) -> int:
+    from dfutils.prediction.batch import expand_inputs
+    from dfutils.prediction.detector import verdict_document
+    from dfutils.prediction.outputs import write_verdicts
+
+    inputs = expand_inputs(options.inputs)
+    if options.report and len(inputs) > 1:
+        options.usage_error(f"--report writes a page about one input, but {options.inputs[0]} holds {len(inputs)}")
+    detector = _load(options)
     outcomes: set[str] = set()
     kept: list[Verdict] = []
 
