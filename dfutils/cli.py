@@ -26,7 +26,7 @@ EXIT_FAILURE, EXIT_INTERRUPTED = 1, 130
 COMMANDS = {
     "demo": "run the whole pipeline on made-up clips",
     "extract": "crop faces from labelled videos, at moments of motion, into a face dataset",
-    "merge": "join the face datasets of several shards",
+    "merge": "join the face datasets or verdict folders of several shards",
     "train": "train a detector on a face dataset",
     "calibrate": "choose calibration and thresholds of a trained detector",
     "evaluate": "measure a detector and write a report",
@@ -67,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_FAILURE
     except KeyboardInterrupt:
         # A prediction cannot be continued: it keeps nothing but what it has printed or written.
-        advice = "" if options.command == "predict" else " Repeat the command to continue."
+        is_lost = options.command == "predict" and options.out is None
+        advice = "" if is_lost else " Repeat the command to continue."
         sys.stderr.write(f"\ndfutils {options.command}: interrupted.{advice}\n")
         return EXIT_INTERRUPTED
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,8 @@ def pack_detector(run: Path, folder: Path, **changes: Any) -> DetectorRecord:
         h5py.File(temporary, "w") as target,
     ):
         source.visititems(lambda name, item: _copy(name, item, target))
+    if detector.familiarity is not None:
+        shutil.copy(trained.familiarity_file, folder)
     detector = detector.model_copy(update={**changes, "weights_sha256": sha256_of(packed.weights_file)})
     detector.write(packed.detector_file)
     return detector

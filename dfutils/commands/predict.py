@@ -29,7 +29,7 @@ EXAMPLE = "dfutils predict clip.mp4 photo.jpg --model run"
 
 EXIT_CODES = (
     "exit codes: 0 verdicts were given, even if UNDECIDED; 1 failure; 2 wrong usage; 3 --fail-on matched; "
-    "130 interrupted"
+    "130 interrupted; 143 ended by SIGTERM (--out: after the file at hand)"
 )
 
 
@@ -84,7 +84,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="CSV or Parquet with a column file, and perhaps id",
     )
     archive.add_argument("--shard", default="1/1", metavar="I/N", help="examine part i of n (default: %(default)s)")
-    archive.add_argument("--retry-errors", action="store_true", help="examine files that could not be read again")
+    archive.add_argument("--retry-errors", action="store_true", help="retry files that could not be read")
     archive.add_argument(
         "--max-error-rate",
         type=float,
@@ -137,6 +137,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _predict_archive(options: argparse.Namespace) -> int:
+    from dfutils.extraction.isolation import close_children
     from dfutils.extraction.shards import Shard
     from dfutils.prediction.archive import ArchiveItem, predict_archive, read_archive
     from dfutils.prediction.batch import expand_inputs
@@ -144,7 +145,7 @@ def _predict_archive(options: argparse.Namespace) -> int:
     if options.manifest is not None:
         items = read_archive(options.manifest)
     else:
-        items = [ArchiveItem(name, Path(name)) for name in expand_inputs(options.inputs)]
+        items = [ArchiveItem.of(name, Path(name)) for name in dict.fromkeys(expand_inputs(options.inputs))]
     summary = predict_archive(
         _load(options),
         items,
@@ -155,6 +156,8 @@ def _predict_archive(options: argparse.Namespace) -> int:
         max_error_rate=options.max_error_rate,
     )
     show(options, summary)
+    if summary.was_ended:
+        close_children()  # do not wait for videos that are being decoded
     return EXIT_ENDED if summary.was_ended else 0
 
 

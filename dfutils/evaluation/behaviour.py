@@ -125,11 +125,9 @@ def run_behaviour_tests(
     some = np.linspace(0, len(rows) - 1, min(IMAGE_CLIPS, len(rows))).astype(int)
     clips = [dataset.load_clip(rows[index]) for index in some]
     # One call for all: each call has a fixed cost, which would dominate for so few images.
-    changed = detector.score_clips(np.stack([change(clip) for _, change in _IMAGES for clip in clips]))
-    after = np.array([score.fake_probability for score in changed]).reshape(len(_IMAGES), len(clips))
-    outcomes += [
-        Outcome(expectation, before[some], scores) for (expectation, _), scores in zip(_IMAGES, after, strict=True)
-    ]
+    changed = detector.score_clips(np.stack([*clips, *(change(clip) for _, change in _IMAGES for clip in clips)]))
+    as_is, *after = np.array([score.fake_probability for score in changed]).reshape(1 + len(_IMAGES), len(clips))
+    outcomes += [Outcome(expectation, as_is, scores) for (expectation, _), scores in zip(_IMAGES, after, strict=True)]
     return outcomes
 
 

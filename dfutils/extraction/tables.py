@@ -42,8 +42,13 @@ def append_journal(folder: Path, entry: Mapping[str, Any]) -> None:
     """Append one finished video; the entry is on the disk before the call returns."""
     path = folder / ".journal.jsonl"
     try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry, allow_nan=True) + "\n")
+        with path.open("ab+") as file:
+            line = f"{json.dumps(entry, allow_nan=True)}\n".encode()
+            if size := file.seek(0, os.SEEK_END):
+                file.seek(size - 1)
+                if file.read(1) != b"\n":  # a line that was cut off must not take this one with it
+                    line = b"\n" + line
+            file.write(line)
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:

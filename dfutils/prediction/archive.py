@@ -1,25 +1,27 @@
-"""Verdicts on an archive of files: a folder that is continued after any end, divided among machines, and joined."""
+"""Verdicts on an archive of files, in a folder that can be resumed, sharded and merged."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import logging
+import os
 import signal
+import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import dfutils
 from dfutils.errors import CatalogueError, DatasetError, ReportError, how_to_install
 from dfutils.extraction.shards import Shard
 from dfutils.extraction.tables import append_journal, read_journal
-from dfutils.files import only_job, read_csv, read_json, replacing, write_json
+from dfutils.files import ODD_NAMES, only_job, read_csv, read_json, replacing, write_json
 from dfutils.prediction.outputs import plain_verdict
 from dfutils.records import Reason, Verdict
 
@@ -46,12 +48,17 @@ VERDICT_FIELDS = {
 
 ROWS_OF_A_PART = 1000
 MOST_ATTEMPTS = 3
-"""A file that failed this often is quarantined: it is not tried again."""
+"""A file that exists and failed this often is quarantined: it is not tried again."""
 
-FEWEST_FOR_A_RATE = 20
-"""Files after which the share of errors is compared with its limit."""
+FEWEST_FOR_A_RATE, MOST_FOR_A_RATE = 20, 100
+"""The share of errors is that of the latest files, and compared with its limit from so many on."""
+
+BROKEN = ("error", "quarantined")
 
 PROGRESS_SECONDS = 60
+
+CHECKSUMS = ("detector", "thresholds or calibration", "export", "list of files")
+"""Entries of ``job.json`` that are checksums, which say nothing to people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +68,17 @@ class ArchiveItem:
     Attributes:
         id: Unique name in the archive.
         path: The file.
+        written: How the manifest names it.
     """
 
     id: str
     path: Path
+    written: str = ""
+
+    @classmethod
+    def of(cls, written: str, path: Path, name: object = None) -> Self:
+        """Return the file with an id that is valid Unicode, as file names need not be; by default its path."""
+        return cls(_valid(str(written if name in (None, "") else name)), path, _valid(written))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +112,12 @@ class ArchiveSummary:
         """Return the lines printed without ``--json``."""
         done = sum(self.labels.values())
         labels = ", ".join(f"{count} {label}" for label, count in sorted(self.labels.items())) or "none"
-        lines = [f"{done} of {self.inputs} files have a verdict: {labels}.", f"Verdicts: {self.folder}"]
-        if broken := sum(self.errors.values()):
-            lines.insert(1, f"{broken} of them could not be read; `--retry-errors` tries them again.")
-        return lines
+        lines = [f"{done} of {self.inputs} files have a verdict: {labels}."]
+        if failed := self.errors.get("error", 0):
+            lines.append(f"{failed} of them could not be read; --retry-errors tries them again.")
+        if given_up := self.errors.get("quarantined", 0):
+            lines.append(f"{given_up} of them could not be read {MOST_ATTEMPTS} times, and are not tried again.")
+        return [*lines, f"Verdicts: {self.folder}"]
 
 
 def read_archive(manifest: Path) -> list[ArchiveItem]:
@@ -114,14 +130,15 @@ def read_archive(manifest: Path) -> list[ArchiveItem]:
         DatasetError: It cannot be read.
     """
     if manifest.suffix == ".parquet":
-        table = _arrow().read_table(manifest)
+        table = _read_table(manifest, "Write it again")
         if "file" not in table.column_names:
             raise CatalogueError(f"{manifest}: has no column file. Name the files of the archive in it.")
         columns = {name: table[name].to_pylist() for name in ("file", "id") if name in table.column_names}
         rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
     else:
         rows = read_csv(manifest, ("file",))
-    items = [ArchiveItem(str(row.get("id") or row["file"]), manifest.parent / str(row["file"])) for row in rows]
+    files = [(str(row["file"]), row.get("id")) for row in rows]
+    items = [ArchiveItem.of(file, manifest.parent / file, name) for file, name in files]
     if twice := [name for name, count in Counter(item.id for item in items).items() if count > 1]:
         raise CatalogueError(
             f"{manifest}: {twice[0]} is there twice{f', as are {len(twice) - 1} others' if twice[1:] else ''}. "
@@ -154,7 +171,8 @@ def predict_archive(
         shard: The part of the archive to examine.
         workers: Number of files decoded at a time.
         retry_errors: Examine files that could not be read again, up to three times in all.
-        max_error_rate: If more than this share of the files cannot be read, the job ends with an error.
+        max_error_rate: If more than this share of the last hundred files cannot be read, the job ends with an error.
+            Files that are tried again do not count.
         progress: Show a bar on a terminal.
 
     Raises:
@@ -163,19 +181,19 @@ def predict_archive(
         ReportError: Too many files cannot be read.
     """
     arrow = _arrow()  # fail before a folder is made
-    about = _fingerprint(detector, items, shard)
     chosen = items[shard.index - 1 :: shard.count]
-    with only_job(folder), _told_to_end() as end:
+    about = {**_fingerprint(detector, items, shard), "files": len(chosen)}
+    with only_job(folder), _sigterm_event() as end:
         if not (folder / "job.json").is_file():
             write_json(folder / "job.json", about)
         elif different := [
-            f"{name} was {before}, now {about.get(name)}"
+            f"another {name}" + ("" if name in CHECKSUMS else f": {before} before, now {about.get(name)}")
             for name, before in read_json(folder / "job.json").items()
             if before != about.get(name)
         ]:
             raise DatasetError(
-                f"{folder}: was made otherwise ({'; '.join(different)}). Choose another --out, or repeat the command "
-                "that began it."
+                f"{folder}: was started with {'; '.join(different)}. Choose another --out, or repeat the command that "
+                "started it."
             )
         _write_part(arrow, folder)  # what an interrupted job left in its journal
         state = _State(folder, _known(folder), len(chosen))
@@ -190,17 +208,17 @@ def predict_archive(
                 state.in_journal = 0
             if state.error_rate > max_error_rate:
                 raise ReportError(
-                    f"{folder}: {state.failed} of {state.examined} files could not be read, more than --max-error-rate "
-                    f"{max_error_rate:g} allows (last: {row['input']}, {row['detail']}). Verdicts are kept; mend the "
-                    "cause, then repeat the command with --retry-errors."
+                    f"{folder}: {sum(state.latest)} of the last {len(state.latest)} files could not be read, more than "
+                    f"--max-error-rate {max_error_rate:g} allows (last: {row['input']}, {row['detail']}). Verdicts are "
+                    "kept; fix the cause, then repeat the command with --retry-errors."
                 )
             if end.is_set():
                 break
         _write_part(arrow, folder)
-        state.tell()
+        state.write_progress()
     known = [state.known[item.id] for item in chosen if item.id in state.known]
-    labels = Counter(row["label"] for row in known)
-    errors = Counter(row["status"] for row in known if row["status"] in ("error", "quarantined"))
+    labels = Counter(one.label for one in known)
+    errors = Counter(one.status for one in known if one.status in BROKEN)
     return ArchiveSummary(folder, len(chosen), labels, errors, was_ended=end.is_set())
 
 
@@ -213,18 +231,22 @@ def merge_verdicts(sources: Sequence[Path], folder: Path) -> ArchiveSummary:
     arrow = _arrow()
     if (folder / "job.json").exists():
         raise DatasetError(f"{folder}: already holds verdicts. Choose another --out, or delete it.")
-    abouts = [_about(source) for source in sources]
-    for source in sources:
-        if any(True for _ in read_journal(source)):
-            raise DatasetError(f"{source}: is not finished. Repeat the command that began it.")
+    abouts = [_read_job(source) for source in sources]
     for source, about in zip(sources, abouts, strict=True):
-        if different := [name for name in about if name != "shard" and about[name] != abouts[0].get(name)]:
+        done = len(_known(source))
+        if done < about["files"] or any(True for _ in read_journal(source)):
+            raise DatasetError(
+                f"{source}: has verdicts on {done} of {about['files']} files. Repeat the command that started it."
+            )
+        if different := [name for name in about if name not in ("shard", "files") and about[name] != abouts[0][name]]:
             raise DatasetError(
                 f"{source}: was made with another {different[0]} than {sources[0]}. Examine it again with the same."
             )
     owners: dict[bytes, int] = {}  # eight bytes of each id's checksum, so that a million ids take little memory
     labels, errors, number = Counter[str](), Counter[str](), 0
     with only_job(folder):
+        for part in _parts(folder):  # left by a merge that failed
+            part.unlink()
         for place, source in enumerate(sources):
             latest = _latest(source)
             for part in _parts(source):
@@ -244,7 +266,7 @@ def merge_verdicts(sources: Sequence[Path], folder: Path) -> ArchiveSummary:
                     continue
                 table = table.take(keep)
                 labels.update(table["label"].to_pylist())
-                errors.update(one for one in table["status"].to_pylist() if one in ("error", "quarantined"))
+                errors.update(one for one in table["status"].to_pylist() if one in BROKEN)
                 with replacing(folder / f"part-{number:05d}.parquet") as temporary:
                     arrow.write_table(table, temporary)
                 number += 1
@@ -252,18 +274,33 @@ def merge_verdicts(sources: Sequence[Path], folder: Path) -> ArchiveSummary:
         wanted = {Shard(index, shard.count) for shard in given for index in range(1, shard.count + 1)}
         if missing := sorted(wanted - set(given), key=lambda shard: (shard.count, shard.index)):
             logger.warning("Shards %s were not given: their files are missing.", ", ".join(map(str, missing)))
-        write_json(folder / "job.json", {**abouts[0], "shard": "1/1"})
+        write_json(folder / "job.json", {**abouts[0], "shard": "1/1", "files": labels.total()})
     return ArchiveSummary(folder, labels.total(), labels, errors)
 
 
 def read_verdicts(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a verdict folder, one per file, as `VERDICT_FIELDS` with ``tracks`` as they are stored.
+    """Yield the rows of a verdict folder, as `VERDICT_FIELDS`: the latest one of each file.
 
     Raises:
-        DatasetError: It holds no verdicts.
+        DatasetError: It holds no verdicts, or a part is damaged.
     """
-    _about(folder)
-    yield from _known(folder).values()
+    _read_job(folder)
+    known = _known(folder)
+    journal = list({row["id"]: row for row in read_journal(folder)}.values())
+    for rows in (*(_read_part(part).to_pylist() for part in _parts(folder)), journal):
+        for row in rows:
+            if (latest := known.get(row["id"])) is not None and row["attempts"] == latest.attempts:
+                del known[row["id"]]
+                yield row
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a job remembers of the latest row of a file."""
+
+    status: str
+    label: str
+    attempts: int
 
 
 @dataclass(slots=True)
@@ -272,38 +309,42 @@ class _State:
 
     Attributes:
         folder: The verdict folder.
-        known: The latest row of each file, by id; without its tracks.
+        known: The latest row of each file, by id.
         total: Number of files of the shard.
+        in_journal: Number of rows that are in no part yet.
+        examined: Number of files examined by this job.
+        failed: Number of those that could not be read.
+        latest: Whether each of the latest files could not be read; without files that are tried again.
     """
 
     folder: Path
-    known: dict[str, dict[str, Any]]
+    known: dict[str, _Known]
     total: int
     in_journal: int = 0
     examined: int = 0
     failed: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
+    latest: deque[bool] = field(default_factory=lambda: deque(maxlen=MOST_FOR_A_RATE))
     began: float = field(default_factory=time.monotonic)
-    told: float = field(default_factory=time.monotonic)
+    last_written: float = field(default_factory=time.monotonic)
 
     def add(self, row: dict[str, Any]) -> None:
-        self.known[row["id"]] = {**row, "tracks": ""}
+        self.known[row["id"]] = _Known(row["status"], row["label"], row["attempts"])
         self.in_journal += 1
         self.examined += 1
-        if row["status"] in ("error", "quarantined"):
-            self.failed += 1
-            self.reasons[row["reason"]] += 1
-        if time.monotonic() - self.told > PROGRESS_SECONDS:
-            self.tell()
+        self.failed += row["status"] in BROKEN
+        if row["attempts"] == 1:
+            self.latest.append(row["status"] in BROKEN)
+        if time.monotonic() - self.last_written > PROGRESS_SECONDS:
+            self.write_progress()
 
     @property
     def error_rate(self) -> float:
-        return self.failed / self.examined if self.examined >= FEWEST_FOR_A_RATE else 0.0
+        return sum(self.latest) / len(self.latest) if len(self.latest) >= FEWEST_FOR_A_RATE else 0.0
 
-    def tell(self) -> None:
+    def write_progress(self) -> None:
         """Append the state to ``progress.jsonl``."""
-        self.told = time.monotonic()
-        hours = (self.told - self.began) / 3600
+        self.last_written = time.monotonic()
+        hours = (self.last_written - self.began) / 3600
         speed = self.examined / hours if hours else 0.0
         left = self.total - len(self.known)
         line = {
@@ -311,7 +352,7 @@ class _State:
             "total": self.total,
             "per_hour": round(speed, 1),
             "seconds_left": round(3600 * left / speed) if speed else None,
-            "errors": dict(self.reasons),
+            "errors": self.failed,
         }
         with (self.folder / "progress.jsonl").open("a", encoding="utf-8") as file:
             file.write(f"{json.dumps(line)}\n")
@@ -328,7 +369,7 @@ def _examined(
     with tqdm(total=len(todo), desc="predict", unit="file", disable=None if progress else True) as bar:
         for item, verdict in zip(todo, verdicts, strict=True):
             now = time.monotonic()
-            attempts = 1 + int(state.known.get(item.id, {}).get("attempts", 0))
+            attempts = 1 + (state.known[item.id].attempts if item.id in state.known else 0)
             yield _row(item, verdict, detector, attempts=attempts, seconds=now - before)
             before = time.monotonic()
             bar.set_postfix_str(f"{state.failed} errors")
@@ -338,16 +379,16 @@ def _examined(
 def _row(item: ArchiveItem, verdict: Verdict, detector: Detector, *, attempts: int, seconds: float) -> dict[str, Any]:
     status = "scored" if verdict.fake_probability is not None else "unscored"
     if verdict.reason == Reason.UNREADABLE:
-        status = "error" if attempts < MOST_ATTEMPTS else "quarantined"
+        status = "quarantined" if attempts >= MOST_ATTEMPTS and item.path.exists() else "error"
     return {
         "id": item.id,
-        "input": str(item.path),
+        "input": _valid(str(item.path)),
         "status": status,
         "label": str(verdict.label),
         "reason": str(verdict.reason),
-        "detail": verdict.detail,
+        "detail": _valid(verdict.detail),
         "fake_probability": verdict.fake_probability,
-        "tracks": json.dumps(plain_verdict(verdict)["tracks"]),
+        "tracks": json.dumps(plain_verdict(verdict)["tracks"], allow_nan=False),
         "seconds": round(seconds, 3),
         "attempts": attempts,
         "detector_sha256": detector.settings.weights_sha256,
@@ -355,26 +396,33 @@ def _row(item: ArchiveItem, verdict: Verdict, detector: Detector, *, attempts: i
     }
 
 
-def _is_due(row: Mapping[str, Any] | None, *, retry_errors: bool) -> bool:
-    return row is None or (retry_errors and row["status"] == "error")
+def _is_due(known: _Known | None, *, retry_errors: bool) -> bool:
+    return known is None or (retry_errors and known.status == "error")
+
+
+def _valid(text: str) -> str:
+    """Return text as valid Unicode: names of files may be other bytes."""
+    return text.encode(errors=ODD_NAMES).decode()
 
 
 def _fingerprint(detector: Detector, items: Sequence[ArchiveItem], shard: Shard) -> dict[str, Any]:
     """Return all that changes the results, and which files they are about."""
     record = detector.settings.model_dump_json(exclude={"name", "version"})
-    names = "\n".join(f"{item.id}\t{item.path}" for item in items)
+    exports = sorted(member.export_key for member in detector.members)
+    names = "\n".join(f"{item.id}\t{item.written}" for item in items)
     return {
         "detector": detector.settings.weights_sha256,
-        "decision": hashlib.sha256(record.encode()).hexdigest(),
+        "thresholds or calibration": hashlib.sha256(record.encode()).hexdigest(),
         "prior": detector.prior,
         "engine": detector.engine,
-        "package_version": dfutils.__version__,
-        "archive": hashlib.sha256(names.encode()).hexdigest(),
+        "export": hashlib.sha256("".join(exports).encode()).hexdigest() if any(exports) else "",
+        "package version": dfutils.__version__,
+        "list of files": hashlib.sha256(names.encode()).hexdigest(),
         "shard": str(shard),
     }
 
 
-def _about(folder: Path) -> dict[str, Any]:
+def _read_job(folder: Path) -> dict[str, Any]:
     if not (folder / "job.json").is_file():
         raise DatasetError(f"{folder}: holds no verdicts (no job.json). Make them with `dfutils predict --out`.")
     return dict(read_json(folder / "job.json"))
@@ -384,15 +432,13 @@ def _parts(folder: Path) -> list[Path]:
     return sorted(folder.glob("part-*.parquet"))
 
 
-def _known(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return the latest row of each file, without tracks, from the parts and the journal."""
-    known: dict[str, dict[str, Any]] = {}
-    columns = [name for name in VERDICT_FIELDS if name != "tracks"]
-    for part in _parts(folder):
-        for row in _read_part(part, columns=columns).to_pylist():
-            known[row["id"]] = {**row, "tracks": ""}
-    for row in read_journal(folder):
-        known[row["id"]] = {**row, "tracks": ""}
+def _known(folder: Path) -> dict[str, _Known]:
+    """Return the latest row of each file, from the parts and the journal."""
+    known: dict[str, _Known] = {}
+    columns = ["id", "status", "label", "attempts"]
+    for rows in (*(_read_part(part, columns=columns).to_pylist() for part in _parts(folder)), read_journal(folder)):
+        for row in rows:
+            known[row["id"]] = _Known(sys.intern(row["status"]), sys.intern(row["label"]), row["attempts"])
     return known
 
 
@@ -402,12 +448,14 @@ def _read_part(part: Path, *, columns: Sequence[str] | None = None) -> Any:
     Raises:
         DatasetError: It is damaged.
     """
+    return _read_table(part, "Delete it, and repeat the command: its files are examined again", columns=columns)
+
+
+def _read_table(path: Path, advice: str, *, columns: Sequence[str] | None = None) -> Any:
     try:
-        return _arrow().read_table(part, columns=columns)
+        return _arrow().read_table(path, columns=columns)
     except (OSError, ValueError) as error:  # Arrow's own errors are of these kinds
-        raise DatasetError(
-            f"{part}: is damaged ({error}). Delete it, and repeat the command: its files are examined again."
-        ) from error
+        raise DatasetError(f"{path}: is missing or damaged ({error}). {advice}.") from error
 
 
 def _latest(folder: Path) -> dict[bytes, int]:
@@ -425,6 +473,7 @@ def _write_part(arrow: Any, folder: Path) -> None:
     """Turn the journal into the next part, without rows that a part has: a job may be killed between the two."""
     rows = {row["id"]: row for row in read_journal(folder)}
     if not rows:
+        (folder / ".journal.jsonl").unlink(missing_ok=True)  # it may hold a line that was cut off
         return
     import pyarrow as pa
 
@@ -437,11 +486,13 @@ def _write_part(arrow: Any, folder: Path) -> None:
     number = 1 + max((int(part.stem.partition("-")[2]) for part in _parts(folder)), default=-1)
     with replacing(folder / f"part-{number:05d}.parquet") as temporary:
         arrow.write_table(pa.Table.from_pylist(list(rows.values()), schema=schema), temporary)
+        with temporary.open("rb") as file:  # on the disk before the journal is deleted
+            os.fsync(file.fileno())
     (folder / ".journal.jsonl").unlink()
 
 
 @contextmanager
-def _told_to_end() -> Iterator[threading.Event]:
+def _sigterm_event() -> Iterator[threading.Event]:
     """Yield an event that SIGTERM sets; a second one ends the process at once."""
     end = threading.Event()
     if threading.current_thread() is not threading.main_thread():

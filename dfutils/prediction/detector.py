@@ -207,7 +207,7 @@ class Detector:
         """Return the answer to a person's score: none if the face is unfamiliar, or if a view has the opposite one."""
         if score.distance is not None and score.distance > 1:
             detail = (
-                f"it differs from what this detector was trained on ({score.distance:.1f} times the largest usual "
+                f"the face looks unlike this detector's training images ({score.distance:.1f} times the allowed "
                 "distance), as drawings, filters and damaged images do"
             )
             return Label.UNDECIDED, Reason.UNFAMILIAR, detail
@@ -216,7 +216,7 @@ class Detector:
         answers = {name: self.decide(one)[0] for name, one in zip(names, score.view_probabilities, strict=True)}
         if {Label.REAL, Label.FAKE} <= set(answers.values()):
             found = [f"{answer} {IN_WORDS[name]}" for name, answer in answers.items() if answer != Label.UNDECIDED]
-            return Label.UNDECIDED, Reason.UNSTABLE, f"the same faces would be {', '.join(found)}"
+            return Label.UNDECIDED, Reason.UNSTABLE, f"the answer changes: {', '.join(found)}"
         return label, reason, detail
 
     @property
@@ -226,6 +226,14 @@ class Detector:
         if self.prior == self.settings.prior:
             return real_up_to, fake_from
         return min(0.5, self._at_prior(real_up_to)), max(0.5, self._at_prior(fake_from))
+
+    def label_of_person(self, track: TrackScore) -> Label:
+        """Return the answer to one person of a verdict alone."""
+        labels = {self.label_of(one) for one in track.views.values()}
+        is_unfamiliar = track.distance is not None and track.distance > 1
+        if not track.counts or is_unfamiliar or {Label.REAL, Label.FAKE} <= labels:
+            return Label.UNDECIDED
+        return self.label_of(track.fake_probability)
 
     def label_of(self, fake_probability: float) -> Label:
         """Return the answer to a probability at this prior, such as that of a track or of a frame of a verdict."""
@@ -242,7 +250,10 @@ class Detector:
         return float(at_prior(np.array(fake_probability), self.prior, known=self.settings.prior))
 
     def decide_people(self, scores: Sequence[ClipScore], pixels: Sequence[float]) -> tuple[int, Label, Reason, str]:
-        """Choose the person whose score decides: the highest among those whose face is large enough.
+        """Choose the person whose score decides, among those whose face is large enough.
+
+        That is the one with the highest score who is FAKE; if there is none, the one with the highest score who is
+        UNDECIDED, so that a face that cannot be judged is never called REAL; else the highest score.
 
         Args:
             scores: One for each person; at least one.
@@ -253,12 +264,15 @@ class Detector:
         """
         least = self.settings.min_face_pixels
         people = range(len(scores))
-        large = [person for person in people if pixels[person] >= least]
-        place = max(large or people, key=lambda person: scores[person].fake_probability)
-        if large:
-            return place, *self._answer(scores[place])
+        ranked = sorted(people, key=lambda person: -scores[person].fake_probability)
+        if large := [person for person in ranked if pixels[person] >= least]:
+            answers = {person: self._answer(scores[person]) for person in large}
+            for wanted in (Label.FAKE, Label.UNDECIDED, Label.REAL):
+                for person in large:
+                    if answers[person][0] == wanted:
+                        return person, *answers[person]
         detail = f"the largest face is {max(pixels):.0f} pixels wide or high, but this detector needs {least} to decide"
-        return place, Label.UNDECIDED, Reason.LOW_CONFIDENCE, detail
+        return ranked[0], Label.UNDECIDED, Reason.LOW_CONFIDENCE, detail
 
     def score_clips(self, crops: npt.NDArray[np.uint8]) -> list[ClipScore]:
         """Score clips that were cut with this detector's extraction settings.
@@ -401,7 +415,9 @@ def load_detector(model: Path | str | None = None, *, engine: EngineChoice = "au
     folder = resolve_detector(DEFAULT if model is None else model)
     settings = RunFolder(folder).detector()
     chosen = choose_engine(engine, folder, settings)
-    return Detector(settings, load_members(folder, settings, engine=chosen), folder, engine=chosen)
+    detector = Detector(settings, load_members(folder, settings, engine=chosen), folder, engine=chosen)
+    _ = detector.familiarity  # a missing file is an error now, and not at the first face
+    return detector
 
 
 def verdict_document(detector: Detector, verdicts: Iterable[Verdict]) -> dict[str, Any]:

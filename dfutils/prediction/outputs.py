@@ -58,7 +58,13 @@ def whose_score(verdict: Verdict) -> str:
         >>> whose_score(Verdict("a.mp4", 0.29, Label.REAL, Reason.OK, "", tracks, 0))
         '2 people; the score is that of person 1, the highest among faces that are large enough'
     """
-    text = f"{len(verdict.tracks)} people; the score is that of person {(verdict.person or 0) + 1}, the highest"
+    person = verdict.person or 0
+    text = f"{len(verdict.tracks)} people; the score is that of person {person + 1}"
+    counting = [track.fake_probability for track in verdict.tracks if track.counts] or [1.0]
+    own = verdict.tracks[person]
+    if own.counts and own.fake_probability < max(counting):
+        return f"{text}, which decides"
+    text = f"{text}, the highest"
     return text if len({track.counts for track in verdict.tracks}) == 1 else f"{text} among faces that are large enough"
 
 

@@ -55,12 +55,12 @@ VIEWS: Mapping[View, Callable[[Crops], Crops]] = {
 }
 
 IN_WORDS: Mapping[str, str] = {
-    "as_is": "as they are",
-    "mirrored": "mirrored",
-    "compressed": "compressed again",
-    "rescaled": "scaled down",
+    "as_is": "for the original",
+    "mirrored": "when mirrored",
+    "compressed": "when compressed again",
+    "rescaled": "when scaled down",
 }
-"""Each view in a sentence: "the same faces would be FAKE …"."""
+"""Each view in a sentence: "the answer changes: FAKE …"."""
 
 
 def view_key(name: View) -> str:

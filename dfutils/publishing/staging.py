@@ -33,7 +33,7 @@ VERSION, PUSH = "send a new version", "run it"
 _RUN = RunFolder(Path())
 MODEL_NEEDS = (_RUN.detector_file.name, _RUN.weights_file.name)
 """The files that prediction loads. A run's tables are not sent: they name the videos of other people's data sets."""
-MODEL_EXTRAS = (f"{_RUN.export_folder.name}/*", "LICENSE", "MODEL_CARD.md")
+MODEL_EXTRAS = (f"{_RUN.export_folder.name}/*", _RUN.familiarity_file.name, "LICENSE", "MODEL_CARD.md")
 """Sent if present. The licence has to be passed on, because the shipped detector's licence demands it."""
 
 

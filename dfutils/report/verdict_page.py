@@ -182,7 +182,7 @@ def heat_html(maps: Mapping[int, Sequence[Image]]) -> str:
 
 
 def _person(number: int, clip: FaceClip, track: TrackScore, detector: Detector, *, of: int) -> str:
-    label = detector.label_of(track.fake_probability) if track.counts else Label.UNDECIDED
+    label = detector.label_of_person(track)
     title = f"Person {number + 1}" if of > 1 else "The faces that were scored"
     weight = f"which on its own would be {label}" if track.counts else "but the face is too small to count"
     score = f"{words.of_a_hundred(track.fake_probability)} % probability of FAKE, {weight}"

@@ -35,7 +35,7 @@ REASONS = {
     Reason.INCOMPLETE: "The file is truncated; only the part that exists was examined.",
     Reason.TOO_MANY_FACES: "There are more faces than can be examined, so a forged one may have been missed.",
     Reason.LOW_CONFIDENCE: "The detector does not answer REAL or FAKE here.",
-    Reason.UNFAMILIAR: "The detector has not seen such faces, so it does not answer.",
+    Reason.UNFAMILIAR: "The detector was not trained on images like this, so it does not answer.",
     Reason.UNSTABLE: "The answer depends on small changes of the file that leave the face the same.",
 }
 
@@ -64,6 +64,8 @@ def meaning(verdict: Verdict, detector: Detector) -> list[str]:
     if verdict.reason != Reason.OK:
         detail = f"{verdict.detail[0].upper()}{verdict.detail[1:]}." if verdict.detail else ""
         lines.append(f"{REASONS[verdict.reason]} {detail}".strip())
+    if verdict.reason == Reason.UNFAMILIAR:  # calibration says nothing about such images
+        return lines
     number = of_a_hundred(verdict.fake_probability)
     mix = "half of all clips" if detector.prior == 0.5 else f"{detector.prior * 100:.2g} of 100 clips"
     lines.append(

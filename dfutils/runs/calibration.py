@@ -112,6 +112,11 @@ def _recalibrate_one(
     fit: Callable[[HeldOutScores], dict[str, Any]],
     folds: RunFolder | None = None,
 ) -> DetectorRecord:
+    if detector.views:
+        raise RunError(
+            f"{run}: its verdicts are means over views of the crops, and the saved scores are not. "
+            "Remove views from its detector.json first, or train it again."
+        )
     predictions = read_csv(run.predictions_file, PREDICTION_COLUMNS)
     if folds is None:
         groups = {row["video"]: row["group"] for row in read_csv(run.splits_file, ("video", "group"))}

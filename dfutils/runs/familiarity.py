@@ -35,7 +35,12 @@ MAX_UNFAMILIAR_RATE = 0.03
 MOST_CROPS = 1000
 """Training crops that the statistics are computed from."""
 
+FEWEST_COLOURED = 50
+"""Coloured crops from which the distribution of colours is known."""
+
 SCALES = 3
+COLOURS = 7
+"""Number of `colour_statistics`."""
 GREY = 0.02
 """Mean saturation below which an image has no colours to judge."""
 
@@ -82,11 +87,13 @@ class Familiarity:
     def of(cls, crops: Crops) -> Self:
         """Fit it to training crops ``(N, size, size, 3)``."""
         contrast = np.array([contrast_statistics(crop) for crop in crops])
-        coloured = [crop for crop in crops if not is_grey(crop)] or crops[:2]
-        colour = np.array([colour_statistics(crop) for crop in coloured])
-        of_contrast, of_colour = _Normal.of(contrast), _Normal.of(colour)
-        scale = np.median(of_contrast.distances(contrast)), np.median(of_colour.distances(colour))
-        return cls(of_contrast, of_colour, (float(scale[0]), float(scale[1])))
+        of_contrast = _Normal.of(contrast)
+        scale = float(np.median(of_contrast.distances(contrast)))
+        colour = np.array([colour_statistics(crop) for crop in crops if not is_grey(crop)])
+        if len(colour) < FEWEST_COLOURED:  # grey training crops: colours are not judged
+            return cls(of_contrast, _Normal(np.zeros(COLOURS), np.zeros((COLOURS, COLOURS))), (scale, 1.0))
+        of_colour = _Normal.of(colour)
+        return cls(of_contrast, of_colour, (scale, float(np.median(of_colour.distances(colour)))))
 
     def distance(self, clip: Crops) -> float:
         """Return the distance of a clip ``(T, size, size, 3)``: the median over its frames.

@@ -235,7 +235,7 @@ def _write_detector(job: TrainingJob, trained: Trained, backbone: Backbone, devi
 
 
 def _fit_familiarity(job: TrainingJob, groups: npt.NDArray[Any]) -> FamiliarityRecord | None:
-    """Write the statistics of the training crops, as they are and augmented; None with too few validation people.
+    """Write the statistics of the training crops, as they are and augmented; None with too few validation groups.
 
     Args:
         job: The training.
@@ -249,7 +249,7 @@ def _fit_familiarity(job: TrainingJob, groups: npt.NDArray[Any]) -> FamiliarityR
     sizes = Counter(row.dataset for row in rows)
     chances = np.array([1 / sizes[row.dataset] for row in rows])  # all data sets alike, however large
     chosen = rng.choice(len(rows), min(len(rows), MOST_CROPS), replace=False, p=chances / chances.sum())
-    crops = np.stack([data.dataset.load_clip(rows[number])[data.frames // 2] for number in chosen])
+    crops = np.stack([data.dataset.load_frames(rows[number], [data.frames // 2])[0] for number in chosen])
     known = Familiarity.of(np.concatenate([crops, *(augment_clip(crop[None], rng=rng) for crop in crops)]))
     real = [row for row in data.in_splits("validation") if not row.is_fake]
     distances = np.array([known.distance(data.dataset.load_clip(row)) for row in real])

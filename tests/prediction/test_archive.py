@@ -1,11 +1,13 @@
 """Verdict folders: complete, continued after any end, divided and joined, and never mixed with other results."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +20,7 @@ from pyarrow import parquet
 from dfutils.cli import main
 from dfutils.errors import CatalogueError, DatasetError, ReportError
 from dfutils.extraction.shards import WHOLE, Shard
+from dfutils.extraction.tables import append_journal, read_journal
 from dfutils.files import only_job, write_csv
 from dfutils.prediction import archive
 from dfutils.prediction.archive import ArchiveItem, merge_verdicts, predict_archive, read_archive, read_verdicts
@@ -143,9 +146,46 @@ def test_shards_are_joined_to_the_whole(whole, detector, items, tmp_path, caplog
         merge_verdicts([shards[0], shards[0]], tmp_path / "twice")
     merge_verdicts(shards[:1], tmp_path / "half")
     assert "Shards 2/2 were not given" in caplog.text
-    (shards[1] / ".journal.jsonl").write_text('{"id": "case 1"}\n')
-    with pytest.raises(DatasetError, match="part-2: is not finished"):
-        merge_verdicts(shards, tmp_path / "unfinished")
+
+
+def test_a_shard_that_was_ended_early_is_not_joined(detector, items, tmp_path, monkeypatch):
+    folder = tmp_path / "part-1"
+    predict_archive(detector, items, folder, shard=Shard(1, 2), progress=False)
+    table = parquet.read_table(folder / "part-00000.parquet")
+    parquet.write_table(table.slice(0, 2), folder / "part-00000.parquet")  # as SIGTERM leaves it
+    with pytest.raises(DatasetError, match="part-1: has verdicts on 2 of 3 files"):
+        merge_verdicts([folder], tmp_path / "joined")
+
+
+def test_what_a_failed_merge_left_is_not_kept(detector, whole, items, tmp_path):
+    joined = tmp_path / "joined"
+    joined.mkdir()
+    shutil.copy(whole / "part-00000.parquet", joined / "part-00007.parquet")
+    merge_verdicts([whole], joined)
+    assert len(rows_of_parts(joined)) == len(items)
+
+
+def test_a_name_that_is_not_unicode_is_written_with_escapes(detector, tmp_path):
+    odd = Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9.mp4"))
+    items = [ArchiveItem.of(str(odd), odd)]
+    predict_archive(detector, items, tmp_path / "verdicts", shard=WHOLE, progress=False)
+    predict_archive(detector, items, tmp_path / "verdicts", shard=WHOLE, progress=False)
+    (row,) = rows_of_parts(tmp_path / "verdicts")
+    assert row["id"] == row["input"] == f"{tmp_path}/caf\\udce9.mp4"
+
+
+def test_a_row_after_a_line_that_was_cut_off_is_kept(tmp_path):
+    (tmp_path / ".journal.jsonl").write_text('{"id": "a", "inp')
+    append_journal(tmp_path, {"id": "b"})
+    append_journal(tmp_path, {"id": "c"})
+    assert list(read_journal(tmp_path)) == [{"id": "b"}, {"id": "c"}]
+
+
+def test_the_same_archive_is_continued_from_another_folder(whole, detector, manifest, items, monkeypatch):
+    monkeypatch.chdir(manifest.parent)
+    same = read_archive(Path("archive.csv"))
+    assert same[0].path != items[0].path
+    assert predict_archive(detector, same, whole, shard=WHOLE, progress=False).inputs == len(items)
 
 
 def test_verdicts_of_another_detector_are_not_joined(whole, detector, items, tmp_path):
@@ -155,11 +195,11 @@ def test_verdicts_of_another_detector_are_not_joined(whole, detector, items, tmp
 
 
 def test_a_folder_of_another_job_is_refused_by_what_differs(whole, detector, items):
-    with pytest.raises(DatasetError, match=r"was made otherwise \(prior was 0\.5, now 0\.1\)"):
+    with pytest.raises(DatasetError, match=r"was started with another prior: 0\.5 before, now 0\.1"):
         predict_archive(detector.for_prior(0.1), items, whole, shard=WHOLE, progress=False)
-    with pytest.raises(DatasetError, match="archive was "):
+    with pytest.raises(DatasetError, match="was started with another list of files"):
         predict_archive(detector, items[:2], whole, shard=WHOLE, progress=False)
-    with pytest.raises(DatasetError, match="shard was 1/1, now 1/2"):
+    with pytest.raises(DatasetError, match="another shard: 1/1 before, now 1/2"):
         predict_archive(detector, items, whole, shard=Shard(1, 2), progress=False)
 
 
@@ -170,6 +210,7 @@ def test_two_jobs_in_one_folder_are_refused(detector, items, tmp_path):
 
 def test_a_broken_file_is_tried_three_times_and_then_quarantined(detector, tmp_path):
     lost = [ArchiveItem("lost", tmp_path / "lost.mp4")]
+    lost[0].path.write_text("no video")
 
     def statuses(**options):
         predict_archive(detector, lost, tmp_path / "verdicts", shard=WHOLE, progress=False, **options)
@@ -184,6 +225,13 @@ def test_a_broken_file_is_tried_three_times_and_then_quarantined(detector, tmp_p
     assert [row["attempts"] for row in rows_of_parts(tmp_path / "joined")] == [3]
 
 
+def test_a_file_that_is_not_there_is_never_given_up(detector, tmp_path):
+    away = [ArchiveItem("away", tmp_path / "away.mp4")]
+    for _ in range(4):
+        predict_archive(detector, away, tmp_path / "verdicts", shard=WHOLE, retry_errors=True, progress=False)
+    assert [(row["status"], row["attempts"]) for row in read_verdicts(tmp_path / "verdicts")] == [("error", 4)]
+
+
 def test_a_file_that_was_mended_is_scored_when_it_is_tried_again(detector, demo_videos, tmp_path):
     late = [ArchiveItem("late", tmp_path / "late.mp4")]
     predict_archive(detector, late, tmp_path / "verdicts", shard=WHOLE, progress=False)
@@ -195,16 +243,24 @@ def test_a_file_that_was_mended_is_scored_when_it_is_tried_again(detector, demo_
 
 def test_too_many_errors_end_the_job_and_keep_its_verdicts(detector, tmp_path):
     lost = [ArchiveItem(str(number), tmp_path / f"{number}.mp4") for number in range(40)]
-    with pytest.raises(ReportError, match="20 of 20 files could not be read, more than --max-error-rate 0.5 allows"):
+    with pytest.raises(
+        ReportError, match="20 of the last 20 files could not be read, more than --max-error-rate 0.5 allows"
+    ):
         predict_archive(detector, lost, tmp_path / "verdicts", shard=WHOLE, max_error_rate=0.5, progress=False)
     assert len(list(read_verdicts(tmp_path / "verdicts"))) == archive.FEWEST_FOR_A_RATE
+    # What is tried again does not end the job.
+    some = lost[: archive.FEWEST_FOR_A_RATE]
+    folder = tmp_path / "again"
+    predict_archive(detector, some, folder, shard=WHOLE, progress=False)
+    predict_archive(detector, some, folder, shard=WHOLE, retry_errors=True, max_error_rate=0.5, progress=False)
+    assert {row["attempts"] for row in read_verdicts(folder)} == {2}
 
 
 def test_a_damaged_part_is_named_and_made_again_once_it_is_deleted(whole, detector, items, tmp_path):
     folder = shutil.copytree(whole, tmp_path / "verdicts")
     part = folder / "part-00000.parquet"
     part.write_bytes(part.read_bytes()[:100])
-    with pytest.raises(DatasetError, match=r"part-00000\.parquet: is damaged"):
+    with pytest.raises(DatasetError, match=r"part-00000\.parquet: is missing or damaged"):
         predict_archive(detector, items, folder, shard=WHOLE, progress=False)
     part.unlink()
     predict_archive(detector, items, folder, shard=WHOLE, progress=False)
@@ -225,7 +281,7 @@ def test_the_progress_is_told_to_machines(detector, tmp_path, monkeypatch):
     lines = [json.loads(line) for line in (tmp_path / "verdicts" / "progress.jsonl").read_text().splitlines()]
     assert [line["done"] for line in lines] == [1, 2, 3, 3]
     assert lines[-1] | {"per_hour": 0} == {
-        "done": 3, "total": 3, "per_hour": 0, "seconds_left": 0, "errors": {"unreadable": 3}
+        "done": 3, "total": 3, "per_hour": 0, "seconds_left": 0, "errors": 3
     }  # fmt: skip
 
 
@@ -233,10 +289,14 @@ def test_a_manifest_may_be_parquet_and_needs_no_ids(manifest, tmp_path):
     table = pa.table({"file": ["a.mp4", "/films/b.mp4"]})
     parquet.write_table(table, tmp_path / "archive.parquet")
     assert read_archive(tmp_path / "archive.parquet") == [
-        ArchiveItem("a.mp4", tmp_path / "a.mp4"),
-        ArchiveItem("/films/b.mp4", tmp_path / "/films/b.mp4"),
+        ArchiveItem("a.mp4", tmp_path / "a.mp4", "a.mp4"),
+        ArchiveItem("/films/b.mp4", Path("/films/b.mp4"), "/films/b.mp4"),
     ]
-    assert read_archive(manifest)[0] == ArchiveItem("case 0", manifest.parent / "clip-0.mp4")
+    assert read_archive(manifest)[0] == ArchiveItem("case 0", manifest.parent / "clip-0.mp4", "clip-0.mp4")
+    parquet.write_table(pa.table({"file": ["a.mp4", "b.mp4"], "id": [0, 1]}), tmp_path / "numbers.parquet")
+    assert [item.id for item in read_archive(tmp_path / "numbers.parquet")] == ["0", "1"]
+    with pytest.raises(DatasetError, match=r"none\.parquet: is missing or damaged"):
+        read_archive(tmp_path / "none.parquet")
 
 
 def test_a_manifest_without_files_or_with_equal_ids_is_refused(tmp_path):

@@ -1,13 +1,18 @@
 """Views keep the shape of the crops; a score is the mean over them, and opposite answers are none."""
 
+import shutil
+
 import numpy as np
 import pytest
 from textures import textured
 
+from dfutils.errors import RunError
 from dfutils.prediction.detector import Detector, load_detector
 from dfutils.prediction.members import ClipScore
 from dfutils.prediction.views import IN_WORDS, VIEWS, mean_of_views
 from dfutils.records import Label, Reason
+from dfutils.runs.calibration import recalibrate
+from dfutils.runs.folder import RunFolder
 from dfutils.runs.probabilities import logit, sigmoid
 
 NAMES = tuple(VIEWS)
@@ -71,13 +76,40 @@ def test_opposite_answers_of_two_views_are_no_answer(detector, views, label, rea
     (score,) = mean_of_views([[ClipScore(one, one, None)] for one in views])
     _, said, why, detail = detector.decide_people([score], [500])
     assert (said, why) == (label, reason)
-    assert (why == Reason.UNSTABLE) == ("the same faces would be" in detail)
+    assert (why == Reason.UNSTABLE) == ("the answer changes: " in detail)
 
 
 def test_the_detail_names_what_moved_the_answer(detector):
     (score,) = mean_of_views([[ClipScore(one, one, None)] for one in (0.95, 0.95, 0.5, 0.3)])
     *_, detail = detector.decide_people([score], [500])
-    assert detail == "the same faces would be FAKE as they are, FAKE mirrored, REAL scaled down"
+    assert detail == "the answer changes: FAKE for the original, FAKE when mirrored, REAL when scaled down"
+
+
+def scores_of(*people):
+    """Scores of people, each by probability and distance."""
+    return [ClipScore(one, one, None, (), distance) for one, distance in people]
+
+
+@pytest.mark.parametrize(
+    ("people", "person", "label"),
+    [
+        (((0.99, 3.0), (0.97, 0.5)), 1, Label.FAKE),  # a drawing beside a forgery hides nothing
+        (((0.1, 0.5), (0.05, 3.0)), 1, Label.UNDECIDED),  # a face that cannot be judged may be forged
+        (((0.1, 0.5), (0.2, 0.5)), 1, Label.REAL),
+        (((0.5, 0.5), (0.1, 3.0)), 0, Label.UNDECIDED),
+    ],
+)
+def test_the_person_who_decides_is_one_who_can_be_judged(detector, people, person, label):
+    found, said, *_ = detector.decide_people(scores_of(*people), [500, 500])
+    assert (found, said) == (person, label)
+
+
+def test_a_detector_with_views_is_not_calibrated_on_scores_without(demo_run, tmp_path):
+    run = RunFolder(shutil.copytree(demo_run, tmp_path / "run"))
+    run.detector().model_copy(update={"views": NAMES}).write(run.detector_file)
+    run.refresh_checksums([run.detector_file.name])
+    with pytest.raises(RunError, match="its verdicts are means over views"):
+        recalibrate(run.path)
 
 
 def test_a_dataset_is_scored_by_the_same_views(detector, demo_faces):

@@ -1,5 +1,6 @@
 """Images unlike those of a training are far from them; new ones of the same kind are not."""
 
+import shutil
 from dataclasses import replace
 
 import cv2
@@ -10,6 +11,7 @@ from textures import textured
 from dfutils.errors import RunError
 from dfutils.files import read_csv
 from dfutils.prediction.detector import Detector, load_detector, verdict_document
+from dfutils.publishing.staging import MODEL_EXTRAS, MODEL_NEEDS
 from dfutils.records import Label, Reason
 from dfutils.runs.familiarity import Familiarity, fit_limit, is_grey
 from dfutils.runs.folder import RunFolder
@@ -59,6 +61,25 @@ def test_a_grey_image_is_judged_by_its_contrast_alone(known, limit):
     images = [grey(image) for image in textured(20, seed=5)]
     assert all(map(is_grey, images))
     assert np.mean([known.distance(image[None]) > limit for image in images]) < 0.3
+
+
+def test_grey_training_images_say_nothing_of_colours():
+    images = np.stack([grey(image) for image in textured(100, seed=8)])
+    images[0] = textured(1, seed=9)[0]  # a single one with colours is too few
+    known = Familiarity.of(images)
+    assert all(0 < known.distance(image[None]) < 50 for image in textured(5, seed=10))
+
+
+def test_a_run_without_its_statistics_is_refused_at_once(familiar_run, tmp_path):
+    run = shutil.copytree(familiar_run, tmp_path / "run")
+    (run / "familiarity.npz").unlink()
+    with pytest.raises(RunError, match=r"familiarity\.npz: is missing or was altered"):
+        load_detector(run)
+
+
+def test_a_published_model_has_its_statistics(familiar_run):
+    names = [*MODEL_NEEDS, *MODEL_EXTRAS]
+    assert RunFolder(familiar_run).familiarity_file.name in names
 
 
 def test_a_clip_is_as_far_as_the_median_of_its_frames(known, limit):
@@ -118,7 +139,7 @@ def test_a_familiar_face_is_answered_and_an_unfamiliar_one_is_not(familiar_run, 
     )
     verdict = strict.predict(demo_videos[0])
     assert (verdict.label, verdict.reason) == (Label.UNDECIDED, Reason.UNFAMILIAR)
-    assert "differs from what this detector was trained on" in verdict.detail
+    assert "looks unlike this detector's training images" in verdict.detail
     assert verdict.fake_probability == usual.fake_probability  # is told all the same
     track = verdict_document(strict, [verdict])["verdicts"][0]["tracks"][0]
     assert track["distance"] == pytest.approx(1000 * usual.tracks[0].distance)

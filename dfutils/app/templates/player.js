@@ -2,7 +2,7 @@
   // Plays the examined file above its timeline, with a box around each face that was scored. The visitor's own browser
   // has the file: the server has deleted it, and never sends it back.
   const NEAR = 0.5, APART = 2.5;  // seconds: from a lone box, and between two boxes that are the same face moving
-  let upload = null;
+  let upload = null, examined = null, shown = null;
   const keep = (files) => { if (files && files.length) upload = files[0]; };
   document.addEventListener("change", (event) => {
     if (event.target.matches("#df-file input[type=file]")) keep(event.target.files);
@@ -10,15 +10,20 @@
   document.addEventListener("drop", (event) => {
     if (event.target.closest("#df-file")) keep(event.dataTransfer.files);
   }, true);
+  document.addEventListener("click", (event) => {
+    if (event.target.closest("#df-examine")) examined = upload;  // another file may be chosen while this one is examined
+  }, true);
   new MutationObserver(() => document.querySelectorAll(".df-player:empty").forEach(show))
     .observe(document.body, { childList: true, subtree: true });
 
   function show(place) {
     const people = JSON.parse(place.dataset.people), source = place.dataset.source;
-    const type = source ? source.slice(5, source.indexOf(";")) : upload?.type ?? "";
-    if (!source && !upload) { place.remove(); return; }
+    const type = source ? source.slice(5, source.indexOf(";")) : examined?.type ?? "";
+    if (!source && !examined) { place.remove(); return; }
+    if (shown) URL.revokeObjectURL(shown);
+    shown = source ? null : URL.createObjectURL(examined);
     const film = document.createElement(type.startsWith("image/") ? "img" : "video");
-    film.src = source || URL.createObjectURL(upload);
+    film.src = source || shown;
     film.addEventListener("error", () => place.remove());  // not every browser plays every format
     if (film.tagName === "VIDEO") {
       Object.assign(film, { muted: true, playsInline: true, loop: true, controls: true });
