@@ -347,10 +347,10 @@ class Detector:
         Raises:
             RunError: Their file is missing or was altered.
         """
-        from dfutils.runs.familiarity import Familiarity
-
         if (known := self.settings.familiarity) is None:
             return None
+        from dfutils.runs.familiarity import Familiarity  # and OpenCV
+
         return Familiarity.read(RunFolder(self.folder).familiarity_file, sha256=known.sha256)
 
     def _distance(self, clip: Crops) -> float | None:

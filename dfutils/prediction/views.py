@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -28,6 +27,8 @@ def mirrored(crops: Crops) -> Crops:
 
 def compressed(crops: Crops) -> Crops:
     """Return crops ``(N, height, width, 3)`` after JPEG compression."""
+    import cv2  # takes 0.1 s, needlessly for a detector without views
+
     options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
 
     def one(crop: Image) -> Image:
@@ -39,6 +40,8 @@ def compressed(crops: Crops) -> Crops:
 
 def rescaled(crops: Crops) -> Crops:
     """Return crops ``(N, height, width, 3)`` scaled down, and up again."""
+    import cv2
+
     height, width = crops.shape[1:3]
 
     def one(crop: Image) -> Image:
