@@ -1,7 +1,6 @@
 """Train the second generation of the shipped detector. A stage that was interrupted continues when it is given again.
 
     python -m research.train_detector WORK --stage pseudo      # candidate X, without FaceForensics++
-    python -m research.train_detector WORK --stage middle      # half-way between both generations' candidates X
     python -m research.train_detector WORK --stage forged-0    # candidate S, with it, without fold 0; also 1 to 4
     python -m research.train_detector WORK --stage forged      # candidate S on everything
 
@@ -16,10 +15,9 @@ Protocol, written down before the first training:
 * Candidate X sees REAL faces and fakes blended from them alone. Nothing of FaceForensics++, no modern fake and no
   forged frame is in its training data. It starts from candidate X of the first release, which had seen forged crops of
   DFDC's training people and nothing of FaceForensics++.
-* Candidate S goes on with forgeries too, from the mean of the weights of X and of its start: X forgets DFDC's
-  forgeries, which it never sees, and the mean keeps more of them (chosen on validation; see ``LOG.md``). Each of five
-  folds, by source pair and person, leaves out a fifth of the clips of FaceForensics++ and of the talking heads, and all
-  clips of one generator of modern fakes.
+* Candidate S is trained with forgeries too, from the start of X and not from X, which forgets DFDC's forgeries (chosen
+  on validation; see ``LOG.md``). Each of five folds, by source pair and person, leaves out a fifth of the clips of
+  FaceForensics++ and of the talking heads, and all clips of one generator of modern fakes.
 * The schedule is fixed beforehand, and the averaged weights of its end are what is judged. Validation is on DFDC's
   validation people.
 """
@@ -35,12 +33,9 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from dfutils.files import sha256_of
 from dfutils.records import ClipRow, SplitName
-from dfutils.runs.folder import RunFolder
 from dfutils.settings import TrainingSettings
 from dfutils.training.run import train
-from research.average_weights import write_mean_weights
 from research.faces import Part, join_faces
 
 MOST_VALIDATION = 600
@@ -74,7 +69,7 @@ first one, although X goes on learning what carries over to other data sets."""
 FORGED = PSEUDO.model_copy(
     update={
         "seed": 1,
-        "finetune": PSEUDO.finetune.model_copy(update={"steps_per_epoch": 500, "self_blended": 0.4, "paired": True}),
+        "finetune": PSEUDO.finetune.model_copy(update={"steps_per_epoch": 700, "self_blended": 0.4, "paired": True}),
     }
 )
 """Candidate S: six fakes in ten are forged where a data set has forgeries; the others stay blended."""
@@ -129,18 +124,6 @@ def train_pseudo(work: Path) -> None:
     train(joined, work / "runs" / "pseudo", settings=settings, assignment=splits)
 
 
-def write_middle(work: Path) -> None:
-    """Write the mean of candidate X and of its start, from which candidate S goes on."""
-    start, end, middle = (
-        RunFolder(path) for path in (work / "start", work / "runs" / "pseudo", work / "runs" / "middle")
-    )
-    middle.path.mkdir(exist_ok=True)
-    write_mean_weights([start.weights_file, end.weights_file], middle.weights_file)
-    checksum = sha256_of(middle.weights_file)
-    changed = {"weights_sha256": checksum, "backbone_checksum": checksum}
-    start.detector().model_copy(update=changed).write(middle.detector_file)
-
-
 def train_forged(work: Path, fold: int | None = None) -> None:
     """Train candidate S on everything, or without the clips that a fold is measured on.
 
@@ -165,7 +148,7 @@ def train_forged(work: Path, fold: int | None = None) -> None:
     ]
     joined = work / "joined" / name
     splits = join_faces(joined, parts)
-    settings = FORGED.model_copy(update={"init_from": str(work / "runs" / "middle")})
+    settings = FORGED.model_copy(update={"init_from": str(work / "start")})
     train(joined, work / "runs" / f"forged-{name}", settings=settings, assignment=splits)
 
 
@@ -179,7 +162,6 @@ def dfdc_split_of_file(work: Path) -> Callable[[str], SplitName]:
 
 STAGES: dict[str, Callable[[Path], None]] = {
     "pseudo": train_pseudo,
-    "middle": write_middle,
     "forged": train_forged,
     **{f"forged-{fold}": functools.partial(train_forged, fold=fold) for fold in range(FOLDS)},
 }
