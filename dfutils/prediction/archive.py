@@ -23,7 +23,7 @@ from dfutils.extraction.shards import Shard
 from dfutils.extraction.tables import append_journal, read_journal
 from dfutils.files import ODD_NAMES, only_job, read_csv, read_json, replacing, write_json
 from dfutils.prediction.outputs import plain_verdict
-from dfutils.records import Reason, Verdict
+from dfutils.records import Reason
 
 if TYPE_CHECKING:
     from dfutils.prediction.detector import Detector
@@ -197,7 +197,11 @@ def predict_archive(
             )
         _write_part(arrow, folder)  # what an interrupted job left in its journal
         state = _State(folder, _known(folder), len(chosen))
-        todo = [item for item in chosen if _is_due(state.known.get(item.id), retry_errors=retry_errors)]
+        todo = [
+            item
+            for item in chosen
+            if (known := state.known.get(item.id)) is None or (retry_errors and known.status == "error")
+        ]
         if len(todo) < len(chosen):
             logger.info("%d of %d files are already finished", len(chosen) - len(todo), len(chosen))
         for row in _examined(detector, todo, state, workers=workers, progress=progress):
@@ -216,9 +220,9 @@ def predict_archive(
                 break
         _write_part(arrow, folder)
         state.write_progress()
-    known = [state.known[item.id] for item in chosen if item.id in state.known]
-    labels = Counter(one.label for one in known)
-    errors = Counter(one.status for one in known if one.status in BROKEN)
+    done = [state.known[item.id] for item in chosen if item.id in state.known]
+    labels = Counter(one.label for one in done)
+    errors = Counter(one.status for one in done if one.status in BROKEN)
     return ArchiveSummary(folder, len(chosen), labels, errors, was_ended=end.is_set())
 
 
@@ -248,20 +252,18 @@ def merge_verdicts(sources: Sequence[Path], folder: Path) -> ArchiveSummary:
         for part in _parts(folder):  # left by a merge that failed
             part.unlink()
         for place, source in enumerate(sources):
-            latest = _latest(source)
+            known = _known(source)
             for part in _parts(source):
                 table = _read_part(part)
-                keys = [hashlib.blake2b(name.encode(), digest_size=8).digest() for name in table["id"].to_pylist()]
-                keep = []
-                for row, (key, attempts) in enumerate(zip(keys, table["attempts"].to_pylist(), strict=True)):
-                    if attempts < latest.get(key, 1):
-                        continue  # was examined again later
+                names, attempts = table["id"].to_pylist(), table["attempts"].to_pylist()
+                # Others were examined again later.
+                keep = [row for row, name in enumerate(names) if attempts[row] == known[name].attempts]
+                for row in keep:
+                    key = hashlib.blake2b(names[row].encode(), digest_size=8).digest()
                     if owners.setdefault(key, place) != place:
                         raise DatasetError(
-                            f"{source}: holds {table['id'][row]}, and so does {sources[owners[key]]}. "
-                            "Give each shard once."
+                            f"{source}: holds {names[row]}, and so does {sources[owners[key]]}. Give each shard once."
                         )
-                    keep.append(row)
                 if not keep:
                     continue
                 table = table.take(keep)
@@ -370,34 +372,26 @@ def _examined(
         for item, verdict in zip(todo, verdicts, strict=True):
             now = time.monotonic()
             attempts = 1 + (state.known[item.id].attempts if item.id in state.known else 0)
-            yield _row(item, verdict, detector, attempts=attempts, seconds=now - before)
+            status = "scored" if verdict.fake_probability is not None else "unscored"
+            if verdict.reason == Reason.UNREADABLE:
+                status = "quarantined" if attempts >= MOST_ATTEMPTS and item.path.exists() else "error"
+            yield {
+                "id": item.id,
+                "input": _valid(str(item.path)),
+                "status": status,
+                "label": str(verdict.label),
+                "reason": str(verdict.reason),
+                "detail": _valid(verdict.detail),
+                "fake_probability": verdict.fake_probability,
+                "tracks": json.dumps(plain_verdict(verdict)["tracks"], allow_nan=False),
+                "seconds": round(now - before, 3),
+                "attempts": attempts,
+                "detector_sha256": detector.settings.weights_sha256,
+                "package_version": dfutils.__version__,
+            }
             before = time.monotonic()
             bar.set_postfix_str(f"{state.failed} errors")
             bar.update()
-
-
-def _row(item: ArchiveItem, verdict: Verdict, detector: Detector, *, attempts: int, seconds: float) -> dict[str, Any]:
-    status = "scored" if verdict.fake_probability is not None else "unscored"
-    if verdict.reason == Reason.UNREADABLE:
-        status = "quarantined" if attempts >= MOST_ATTEMPTS and item.path.exists() else "error"
-    return {
-        "id": item.id,
-        "input": _valid(str(item.path)),
-        "status": status,
-        "label": str(verdict.label),
-        "reason": str(verdict.reason),
-        "detail": _valid(verdict.detail),
-        "fake_probability": verdict.fake_probability,
-        "tracks": json.dumps(plain_verdict(verdict)["tracks"], allow_nan=False),
-        "seconds": round(seconds, 3),
-        "attempts": attempts,
-        "detector_sha256": detector.settings.weights_sha256,
-        "package_version": dfutils.__version__,
-    }
-
-
-def _is_due(known: _Known | None, *, retry_errors: bool) -> bool:
-    return known is None or (retry_errors and known.status == "error")
 
 
 def _valid(text: str) -> str:
@@ -456,17 +450,6 @@ def _read_table(path: Path, advice: str, *, columns: Sequence[str] | None = None
         return _arrow().read_table(path, columns=columns)
     except (OSError, ValueError) as error:  # Arrow's own errors are of these kinds
         raise DatasetError(f"{path}: is missing or damaged ({error}). {advice}.") from error
-
-
-def _latest(folder: Path) -> dict[bytes, int]:
-    """Return the number of attempts of each file that was examined more than once, by a checksum of its id."""
-    latest: dict[bytes, int] = {}
-    for part in _parts(folder):
-        table = _read_part(part, columns=["id", "attempts"])
-        for name, attempts in zip(table["id"].to_pylist(), table["attempts"].to_pylist(), strict=True):
-            if attempts > 1:
-                latest[hashlib.blake2b(name.encode(), digest_size=8).digest()] = attempts
-    return latest
 
 
 def _write_part(arrow: Any, folder: Path) -> None:
