@@ -134,6 +134,7 @@ def test_a_trained_network_is_calibrated_and_exported_and_gives_the_same_verdict
 
 def test_all_of_them_are_compared_on_the_videos_that_none_was_trained_on(trained, faces, tmp_path, capsys):
     runs = list(itertools.starmap(trained, itertools.product(HEADS, MODES)))
+    capsys.readouterr()  # what trainings print, if this test is run alone
     dfutils("compare", *runs, "--faces", faces, "--out", tmp_path, "--json")
     differences = json.loads(capsys.readouterr().out)["differences"]
     assert [row["name"] for row in differences] == [run.name for run in runs[1:]]
