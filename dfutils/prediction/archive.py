@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import logging
 import os
@@ -21,7 +22,7 @@ import dfutils
 from dfutils.errors import CatalogueError, DatasetError, ReportError, how_to_install
 from dfutils.extraction.shards import Shard
 from dfutils.extraction.tables import append_journal, read_journal
-from dfutils.files import ODD_NAMES, only_job, read_csv, read_json, replacing, write_json
+from dfutils.files import ODD_NAMES, only_job, read_csv, read_json, replacing, write_json, writing_error
 from dfutils.prediction.outputs import plain_verdict
 from dfutils.records import Reason
 
@@ -170,7 +171,7 @@ def predict_archive(
         folder: The verdict folder.
         shard: The part of the archive to examine.
         workers: Number of files decoded at a time.
-        retry_errors: Examine files that could not be read again, up to three times in all.
+        retry_errors: Retry files that could not be read; one that exists and fails three times is quarantined.
         max_error_rate: If more than this share of the last hundred files cannot be read, the job ends with an error.
             Files that are tried again do not count.
         progress: Show a bar on a terminal.
@@ -189,7 +190,7 @@ def predict_archive(
         elif different := [
             f"another {name}" + ("" if name in CHECKSUMS else f": {before} before, now {about.get(name)}")
             for name, before in read_json(folder / "job.json").items()
-            if before != about.get(name)
+            if before != about.get(name) and name != "files"  # follows from the list and the shard
         ]:
             raise DatasetError(
                 f"{folder}: was started with {'; '.join(different)}. Choose another --out, or repeat the command that "
@@ -289,7 +290,8 @@ def read_verdicts(folder: Path) -> Iterator[dict[str, Any]]:
     _read_job(folder)
     known = _known(folder)
     journal = list({row["id"]: row for row in read_journal(folder)}.values())
-    for rows in (*(_read_part(part).to_pylist() for part in _parts(folder)), journal):
+    parts = (_read_part(part).to_pylist() for part in _parts(folder))
+    for rows in itertools.chain(parts, [journal]):
         for row in rows:
             if (latest := known.get(row["id"])) is not None and row["attempts"] == latest.attempts:
                 del known[row["id"]]
@@ -356,8 +358,12 @@ class _State:
             "seconds_left": round(3600 * left / speed) if speed else None,
             "errors": self.failed,
         }
-        with (self.folder / "progress.jsonl").open("a", encoding="utf-8") as file:
-            file.write(f"{json.dumps(line)}\n")
+        path = self.folder / "progress.jsonl"
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(f"{json.dumps(line)}\n")
+        except OSError as error:
+            raise writing_error(path, error) from error
 
 
 def _examined(
@@ -430,7 +436,8 @@ def _known(folder: Path) -> dict[str, _Known]:
     """Return the latest row of each file, from the parts and the journal."""
     known: dict[str, _Known] = {}
     columns = ["id", "status", "label", "attempts"]
-    for rows in (*(_read_part(part, columns=columns).to_pylist() for part in _parts(folder)), read_journal(folder)):
+    parts = (_read_part(part, columns=columns).to_pylist() for part in _parts(folder))
+    for rows in itertools.chain(parts, [read_journal(folder)]):
         for row in rows:
             known[row["id"]] = _Known(sys.intern(row["status"]), sys.intern(row["label"]), row["attempts"])
     return known

@@ -267,10 +267,9 @@ class Detector:
         ranked = sorted(people, key=lambda person: -scores[person].fake_probability)
         if large := [person for person in ranked if pixels[person] >= least]:
             answers = {person: self._answer(scores[person]) for person in large}
-            for wanted in (Label.FAKE, Label.UNDECIDED, Label.REAL):
-                for person in large:
-                    if answers[person][0] == wanted:
-                        return person, *answers[person]
+            order = (Label.FAKE, Label.UNDECIDED, Label.REAL)
+            person = min(large, key=lambda one: order.index(answers[one][0]))  # of equals, the highest score
+            return person, *answers[person]
         detail = f"the largest face is {max(pixels):.0f} pixels wide or high, but this detector needs {least} to decide"
         return ranked[0], Label.UNDECIDED, Reason.LOW_CONFIDENCE, detail
 
