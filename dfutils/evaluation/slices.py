@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -131,7 +132,7 @@ def with_columns(predictions: pd.DataFrame, values: Mapping[str, Mapping[str, st
     """
     if not values:
         return predictions
-    files = {video: _file_of(video, values) for video in predictions["video"]}
+    files = match_files(predictions["video"], values)
     if not any(files.values()):
         raise ReportError(
             f"slices: none of the {len(files)} videos is in the label file (first: {min(files)}). Give the label file "
@@ -145,11 +146,26 @@ def with_columns(predictions: pd.DataFrame, values: Mapping[str, Mapping[str, st
     return predictions.assign(**found)
 
 
-def _file_of(video: str, values: Mapping[str, object]) -> str | None:
-    if video in values:
-        return video
-    near = [file for file in values if file.endswith(f"/{video}") or video.endswith(f"/{file}")]
-    return near[0] if len(near) == 1 else None
+def match_files(videos: Iterable[str], files: Collection[str]) -> dict[str, str | None]:
+    """Return the file of a label file that each video is, or None: one that has its name, or one end of it.
+
+    Args:
+        videos: Names or paths.
+        files: Paths relative to the label file, whose folder may be above or below that of the names.
+
+    Example:
+        >>> match_files(["/data/a/1.mp4", "2.mp4", "3.mp4"], {"a/1.mp4", "b/2.mp4"})
+        {'/data/a/1.mp4': 'a/1.mp4', '2.mp4': 'b/2.mp4', '3.mp4': None}
+    """
+    by_last: dict[str, list[str]] = {}
+    for file in files:
+        by_last.setdefault(posixpath.basename(file), []).append(file)
+    matched: dict[str, str | None] = {}
+    for video in videos:
+        same_last = by_last.get(posixpath.basename(video), [])
+        near = [file for file in same_last if file.endswith(f"/{video}") or video.endswith(f"/{file}")]
+        matched[video] = video if video in files else near[0] if len(near) == 1 else None
+    return matched
 
 
 def by_column(

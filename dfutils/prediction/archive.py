@@ -58,8 +58,8 @@ BROKEN = ("error", "quarantined")
 
 PROGRESS_SECONDS = 60
 
-CHECKSUMS = ("detector", "thresholds or calibration", "export", "list of files")
-"""Entries of ``job.json`` that are checksums, which say nothing to people."""
+UNREADABLE_ENTRIES = ("detector", "record", "export", "list of files")
+"""Entries of ``job.json`` whose values say nothing to people in a message: checksums, and the whole record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,9 +188,9 @@ def predict_archive(
         if not (folder / "job.json").is_file():
             write_json(folder / "job.json", about)
         elif different := [
-            f"another {name}" + ("" if name in CHECKSUMS else f": {before} before, now {about.get(name)}")
+            f"another {name}" + ("" if name in UNREADABLE_ENTRIES else f": {before} before, now {about.get(name)}")
             for name, before in read_json(folder / "job.json").items()
-            if before != about.get(name) and name != "files"  # follows from the list and the shard
+            if before != about.get(name) and name not in ("name", "files")  # files follows from the list and the shard
         ]:
             raise DatasetError(
                 f"{folder}: was started with {'; '.join(different)}. Choose another --out, or repeat the command that "
@@ -236,14 +236,16 @@ def merge_verdicts(sources: Sequence[Path], folder: Path) -> ArchiveSummary:
     arrow = _arrow()
     if (folder / "job.json").exists():
         raise DatasetError(f"{folder}: already holds verdicts. Choose another --out, or delete it.")
-    abouts = [_read_job(source) for source in sources]
+    abouts = [read_job(source) for source in sources]
     for source, about in zip(sources, abouts, strict=True):
         done = len(_known(source))
         if done < about["files"] or any(True for _ in read_journal(source)):
             raise DatasetError(
                 f"{source}: has verdicts on {done} of {about['files']} files. Repeat the command that started it."
             )
-        if different := [name for name in about if name not in ("shard", "files") and about[name] != abouts[0][name]]:
+        if different := [
+            name for name in about if name not in ("name", "shard", "files") and about[name] != abouts[0][name]
+        ]:
             raise DatasetError(
                 f"{source}: was made with another {different[0]} than {sources[0]}. Examine it again with the same."
             )
@@ -287,7 +289,7 @@ def read_verdicts(folder: Path) -> Iterator[dict[str, Any]]:
     Raises:
         DatasetError: It holds no verdicts, or a part is damaged.
     """
-    _read_job(folder)
+    read_job(folder)
     known = _known(folder)
     journal = list({row["id"]: row for row in read_journal(folder)}.values())
     parts = (_read_part(part).to_pylist() for part in _parts(folder))
@@ -407,12 +409,12 @@ def _valid(text: str) -> str:
 
 def _fingerprint(detector: Detector, items: Sequence[ArchiveItem], shard: Shard) -> dict[str, Any]:
     """Return all that changes the results, and which files they are about."""
-    record = detector.settings.model_dump_json(exclude={"name", "version"})
     exports = sorted(member.export_key for member in detector.members)
     names = "\n".join(f"{item.id}\t{item.written}" for item in items)
     return {
+        "name": detector.settings.name,
         "detector": detector.settings.weights_sha256,
-        "thresholds or calibration": hashlib.sha256(record.encode()).hexdigest(),
+        "record": detector.settings.model_dump(mode="json", exclude={"name", "version"}),
         "prior": detector.prior,
         "engine": detector.engine,
         "export": hashlib.sha256("".join(exports).encode()).hexdigest() if any(exports) else "",
@@ -422,7 +424,12 @@ def _fingerprint(detector: Detector, items: Sequence[ArchiveItem], shard: Shard)
     }
 
 
-def _read_job(folder: Path) -> dict[str, Any]:
+def read_job(folder: Path) -> dict[str, Any]:
+    """Return ``job.json`` of a verdict folder: what changes its results, and the number of its files.
+
+    Raises:
+        DatasetError: The folder holds no verdicts.
+    """
     if not (folder / "job.json").is_file():
         raise DatasetError(f"{folder}: holds no verdicts (no job.json). Make them with `dfutils predict --out`.")
     return dict(read_json(folder / "job.json"))
