@@ -21,7 +21,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Merge the shards."""
     if (options.shards[0] / "job.json").is_file():
-        from dfutils.prediction.archive import merge_verdicts
+        from dfutils.prediction.verdict_folder import merge_verdicts
 
         show(options, merge_verdicts(options.shards, options.out))
         return

@@ -84,6 +84,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="CSV or Parquet with a column file, and perhaps id",
     )
     archive.add_argument("--shard", default="1/1", metavar="I/N", help="examine part i of n (default: %(default)s)")
+    archive.add_argument("--scheduler", default="", metavar="tcp://…", help="use the workers of this Dask scheduler")
     archive.add_argument("--retry-errors", action="store_true", help="retry files that could not be read")
     archive.add_argument(
         "--max-error-rate",
@@ -117,8 +118,10 @@ def run(options: argparse.Namespace) -> int:
         options.usage_error("the following arguments are required: INPUT, or --manifest FILE")
     if options.inputs and options.manifest is not None:
         options.usage_error("--manifest names the inputs: omit the others")
-    if options.out is None and (options.manifest or options.shard != "1/1" or options.retry_errors):
-        options.usage_error("--manifest, --shard and --retry-errors are for verdict folders: name one with --out")
+    if options.out is None and (
+        options.manifest or options.shard != "1/1" or options.scheduler or options.retry_errors
+    ):
+        options.usage_error("--manifest, --shard, --scheduler and --retry-errors need a verdict folder: give --out")
     if not 0 < options.max_error_rate <= 1:
         options.usage_error(f"--max-error-rate: must be above 0 and at most 1. Received: {options.max_error_rate:g}")
     others = ("json_lines", "csv", "frames_dir", "explain", "report", "fail_on")
@@ -152,6 +155,7 @@ def _predict_archive(options: argparse.Namespace) -> int:
         options.out,
         shard=Shard.parse(options.shard),
         workers=options.workers,
+        scheduler=options.scheduler,
         retry_errors=options.retry_errors,
         max_error_rate=options.max_error_rate,
     )

@@ -14,7 +14,7 @@ from dfutils.errors import ReportError
 from dfutils.evaluation.slices import NOT_STATED, SLICE, match_files
 from dfutils.extraction.catalogue import read_columns
 from dfutils.extraction.layouts import LABELS
-from dfutils.prediction.archive import read_job, read_verdicts
+from dfutils.prediction.verdict_folder import read_job, read_verdicts
 from dfutils.runs.probabilities import at_prior
 from dfutils.runs.record import DetectorRecord
 

@@ -6,8 +6,8 @@ import hashlib
 import logging
 import re
 import stat
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,21 +52,32 @@ class Job:
 def run(videos: Sequence[Video], job: Job) -> Generator[dict[str, Any], None, None]:
     """Extract ``videos`` and yield one journal entry for each, in the order in which they finish."""
     if job.scheduler:
-        try:
-            from distributed import Client
-
-            connection = Client(job.scheduler, timeout=CONNECTION_SECONDS)
-        except ImportError as error:
-            raise DfutilsError(f"{job.scheduler}: Dask is not installed. {how_to_install('cluster')}.") from error
-        except (OSError, ValueError) as error:
-            raise DfutilsError(f"{job.scheduler}: no Dask scheduler answers ({error}). Check the address.") from error
-        with connection as client:
+        with connected_cluster(job.scheduler) as client:
             yield from _run_parallel(videos, job, backend="dask", n_jobs=-1, client=client)
     elif job.workers > 1:
         # Threads suffice: each waits for the child process that decodes for it.
         yield from _run_parallel(videos, job, backend="threading", n_jobs=job.workers)
     else:
         yield from (extract_one(video, job) for video in videos)
+
+
+@contextmanager
+def connected_cluster(scheduler: str) -> Iterator[Any]:
+    """Yield a ``distributed.Client`` of a Dask scheduler.
+
+    Raises:
+        DfutilsError: Dask is not installed, or no scheduler answers.
+    """
+    try:
+        from distributed import Client
+
+        connection = Client(scheduler, timeout=CONNECTION_SECONDS)
+    except ImportError as error:
+        raise DfutilsError(f"{scheduler}: Dask is not installed. {how_to_install('cluster')}.") from error
+    except (OSError, ValueError) as error:
+        raise DfutilsError(f"{scheduler}: no Dask scheduler answers ({error}). Check the address.") from error
+    with connection as client:
+        yield client
 
 
 def _run_parallel(videos: Sequence[Video], job: Job, **backend: Any) -> Generator[dict[str, Any], None, None]:

@@ -3,58 +3,45 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import logging
-import os
 import signal
-import sys
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import dfutils
-from dfutils.errors import CatalogueError, DatasetError, ReportError, how_to_install
+from dfutils.errors import CatalogueError, DatasetError, ReportError
 from dfutils.extraction.shards import Shard
-from dfutils.extraction.tables import append_journal, read_journal
-from dfutils.files import ODD_NAMES, only_job, read_csv, read_json, replacing, write_json, writing_error
+from dfutils.extraction.tables import append_journal
+from dfutils.files import ODD_NAMES, only_job, read_csv, read_json, write_json, writing_error
 from dfutils.prediction.outputs import plain_verdict
-from dfutils.records import Reason
+from dfutils.prediction.verdict_folder import (
+    BROKEN,
+    MOST_ATTEMPTS,
+    ArchiveSummary,
+    KnownRow,
+    known_rows,
+    parquet_module,
+    read_table,
+    write_part,
+)
+from dfutils.records import Reason, Verdict
 
 if TYPE_CHECKING:
     from dfutils.prediction.detector import Detector
 
 logger = logging.getLogger(__name__)
 
-VERDICT_FIELDS = {
-    "id": "string",
-    "input": "string",
-    "status": "string",
-    "label": "string",
-    "reason": "string",
-    "detail": "string",
-    "fake_probability": "float64",
-    "tracks": "string",
-    "seconds": "float64",
-    "attempts": "int32",
-    "detector_sha256": "string",
-    "package_version": "string",
-}
-"""Columns of the parts, with their Arrow types. ``tracks`` is JSON, as in ``predict --json``."""
-
 ROWS_OF_A_PART = 1000
-MOST_ATTEMPTS = 3
-"""A file that exists and failed this often is quarantined: it is not tried again."""
 
 FEWEST_FOR_A_RATE, MOST_FOR_A_RATE = 20, 100
 """The share of errors is that of the latest files, and compared with its limit from so many on."""
-
-BROKEN = ("error", "quarantined")
 
 PROGRESS_SECONDS = 60
 
@@ -82,45 +69,6 @@ class ArchiveItem:
         return cls(_valid(str(written if name in (None, "") else name)), path, _valid(written))
 
 
-@dataclass(frozen=True, slots=True)
-class ArchiveSummary:
-    """What a verdict folder holds.
-
-    Attributes:
-        folder: The folder.
-        inputs: Number of files of the archive, or of its shard.
-        labels: Number of verdicts by label.
-        errors: Number of files that could not be read, by status.
-        was_ended: Whether a signal ended the job before its last file.
-    """
-
-    folder: Path
-    inputs: int
-    labels: Mapping[str, int]
-    errors: Mapping[str, int]
-    was_ended: bool = False
-
-    def document(self) -> dict[str, Any]:
-        """Return what ``--json`` prints."""
-        return {
-            "folder": str(self.folder),
-            "inputs": self.inputs,
-            "labels": dict(self.labels),
-            "errors": dict(self.errors),
-        }
-
-    def lines(self) -> list[str]:
-        """Return the lines printed without ``--json``."""
-        done = sum(self.labels.values())
-        labels = ", ".join(f"{count} {label}" for label, count in sorted(self.labels.items())) or "none"
-        lines = [f"{done} of {self.inputs} files have a verdict: {labels}."]
-        if failed := self.errors.get("error", 0):
-            lines.append(f"{failed} of them could not be read; --retry-errors tries them again.")
-        if given_up := self.errors.get("quarantined", 0):
-            lines.append(f"{given_up} of them could not be read {MOST_ATTEMPTS} times, and are not tried again.")
-        return [*lines, f"Verdicts: {self.folder}"]
-
-
 def read_archive(manifest: Path) -> list[ArchiveItem]:
     """Read a manifest: a CSV or Parquet file with the column ``file``, and perhaps ``id``.
 
@@ -131,7 +79,7 @@ def read_archive(manifest: Path) -> list[ArchiveItem]:
         DatasetError: It cannot be read.
     """
     if manifest.suffix == ".parquet":
-        table = _read_table(manifest, "Write it again")
+        table = read_table(manifest, "Write it again")
         if "file" not in table.column_names:
             raise CatalogueError(f"{manifest}: has no column file. Name the files of the archive in it.")
         columns = {name: table[name].to_pylist() for name in ("file", "id") if name in table.column_names}
@@ -155,6 +103,7 @@ def predict_archive(
     *,
     shard: Shard,
     workers: int = 1,
+    scheduler: str = "",
     retry_errors: bool = False,
     max_error_rate: float = 1.0,
     progress: bool = True,
@@ -171,6 +120,8 @@ def predict_archive(
         folder: The verdict folder.
         shard: The part of the archive to examine.
         workers: Number of files decoded at a time.
+        scheduler: Address of a Dask scheduler whose workers examine the files; see
+            `dfutils.prediction.cluster.predict_on_cluster`.
         retry_errors: Retry files that could not be read; one that exists and fails three times is quarantined.
         max_error_rate: If more than this share of the last hundred files cannot be read, the job ends with an error.
             Files that are tried again do not count.
@@ -178,10 +129,10 @@ def predict_archive(
 
     Raises:
         DatasetError: The folder cannot be written, another job is writing there, or it was made by another detector or
-            from another archive.
+            from another archive; or the scheduler was lost.
         ReportError: Too many files cannot be read.
     """
-    arrow = _arrow()  # fail before a folder is made
+    arrow = parquet_module()  # fail before a folder is made
     chosen = items[shard.index - 1 :: shard.count]
     about = {**_fingerprint(detector, items, shard), "files": len(chosen)}
     with only_job(folder), _sigterm_event() as end:
@@ -196,8 +147,8 @@ def predict_archive(
                 f"{folder}: was started with {'; '.join(different)}. Choose another --out, or repeat the command that "
                 "started it."
             )
-        _write_part(arrow, folder)  # what an interrupted job left in its journal
-        state = _State(folder, _known(folder), len(chosen))
+        write_part(arrow, folder)  # what an interrupted job left in its journal
+        state = _State(folder, known_rows(folder), len(chosen))
         todo = [
             item
             for item in chosen
@@ -205,11 +156,18 @@ def predict_archive(
         ]
         if len(todo) < len(chosen):
             logger.info("%d of %d files are already finished", len(chosen) - len(todo), len(chosen))
-        for row in _examined(detector, todo, state, workers=workers, progress=progress):
+        paths = [item.path for item in todo]
+        if scheduler:
+            from dfutils.prediction.cluster import predict_on_cluster
+
+            verdicts = predict_on_cluster(detector, paths, scheduler=scheduler)
+        else:
+            verdicts = enumerate(detector.predict_many(paths, workers=workers))
+        for row in _rows(verdicts, detector, todo, state, progress=progress):
             append_journal(folder, row)
             state.add(row)
             if state.in_journal >= ROWS_OF_A_PART:
-                _write_part(arrow, folder)
+                write_part(arrow, folder)
                 state.in_journal = 0
             if state.error_rate > max_error_rate:
                 raise ReportError(
@@ -219,94 +177,12 @@ def predict_archive(
                 )
             if end.is_set():
                 break
-        _write_part(arrow, folder)
+        write_part(arrow, folder)
         state.write_progress()
     done = [state.known[item.id] for item in chosen if item.id in state.known]
     labels = Counter(one.label for one in done)
     errors = Counter(one.status for one in done if one.status in BROKEN)
     return ArchiveSummary(folder, len(chosen), labels, errors, was_ended=end.is_set())
-
-
-def merge_verdicts(sources: Sequence[Path], folder: Path) -> ArchiveSummary:
-    """Join the verdict folders of shards, part by part, so that memory does not depend on their size.
-
-    Raises:
-        DatasetError: A folder holds no verdicts, they are of other detectors, or two of them have the same file.
-    """
-    arrow = _arrow()
-    if (folder / "job.json").exists():
-        raise DatasetError(f"{folder}: already holds verdicts. Choose another --out, or delete it.")
-    abouts = [read_job(source) for source in sources]
-    for source, about in zip(sources, abouts, strict=True):
-        done = len(_known(source))
-        if done < about["files"] or any(True for _ in read_journal(source)):
-            raise DatasetError(
-                f"{source}: has verdicts on {done} of {about['files']} files. Repeat the command that started it."
-            )
-        if different := [
-            name for name in about if name not in ("name", "shard", "files") and about[name] != abouts[0][name]
-        ]:
-            raise DatasetError(
-                f"{source}: was made with another {different[0]} than {sources[0]}. Examine it again with the same."
-            )
-    owners: dict[bytes, int] = {}  # eight bytes of each id's checksum, so that a million ids take little memory
-    labels, errors, number = Counter[str](), Counter[str](), 0
-    with only_job(folder):
-        for part in _parts(folder):  # left by a merge that failed
-            part.unlink()
-        for place, source in enumerate(sources):
-            known = _known(source)
-            for part in _parts(source):
-                table = _read_part(part)
-                names, attempts = table["id"].to_pylist(), table["attempts"].to_pylist()
-                # Others were examined again later.
-                keep = [row for row, name in enumerate(names) if attempts[row] == known[name].attempts]
-                for row in keep:
-                    key = hashlib.blake2b(names[row].encode(), digest_size=8).digest()
-                    if owners.setdefault(key, place) != place:
-                        raise DatasetError(
-                            f"{source}: holds {names[row]}, and so does {sources[owners[key]]}. Give each shard once."
-                        )
-                if not keep:
-                    continue
-                table = table.take(keep)
-                labels.update(table["label"].to_pylist())
-                errors.update(one for one in table["status"].to_pylist() if one in BROKEN)
-                with replacing(folder / f"part-{number:05d}.parquet") as temporary:
-                    arrow.write_table(table, temporary)
-                number += 1
-        given = [Shard.parse(about["shard"]) for about in abouts]
-        wanted = {Shard(index, shard.count) for shard in given for index in range(1, shard.count + 1)}
-        if missing := sorted(wanted - set(given), key=lambda shard: (shard.count, shard.index)):
-            logger.warning("Shards %s were not given: their files are missing.", ", ".join(map(str, missing)))
-        write_json(folder / "job.json", {**abouts[0], "shard": "1/1", "files": labels.total()})
-    return ArchiveSummary(folder, labels.total(), labels, errors)
-
-
-def read_verdicts(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a verdict folder, as `VERDICT_FIELDS`: the latest one of each file.
-
-    Raises:
-        DatasetError: It holds no verdicts, or a part is damaged.
-    """
-    read_job(folder)
-    known = _known(folder)
-    journal = list({row["id"]: row for row in read_journal(folder)}.values())
-    parts = (_read_part(part).to_pylist() for part in _parts(folder))
-    for rows in itertools.chain(parts, [journal]):
-        for row in rows:
-            if (latest := known.get(row["id"])) is not None and row["attempts"] == latest.attempts:
-                del known[row["id"]]
-                yield row
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """What a job remembers of the latest row of a file."""
-
-    status: str
-    label: str
-    attempts: int
 
 
 @dataclass(slots=True)
@@ -324,7 +200,7 @@ class _State:
     """
 
     folder: Path
-    known: dict[str, _Known]
+    known: dict[str, KnownRow]
     total: int
     in_journal: int = 0
     examined: int = 0
@@ -334,7 +210,7 @@ class _State:
     last_written: float = field(default_factory=time.monotonic)
 
     def add(self, row: dict[str, Any]) -> None:
-        self.known[row["id"]] = _Known(row["status"], row["label"], row["attempts"])
+        self.known[row["id"]] = KnownRow(row["status"], row["label"], row["attempts"])
         self.in_journal += 1
         self.examined += 1
         self.failed += row["status"] in BROKEN
@@ -368,17 +244,21 @@ class _State:
             raise writing_error(path, error) from error
 
 
-def _examined(
-    detector: Detector, todo: Sequence[ArchiveItem], state: _State, *, workers: int, progress: bool
+def _rows(
+    verdicts: Iterable[tuple[int, Verdict]],
+    detector: Detector,
+    todo: Sequence[ArchiveItem],
+    state: _State,
+    *,
+    progress: bool,
 ) -> Iterator[dict[str, Any]]:
-    """Yield the row of each file."""
+    """Yield the row of each verdict, which comes with the place of its file in ``todo``."""
     from tqdm import tqdm
 
-    verdicts = detector.predict_many([item.path for item in todo], workers=workers)
     before = time.monotonic()
     with tqdm(total=len(todo), desc="predict", unit="file", disable=None if progress else True) as bar:
-        for item, verdict in zip(todo, verdicts, strict=True):
-            now = time.monotonic()
+        for place, verdict in verdicts:
+            item, now = todo[place], time.monotonic()
             attempts = 1 + (state.known[item.id].attempts if item.id in state.known else 0)
             status = "scored" if verdict.fake_probability is not None else "unscored"
             if verdict.reason == Reason.UNREADABLE:
@@ -424,70 +304,6 @@ def _fingerprint(detector: Detector, items: Sequence[ArchiveItem], shard: Shard)
     }
 
 
-def read_job(folder: Path) -> dict[str, Any]:
-    """Return ``job.json`` of a verdict folder: what changes its results, and the number of its files.
-
-    Raises:
-        DatasetError: The folder holds no verdicts.
-    """
-    if not (folder / "job.json").is_file():
-        raise DatasetError(f"{folder}: holds no verdicts (no job.json). Make them with `dfutils predict --out`.")
-    return dict(read_json(folder / "job.json"))
-
-
-def _parts(folder: Path) -> list[Path]:
-    return sorted(folder.glob("part-*.parquet"))
-
-
-def _known(folder: Path) -> dict[str, _Known]:
-    """Return the latest row of each file, from the parts and the journal."""
-    known: dict[str, _Known] = {}
-    columns = ["id", "status", "label", "attempts"]
-    parts = (_read_part(part, columns=columns).to_pylist() for part in _parts(folder))
-    for rows in itertools.chain(parts, [read_journal(folder)]):
-        for row in rows:
-            known[row["id"]] = _Known(sys.intern(row["status"]), sys.intern(row["label"]), row["attempts"])
-    return known
-
-
-def _read_part(part: Path, *, columns: Sequence[str] | None = None) -> Any:
-    """Return a part as a table.
-
-    Raises:
-        DatasetError: It is damaged.
-    """
-    return _read_table(part, "Delete it, and repeat the command: its files are examined again", columns=columns)
-
-
-def _read_table(path: Path, advice: str, *, columns: Sequence[str] | None = None) -> Any:
-    try:
-        return _arrow().read_table(path, columns=columns)
-    except (OSError, ValueError) as error:  # Arrow's own errors are of these kinds
-        raise DatasetError(f"{path}: is missing or damaged ({error}). {advice}.") from error
-
-
-def _write_part(arrow: Any, folder: Path) -> None:
-    """Turn the journal into the next part, without rows that a part has: a job may be killed between the two."""
-    rows = {row["id"]: row for row in read_journal(folder)}
-    if not rows:
-        (folder / ".journal.jsonl").unlink(missing_ok=True)  # it may hold a line that was cut off
-        return
-    import pyarrow as pa
-
-    for part in _parts(folder)[-1:]:
-        table = _read_part(part, columns=["id", "attempts"])
-        for name, attempts in zip(table["id"].to_pylist(), table["attempts"].to_pylist(), strict=True):
-            if rows.get(name, {}).get("attempts") == attempts:
-                del rows[name]
-    schema = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in VERDICT_FIELDS.items()])
-    number = 1 + max((int(part.stem.partition("-")[2]) for part in _parts(folder)), default=-1)
-    with replacing(folder / f"part-{number:05d}.parquet") as temporary:
-        arrow.write_table(pa.Table.from_pylist(list(rows.values()), schema=schema), temporary)
-        with temporary.open("rb") as file:  # on the disk before the journal is deleted
-            os.fsync(file.fileno())
-    (folder / ".journal.jsonl").unlink()
-
-
 @contextmanager
 def _sigterm_event() -> Iterator[threading.Event]:
     """Yield an event that SIGTERM sets; a second one ends the process at once."""
@@ -505,18 +321,3 @@ def _sigterm_event() -> Iterator[threading.Event]:
         yield end
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _arrow() -> Any:
-    """Return ``pyarrow.parquet``.
-
-    Raises:
-        DatasetError: It is not installed.
-    """
-    try:
-        import pyarrow.parquet
-    except ModuleNotFoundError:
-        raise DatasetError(
-            f"pyarrow: is not installed, and verdict folders need it. {how_to_install('archive')}"
-        ) from None
-    return pyarrow.parquet

@@ -8,7 +8,7 @@ from typing import Any
 
 from dfutils.evaluation.slices import SLICE
 from dfutils.evaluation.verdicts import labelled_verdicts, read_record
-from dfutils.prediction.archive import read_job
+from dfutils.prediction.verdict_folder import read_job
 from dfutils.report.examples import worst_mistakes
 from dfutils.report.page import ReportContent, write_report
 from dfutils.report.sections import decision_section
@@ -21,7 +21,7 @@ def evaluate_verdicts(
     """Measure the verdicts of a verdict folder and write the report folder.
 
     Args:
-        folder: What `dfutils.prediction.archive.predict_archive` wrote.
+        folder: What ``dfutils predict --out`` wrote.
         labels: A label file, as for `dfutils.evaluation.verdicts.labelled_verdicts`.
         report: The report folder to write.
         columns: Further columns of the label file; the report measures the videos of each value.

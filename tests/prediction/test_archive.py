@@ -23,8 +23,9 @@ from dfutils.extraction.shards import WHOLE, Shard
 from dfutils.extraction.tables import append_journal, read_journal
 from dfutils.files import only_job, write_csv
 from dfutils.prediction import archive
-from dfutils.prediction.archive import ArchiveItem, merge_verdicts, predict_archive, read_archive, read_verdicts
+from dfutils.prediction.archive import ArchiveItem, predict_archive, read_archive
 from dfutils.prediction.detector import load_detector
+from dfutils.prediction.verdict_folder import merge_verdicts, read_verdicts
 
 CLIPS = 4
 
@@ -326,7 +327,7 @@ def test_without_pyarrow_the_extra_is_named(monkeypatch, detector, items, tmp_pa
     [
         (["--out", "verdicts"], "are required: INPUT, or --manifest FILE"),
         (["a.mp4", "--manifest", "a.csv", "--out", "verdicts"], "--manifest names the inputs"),
-        (["a.mp4", "--shard", "1/2"], "are for verdict folders: name one with --out"),
+        (["a.mp4", "--shard", "1/2"], "need a verdict folder: give --out"),
         (["a.mp4", "--out", "verdicts", "--csv", "a.csv"], "--out writes a verdict folder: omit --csv"),
         (["a.mp4", "--out", "verdicts", "--max-error-rate", "0"], "--max-error-rate: must be above 0"),
     ],
