@@ -7,6 +7,7 @@ import logging
 import re
 import stat
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,10 +67,11 @@ def connected_cluster(scheduler: str) -> Iterator[Any]:
     """Yield a ``distributed.Client`` of a Dask scheduler.
 
     Raises:
-        DfutilsError: Dask is not installed, or no scheduler answers.
+        DfutilsError: Dask is not installed, no scheduler answers, or it is lost before the end.
     """
     try:
         from distributed import Client
+        from distributed.comm import CommClosedError
 
         connection = Client(scheduler, timeout=CONNECTION_SECONDS)
     except ImportError as error:
@@ -77,7 +79,13 @@ def connected_cluster(scheduler: str) -> Iterator[Any]:
     except (OSError, ValueError) as error:
         raise DfutilsError(f"{scheduler}: no Dask scheduler answers ({error}). Check the address.") from error
     with connection as client:
-        yield client
+        try:
+            yield client
+        except (CancelledError, CommClosedError) as error:
+            raise DfutilsError(
+                f"{scheduler}: the Dask scheduler was lost ({type(error).__name__}). What is finished is kept; start "
+                "it again, and repeat the command."
+            ) from error
 
 
 def _run_parallel(videos: Sequence[Video], job: Job, **backend: Any) -> Generator[dict[str, Any], None, None]:

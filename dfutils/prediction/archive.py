@@ -129,7 +129,8 @@ def predict_archive(
 
     Raises:
         DatasetError: The folder cannot be written, another job is writing there, or it was made by another detector or
-            from another archive; or the scheduler was lost.
+            from another archive.
+        DfutilsError: The cluster cannot be used, or its scheduler was lost.
         ReportError: Too many files cannot be read.
     """
     arrow = parquet_module()  # fail before a folder is made

@@ -6,7 +6,6 @@ import functools
 import itertools
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import CancelledError
 from pathlib import Path
 
 from dfutils.errors import DatasetError
@@ -40,8 +39,8 @@ def predict_on_cluster(
         scheduler: Address of a Dask scheduler such as ``tcp://host:8786``.
 
     Raises:
-        DfutilsError: Dask is not installed, or no scheduler answers.
-        DatasetError: The scheduler was lost, or a worker has another detector.
+        DfutilsError: Dask is not installed, or no scheduler answers, or it was lost.
+        DatasetError: A worker has another detector.
     """
     is_packaged = detector.folder.parent == FOLDER
     model = detector.folder.name if is_packaged else str(detector.folder.absolute())
@@ -76,11 +75,6 @@ def predict_on_cluster(
                     continue
                 detail = "the worker that examined it ended without an answer, and so did the next ones"
                 verdicts = [Verdict(str(paths[some[0]]), None, Label.UNDECIDED, Reason.UNREADABLE, detail)]
-            except (CancelledError, OSError) as error:
-                raise DatasetError(
-                    f"{scheduler}: the Dask scheduler was lost ({type(error).__name__}). Finished verdicts are kept; "
-                    "start it again, and repeat the command."
-                ) from error
             yield from zip(some, verdicts, strict=True)
             running.update([submitted(more) for more in itertools.islice(tasks, 1)])
 

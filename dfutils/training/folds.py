@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import shutil
 import time
@@ -9,7 +10,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import dfutils
+from dfutils.errors import RunError
 from dfutils.extraction.dataset import read_face_dataset
+from dfutils.extraction.work import connected_cluster
 from dfutils.files import read_csv, read_json, sha256_of, write_csv, write_json
 from dfutils.records import ClipRow
 from dfutils.runs.folder import CHECKSUMMED_OF_FOLDS, PREDICTION_COLUMNS, RunFolder, members_checksum
@@ -17,6 +20,7 @@ from dfutils.runs.identity import RunIdentity, is_finished
 from dfutils.runs.record import DetectorRecord, MemberRecord
 from dfutils.runs.thresholds import mean_decision
 from dfutils.settings import TrainingSettings
+from dfutils.training.fold_process import train_in_process
 from dfutils.training.run import train, training_rows
 from dfutils.training.splits import fold_videos, group_videos
 
@@ -36,20 +40,24 @@ def train_folds(
     *,
     settings: TrainingSettings,
     folds: int,
+    scheduler: str = "",
     progress: bool = True,
 ) -> DetectorRecord:
     """Train one detector per fold and write their ensemble, which `dfutils.prediction.detector.load_detector` loads.
 
     Every group is in the test split of exactly one fold, measured by `dfutils.evaluation.out_of_fold.summarise_folds`.
-    Finished folds are left alone, so that the same call continues after an interruption.
+    Finished folds are left alone, so that the same call continues after an interruption, and joins folds that
+    `train_fold` trained elsewhere.
 
     Args:
         faces: A face dataset folder; official splits are ignored.
         run: The folder to write: ``fold-0`` and so on, each an ordinary run folder, ``predictions.csv`` with
             `OUT_OF_FOLD_COLUMNS`, ``detector.json``, ``settings.json`` and, last, ``run.json``.
         settings: Settings of every fold. ``settings.split`` assigns the folds, but the test fraction is 1 / k. A time
-            budget covers all folds together.
+            budget covers all folds together; on a cluster, each of them.
         folds: k, at least 2.
+        scheduler: Address of a Dask scheduler whose workers train one fold each; they must see ``faces`` and ``run``
+            under the same paths.
         progress: Show bars on a terminal.
 
     Returns:
@@ -62,8 +70,6 @@ def train_folds(
     """
     started = time.monotonic()
     rows = training_rows(read_face_dataset(faces))
-    split = settings.split
-    plan = fold_videos(rows, folds=folds, seed=split.seed, validation_fraction=split.validation_fraction)
     folder = RunFolder(run)
     identity = RunIdentity(settings, dataset=sha256_of(faces / "manifest.csv"), folds=folds)
     if is_finished(folder, identity):
@@ -71,11 +77,19 @@ def train_folds(
         return folder.detector()
     if any(row.split for row in rows):
         logger.warning("official splits are not used: every video is tested in one fold and trained on in others")
-    members = []
-    for fold, assignment in enumerate(plan):
-        logger.info("Fold %d of %d", fold + 1, folds)
-        own = folder.fold(fold).path
-        members.append(train(faces, own, settings=settings, assignment=assignment, since=started, progress=progress))
+    if scheduler:
+        with connected_cluster(scheduler) as client:
+            task = functools.partial(train_in_process, faces.absolute(), run.absolute(), settings=settings, folds=folds)
+            from distributed import KilledWorker
+
+            try:
+                client.gather([client.submit(task, fold=fold, pure=False) for fold in range(folds)])
+            except KilledWorker as error:
+                raise RunError(f"{run}: the cluster lost workers ({error}). Repeat the command to continue.") from error
+    members = [
+        train_fold(faces, run, settings=settings, folds=folds, fold=fold, since=started, progress=progress)
+        for fold in range(folds)
+    ]
     settings.write(folder.settings_file)
     write_csv(folder.predictions_file, OUT_OF_FOLD_COLUMNS, _out_of_fold(folder, rows, members))
     detector = _ensemble(folder, members)
@@ -87,6 +101,44 @@ def train_folds(
     checksums = {"seconds": seconds, "files": folder.checksums(CHECKSUMMED_OF_FOLDS)}
     write_json(folder.about_file, {"identity": identity.document(), **shared, **checksums})
     return detector
+
+
+def train_fold(
+    faces: Path,
+    run: Path,
+    *,
+    settings: TrainingSettings,
+    folds: int,
+    fold: int,
+    since: float | None = None,
+    progress: bool = True,
+) -> DetectorRecord:
+    """Train one fold of `train_folds`, on its own or as a part of it: the result is the same.
+
+    Args:
+        faces: As for `train_folds`.
+        run: The folder of all folds; this one is written into ``fold-I``.
+        settings: As for `train_folds`.
+        folds: k, at least 2.
+        fold: I, from 0 to k - 1.
+        since: When the time budget began, by `time.monotonic`; by default now.
+        progress: Show bars on a terminal.
+
+    Returns:
+        The settings of the fold's detector.
+
+    Raises:
+        RunError: The fold is finished with other settings or data, or the time budget is used up.
+        SplitError: There are too few groups of each label.
+        ValueError: ``folds`` is below 2, or ``fold`` is not one of them.
+    """
+    if not 0 <= fold < folds:
+        raise ValueError(f"fold: must be from 0 to {folds - 1}. Received: {fold}")
+    rows, split = training_rows(read_face_dataset(faces)), settings.split
+    plan = fold_videos(rows, folds=folds, seed=split.seed, validation_fraction=split.validation_fraction)
+    logger.info("Fold %d of %d", fold + 1, folds)
+    own = RunFolder(run).fold(fold).path
+    return train(faces, own, settings=settings, assignment=plan[fold], since=since, progress=progress)
 
 
 def _out_of_fold(

@@ -110,6 +110,9 @@ def train(
         data = TrainingData(dataset, rows, np.array([assignment[row.video] for row in rows]))
         logger.info("Clips: %s", ", ".join(f"{len(data.in_splits(name))} {name}" for name in SPLIT_NAMES))
         job = TrainingJob(data, settings, folder, identity, started if since is None else since, progress)
+        # Keras counts layers per process and writes their names into the weight file: without counting anew, the same
+        # training would write other bytes after another training.
+        keras.backend.clear_session()
         with training_devices(settings) as devices:
             start = _start(settings, dataset)
             backbone = start.backbone

@@ -10,9 +10,11 @@ import time
 
 import pytest
 
+pytest.importorskip("distributed")
 pytest.importorskip("openvino")
 pytest.importorskip("pyarrow")
-distributed = pytest.importorskip("distributed")
+
+import distributed
 
 from dfutils.errors import DatasetError, DfutilsError
 from dfutils.extraction.shards import WHOLE
@@ -101,7 +103,7 @@ def test_a_lost_scheduler_ends_the_job_and_loses_nothing(detector, items, alone,
     address = started.stdout.readline().strip()
     folder = tmp_path / "verdicts"
     when_it_works(folder, lambda: os.killpg(started.pid, signal.SIGKILL))
-    with pytest.raises(DatasetError, match=f"{address}: the Dask scheduler was lost"):
+    with pytest.raises(DfutilsError, match=f"{address}: the Dask scheduler was lost"):
         predict_archive(detector, items, folder, shard=WHOLE, scheduler=address, progress=False)
     started.communicate()
     assert 0 < len(results(folder)) < len(items)

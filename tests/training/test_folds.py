@@ -26,6 +26,7 @@ from dfutils.runs.record import DetectorRecord
 from dfutils.runs.thresholds import fit_platt, operating_points
 from dfutils.settings import SplitSettings, TrainingSettings
 from dfutils.training import folds
+from dfutils.training.fold_process import train_in_process
 from dfutils.training.folds import OUT_OF_FOLD_COLUMNS, train_folds
 from dfutils.training.run import train
 from dfutils.training.saved_network import load_network
@@ -123,6 +124,33 @@ def test_a_finished_training_is_left_alone_and_measured_again(run, demo_faces, c
     assert len(read_csv(run / "folds.csv", COLUMNS)) == FOLDS + 1
 
 
+def without_seconds(run):
+    """All that a finished cross-validation says, but for how long it took."""
+    weights = [DetectorRecord.read(run / f"fold-{fold}" / "detector.json").weights_sha256 for fold in range(FOLDS)]
+    return [DetectorRecord.read(run / "detector.json"), *weights, (run / "predictions.csv").read_text()]
+
+
+def test_folds_that_were_trained_one_by_one_are_joined_to_the_same_bits(run, demo_faces, tmp_path, capsys):
+    for fold in reversed(range(FOLDS)):
+        assert train_command(demo_faces, tmp_path / "cv", "--fold", fold) == 0
+        assert f"run folder {tmp_path}/cv/fold-{fold}" in capsys.readouterr().out
+        assert not (tmp_path / "cv" / "run.json").exists()
+    assert train_command(demo_faces, tmp_path / "cv") == 0
+    assert without_seconds(tmp_path / "cv") == without_seconds(run)
+
+
+def test_folds_that_a_cluster_trained_are_the_same_to_the_bit(run, demo_faces, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+        assert train_command(demo_faces, tmp_path / "cv", "--scheduler", cluster.scheduler_address) == 0
+    assert without_seconds(tmp_path / "cv") == without_seconds(run)
+
+
+def test_an_error_in_the_process_of_a_fold_is_its_message(tmp_path):
+    with pytest.raises(RunError, match=f"^{tmp_path}: is not a finished face dataset"):
+        train_in_process(tmp_path, tmp_path / "cv", settings=TrainingSettings(), folds=2, fold=0)
+
+
 @pytest.mark.parametrize("finished", [True, False])
 def test_folds_of_another_number_are_not_mixed(copied_run, demo_faces, finished):
     if not finished:
@@ -147,7 +175,10 @@ def test_the_time_budget_is_for_all_folds_together(demo_faces, tmp_path, monkeyp
     assert len(set(begun)) == 1
 
 
-@pytest.mark.parametrize("more", [["--folds", "1"], ["--splits", "splits.csv"]])
+@pytest.mark.parametrize(
+    "more",
+    [["--folds", "1"], ["--splits", "splits.csv"], ["--fold", 2], ["--fold", 0, "--scheduler", "tcp://127.0.0.1:9"]],
+)
 def test_one_fold_or_given_splits_are_wrong_use(more, tmp_path):
     with pytest.raises(SystemExit) as exited:
         train_command(tmp_path, tmp_path / "run", *more)
