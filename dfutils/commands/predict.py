@@ -35,7 +35,7 @@ EXIT_CODES = (
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.add_argument("inputs", nargs="*", metavar="INPUT", help="videos, images, or folders of them")
+    parser.add_argument("inputs", nargs="*", metavar="INPUT", help="videos, images, folders of them, or URLs")
     default = default_model()
     parser.add_argument(
         "--model",
@@ -107,6 +107,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print a verdict for each input, in the order given."""
     from dfutils.extraction.isolation import close_children, start_child
+    from dfutils.extraction.remote import is_url
 
     if options.explain and options.engine == "openvino":
         options.usage_error("--explain: heat maps need Keras; omit --engine openvino")
@@ -127,6 +128,8 @@ def run(options: argparse.Namespace) -> int:
     others = ("json_lines", "csv", "frames_dir", "explain", "report", "fail_on")
     if options.out is not None and (given := [name for name in others if getattr(options, name)]):
         options.usage_error(f"--out writes a verdict folder: omit --{given[0].replace('_', '-')}")
+    if options.report and is_url(options.inputs[0]):
+        options.usage_error("--report states facts of the file, which must be here: download it first")
     if options.report and options.report.resolve() == Path(options.inputs[0]).resolve():
         options.usage_error("--report: is the input itself. Name another file")
     if options.report and len(options.inputs) > 1:
@@ -141,6 +144,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _predict_archive(options: argparse.Namespace) -> int:
     from dfutils.extraction.isolation import close_children
+    from dfutils.extraction.remote import is_url
     from dfutils.extraction.shards import Shard
     from dfutils.prediction.archive import ArchiveItem, predict_archive, read_archive
     from dfutils.prediction.batch import expand_inputs
@@ -148,7 +152,10 @@ def _predict_archive(options: argparse.Namespace) -> int:
     if options.manifest is not None:
         items = read_archive(options.manifest)
     else:
-        items = [ArchiveItem.of(name, Path(name)) for name in dict.fromkeys(expand_inputs(options.inputs))]
+        items = [
+            ArchiveItem.of(name, name if is_url(name) else Path(name))
+            for name in dict.fromkeys(expand_inputs(options.inputs))
+        ]
     summary = predict_archive(
         _load(options),
         items,

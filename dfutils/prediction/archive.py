@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import dfutils
 from dfutils.errors import CatalogueError, DatasetError, ReportError
+from dfutils.extraction.remote import is_there, is_url
 from dfutils.extraction.shards import Shard
 from dfutils.extraction.tables import append_journal
 from dfutils.files import ODD_NAMES, only_job, read_csv, read_json, write_json, writing_error
@@ -55,16 +56,16 @@ class ArchiveItem:
 
     Attributes:
         id: Unique name in the archive.
-        path: The file.
+        path: The file, or its URL.
         written: How the manifest names it.
     """
 
     id: str
-    path: Path
+    path: Path | str
     written: str = ""
 
     @classmethod
-    def of(cls, written: str, path: Path, name: object = None) -> Self:
+    def of(cls, written: str, path: Path | str, name: object = None) -> Self:
         """Return the file with an id that is valid Unicode, as file names need not be; by default its path."""
         return cls(_valid(str(written if name in (None, "") else name)), path, _valid(written))
 
@@ -72,7 +73,8 @@ class ArchiveItem:
 def read_archive(manifest: Path) -> list[ArchiveItem]:
     """Read a manifest: a CSV or Parquet file with the column ``file``, and perhaps ``id``.
 
-    Paths are relative to the manifest's folder, or absolute. Without ids, the paths as they are written are the ids.
+    Paths are relative to the manifest's folder, or absolute, or URLs. Without ids, the paths as they are written are
+    the ids.
 
     Raises:
         CatalogueError: It has no such column, or an id is there twice.
@@ -87,7 +89,7 @@ def read_archive(manifest: Path) -> list[ArchiveItem]:
     else:
         rows = read_csv(manifest, ("file",))
     files = [(str(row["file"]), row.get("id")) for row in rows]
-    items = [ArchiveItem.of(file, manifest.parent / file, name) for file, name in files]
+    items = [ArchiveItem.of(file, file if is_url(file) else manifest.parent / file, name) for file, name in files]
     if twice := [name for name, count in Counter(item.id for item in items).items() if count > 1]:
         raise CatalogueError(
             f"{manifest}: {twice[0]} is there twice{f', as are {len(twice) - 1} others' if twice[1:] else ''}. "
@@ -263,7 +265,7 @@ def _rows(
             attempts = 1 + (state.known[item.id].attempts if item.id in state.known else 0)
             status = "scored" if verdict.fake_probability is not None else "unscored"
             if verdict.reason == Reason.UNREADABLE:
-                status = "quarantined" if attempts >= MOST_ATTEMPTS and item.path.exists() else "error"
+                status = "quarantined" if attempts >= MOST_ATTEMPTS and is_there(item.path) else "error"
             yield {
                 "id": item.id,
                 "input": _valid(str(item.path)),

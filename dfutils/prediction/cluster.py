@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dfutils.errors import DatasetError
+from dfutils.extraction.remote import is_url
 from dfutils.extraction.work import connected_cluster
 from dfutils.prediction.detector import Detector, load_detector
 from dfutils.prediction.runtime import Engine
@@ -44,7 +45,7 @@ def predict_on_cluster(
     """
     is_packaged = detector.folder.parent == FOLDER
     model = detector.folder.name if is_packaged else str(detector.folder.absolute())
-    given = [str(path) if "://" in str(path) else str(Path(path).absolute()) for path in paths]
+    given = [str(path) if is_url(path) else str(Path(path).absolute()) for path in paths]
     with connected_cluster(scheduler) as client:
         from distributed import KilledWorker, as_completed
 

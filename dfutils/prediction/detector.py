@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from dfutils.errors import MediaError, RunError, TooFewFacesError
 from dfutils.extraction.isolation import extract_clips_safely
+from dfutils.extraction.remote import local_copy
 from dfutils.prediction.batch import ahead
 from dfutils.prediction.members import ClipScore, Member, load_members, score_members
 from dfutils.prediction.outputs import plain_verdict
@@ -85,7 +86,7 @@ class Detector:
         """Return the verdict on one video or image, and the crops it rests on.
 
         Args:
-            path: A video or an image of any origin.
+            path: A video or an image of any origin, or the URL of one; see `dfutils.extraction.remote.local_copy`.
             after_cut: Called after the faces are cut and before they are scored, to show progress.
         """
         cut = self._cut(path, threads=0)
@@ -98,7 +99,7 @@ class Detector:
         """Examine many inputs in order, while the next ones are decoded and searched for faces; see `examine`.
 
         Args:
-            paths: Videos and images.
+            paths: Videos and images, or URLs of them.
             workers: Number of inputs decoded at a time, each in its own child process; memory does not depend on the
                 number of inputs.
         """
@@ -108,7 +109,11 @@ class Detector:
 
     def _cut(self, path: Path | str, *, threads: int) -> Extraction | MediaError:
         try:
-            return extract_clips_safely(Path(path), self._extraction, threads=threads)
+            with local_copy(path) as file:
+                try:
+                    return extract_clips_safely(file, self._extraction, threads=threads)
+                except MediaError as error:
+                    return type(error)(str(error).replace(str(file), str(path)))
         except MediaError as error:
             return error
 

@@ -14,6 +14,9 @@ import pytest
 pytest.importorskip("openvino")
 pytest.importorskip("pyarrow")
 
+import hostile_corpus
+import numpy as np
+import PIL.Image
 import pyarrow as pa
 from pyarrow import parquet
 
@@ -21,6 +24,7 @@ from dfutils.cli import main
 from dfutils.errors import CatalogueError, DatasetError, ReportError
 from dfutils.extraction.shards import WHOLE, Shard
 from dfutils.extraction.tables import append_journal, read_journal
+from dfutils.extraction.video import iter_frames
 from dfutils.files import only_job, write_csv
 from dfutils.prediction import archive
 from dfutils.prediction.archive import ArchiveItem, predict_archive, read_archive
@@ -33,6 +37,15 @@ CLIPS = 4
 @pytest.fixture(scope="module")
 def detector(demo_run):
     return load_detector(demo_run, engine="openvino")
+
+
+@pytest.fixture(scope="module")
+def demo_image(demo_videos, tmp_path_factory):
+    """A frame of a clip, as a JPEG."""
+    path = tmp_path_factory.mktemp("images") / "frame.jpg"
+    frame = next(iter_frames(demo_videos[0])).image()
+    PIL.Image.fromarray(frame).save(path, quality=95)
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +125,56 @@ def test_a_killed_job_is_continued_to_the_same_verdicts(whole, manifest, demo_ru
     assert f"{done} of 6 files are already finished" in said
     assert results(folder) == results(whole)
     assert len(rows_of_parts(folder)) == 6
+
+
+def test_after_a_full_disk_the_same_command_continues(whole, manifest, demo_run, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a small disk can only be mounted by root")
+    try:
+        full = subprocess.run(command(manifest, disk / "v", demo_run), capture_output=True, text=True, check=False)
+        assert full.returncode == 1
+        assert "The disk is full" in full.stderr
+        assert "Traceback" not in full.stderr
+        subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+        subprocess.run(command(manifest, disk / "v", demo_run), capture_output=True, check=True)
+        assert results(disk / "v") == results(whole)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_hostile_files_cost_only_their_own_verdicts(detector, demo_image, tmp_path):
+    """One file in twenty is hostile: among 200 pictures, these ten kinds."""
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    image = demo_image
+    kinds = {
+        "text.jpg": b"no picture",
+        "empty.jpg": b"",
+        "cut.jpg": image.read_bytes()[:300],
+        "page.jpg": b"<!doctype html>",
+        "archive.jpg": b"PK\x03\x04" + bytes(100),
+        "huge.png": hostile_corpus.png(60000, 60000),
+        "huge.jpg": hostile_corpus.jpeg(60000, 60000),
+        "noise.mp4": np.random.default_rng(0).bytes(5000),
+        "flat.png": hostile_corpus.png(64, 64, rows=bytes(65 * 64)),
+    }
+    for name, content in kinds.items():
+        (corpus / name).write_bytes(content)
+    hostile = [corpus / name for name in kinds] + [corpus / "none.jpg"]
+    files = [hostile[number // 20] if number % 20 == 7 else image for number in range(200)]
+    items = [ArchiveItem(str(number), path) for number, path in enumerate(files)]
+    summary = predict_archive(detector, items, tmp_path / "verdicts", shard=WHOLE, workers=2, progress=False)
+    good = detector.predict(image)
+    for number, row in results(tmp_path / "verdicts").items():
+        if files[int(number)] == image:
+            assert (row["label"], row["fake_probability"]) == (good.label, good.fake_probability)
+        else:
+            assert (row["label"], row["fake_probability"]) == ("UNDECIDED", None), row
+    assert sum(summary.labels.values()) == 200
+    assert summary.labels[good.label] + summary.labels["UNDECIDED"] == 200
 
 
 def test_sigterm_finishes_the_file_at_hand_and_ends(manifest, demo_run, tmp_path):
