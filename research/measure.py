@@ -7,7 +7,7 @@ WORK holds ``sets/`` with the label files that ``research/README.md`` describes.
 them. Intervals are 95 % percentiles of 2,000 bootstrap resamples of whole groups: people, or source pairs.
 
 ``dfdc_validation`` and ``photos_validation`` are for choices; the other parts are measured once, when a detector is
-final.
+final. Half of DFDC's test people are not measured: the shipped detector is calibrated on them (`research.ship`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from dfutils.evaluation.predictions import Scores, read_predictions, write_predi
 from dfutils.files import read_csv, write_json
 from dfutils.prediction.detector import Detector, load_detector
 from dfutils.statistics.bootstrap import Estimate, bootstrap_over_groups, estimate
-from research.train_detector import dfdc_split_of_file, split_of_group
+from research.train_detector import GENERATORS, dfdc_split_of_file, split_of_group
 
 FILES_AT_ONCE = 200
 """Number of verdicts between two writes."""
@@ -48,8 +48,15 @@ class MeasuredPart:
     is_in: Callable[[Path, dict[str, str]], bool]
 
 
+def calibrates(group: str) -> bool:
+    """Return whether calibration and thresholds are fitted to this person of DFDC's test part, by its name alone."""
+    return int(hashlib.sha256(f"half {group}".encode()).hexdigest()[-8:], 16) % 2 == 0
+
+
 def _dfdc(split: str) -> Callable[[Path, dict[str, str]], bool]:
-    return lambda work, row: dfdc_split_of_file(work)(row["file"]) == split
+    return lambda work, row: (
+        dfdc_split_of_file(work)(row["file"]) == split and not (split == "test" and calibrates(row["group"]))
+    )
 
 
 def _photos(split: str) -> Callable[[Path, dict[str, str]], bool]:
@@ -69,6 +76,7 @@ PARTS = {
     "ffpp_c23": MeasuredPart("clips.csv", _named("ffpp_c23")),
     "ffpp_c40": MeasuredPart("clips.csv", _named("ffpp_c40")),
     "modern": MeasuredPart("clips.csv", _named("talking", "echomimic", "edtalk")),
+    "modern_unseen": MeasuredPart("clips.csv", _named("talking", GENERATORS[0])),
 }
 
 
@@ -108,10 +116,19 @@ def figures_of(table: pd.DataFrame, threshold: float) -> dict[str, Any]:
     """Return AUC, log loss, calibration error at an even mix, and the shares called FAKE, with intervals."""
     scored = table.dropna(subset=["fake_probability"])
     figures: dict[str, Any] = {"files": len(table), "without_a_score": len(table) - len(scored)}
-    for label, rows in (("real", scored[~scored["is_fake"]]), ("fake", scored[scored["is_fake"]])):
+    for label, rows in (("real", table[~table["is_fake"]]), ("fake", table[table["is_fake"]])):
         if len(rows):
+            groups = rows["group"].to_numpy()
             called = (rows["fake_probability"] >= threshold).to_numpy(float)
-            figures[f"{label}_called_fake"] = share(called, rows["group"].to_numpy())
+            figures[f"{label}_called_fake"] = share(called, groups)
+            for answer in ("REAL", "FAKE"):
+                given = (rows["label"] == answer).to_numpy(float)
+                figures[f"{label}_answered_{answer.lower()}"] = share(given, groups)
+    answered = table[table["label"] != "UNDECIDED"]
+    figures["answered"] = share((table["label"] != "UNDECIDED").to_numpy(float), table["group"].to_numpy())
+    if len(answered):
+        is_right = (answered["is_fake"] == (answered["label"] == "FAKE")).to_numpy(float)
+        figures["answered_right"] = share(is_right, answered["group"].to_numpy())
     if scored["is_fake"].nunique() == 2:
         metrics = estimate_metrics(Scores.of(scored), threshold=threshold, resamples=2000, seed=0)
         figures |= {name: metrics[name] for name in ("auc", "log_loss", "balanced_accuracy")}
