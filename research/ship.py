@@ -27,6 +27,7 @@ from dfutils.pretrained import FOLDER
 from dfutils.runs.folder import RunFolder
 from dfutils.runs.thresholds import HeldOutScores, fit_decision
 from dfutils.settings import ExtractionSettings, View
+from dfutils.weights import WEIGHT_FILES
 from research.measure import calibrates
 from research.packing import GOLDEN, golden_scores, pack_detector
 from research.train_detector import dfdc_split_of_file, split_of_group
