@@ -138,15 +138,16 @@ class Face:
 
 @dataclass(frozen=True, slots=True)
 class Video:
-    """One labelled file of a catalogue; an image is a video with one frame.
+    """One labelled video of a catalogue, a file or a folder of frames; an image is a video with one frame.
 
     Attributes:
-        path: Path of the file.
+        path: Path of the file or folder.
         name: Path relative to the catalogue, with ``/``; unique in the catalogue.
         is_fake: The label.
         group: Videos that share a source have the same group; no group is ever in two splits.
         dataset: Data set, and the manipulation if known.
         split: The official split, if the data set has one.
+        frames: Images that are the frames of the video, in order, where it is stored as such; ``path`` is their folder.
     """
 
     path: Path
@@ -155,6 +156,12 @@ class Video:
     group: str
     dataset: str = "videos"
     split: SplitName | None = None
+    frames: tuple[Path, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that the video consists of: its frames, or the one at ``path``."""
+        return self.frames or (self.path,)
 
 
 @dataclass(frozen=True, slots=True)

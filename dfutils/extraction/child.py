@@ -51,7 +51,8 @@ def _answer(request: dict) -> list[bytes]:
         detector = face_detector(settings.min_detection_score)  # reads its weight file, so it comes before the limits
         if request["limited"]:
             set_limits(settings.limits)
-        return pack_extraction(extract_clips(path, settings, detector, threads=request["threads"]))
+        frames = [Path(frame) for frame in request["frames"]]
+        return pack_extraction(extract_clips(path, settings, detector, frames=frames, threads=request["threads"]))
     except DfutilsError as error:
         return pack_error(error)
     except MemoryError:

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from weakref import WeakSet
 
@@ -36,7 +37,12 @@ _ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_T
 
 
 def extract_clips_safely(
-    path: Path, settings: ExtractionSettings, *, threads: int = 1, limited: bool = True
+    path: Path,
+    settings: ExtractionSettings,
+    *,
+    frames: Sequence[Path] = (),
+    threads: int = 1,
+    limited: bool = True,
 ) -> Extraction:
     """Run `dfutils.extraction.clips.extract_clips` in a child process, with the limits of ``settings``.
 
@@ -51,6 +57,7 @@ def extract_clips_safely(
     request = {
         "folder": str(Path.cwd()),
         "path": str(path),
+        "frames": [str(frame) for frame in frames],
         "settings": settings.model_dump(mode="json"),
         "threads": threads,
         "limited": limited,
