@@ -311,6 +311,35 @@ class TrackScore:
     distance: float | None = None
 
 
+class CredentialsState(StrEnum):
+    """What the content credentials of a file are worth."""
+
+    NONE = "none"
+    TRUSTED = "trusted"
+    UNKNOWN_SIGNER = "unknown_signer"
+    ALTERED = "altered"
+    INVALID = "invalid"
+    REMOTE = "remote"
+    UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True, slots=True)
+class ContentCredentials:
+    """What a file says about its own origin, as signed statements (C2PA). Its texts are a stranger's.
+
+    Attributes:
+        state: Whether there are any, and whether the signature holds.
+        signer: Name in the certificate; anybody can choose it if the signer is unknown.
+        tool: Program that wrote the statements.
+        claims: What was done to the file, in the order of the statements, such as ``created by a camera``.
+    """
+
+    state: CredentialsState
+    signer: str = ""
+    tool: str = ""
+    claims: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The detector's answer for one input.
@@ -324,6 +353,7 @@ class Verdict:
         tracks: Scores of each person.
         person: Index among ``tracks`` of the person whose score is that of the input; None without a score.
         is_incomplete: Whether the file is truncated, so that the answer is about a part of it.
+        credentials: Content credentials of the file, which never change the answer; None if they were not looked for.
     """
 
     input: str
@@ -334,6 +364,7 @@ class Verdict:
     tracks: tuple[TrackScore, ...] = ()
     person: int | None = None
     is_incomplete: bool = False
+    credentials: ContentCredentials | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,14 +13,27 @@ import numpy as np
 import numpy.typing as npt
 
 from dfutils.errors import MediaError, RunError, TooFewFacesError
-from dfutils.extraction.isolation import extract_clips_safely
+from dfutils.extraction.isolation import extract_clips_safely, read_credentials_safely
+from dfutils.extraction.provenance import has_library
 from dfutils.prediction.batch import ahead
 from dfutils.prediction.members import ClipScore, Member, load_members, score_members
 from dfutils.prediction.outputs import plain_verdict
 from dfutils.prediction.runtime import Engine, EngineChoice, choose_engine, keras_network
 from dfutils.prediction.views import IN_WORDS, VIEWS, mean_of_views, view_key
 from dfutils.pretrained import DEFAULT, resolve_detector
-from dfutils.records import MAX_FACES, Box, ClipRow, Crops, Extraction, FrameScore, Label, Reason, TrackScore, Verdict
+from dfutils.records import (
+    MAX_FACES,
+    Box,
+    ClipRow,
+    ContentCredentials,
+    Crops,
+    Extraction,
+    FrameScore,
+    Label,
+    Reason,
+    TrackScore,
+    Verdict,
+)
 from dfutils.runs.folder import RunFolder
 from dfutils.runs.record import DetectorRecord
 from dfutils.settings import MediaLimits, View, has_frame_head
@@ -88,9 +101,10 @@ class Detector:
             path: A video or an image of any origin.
             after_cut: Called after the faces are cut and before they are scored, to show progress.
         """
-        cut = self._cut(path, threads=0)
+        cut, credentials = self._cut(path, threads=0)
         after_cut()
-        return self._judge(path, cut)
+        verdict, extraction = self._judge(path, cut)
+        return replace(verdict, credentials=credentials), extraction
 
     def examine_many(
         self, paths: Iterable[Path | str], *, workers: int = 1
@@ -103,14 +117,18 @@ class Detector:
                 number of inputs.
         """
         cut_one = functools.partial(self._cut, threads=0 if workers == 1 else 1)
-        for path, cut in ahead(cut_one, paths, workers=workers):
-            yield self._judge(path, cut)
+        for path, (cut, credentials) in ahead(cut_one, paths, workers=workers):
+            verdict, extraction = self._judge(path, cut)
+            yield replace(verdict, credentials=credentials), extraction
 
-    def _cut(self, path: Path | str, *, threads: int) -> Extraction | MediaError:
+    def _cut(self, path: Path | str, *, threads: int) -> tuple[Extraction | MediaError, ContentCredentials | None]:
+        credentials = None
         try:
-            return extract_clips_safely(Path(path), self._extraction, threads=threads)
+            if has_library() and Path(path).is_file():
+                credentials = read_credentials_safely(Path(path), self._extraction)
+            return extract_clips_safely(Path(path), self._extraction, threads=threads), credentials
         except MediaError as error:
-            return error
+            return error, credentials
 
     def _judge(self, path: Path | str, cut: Extraction | MediaError) -> tuple[Verdict, Extraction | None]:
         if isinstance(cut, MediaError):
