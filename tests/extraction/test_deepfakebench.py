@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from dfutils.cli import main
-from dfutils.errors import CatalogueError
+from dfutils.errors import CatalogueError, UnreadableError
 from dfutils.extraction.catalogue import read_catalogue
 from dfutils.extraction.clips import extract_clips
 from dfutils.extraction.dataset import read_face_dataset
@@ -154,6 +154,18 @@ def test_a_video_of_the_lists_of_dfdc_without_a_name_is_left_out(tmp_path):
     assert "left out a video without a name (DFDC/DFDC_Real/val)" in catalogue.warnings[0]
 
 
+def test_a_frame_that_is_a_video_is_refused(frames, demo_videos, tmp_path):
+    path = shutil.copy(demo_videos[0], tmp_path / "1.png")
+    with pytest.raises(UnreadableError, match=r"1\.png: is not an image, but listed as a frame"):
+        probe_video(tmp_path, SETTINGS, [frames[0], path])
+
+
+def listed_twice():
+    document = faceforensics()
+    document["FF-DF"]["FF-real"]["test"]["c23"] = entry("FF-real", "original_sequences\\elsewhere", "033")
+    return document
+
+
 def changed(**values):
     document = faceforensics()
     document["FF-DF"]["FF-real"]["train"]["c23"]["033"] |= values
@@ -176,6 +188,7 @@ def changed(**values):
         (changed(frames=["..\\..\\x\\0.png"]), "frames in several folders, or above their folder"),
         (changed(frames=["x\\0.mp4", "x\\1.mp4"]), "lists files that are not images"),
         (changed(frames=[f"{ROOT}\\{REAL}\\c23\\frames\\097\\000.png"]), "has the files of another video"),
+        (listed_twice(), "'FF-real/c23/033' is listed twice, with other frames"),
         (
             {"FF-real": {"FF-real": {"test": {"c23": entry("FF-real", REAL, "person")}}}},
             "FF-real/c23/person: its name has no source ids",
