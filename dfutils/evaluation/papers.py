@@ -11,10 +11,11 @@ from dfutils.statistics.bootstrap import Estimate, bootstrap_estimates
 from dfutils.statistics.estimates import (
     FloatArray,
     class_weights_by_score,
+    equal_error_rate,
+    true_positive_rate_at,
     weighted_auc,
     weighted_average_precision,
-    weighted_equal_error_rate,
-    weighted_true_positive_rate,
+    weighted_roc,
 )
 
 PAPER_METRICS: Mapping[str, str] = {
@@ -40,13 +41,14 @@ def estimate_paper_metrics(rows: pd.DataFrame, *, resamples: int = 1000, seed: i
 
     def statistic(weights: FloatArray) -> FloatArray:
         fakes, reals = class_weights_by_score(is_fake, scores, weights)
+        curve = weighted_roc(fakes, reals)
         return np.column_stack(
             [
                 weighted_auc(fakes, reals),
-                weighted_equal_error_rate(fakes, reals),
+                equal_error_rate(*curve),
                 weighted_average_precision(fakes, reals),
-                weighted_true_positive_rate(fakes, reals, max_false_positive_rate=0.01),
-                weighted_true_positive_rate(fakes, reals, max_false_positive_rate=0.05),
+                true_positive_rate_at(*curve, allowed=0.01),
+                true_positive_rate_at(*curve, allowed=0.05),
             ]
         )
 

@@ -82,7 +82,7 @@ def read_credentials_safely(path: Path, settings: ExtractionSettings) -> Content
 
     Raises:
         UnreadableError: `close_children` ended the child meanwhile.
-        WeightsError: The list of trusted authorities cannot be read.
+        DfutilsError: The list of trusted authorities cannot be read.
         DecoderError: The child process does not start on this machine.
     """
     request = {

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from dfutils.errors import WeightsError
+from dfutils.errors import DfutilsError
 from dfutils.records import ContentCredentials, CredentialsState
 
 TRUST_VARIABLE = "DFUTILS_TRUST_LIST"
@@ -55,7 +55,7 @@ def trust_list() -> str:
     """Return the PEM certificates of `TRUST_VARIABLE`; empty if it is not set.
 
     Raises:
-        WeightsError: The file cannot be read, or is not in PEM.
+        DfutilsError: The file cannot be read, or is not in PEM.
     """
     name = os.environ.get(TRUST_VARIABLE, "")
     if not name:
@@ -63,9 +63,9 @@ def trust_list() -> str:
     try:
         text = Path(name).read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError) as error:
-        raise WeightsError(f"{TRUST_VARIABLE}: {name}: cannot be read ({error}). Name a PEM file.") from error
+        raise DfutilsError(f"{TRUST_VARIABLE}: {name}: cannot be read ({error}). Name a PEM file.") from error
     if "-----BEGIN CERTIFICATE-----" not in text:
-        raise WeightsError(f"{TRUST_VARIABLE}: {name}: holds no certificate. Name a PEM file.")
+        raise DfutilsError(f"{TRUST_VARIABLE}: {name}: holds no certificate. Name a PEM file.")
     return text
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from dfutils.errors import MediaError, RunError, TooFewFacesError
 from dfutils.extraction.isolation import extract_clips_safely, read_credentials_safely
-from dfutils.extraction.provenance import has_library
+from dfutils.extraction.provenance import has_library, trust_list
 from dfutils.prediction.batch import ahead
 from dfutils.prediction.members import ClipScore, Member, load_members, score_members
 from dfutils.prediction.outputs import plain_verdict
@@ -428,12 +428,14 @@ def load_detector(model: Path | str | None = None, *, engine: EngineChoice = "au
     Raises:
         RunError: There is no such detector, its folder is incomplete, its weights were altered since training, or the
             engine is not available.
+        DfutilsError: The list of authorities for content credentials cannot be read.
     """
     folder = resolve_detector(DEFAULT if model is None else model)
     settings = RunFolder(folder).detector()
     chosen = choose_engine(engine, folder, settings)
     detector = Detector(settings, load_members(folder, settings, engine=chosen), folder, engine=chosen)
     _ = detector.familiarity  # a missing file is an error now, and not at the first face
+    trust_list()  # so is a wrong list
     return detector
 
 

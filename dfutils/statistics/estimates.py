@@ -108,12 +108,15 @@ def weighted_roc(fakes: FloatArray, reals: FloatArray) -> tuple[FloatArray, Floa
     return false_positives, true_positives
 
 
-def weighted_equal_error_rate(fakes: FloatArray, reals: FloatArray) -> FloatArray:
+def equal_error_rate(false_positive_rate: FloatArray, true_positive_rate: FloatArray) -> FloatArray:
     """Return the error ``(B,)`` where as many reals are called FAKE as fakes are missed; NaN with one class.
 
     Between two scores the ROC curve is a straight line, so that the two rates meet exactly.
+
+    Args:
+        false_positive_rate: From `weighted_roc`.
+        true_positive_rate: From `weighted_roc`.
     """
-    false_positive_rate, true_positive_rate = weighted_roc(fakes, reals)
     excess = false_positive_rate + true_positive_rate - 1  # of false positives over missed fakes, from -1 to 1
     after = np.maximum(np.argmax(excess >= 0, axis=1), 1)[:, None]
     start, end = (np.take_along_axis(excess, index, axis=1)[:, 0] for index in (after - 1, after))
@@ -121,14 +124,15 @@ def weighted_equal_error_rate(fakes: FloatArray, reals: FloatArray) -> FloatArra
     return low - start * ratio(high - low, end - start)
 
 
-def weighted_true_positive_rate(fakes: FloatArray, reals: FloatArray, *, max_false_positive_rate: float) -> FloatArray:
+def true_positive_rate_at(
+    false_positive_rate: FloatArray, true_positive_rate: FloatArray, *, allowed: float
+) -> FloatArray:
     """Return the largest true positive rate ``(B,)`` whose false positive rate is allowed; NaN with one class.
 
     Nothing is interpolated: with fewer than 100 reals, a rate of 0.01 allows none of them to be called FAKE.
     """
-    false_positive_rate, true_positive_rate = weighted_roc(fakes, reals)
-    allowed = np.where(false_positive_rate <= max_false_positive_rate, true_positive_rate, 0).max(axis=1)
-    return np.where(np.isnan(false_positive_rate[:, 0]), np.nan, allowed)
+    most = np.where(false_positive_rate <= allowed, true_positive_rate, 0).max(axis=1)
+    return np.where(np.isnan(false_positive_rate[:, 0] + true_positive_rate[:, 0]), np.nan, most)
 
 
 def log_losses(is_fake: BoolArray, fake_probability: FloatArray) -> FloatArray:

@@ -16,7 +16,7 @@ from PIL import Image
 import dfutils
 from dfutils.app.answer_page import answer_html
 from dfutils.app.service import Answer
-from dfutils.errors import UnreadableError, WeightsError
+from dfutils.errors import DfutilsError, UnreadableError
 from dfutils.extraction import isolation, provenance
 from dfutils.extraction.isolation import read_credentials_safely
 from dfutils.prediction.detector import load_detector
@@ -234,7 +234,7 @@ def test_a_wrong_list_of_authorities_is_an_error(picture, monkeypatch, tmp_path,
     if content:
         path.write_text(content)
     monkeypatch.setenv(provenance.TRUST_VARIABLE, str(path))
-    with pytest.raises(WeightsError, match=f"DFUTILS_TRUST_LIST: .*{message}"):
+    with pytest.raises(DfutilsError, match=f"DFUTILS_TRUST_LIST: .*{message}"):
         read_credentials_safely(picture, SETTINGS)
 
 
