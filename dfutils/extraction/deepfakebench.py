@@ -172,6 +172,7 @@ def _read_entries(listing: Path) -> tuple[list[_Entry], list[str]]:
             raise CatalogueError(
                 f"{listing}: {entry.where!r} is listed twice, with other frames. Remove one of the two."
             )
+        # The lists are in the order of the file system, and may name a video's frames once per split.
         known.listed = tuple(sorted({*known.listed, *entry.listed}, key=_frame_order))
         known.splits |= entry.splits
     if not entries:
@@ -204,18 +205,18 @@ def _entry_of(listing: Path, where: tuple[str, ...], found: Mapping[str, Any]) -
         raise CatalogueError(f"{listing}: {'/'.join(where)!r} has no list of frames. Write the list again.")
     if not frames:
         raise CatalogueError(f"{listing}: {'/'.join(where)!r} has an empty list of frames. Remove the entry.")
-    listed = sorted((PurePosixPath(frame.replace("\\", "/")) for frame in frames), key=_frame_order)
+    listed = tuple(PurePosixPath(frame.replace("\\", "/")) for frame in frames)
     if any(".." in path.parts for path in listed) or len({path.parent for path in listed}) > 1:
         raise CatalogueError(
             f"{listing}: {'/'.join(where)!r} has frames in several folders, or above their folder. Correct its paths."
         )
     if len(listed) > 1 and any(path.suffix.lower() not in IMAGE_SUFFIXES for path in listed):
         raise CatalogueError(f"{listing}: {'/'.join(where)!r} lists files that are not images. Correct its paths.")
-    return _Entry(where[-1], str(label), compression, tuple(dict.fromkeys(listed)), {split})
+    return _Entry(where[-1], str(label), compression, listed, {split})
 
 
 def _frame_order(path: PurePosixPath) -> tuple[int, str]:
-    """Return a key that puts frame 9 before frame 10: the lists are in the order of the file system."""
+    """Return a key that puts frame 9 before frame 10."""
     number = re.search(r"(\d+)$", path.stem)
     return (int(number.group()) if number else -1, path.name)
 
