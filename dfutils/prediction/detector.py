@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from dfutils.errors import MediaError, RunError, TooFewFacesError
+from dfutils.errors import MediaError, RunError, TooFewFacesError, how_to_install
 from dfutils.extraction.isolation import extract_clips_safely, read_credentials_safely
 from dfutils.extraction.provenance import has_library, trust_list
 from dfutils.prediction.batch import ahead
@@ -37,6 +38,8 @@ from dfutils.records import (
 from dfutils.runs.folder import RunFolder
 from dfutils.runs.record import DetectorRecord
 from dfutils.settings import MediaLimits, View, has_frame_head
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from dfutils.extraction.dataset import FaceDataset
@@ -436,6 +439,10 @@ def load_detector(model: Path | str | None = None, *, engine: EngineChoice = "au
     detector = Detector(settings, load_members(folder, settings, engine=chosen), folder, engine=chosen)
     _ = detector.familiarity  # a missing file is an error now, and not at the first face
     trust_list()  # so is a wrong list
+    if not has_library():
+        logger.debug(
+            "Content credentials are not read: c2pa-python is not installed. %s.", how_to_install("credentials")
+        )
     return detector
 
 

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from dfutils.errors import how_to_install
 from dfutils.files import write_bytes, write_csv
 from dfutils.records import ContentCredentials, CredentialsState, Extraction, Verdict
 
@@ -129,7 +128,7 @@ def credentials_sentence(credentials: ContentCredentials | None) -> str:
         'No content credentials; that says nothing.'
     """
     if credentials is None:
-        return f"Content credentials were not looked for: c2pa-python is not installed. {how_to_install('credentials')}"
+        return "Content credentials were not looked for, because c2pa-python is not installed."
     signer, tool = (f"“{printable(text)}”" if text else "" for text in (credentials.signer, credentials.tool))
     signed = f"Signed{f' by {signer}' if signer else ''}{f', using {tool}' if tool else ''}"
     claims = printable(", ".join(credentials.claims)) or "nothing about how the file was made"

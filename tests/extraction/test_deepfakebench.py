@@ -144,6 +144,14 @@ def test_absent_frames_and_videos_are_counted(tmp_path):
     assert {len(video.frames) for video in catalogue.videos} == {0, 2, 3}
 
 
+def test_an_entry_may_be_a_video(tmp_path):
+    entry = {"label": "UADFV_Fake", "frames": ["D:\\data\\rgb\\UADFV\\fake\\0001.mp4"]}
+    document = {"UADFV": {"UADFV_Fake": {"test": {"0001": entry}}}}
+    source = touch(tmp_path / "rgb", document)
+    (video,) = read_catalogue(source, write(tmp_path, document)).videos
+    assert (video.path, video.frames, video.is_fake) == (source / "UADFV/fake/0001.mp4", (), True)
+
+
 def test_a_video_of_the_lists_of_dfdc_without_a_name_is_left_out(tmp_path):
     frames = ["DFDC/test/frames/abc/0.png"]
     entry = {"label": "DFDC_Real", "frames": frames}

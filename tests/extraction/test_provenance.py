@@ -261,12 +261,16 @@ def test_credentials_are_told_in_the_verdict_and_never_change_it(signed, tmp_pat
         assert unescape(section) == document["statement"]
 
 
-def test_without_the_library_the_verdict_says_that_nobody_looked(monkeypatch, tmp_path):
+def test_without_the_library_the_verdict_says_that_nobody_looked(monkeypatch, tmp_path, caplog):
     verdict = Verdict("a.jpg", None, Label.UNDECIDED, Reason.NO_FACE)
     assert plain_verdict(verdict)["credentials"] is None
-    assert credentials_sentence(None).endswith("In the folder of dfutils, run: pip install '.[credentials]'")
+    assert credentials_sentence(None) == (
+        "Content credentials were not looked for, because c2pa-python is not installed."
+    )
     monkeypatch.setattr("dfutils.prediction.detector.has_library", lambda: False)
     monkeypatch.setattr("dfutils.prediction.detector.read_credentials_safely", lambda *_: pytest.fail("looked"))
     Image.new("RGB", (64, 64)).save(tmp_path / "plain.png")
     pytest.importorskip("openvino")
-    assert load_detector(engine="openvino").predict(tmp_path / "plain.png").credentials is None
+    with caplog.at_level("DEBUG"):
+        assert load_detector(engine="openvino").predict(tmp_path / "plain.png").credentials is None
+    assert "run: pip install '.[credentials]'" in caplog.text
