@@ -13,7 +13,7 @@ PAGES := $(HERMETIC) DFUTILS_CACHE=../.cache DFUTILS_PROGRESS=0 TF_ENABLE_ONEDNN
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint types unit notebooks-check notebooks reports images format wheel clean \
-	test-kaggle-image test-processors
+	test-kaggle-image test-processors test-container
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -99,6 +99,10 @@ $(IMAGE_READY): $(IMAGE_CONSTRAINTS) requirements.txt requirements-dev.txt
 	$(IMAGE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check opencv-python-headless \
 		-r $(IMAGE_VENV)/requirements.txt -c $(IMAGE_CONSTRAINTS)
 	@touch $(IMAGE_READY)
+
+test-container: $(READY) ## follow the Containerfile in a fresh folder, and predict in a sandbox (needs pip's index)
+	$(BIN)/python tests/containers/check_containerfile.py --python \
+		$(shell python3.12 -c 'import sys; print(sys.executable)' 2>/dev/null || echo $(PYTHON))
 
 format: $(READY) ## format the code
 	$(BIN)/ruff check --fix .

@@ -138,15 +138,16 @@ class Face:
 
 @dataclass(frozen=True, slots=True)
 class Video:
-    """One labelled file of a catalogue; an image is a video with one frame.
+    """One labelled video of a catalogue, a file or a folder of frames; an image is a video with one frame.
 
     Attributes:
-        path: Path of the file.
+        path: Path of the file or folder.
         name: Path relative to the catalogue, with ``/``; unique in the catalogue.
         is_fake: The label.
         group: Videos that share a source have the same group; no group is ever in two splits.
         dataset: Data set, and the manipulation if known.
         split: The official split, if the data set has one.
+        frames: Images that are the frames of the video, in order, where it is stored as such; ``path`` is their folder.
     """
 
     path: Path
@@ -155,6 +156,12 @@ class Video:
     group: str
     dataset: str = "videos"
     split: SplitName | None = None
+    frames: tuple[Path, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that the video consists of: its frames, or the one at ``path``."""
+        return self.frames or (self.path,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,6 +311,35 @@ class TrackScore:
     distance: float | None = None
 
 
+class CredentialsState(StrEnum):
+    """What the content credentials of a file are worth."""
+
+    NONE = "none"
+    TRUSTED = "trusted"
+    UNKNOWN_SIGNER = "unknown_signer"
+    ALTERED = "altered"
+    INVALID = "invalid"
+    REMOTE = "remote"
+    UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True, slots=True)
+class ContentCredentials:
+    """What a file says about its own origin, as signed statements (C2PA). Its texts are a stranger's.
+
+    Attributes:
+        state: Whether there are any, and whether the signature holds.
+        signer: Name in the certificate; anybody can choose it if the signer is unknown.
+        tool: Program that wrote the statements.
+        claims: What was done to the file, in the order of the statements, such as ``created by a camera``.
+    """
+
+    state: CredentialsState
+    signer: str = ""
+    tool: str = ""
+    claims: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The detector's answer for one input.
@@ -317,6 +353,7 @@ class Verdict:
         tracks: Scores of each person.
         person: Index among ``tracks`` of the person whose score is that of the input; None without a score.
         is_incomplete: Whether the file is truncated, so that the answer is about a part of it.
+        credentials: Content credentials of the file, which never change the answer; None if they were not looked for.
     """
 
     input: str
@@ -327,6 +364,7 @@ class Verdict:
     tracks: tuple[TrackScore, ...] = ()
     person: int | None = None
     is_incomplete: bool = False
+    credentials: ContentCredentials | None = None
 
 
 @dataclass(frozen=True, slots=True)

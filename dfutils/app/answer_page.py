@@ -11,7 +11,7 @@ from dfutils.app.service import Answer
 from dfutils.prediction.detector import Detector, verdict_document
 from dfutils.records import Extraction, Verdict
 from dfutils.report import verdict_words as words
-from dfutils.report.verdict_page import TEMPLATES, detector_html, verdict_html, verdict_page
+from dfutils.report.verdict_page import TEMPLATES, credentials_html, detector_html, verdict_html, verdict_page
 
 STYLE = (TEMPLATES / "verdict.css").read_text(encoding="utf-8") + (
     Path(__file__).parent / "templates" / "page.css"
@@ -50,6 +50,7 @@ def answer_html(
     return (
         '<article class="df-answer" aria-label="Verdict">'
         f"{verdict_html(verdict, extraction, detector, people=people, is_fake=is_fake, player=player)}"
+        f"{credentials_html(verdict)}"
         f"<section><h3>What was not examined</h3><p>{escape(words.not_examined(extraction))}</p>"
         f"<h3>The detector</h3>{detector_html(detector)}"
         f"<p>{escape(words.SECOND_OPINION)} Answered in {answer.seconds:.1f} s; uploads have been deleted.</p>"

@@ -213,7 +213,7 @@ def _predict_all(options: argparse.Namespace) -> int:
 
 def _shown(options: argparse.Namespace, detector: Detector, inputs: Sequence[str]) -> Iterator[Verdict]:
     """Yield each verdict as soon as it is ready, after printing it and writing its faces."""
-    from dfutils.prediction.outputs import input_folder, plain_verdict, verdict_line, write_faces
+    from dfutils.prediction.outputs import credentials_line, input_folder, plain_verdict, verdict_line, write_faces
 
     for number, (verdict, extraction) in enumerate(detector.examine_many(inputs, workers=options.workers)):
         if options.frames_dir:
@@ -238,5 +238,5 @@ def _shown(options: argparse.Namespace, detector: Detector, inputs: Sequence[str
         if options.json_lines:
             say(json.dumps({"detector": detector.about, **plain_verdict(verdict)}))
         elif not options.json:
-            print_result(options, None, [verdict_line(verdict)])
+            print_result(options, None, [line for line in (verdict_line(verdict), credentials_line(verdict)) if line])
         yield verdict

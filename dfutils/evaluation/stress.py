@@ -174,7 +174,7 @@ def choose_videos(run: Path, detector: Detector, catalogue: Catalogue, split: st
     found = [
         video
         for video in catalogue.videos
-        if split in ("all", splits.of(video.name, video.group)) and not is_image(video.path)
+        if split in ("all", splits.of(video.name, video.group)) and not video.frames and not is_image(video.path)
     ]
     if not found:
         raise ReportError(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
 from dfutils.errors import CatalogueError
+from dfutils.extraction.deepfakebench import read_deepfakebench
 from dfutils.extraction.layouts import (
     LABELS,
     SPLITS,
@@ -24,7 +25,7 @@ from dfutils.extraction.layouts import (
     read_folders,
 )
 from dfutils.extraction.media_files import count_of, is_media, iter_files, left_out, other_files
-from dfutils.records import Video
+from dfutils.records import SplitName, Video
 
 LAYOUTS: Mapping[str, Callable[[Path], Reading]] = {
     "folders": read_folders,
@@ -33,6 +34,9 @@ LAYOUTS: Mapping[str, Callable[[Path], Reading]] = {
     "celebdf": read_celebdf,
 }
 """Layout readers, by the value of ``--labels`` when that is not a CSV."""
+
+DEEPFAKEBENCH_SPLITS: Mapping[str, SplitName | None] = {"deepfakebench": None, "deepfakebench-test": "test"}
+"""The split that is read from a list of DeepfakeBench, None for all, by what stands before its name in ``--labels``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,8 @@ def read_catalogue(source: Path, labels: str | Path = "folders") -> Catalogue:
     Args:
         source: Folder with the videos.
         labels: ``folders``, ``dfdc``, ``faceforensics`` or ``celebdf`` (see the readers in
-            `dfutils.extraction.layouts`), or a CSV with the columns ``file,label`` and optionally
+            `dfutils.extraction.layouts`), ``deepfakebench:FILE.json`` or ``deepfakebench-test:FILE.json`` (see
+            `dfutils.extraction.deepfakebench`), or a CSV with the columns ``file,label`` and optionally
             ``group,dataset,split``, separated by commas, semicolons or tabs. Its paths are relative to the CSV. Names
             are relative to ``source`` for files below it, otherwise to the CSV. A file without a group gets a group of
             its own.
@@ -64,13 +69,19 @@ def read_catalogue(source: Path, labels: str | Path = "folders") -> Catalogue:
     """
     if not source.is_dir():
         raise CatalogueError(f"{source}: is not a folder. Give the folder that holds the videos.")
+    layout, _, listing = str(labels).partition(":")
     if isinstance(labels, str) and labels in LAYOUTS:
         videos, warnings = LAYOUTS[labels](source)
+    elif layout in DEEPFAKEBENCH_SPLITS and listing:
+        videos, warnings = read_deepfakebench(source, Path(listing), only=DEEPFAKEBENCH_SPLITS[layout])
     elif (table := Path(labels)).is_file():
         videos, warnings = read_table(source, table)
     else:
-        raise CatalogueError(f"{table}: is neither an existing CSV nor one of {', '.join(LAYOUTS)}. Check labels.")
-    warnings += other_files(source, {_absolute(video.path) for video in videos})
+        raise CatalogueError(
+            f"{table}: is neither an existing CSV nor one of {', '.join(LAYOUTS)} or deepfakebench:FILE.json. "
+            "Check labels."
+        )
+    warnings += other_files(source, {_absolute(file) for video in videos for file in video.files})
     if odd := [video for video in videos if not _is_unicode(video.name)]:
         videos = [video for video in videos if _is_unicode(video.name)]
         warnings.append(f"left out {count_of(odd)} with a name that is not valid Unicode (first: {odd[0].name!r})")

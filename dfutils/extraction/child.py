@@ -20,7 +20,8 @@ import cv2
 from dfutils.errors import DfutilsError, TooLargeError, UnreadableError
 from dfutils.extraction.clips import extract_clips
 from dfutils.extraction.faces import face_detector
-from dfutils.extraction.messages import pack_error, pack_extraction, write_parts
+from dfutils.extraction.messages import pack_credentials, pack_error, pack_extraction, write_parts
+from dfutils.extraction.provenance import read_credentials
 from dfutils.settings import ExtractionSettings, MediaLimits
 
 try:
@@ -48,10 +49,15 @@ def _answer(request: dict) -> list[bytes]:
     path = Path(request["path"])
     settings = ExtractionSettings.model_validate(request["settings"])
     try:
+        if request["task"] == "credentials":
+            if request["limited"]:
+                set_limits(settings.limits)
+            return pack_credentials(read_credentials(path, trusted=request["trusted"]))
         detector = face_detector(settings.min_detection_score)  # reads its weight file, so it comes before the limits
         if request["limited"]:
             set_limits(settings.limits)
-        return pack_extraction(extract_clips(path, settings, detector, threads=request["threads"]))
+        frames = [Path(frame) for frame in request["frames"]]
+        return pack_extraction(extract_clips(path, settings, detector, frames=frames, threads=request["threads"]))
     except DfutilsError as error:
         return pack_error(error)
     except MemoryError:

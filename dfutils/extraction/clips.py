@@ -28,22 +28,30 @@ class _Place:
     square: Box
 
 
-def extract_clips(path: Path, settings: ExtractionSettings, detector: FaceDetector, *, threads: int = 1) -> Extraction:
+def extract_clips(
+    path: Path,
+    settings: ExtractionSettings,
+    detector: FaceDetector,
+    *,
+    frames: Sequence[Path] = (),
+    threads: int = 1,
+) -> Extraction:
     """Cut the face clips of one trusted video or image, in this process.
 
     Args:
-        path: A video, or an image, which gives clips with T = 1.
+        path: A video, or an image, which gives clips with T = 1; or the folder of ``frames``.
         settings: How to cut the crops; a detector saves these settings and prediction reuses them.
         detector: From `dfutils.extraction.faces.face_detector`; for ready-made crops it only supplies the landmarks.
+        frames: Images that are the frames of the video; see `dfutils.records.Video`.
         threads: Decoder threads; 0 lets FFmpeg choose.
 
     Raises:
         MediaError: One of its subclasses, whose ``reason`` goes into ``skipped.csv`` or the verdict.
     """
     trace, searcher = MotionTrace(), detector if settings.crop == "face" else None
-    info = probe_video(path, settings)
+    info = probe_video(path, settings, frames)
     decode = functools.partial(
-        iter_frames, path, threads=threads, max_pixels=settings.max_pixels, start_seconds=info.start_seconds
+        iter_frames, path, frames, threads=threads, max_pixels=settings.max_pixels, start_seconds=info.start_seconds
     )
     _check_complete(path, info, settings)
     if info.duration_seconds == 0:  # an image, or a single frame without a duration

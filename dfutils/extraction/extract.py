@@ -111,7 +111,10 @@ def extract_dataset(
         "dfutils": dfutils.__version__,
         "opencv": cv2.__version__,
     }
-    videos = [replace(video, path=video.path.absolute()) for video in shard.part(catalogue.videos)]
+    videos = [
+        replace(video, path=video.path.absolute(), frames=tuple(frame.absolute() for frame in video.frames))
+        for video in shard.part(catalogue.videos)
+    ]
     owners: dict[str, str] = {}
     for video in videos:
         first = owners.setdefault(clip_id(video.name, 0), video.name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import itertools
 import json
 import logging
 import os
@@ -15,12 +16,15 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from weakref import WeakSet
 
 from dfutils.errors import DecoderError, MediaError, TooLargeError, UnreadableError
-from dfutils.extraction.messages import read_parts, unpack_error, unpack_extraction
-from dfutils.records import Extraction
+from dfutils.extraction.messages import read_parts, unpack_credentials, unpack_error, unpack_extraction
+from dfutils.extraction.provenance import trust_list
+from dfutils.records import ContentCredentials, CredentialsState, Extraction
 from dfutils.settings import ExtractionSettings, MediaLimits
 
 logger = logging.getLogger(__name__)
@@ -36,7 +40,12 @@ _ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_T
 
 
 def extract_clips_safely(
-    path: Path, settings: ExtractionSettings, *, threads: int = 1, limited: bool = True
+    path: Path,
+    settings: ExtractionSettings,
+    *,
+    frames: Sequence[Path] = (),
+    threads: int = 1,
+    limited: bool = True,
 ) -> Extraction:
     """Run `dfutils.extraction.clips.extract_clips` in a child process, with the limits of ``settings``.
 
@@ -49,24 +58,63 @@ def extract_clips_safely(
         DecoderError: The child process does not start on this machine.
     """
     request = {
-        "folder": str(Path.cwd()),
+        "task": "extract",
         "path": str(path),
+        "frames": [str(frame) for frame in frames],
         "settings": settings.model_dump(mode="json"),
         "threads": threads,
         "limited": limited,
     }
-    wall_seconds = settings.limits.wall_seconds if limited else None
-    for attempt in range(1, ATTEMPTS + 1):
+    parts = _ask(request, path, settings.limits if limited else None)
+    try:
+        own_error = unpack_error(parts)
+        if own_error is None:
+            return unpack_extraction(parts)
+    except (ValueError, RecursionError) as damage:
+        raise UnreadableError(f"{path}: decoding failed ({damage}). Re-encode or skip the file.") from damage
+    raise own_error
+
+
+def read_credentials_safely(path: Path, settings: ExtractionSettings) -> ContentCredentials:
+    """Run `dfutils.extraction.provenance.read_credentials` in a child process, with the limits of ``settings``.
+
+    A file that crashes the parser, or takes too long, has unreadable credentials: the answer is about its faces.
+
+    Raises:
+        UnreadableError: `close_children` ended the child meanwhile.
+        DfutilsError: The list of trusted authorities cannot be read.
+        DecoderError: The child process does not start on this machine.
+    """
+    request = {
+        "task": "credentials",
+        "path": str(path),
+        "settings": settings.model_dump(mode="json"),
+        "trusted": trust_list(),
+        "limited": True,
+    }
+    try:
+        return unpack_credentials(_ask(request, path, settings.limits))
+    except _ClosedError:
+        raise
+    except (MediaError, ValueError, RecursionError) as error:
+        logger.warning("%s: its content credentials cannot be read (%s)", path, error)
+        return ContentCredentials(CredentialsState.UNREADABLE)
+
+
+def _ask(request: dict[str, Any], path: Path, limits: MediaLimits | None) -> list[bytes]:
+    """Return the answer of a child to a request about a file; None sets no time limit."""
+    line = json.dumps({"folder": str(Path.cwd()), **request}).encode() + b"\n"
+    for attempt in itertools.count(1):
         child = _take_child()
         try:
-            parts = child.ask(json.dumps(request).encode() + b"\n", wall_seconds)
+            parts = child.ask(line, limits.wall_seconds if limits else None)
         except _ChildEndedError as end:
             if not end.was_ready and end.returncode > 0:
                 raise DecoderError(
                     f"the decoder process does not start ({_reason_of_failure() or end.name}). "
                     "Install the package again."
                 ) from None
-            error = end.media_error(path, settings.limits)
+            error = end.media_error(path, limits or MediaLimits())
             if isinstance(error, TooLargeError) or end.is_closed or attempt == ATTEMPTS:
                 raise error from None
             logger.warning("%s: the decoder process died (%s); trying once more", path, end.name)
@@ -75,14 +123,8 @@ def extract_clips_safely(
             raise
         else:
             _give_back(child)
-            break
-    try:
-        own_error = unpack_error(parts)
-        if own_error is None:
-            return unpack_extraction(parts)
-    except (ValueError, RecursionError) as damage:
-        raise UnreadableError(f"{path}: decoding failed ({damage}). Re-encode or skip the file.") from damage
-    raise own_error
+            return parts
+    raise AssertionError("the loop has no other end")
 
 
 def start_child() -> None:
@@ -133,7 +175,12 @@ class _ChildEndedError(Exception):
             return TooLargeError(
                 f"{path}: took more than {limits.cpu_seconds} s of CPU time. Cut it, or raise limits.cpu_seconds."
             )
-        return UnreadableError(f"{path}: the decoder crashed twice ({self.name}). Re-encode or skip the file.")
+        kind = _ClosedError if self.is_closed else UnreadableError
+        return kind(f"{path}: the decoder crashed twice ({self.name}). Re-encode or skip the file.")
+
+
+class _ClosedError(UnreadableError):
+    """Raised instead of an answer that nobody waits for any more: `close_children` ended the child."""
 
 
 class _Child:

@@ -182,7 +182,7 @@ def _iter_dfdc_rows(listing: Path, source: Path) -> Iterator[tuple[Path, Video]]
             raise CatalogueError(f"{listing}: {twice!r} is listed twice. Remove one of the entries.")
         return document
 
-    document = _read_json(listing, refuse_duplicates)
+    document = read_document(listing, refuse_duplicates)
     if not isinstance(document, dict):
         raise CatalogueError(f"{listing}: is not a JSON object with file names as keys. Is it a DFDC metadata.json?")
     for file, row in document.items():
@@ -244,28 +244,32 @@ def read_faceforensics(source: Path) -> Reading:
 
 
 def _faceforensics_sequence(path: Path, source: Path) -> _Sequence | None:
-    """Read the ids in a name: ``033``, ``033_097``, ``03__exit_phone_room`` or ``01_11__meeting_serious__9OM3VE0Y``.
-
-    Returns:
-        None for a file outside the official layout, such as a mask video.
-    """
+    """Return a file with its source ids; None for one outside the official layout, such as a mask video."""
     match path.relative_to(source).parts:
         case (("original_sequences" | "manipulated_sequences") as kind, method, compression, "videos", _):
             if compression not in {"raw", "c23", "c40"}:
                 return None
         case _:
             return None
-    ids = re.fullmatch(r"(\d+)(?:_(\d+))?(__.+)?", path.stem)
+    dataset = f"faceforensics_{compression}_{method.lower()}"
+    return _Sequence(path, _FACEFORENSICS_FOLDERS[kind], dataset, faceforensics_ids(path.stem, path))
+
+
+def faceforensics_ids(name: str, where: object) -> tuple[str, ...]:
+    """Return the source ids in a name: ``033``, ``033_097``, ``03__exit_phone_room`` or ``01_11__meeting__9OM3VE0Y``.
+
+    Raises:
+        CatalogueError: There are none; the message begins with ``where``.
+    """
+    ids = re.fullmatch(r"(\d+)(?:_(\d+))?(__.+)?", name)
     if not ids:
         raise CatalogueError(
-            f"{path}: its name has no source ids (expected 033, 033_097 or 01_11__scene). "
+            f"{where}: its name has no source ids (expected 033, 033_097 or 01_11__scene). "
             "Restore the official name, or describe the files in a CSV."
         )
     first, second, scene = ids.groups()
     prefix = "actor" if scene else ""  # actor 03 has nothing to do with YouTube video 03
-    dataset = f"faceforensics_{compression}_{method.lower()}"
-    numbers = tuple(prefix + number for number in (first, second) if number)
-    return _Sequence(path, _FACEFORENSICS_FOLDERS[kind], dataset, numbers)
+    return tuple(prefix + number for number in (first, second) if number)
 
 
 def _read_faceforensics_lists(source: Path) -> dict[str, SplitName]:
@@ -273,7 +277,7 @@ def _read_faceforensics_lists(source: Path) -> dict[str, SplitName]:
     splits: dict[str, SplitName] = {}
     for stem, split in _FACEFORENSICS_LISTS.items():
         for path in (source / f"{stem}.json", source / "splits" / f"{stem}.json"):
-            pairs = _read_json(path) if path.is_file() else []
+            pairs = read_document(path) if path.is_file() else []
             if not isinstance(pairs, list) or not all(isinstance(pair, list) for pair in pairs):
                 raise CatalogueError(f"{path}: is not a list of pairs of ids. Fetch the official list again.")
             for number in (str(number) for pair in pairs for number in pair):
@@ -297,7 +301,7 @@ def read_celebdf(source: Path) -> Reading:
         CatalogueError: A name has no identity, or the list contradicts the folders.
     """
     media = {path.relative_to(source).as_posix(): path for path in iter_files(source) if is_media(path)}
-    ids = {name: _celebdf_ids(name) for name in media if name.split("/")[0] in _CELEBDF_FOLDERS}
+    ids = {name: celebdf_ids(name) for name in media if name.split("/")[0] in _CELEBDF_FOLDERS}
     groups = join_groups(ids.values())
     tested, warnings = _read_celebdf_test_list(source, ids)
     videos = [
@@ -315,7 +319,7 @@ def read_celebdf(source: Path) -> Reading:
     return videos, warnings + left_out(others, source, why="not in the official folders")
 
 
-def _celebdf_ids(name: str) -> tuple[str, ...]:
+def celebdf_ids(name: str) -> tuple[str, ...]:
     """Return the identities of ``id0_0000`` and ``id0_id1_0000``; each YouTube video is its own."""
     path = PurePosixPath(name)
     if path.parts[0] == "YouTube-real":
@@ -359,7 +363,8 @@ def _video(
     return Video(path=path, name=name, is_fake=is_fake, group=group, dataset=dataset, split=split)
 
 
-def _read_json(path: Path, hook: Any = None) -> Any:
+def read_document(path: Path, hook: Any = None) -> Any:
+    """Read a JSON file of a data set; ``hook`` is that of `json.loads` for the pairs of an object."""
     try:
         return json.loads(_read_text(path), object_pairs_hook=hook)
     except (ValueError, RecursionError) as error:

@@ -15,7 +15,17 @@ import numpy.typing as npt
 
 from dfutils import errors
 from dfutils.errors import DfutilsError, MediaError, UnreadableError, WeightsError
-from dfutils.records import Box, Extraction, Face, FaceClip, FaceCrop, MotionTrace, VideoInfo
+from dfutils.records import (
+    Box,
+    ContentCredentials,
+    CredentialsState,
+    Extraction,
+    Face,
+    FaceClip,
+    FaceCrop,
+    MotionTrace,
+    VideoInfo,
+)
 
 LENGTH_BYTES = 8
 """Width of each length field (big-endian): the number of parts of an answer, then the length of each."""
@@ -89,6 +99,27 @@ def unpack_extraction(parts: Sequence[bytes]) -> Extraction:
     except (KeyError, TypeError, IndexError) as error:
         raise ValueError(f"An answer from the decoder process is damaged ({error!r}).") from error
     return Extraction(info, tuple(clips), MotionTrace(times, motion, list(header["cuts"])), left_out)
+
+
+def pack_credentials(credentials: ContentCredentials) -> list[bytes]:
+    """Return a JSON document."""
+    return [json.dumps({"credentials": asdict(credentials)}).encode()]
+
+
+def unpack_credentials(parts: Sequence[bytes]) -> ContentCredentials:
+    """Reverse `pack_credentials`.
+
+    Raises:
+        ValueError: The parts are something else.
+    """
+    try:
+        document = json.loads(parts[0])["credentials"]
+        claims = tuple(str(claim) for claim in document["claims"])
+        return ContentCredentials(
+            CredentialsState(document["state"]), str(document["signer"]), str(document["tool"]), claims
+        )
+    except (KeyError, TypeError, IndexError) as error:
+        raise ValueError(f"An answer from the decoder process is damaged ({error!r}).") from error
 
 
 def pack_error(error: DfutilsError) -> list[bytes]:

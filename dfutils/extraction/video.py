@@ -5,7 +5,8 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -39,17 +40,28 @@ MAX_LOST_SECONDS, MAX_LOST_FRACTION = 0.5, 0.02
 """A file counts as truncated only if it is shorter than declared by more than both; containers round durations."""
 
 
-def probe_video(path: Path, settings: ExtractionSettings) -> VideoInfo:
+FRAME_LIST_FPS = 25.0
+"""Frame rate that is assumed of a video that is stored as images, which do not say it."""
+
+
+def probe_video(path: Path, settings: ExtractionSettings, frames: Sequence[Path] = ()) -> VideoInfo:
     """Demux the whole stream without decoding: exact frame times for about 3 % of the cost of decoding.
 
     Packets that no player shows are left out: those hidden by an edit list, and those before the first keyframe. Header
     fields such as the frame count may be wrong or negative and are not used. Width and height are as stored;
     `dfutils.extraction.clips.extract_clips` replaces them by the upright size.
 
+    Args:
+        path: A video or an image, or the folder of ``frames``.
+        settings: Limits of pixels, frames and seconds.
+        frames: Images that are the frames of the video.
+
     Raises:
         UnreadableError: The file is not a video, was cut short before its index, or has no video stream.
         TooLargeError: The video has more pixels, frames or seconds than ``settings`` allow.
     """
+    if frames:
+        return _probe_frames(path, frames, settings)
     if is_image(path):
         return _probe_image(path, settings)
     with opened_video(path) as (container, stream):
@@ -97,12 +109,18 @@ def is_clearly_shorter(seconds: float, declared: float) -> bool:
 
 
 def iter_frames(
-    path: Path, *, threads: int = 1, max_pixels: int = 0, start_seconds: float | None = None
+    path: Path,
+    frames: Sequence[Path] = (),
+    *,
+    threads: int = 1,
+    max_pixels: int = 0,
+    start_seconds: float | None = None,
 ) -> Iterator[Frame]:
     """Decode frame by frame in the order of display; skip damaged packets and log their number.
 
     Args:
-        path: A video or an image.
+        path: A video or an image, or the folder of ``frames``.
+        frames: Images that are the frames of the video.
         threads: Decoder threads; 0 lets FFmpeg choose.
         max_pixels: Limit for each frame of a video, since larger ones may come in the middle of a stream; images are
             reduced to it. 0 for no limit.
@@ -112,6 +130,11 @@ def iter_frames(
     Raises:
         UnreadableError: The file cannot be opened as a video.
     """
+    if frames:
+        for index, (file, time) in enumerate(zip(frames, _times_of_frames(frames), strict=True)):
+            image, _ = next(iter_images(file, max_pixels=max_pixels or MAX_IMAGE_PIXELS))
+            yield Frame(index, time, image)
+        return
     if is_image(path):
         time = 0.0
         for index, (image, seconds) in enumerate(iter_images(path, max_pixels=max_pixels or MAX_IMAGE_PIXELS)):
@@ -288,6 +311,30 @@ def _probe_image(path: Path, settings: ExtractionSettings) -> VideoInfo:
         raise TooLargeError(_too_long(path, settings))
     fps = len(times) / duration if duration else 0.0
     return VideoInfo(*size, fps, duration, times, path.stat().st_size)
+
+
+def _probe_frames(path: Path, frames: Sequence[Path], settings: ExtractionSettings) -> VideoInfo:
+    if len(frames) > settings.limits.frames:
+        raise TooLargeError(
+            f"{path}: has {len(frames):,} frames, more than {settings.limits.frames:,}. Cut it, or raise limits.frames."
+        )
+    for file in frames:
+        if not is_image(file):
+            raise UnreadableError(f"{file}: is not an image, but listed as a frame. Correct the list.")
+    size, _ = measure_image(frames[0], max_frames=settings.limits.frames)
+    times = _times_of_frames(frames)
+    duration = times[-1] + times[-1] / (len(times) - 1) if len(times) > 1 else 0.0
+    fps = len(times) / duration if duration else 0.0
+    return VideoInfo(*size, fps, duration, times, sum(file.stat().st_size for file in frames))
+
+
+def _times_of_frames(frames: Sequence[Path]) -> tuple[float, ...]:
+    """Return the times of frames by the numbers that their names end with; at equal distances if these do not rise."""
+    endings = [re.search(r"\d+$", file.stem) for file in frames]
+    numbers = [int(ending.group()) if ending else -1 for ending in endings]
+    if any(after <= before for before, after in itertools.pairwise([-1, *numbers])):
+        numbers = [*range(len(frames))]
+    return tuple((number - numbers[0]) / FRAME_LIST_FPS for number in numbers)
 
 
 def _too_long(path: Path, settings: ExtractionSettings) -> str:

@@ -100,7 +100,7 @@ def extract_one(video: Video, job: Job) -> dict[str, Any]:
     cv2.setNumThreads(1)  # there is one process per core: OpenCV's own threads would only compete
     entry: dict[str, Any] = {**identity(video), "clips": [], "frames": [], "skipped": None}
     try:
-        extraction, checksum = _extract(video.path, job)
+        extraction, checksum = _extract(video, job)
     except MediaError as error:
         entry["skipped"] = {
             "video": video.name,
@@ -136,20 +136,22 @@ def extract_one(video: Video, job: Job) -> dict[str, Any]:
     return entry
 
 
-def _extract(path: Path, job: Job) -> tuple[Extraction, str]:
-    """Return the extraction and the SHA-256 of one file; raise a `MediaError` if there is no clip."""
+def _extract(video: Video, job: Job) -> tuple[Extraction, str]:
+    """Return the extraction and the SHA-256 of one video; raise a `MediaError` if there is no clip."""
+    path, frames = video.path, video.frames
     if not job.trusted or job.workers > 1:
-        extraction = extract_clips_safely(path, job.settings, limited=not job.trusted)
+        extraction = extract_clips_safely(path, job.settings, frames=frames, limited=not job.trusted)
     else:
+        detector = face_detector(job.settings.min_detection_score)
         try:
-            extraction = extract_clips(path, job.settings, face_detector(job.settings.min_detection_score))
+            extraction = extract_clips(path, job.settings, detector, frames=frames)
         except DfutilsError:
             raise
         except Exception as error:
             logger.exception("%s", path)
             raise UnreadableError(f"{path}: decoding failed ({error!r}). Re-encode or skip the file.") from error
     try:
-        return extraction, sha256_of(path)
+        return extraction, checksum_of(video)
     except OSError as error:
         raise UnreadableError(f"{path}: disappeared while it was read ({error.strerror}). Extract again.") from error
 
@@ -165,13 +167,20 @@ def clip_id(video: str, track: int) -> str:
     return f"{stem}-{hashlib.sha256(video.encode()).hexdigest()[:16]}-{track}"
 
 
+def checksum_of(video: Video) -> str:
+    """Return the SHA-256 of the file; of the frames' checksums in order if the video is stored as images."""
+    if not video.frames:
+        return sha256_of(video.path)
+    return hashlib.sha256("".join(map(sha256_of, video.frames)).encode()).hexdigest()
+
+
 def identity(video: Video) -> dict[str, Any]:
     """Return what must be unchanged for a finished video to count as finished; see `is_current` for its content."""
     size = modified = -1
     with suppress(OSError):
-        about = video.path.stat()
-        if stat.S_ISREG(about.st_mode):
-            size, modified = about.st_size, about.st_mtime_ns
+        about = [file.stat() for file in video.files]
+        if all(stat.S_ISREG(one.st_mode) for one in about):
+            size, modified = sum(one.st_size for one in about), max(one.st_mtime_ns for one in about)
     return {
         "video": video.name,
         "is_fake": video.is_fake,
@@ -204,6 +213,6 @@ def is_current(entry: Mapping[str, Any], video: Video, *, verify: bool = False) 
     if not checksums or (is_untouched and not verify):
         return is_untouched
     try:
-        return checksums == {sha256_of(video.path)}
+        return checksums == {checksum_of(video)}
     except OSError:
         return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from dfutils.errors import MediaError, RunError, TooFewFacesError
-from dfutils.extraction.isolation import extract_clips_safely
+from dfutils.errors import MediaError, RunError, TooFewFacesError, how_to_install
+from dfutils.extraction.isolation import extract_clips_safely, read_credentials_safely
+from dfutils.extraction.provenance import has_library, trust_list
 from dfutils.extraction.remote import local_copy
 from dfutils.prediction.batch import ahead
 from dfutils.prediction.members import ClipScore, Member, load_members, score_members
@@ -21,10 +23,24 @@ from dfutils.prediction.outputs import plain_verdict
 from dfutils.prediction.runtime import Engine, EngineChoice, choose_engine, keras_network
 from dfutils.prediction.views import IN_WORDS, VIEWS, mean_of_views, view_key
 from dfutils.pretrained import DEFAULT, resolve_detector
-from dfutils.records import MAX_FACES, Box, ClipRow, Crops, Extraction, FrameScore, Label, Reason, TrackScore, Verdict
+from dfutils.records import (
+    MAX_FACES,
+    Box,
+    ClipRow,
+    ContentCredentials,
+    Crops,
+    Extraction,
+    FrameScore,
+    Label,
+    Reason,
+    TrackScore,
+    Verdict,
+)
 from dfutils.runs.folder import RunFolder
 from dfutils.runs.record import DetectorRecord
 from dfutils.settings import MediaLimits, View, has_frame_head
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from dfutils.extraction.dataset import FaceDataset
@@ -89,9 +105,10 @@ class Detector:
             path: A video or an image of any origin, or the URL of one; see `dfutils.extraction.remote.local_copy`.
             after_cut: Called after the faces are cut and before they are scored, to show progress.
         """
-        cut = self._cut(path, threads=0)
+        cut, credentials = self._cut(path, threads=0)
         after_cut()
-        return self._judge(path, cut)
+        verdict, extraction = self._judge(path, cut)
+        return replace(verdict, credentials=credentials), extraction
 
     def examine_many(
         self, paths: Iterable[Path | str], *, workers: int = 1
@@ -104,18 +121,22 @@ class Detector:
                 number of inputs.
         """
         cut_one = functools.partial(self._cut, threads=0 if workers == 1 else 1)
-        for path, cut in ahead(cut_one, paths, workers=workers):
-            yield self._judge(path, cut)
+        for path, (cut, credentials) in ahead(cut_one, paths, workers=workers):
+            verdict, extraction = self._judge(path, cut)
+            yield replace(verdict, credentials=credentials), extraction
 
-    def _cut(self, path: Path | str, *, threads: int) -> Extraction | MediaError:
+    def _cut(self, path: Path | str, *, threads: int) -> tuple[Extraction | MediaError, ContentCredentials | None]:
+        credentials = None
         try:
             with local_copy(path) as file:
                 try:
-                    return extract_clips_safely(file, self._extraction, threads=threads)
+                    if has_library() and file.is_file():
+                        credentials = read_credentials_safely(file, self._extraction)
+                    return extract_clips_safely(file, self._extraction, threads=threads), credentials
                 except MediaError as error:
-                    return type(error)(str(error).replace(str(file), str(path)))
+                    return type(error)(str(error).replace(str(file), str(path))), credentials
         except MediaError as error:
-            return error
+            return error, credentials
 
     def _judge(self, path: Path | str, cut: Extraction | MediaError) -> tuple[Verdict, Extraction | None]:
         if isinstance(cut, MediaError):
@@ -415,12 +436,18 @@ def load_detector(model: Path | str | None = None, *, engine: EngineChoice = "au
     Raises:
         RunError: There is no such detector, its folder is incomplete, its weights were altered since training, or the
             engine is not available.
+        DfutilsError: The list of authorities for content credentials cannot be read.
     """
     folder = resolve_detector(DEFAULT if model is None else model)
     settings = RunFolder(folder).detector()
     chosen = choose_engine(engine, folder, settings)
     detector = Detector(settings, load_members(folder, settings, engine=chosen), folder, engine=chosen)
     _ = detector.familiarity  # a missing file is an error now, and not at the first face
+    trust_list()  # so is a wrong list
+    if not has_library():
+        logger.debug(
+            "Content credentials are not read: c2pa-python is not installed. %s.", how_to_install("credentials")
+        )
     return detector
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from dfutils.files import write_bytes, write_csv
-from dfutils.records import Extraction, Verdict
+from dfutils.records import ContentCredentials, CredentialsState, Extraction, Verdict
 
 VERDICT_COLUMNS = ("input", "label", "fake_probability", "reason", "people", "detail")
 """Columns of ``predict --csv``; the probability is empty if there is none."""
@@ -19,6 +20,17 @@ UNDECIDED_PROBABILITY = 0.5
 
 LONGEST_NAME = 60
 """Characters of an input's name that are kept in the name of its folder of faces."""
+
+_CREDENTIALS = {
+    CredentialsState.NONE: "No content credentials; that says nothing.",
+    CredentialsState.TRUSTED: "{signed}; the signer is known, and the file has not changed since. They say: {claims}.",
+    CredentialsState.UNKNOWN_SIGNER: "{signed}; the file has not changed since. The signer is not known here, and "
+    "anybody can sign under any name. They say: {claims}.",
+    CredentialsState.ALTERED: "{signed}, but the file was altered afterwards, so they no longer apply to it.",
+    CredentialsState.INVALID: "There are content credentials, but they are not valid and count for nothing.",
+    CredentialsState.REMOTE: "The content credentials are kept on a server, from which nothing is fetched.",
+    CredentialsState.UNREADABLE: "The file could not be searched for content credentials; that says nothing.",
+}
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 """Characters in a file name that would split a line, move the cursor or reverse the text."""
@@ -37,6 +49,13 @@ def verdict_line(verdict: Verdict) -> str:
     detail = f"  {verdict.detail}" if verdict.detail else ""
     line = f"{verdict.label:<9}  {score}  {verdict.input}{people}{detail}"
     return printable(line)
+
+
+def credentials_line(verdict: Verdict) -> str:
+    """Return a line about the content credentials, to stand below that of the verdict; empty if there are none."""
+    if verdict.credentials is None or verdict.credentials.state in (CredentialsState.NONE, CredentialsState.UNREADABLE):
+        return ""
+    return f"{'':17}content credentials: {credentials_sentence(verdict.credentials)}"
 
 
 def printable(text: str) -> str:
@@ -87,6 +106,9 @@ def plain_verdict(verdict: Verdict) -> dict[str, Any]:
         }
         for track in verdict.tracks
     ]
+    credentials = None
+    if (said := verdict.credentials) is not None:
+        credentials = {**asdict(said), "claims": [*said.claims], "statement": credentials_sentence(said)}
     return {
         "input": verdict.input,
         "fake_probability": verdict.fake_probability,
@@ -94,7 +116,23 @@ def plain_verdict(verdict: Verdict) -> dict[str, Any]:
         "reason": str(verdict.reason),
         "detail": verdict.detail,
         "tracks": tracks,
+        "credentials": credentials,
     }
+
+
+def credentials_sentence(credentials: ContentCredentials | None) -> str:
+    """Return what the content credentials of a file say and are worth; None stands for not looked for.
+
+    Example:
+        >>> credentials_sentence(ContentCredentials(CredentialsState.NONE))
+        'No content credentials; that says nothing.'
+    """
+    if credentials is None:
+        return "Content credentials were not looked for, because c2pa-python is not installed."
+    signer, tool = (f"“{printable(text)}”" if text else "" for text in (credentials.signer, credentials.tool))
+    signed = f"Signed{f' by {signer}' if signer else ''}{f', using {tool}' if tool else ''}"
+    claims = printable(", ".join(credentials.claims)) or "nothing about how the file was made"
+    return _CREDENTIALS[credentials.state].format(signed=signed, claims=claims)
 
 
 def write_verdicts(path: Path, verdicts: Iterable[Verdict]) -> None:

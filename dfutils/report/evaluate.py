@@ -33,7 +33,7 @@ from dfutils.report.sections import (
     leak_section,
     stress_section,
 )
-from dfutils.report.slices import CROSS_METRICS, column_section, cross_section, slices_section
+from dfutils.report.slices import CROSS_METRICS, column_section, cross_section, papers_section, slices_section
 from dfutils.runs.folder import RunFolder
 
 logger = logging.getLogger(__name__)
@@ -164,6 +164,7 @@ class _Evaluation:
         outcomes = run_behaviour_tests(self.detector, first.dataset, first.rows, first.features)
         sections = [
             cross_section(cross) if cross else None,
+            papers_section(levels["video"], levels.get("frame"), resamples=resamples),
             slices_section(predictions, levels, threshold=threshold, resamples=resamples),
             *(
                 column_section(predictions, column, threshold=threshold, resamples=resamples)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from dfutils.evaluation.papers import PAPER_METRICS, estimate_paper_metrics
 from dfutils.evaluation.slices import (
     FEWEST_GROUPS,
     LEVEL_METRICS,
@@ -18,6 +19,14 @@ from dfutils.evaluation.slices import (
     by_manipulation,
 )
 from dfutils.report.elements import Column, Section, Table, metric_columns
+
+_PAPER_MEANINGS = {
+    "auc": "How often a random FAKE scores above a random REAL; ties count half. Chance is 0.5.",
+    "eer": "Share of errors at the threshold where as many REAL are called FAKE as FAKE are missed. Chance is 0.5.",
+    "average_precision": "Precision averaged over all thresholds. Chance is the share of FAKE: it depends on the mix.",
+    "tpr_at_fpr_1": "Share of the FAKE that are found if at most 1 % of the REAL may be called FAKE. Chance is 0.01.",
+    "tpr_at_fpr_5": "Share of the FAKE that are found if at most 5 % of the REAL may be called FAKE. Chance is 0.05.",
+}
 
 CROSS_METRICS = ("auc", "balanced_accuracy", "log_loss", "coverage")
 
@@ -74,6 +83,66 @@ def slices_section(
             ),
         ],
         document={"levels": level_rows, "manipulations": manipulations},
+    )
+
+
+def papers_section(videos: pd.DataFrame, frames: pd.DataFrame | None, *, resamples: int) -> Section:
+    """Show the metrics that papers give, per video and per frame.
+
+    Args:
+        videos: One row per video with a score.
+        frames: One row per face crop with the label of its video; None for a model that does not score single frames.
+        resamples: Bootstrap resamples behind each interval.
+    """
+    of_videos = estimate_paper_metrics(videos, resamples=resamples)
+    of_frames = {} if frames is None else estimate_paper_metrics(frames, resamples=resamples)
+    text = [
+        "These numbers need no threshold of the detector. Two of them may be compared only if the videos, their "
+        "compression, the split and the level (video or frame) are the same.",
+    ]
+    if frames is None:
+        text.append(
+            "This model scores whole clips and no single frames, so there are no numbers per frame: do not compare "
+            "its numbers per video with a paper's numbers per frame."
+        )
+    else:
+        text.append(
+            f"Per video there are {len(videos):,} scores, those of the highest track; per frame there are "
+            f"{len(frames):,}, one for each face crop with the label of its video."
+        )
+    if (reals := int((~videos["is_fake"].astype(bool)).sum())) < 100:
+        text.append(
+            f"With {reals} REAL videos, a false positive rate of 1 % allows none of them to be called FAKE, which is "
+            "stricter than it sounds."
+        )
+    return Section(
+        name="papers",
+        title="Numbers as papers give them",
+        text=text,
+        tables=[
+            Table(
+                "papers",
+                "Per video and per frame",
+                "TPR: true positive rate, FPR: false positive rate. Intervals keep groups whole, so many frames of few "
+                "sources do not look certain. What papers do otherwise is in docs/papers.md.",
+                (
+                    Column("metric", "Metric"),
+                    Column("video", "Per video", "decimal3"),
+                    Column("frame", "Per frame", "decimal3"),
+                    Column("meaning", "What it is"),
+                ),
+                [
+                    {
+                        "metric": heading,
+                        "video": of_videos[name],
+                        "frame": of_frames.get(name),
+                        "meaning": _PAPER_MEANINGS[name],
+                    }
+                    for name, heading in PAPER_METRICS.items()
+                ],
+            )
+        ],
+        document={"video": of_videos, "frame": of_frames or None},
     )
 
 

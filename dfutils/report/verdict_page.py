@@ -14,7 +14,7 @@ import dfutils
 from dfutils.extraction.dataset import encode_image
 from dfutils.files import sha256_of
 from dfutils.prediction.detector import Detector, verdict_document
-from dfutils.prediction.outputs import printable
+from dfutils.prediction.outputs import credentials_sentence, printable
 from dfutils.records import Extraction, FaceClip, Image, Label, TrackScore, Verdict
 from dfutils.report import verdict_words as words
 from dfutils.report.timeline import timeline
@@ -48,6 +48,7 @@ def verdict_page(
             verdict_html(verdict, extraction, detector, people=MOST_PEOPLE),
             heat_html(maps) if maps else "",
             file_html(verdict, extraction, file),
+            credentials_html(verdict),
             f"<section><h3>What was not examined</h3><p>{escape(words.not_examined(extraction))}</p>"
             f"<p>{escape(words.SECOND_OPINION)}</p></section>",
             f"<section><h3>The detector</h3>{detector_html(detector, folded=False)}"
@@ -122,6 +123,13 @@ def verdict_html(
             whose = "1 more person has a face that is" if small == 1 else f"{small} more people have faces that are"
             parts.append(f"<p>{whose} too small to count; the JSON has the scores.</p>")
     return "".join(parts)
+
+
+def credentials_html(verdict: Verdict) -> str:
+    """Return what the file says about its own origin, apart from the answer."""
+    note = "Content credentials are statements that a program signed into the file. They do not change the answer."
+    sentence = escape(credentials_sentence(verdict.credentials))
+    return f'<section><h3>Content credentials</h3><p>{sentence}</p><p class="df-small">{note}</p></section>'
 
 
 def people_who_count(verdict: Verdict) -> list[int]:

@@ -98,6 +98,43 @@ def weighted_average_precision(fakes: FloatArray, reals: FloatArray) -> FloatArr
     return np.where(reals.sum(axis=1) > 0, average, np.nan)
 
 
+def weighted_roc(fakes: FloatArray, reals: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the false and the true positive rate ``(B, levels + 1)`` as the threshold falls below each score.
+
+    Both begin with 0, where nothing is called FAKE, and are NaN with one class.
+    """
+    called = (np.cumsum(np.pad(weights[:, ::-1], ((0, 0), (1, 0))), axis=1) for weights in (reals, fakes))
+    false_positives, true_positives = (ratio(count, np.broadcast_to(count[:, -1:], count.shape)) for count in called)
+    return false_positives, true_positives
+
+
+def equal_error_rate(false_positive_rate: FloatArray, true_positive_rate: FloatArray) -> FloatArray:
+    """Return the error ``(B,)`` where as many reals are called FAKE as fakes are missed; NaN with one class.
+
+    Between two scores the ROC curve is a straight line, so that the two rates meet exactly.
+
+    Args:
+        false_positive_rate: From `weighted_roc`.
+        true_positive_rate: From `weighted_roc`.
+    """
+    excess = false_positive_rate + true_positive_rate - 1  # of false positives over missed fakes, from -1 to 1
+    after = np.maximum(np.argmax(excess >= 0, axis=1), 1)[:, None]
+    start, end = (np.take_along_axis(excess, index, axis=1)[:, 0] for index in (after - 1, after))
+    low, high = (np.take_along_axis(false_positive_rate, index, axis=1)[:, 0] for index in (after - 1, after))
+    return low - start * ratio(high - low, end - start)
+
+
+def true_positive_rate_at(
+    false_positive_rate: FloatArray, true_positive_rate: FloatArray, *, allowed: float
+) -> FloatArray:
+    """Return the largest true positive rate ``(B,)`` whose false positive rate is allowed; NaN with one class.
+
+    Nothing is interpolated: with fewer than 100 reals, a rate of 0.01 allows none of them to be called FAKE.
+    """
+    most = np.where(false_positive_rate <= allowed, true_positive_rate, 0).max(axis=1)
+    return np.where(np.isnan(false_positive_rate[:, 0] + true_positive_rate[:, 0]), np.nan, most)
+
+
 def log_losses(is_fake: BoolArray, fake_probability: FloatArray) -> FloatArray:
     """Return the negative log of the probability given to the true class, ``(N,)``; clipped at `LOG_LOSS_CLIP`."""
     clipped = np.clip(fake_probability, LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP)

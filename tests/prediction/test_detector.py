@@ -133,7 +133,7 @@ def with_facts(detector, monkeypatch, path, *, info=None, **changes):
     """Return the verdict on an extraction that differs in these facts."""
     extraction = detector.examine(path)[1]
     other = replace(extraction, info=replace(extraction.info, **(info or {})), **changes)
-    monkeypatch.setattr(detector, "_cut", lambda *_args, **_options: other)
+    monkeypatch.setattr(detector, "_cut", lambda *_args, **_options: (other, None))
     return detector.predict(path)
 
 

@@ -30,9 +30,20 @@ def metrics(report):
 
 
 def test_every_part_is_in_the_document_and_in_files(report, metrics):
-    assert {"slices", "decisions", "calibration", "leaks", "behaviour", "explanation", "baselines"} <= set(metrics)
+    assert {"papers", "slices", "decisions", "calibration", "leaks", "behaviour", "explanation", "baselines"} <= set(
+        metrics
+    )
     tables = {path.stem for path in (report / "tables").glob("*.csv")}
-    assert {"levels", "manipulations", "groups", "operating_points", "calibration", "leaks", "behaviour"} <= tables
+    assert {
+        "papers",
+        "levels",
+        "manipulations",
+        "groups",
+        "operating_points",
+        "calibration",
+        "leaks",
+        "behaviour",
+    } <= tables
     for kind in ("png", "svg"):
         figures = {path.stem for path in (report / "figures").glob(f"*.{kind}")}
         assert {"roc", "risk_coverage", "calibration", "frames_0"} <= figures
@@ -60,6 +71,14 @@ def test_a_desktop_shows_every_table_whole(report, browser_page):
 def test_videos_tracks_and_frames_have_their_own_numbers(metrics):
     rows = {row["level"]: row["rows"] for row in metrics["slices"]["levels"]}
     assert rows == {"video": 12, "track (clip)": 12, "frame": 120}
+
+
+def test_the_numbers_of_papers_are_those_of_all_videos_and_of_all_frames(metrics):
+    of_level = {row["level"]: row["auc"] for row in metrics["slices"]["levels"]}
+    assert {level: metrics["papers"][level]["auc"] for level in ("video", "frame")} == {
+        level: of_level[level] for level in ("video", "frame")
+    }
+    assert metrics["papers"]["video"]["average_precision"] == metrics["average_precision"]
 
 
 def test_the_table_of_levels_agrees_with_the_document(report, metrics):
