@@ -3,7 +3,7 @@
     python -m benchmarks.tables
 
 A page marks the place of a table with ``<!-- begin NAME -->`` and ``<!-- end NAME -->``. README.md shows one small
-table, ``summary``, which is made from ``research/results/detector.json``.
+table, ``summary``, which is made from ``research/results/second_release.json``.
 """
 
 from __future__ import annotations
@@ -19,14 +19,12 @@ from dfutils.files import read_json, write_text
 
 BLOCK = re.compile(r"(<!-- begin (?P<name>[a-z_]+) -->\n).*?(<!-- end (?P=name) -->)", re.DOTALL)
 
-SHIPPED = "with FaceForensics++ (shipped)"
-"""The recipe in ``detector.json`` that the summary is about."""
-
 SUMMARY = {
-    "dfdc_auc": "face crops of new people, Deepfake Detection Challenge (DFDC): AUC",
-    "folds_c23_auc": "FaceForensics++ clips, light compression (c23), five folds by source pair: AUC",
-    "folds_c40_auc": "the same, heavy compression (c40): AUC",
-    "dfdc_false_positive_rate": "REAL called FAKE, DFDC face crops of new people",
+    "dfdc_test_auc": "face crops of new people, Deepfake Detection Challenge (DFDC): AUC",
+    "dfdc_test_answered": "the same: share that is answered REAL or FAKE",
+    "dfdc_test_real_answered_fake": "REAL called FAKE, the same",
+    "photos_test_real_answered_fake": "REAL called FAKE, photographs of new people",
+    "modern_unseen_auc": "talking heads by a generator that no training has seen, against real ones: AUC",
 }
 
 
@@ -41,10 +39,9 @@ def read_tables() -> dict[str, str]:
     return {path.stem: path.read_text(encoding="utf-8") for path in paths}
 
 
-def summary(detector: Mapping[str, Any]) -> str:
-    """Return the front page's table of what the shipped detector scores, from ``detector.json``."""
-    measured = detector["recipes"][SHIPPED]
-    rows = [f"| {words} | {with_interval(measured[key])} |" for key, words in SUMMARY.items()]
+def summary(results: Mapping[str, Any]) -> str:
+    """Return the front page's table of what the shipped detector scores, from ``second_release.json``."""
+    rows = [f"| {words} | {with_interval(results['figures'][key])} |" for key, words in SUMMARY.items()]
     return "\n".join(["| test | measured |", "|---|---|", *rows]) + "\n"
 
 
@@ -61,7 +58,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.parse_args()
-    write_text(RESEARCH_RESULTS / "summary.md", summary(read_json(RESEARCH_RESULTS / "detector.json")))
+    write_text(RESEARCH_RESULTS / "summary.md", summary(read_json(RESEARCH_RESULTS / "second_release.json")))
     tables = read_tables()
     for page in pages():
         write_text(page, filled(page.read_text(encoding="utf-8"), tables))

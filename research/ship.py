@@ -65,20 +65,29 @@ FIGURES = {
         "ece_even_mix": "the same: calibration error at an even mix",
         "answered": "the same: share answered",
         "answered_right": "the same: share of answers that are right",
-        "real_answered_fake": "the same: REAL called FAKE",
-        "fake_answered_fake": "the same: FAKE called FAKE",
-        "fake_answered_real": "the same: FAKE called REAL",
+        "real_answered_fake": "REAL called FAKE, DFDC face crops of new people",
+        "fake_answered_fake": "FAKE called FAKE, the same",
+        "fake_answered_real": "FAKE called REAL, the same",
     },
-    "photos_test": {"real_answered_fake": "photographs of new people (LFW, UTKFace, FFHQ): called FAKE"},
-    "celeba": {"real_answered_fake": "CelebA, a domain that no training has seen: called FAKE"},
+    "modern_unseen": {
+        "auc": "talking heads by EchoMimic v1, which no training has seen, against real ones: AUC",
+        "fake_answered_fake": "FAKE called FAKE, these talking heads",
+    },
+    "photos_test": {"real_answered_fake": "REAL called FAKE, photographs of new people (LFW, UTKFace, FFHQ)"},
+    "celeba": {"real_answered_fake": "REAL called FAKE, CelebA, which no training has seen"},
     "ffpp_c23": {
         "auc": "FaceForensics++ c23 clips, all of them trained on: AUC",
-        "real_answered_fake": "the same: REAL called FAKE",
-        "fake_answered_fake": "the same: FAKE called FAKE",
+        "real_answered_fake": "REAL called FAKE, the same clips",
+        "fake_answered_fake": "FAKE called FAKE, the same clips",
     },
-    "ffpp_c40": {"auc": "FaceForensics++ c40 clips, all of them trained on: AUC"},
-    "modern": {"auc": "modern talking heads, real and made, most of them trained on: AUC"},
-    "modern_unseen": {"auc": "made by EchoMimic v1, a generator that no training has seen, against real ones: AUC"},
+    "ffpp_c40": {
+        "auc": "FaceForensics++ c40 clips, all of them trained on: AUC",
+        "fake_answered_fake": "FAKE called FAKE, the same c40 clips",
+    },
+    "modern": {
+        "auc": "talking heads, real and made by four generators, three of them trained on: AUC",
+        "real_answered_fake": "REAL called FAKE, the same talking heads",
+    },
 }
 """Parts of `research.measure` and the figures of each that are published, with their words."""
 

@@ -4,7 +4,8 @@
     python -m research.train_detector WORK --stage forged-0    # candidate S, with it, without fold 0; also 1 to 4
     python -m research.train_detector WORK --stage forged      # candidate S on everything
 
-WORK holds the inputs that ``research/README.md`` describes: ``faces/``, ``start/`` and ``dfdc_split.json``.
+WORK holds the inputs that ``research/README.md`` describes: ``faces/``, ``start/``, ``first_release/`` and
+``dfdc_split.json``.
 
 Protocol, written down before the first training:
 
@@ -15,9 +16,12 @@ Protocol, written down before the first training:
 * Candidate X sees REAL faces and fakes blended from them alone. Nothing of FaceForensics++, no modern fake and no
   forged frame is in its training data. It starts from candidate X of the first release, which had seen forged crops of
   DFDC's training people and nothing of FaceForensics++.
-* Candidate S is trained with forgeries too, from the start of X and not from X, which forgets DFDC's forgeries (chosen
-  on validation; see ``LOG.md``). Each of five folds, by source pair and person, leaves out a fifth of the clips of
-  FaceForensics++ and of the talking heads, and all clips of one generator of modern fakes.
+* Candidate S is trained with forgeries too, from candidate S of the first release and not from X, which forgets DFDC's
+  forgeries (see ``LOG.md``). Its start has seen all clips of FaceForensics++ and some crops of DFDC's validation people,
+  so neither can tell how good it is. Each of five folds leaves out a fifth of the clips, by source pair and person, and
+  all clips of one generator of modern fakes; fold 0 is shipped.
+* S is calibrated on half of DFDC's test people and on photographs of validation people, and measured on the other half,
+  on photographs of test people, on CelebA and on what fold 0 leaves out.
 * The schedule is fixed beforehand, and the averaged weights of its end are what is judged. Validation is on DFDC's
   validation people.
 """
@@ -163,7 +167,7 @@ def train_forged(work: Path, fold: int | None = None) -> None:
     ]
     joined = work / "joined" / name
     splits = join_faces(joined, parts)
-    settings = FORGED.model_copy(update={"init_from": "inception-cross-1"})
+    settings = FORGED.model_copy(update={"init_from": str(work / "first_release")})
     train(joined, work / "runs" / f"forged-{name}", settings=settings, assignment=splits)
 
 

@@ -10,7 +10,7 @@ from dfutils.runs.folder import RunFolder
 
 FOLDER = Path(__file__).parent
 
-DEFAULT = "inception-cross-1"
+DEFAULT = "inception-cross-2"
 """The detector that ``dfutils predict`` uses by default, if the package contains it."""
 
 
