@@ -17,9 +17,9 @@ Protocol, written down before the first training:
   forged frame is in its training data. It starts from candidate X of the first release, which had seen forged crops of
   DFDC's training people and nothing of FaceForensics++.
 * Candidate S is trained with forgeries too, from candidate S of the first release and not from X, which forgets DFDC's
-  forgeries (see ``LOG.md``). Its start has seen all clips of FaceForensics++ and some crops of DFDC's validation people,
-  so neither can tell how good it is. Each of five folds leaves out a fifth of the clips, by source pair and person, and
-  all clips of one generator of modern fakes; fold 0 is shipped.
+  forgeries (see ``LOG.md``). Its start has seen all clips of FaceForensics++ and some crops of DFDC's validation
+  people, so neither can tell how good it is. Each of five folds leaves out a fifth of the clips, by source pair and
+  person, and all clips of one generator of modern fakes; fold 0 is shipped.
 * S is calibrated on half of DFDC's test people and on photographs of validation people, and measured on the other half,
   on photographs of test people, on CelebA and on what fold 0 leaves out.
 * The schedule is fixed beforehand, and the averaged weights of its end are what is judged. Validation is on DFDC's

@@ -27,7 +27,6 @@ from benchmarks.common import (
     with_interval,
     write_results,
 )
-from benchmarks.tables import SHIPPED
 from dfutils.extraction.dataset import FaceDataset, read_face_dataset
 from dfutils.files import read_csv
 from dfutils.prediction.detector import Detector, load_detector
@@ -71,7 +70,7 @@ class Recipe:
     folds: str | None = None
 
 
-CROSS, MIXED, FROZEN = "without FaceForensics++", SHIPPED, "frozen backbone, frame head"
+CROSS, MIXED, FROZEN = "without FaceForensics++", "with FaceForensics++ (shipped)", "frozen backbone, frame head"
 RECIPES = {
     CROSS: Recipe(X),
     MIXED: Recipe("averaged", "folds"),
