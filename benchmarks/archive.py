@@ -1,0 +1,148 @@
+"""What verdicts on an archive cost: with one worker and two, for few files and for many, and a merge of a million rows.
+
+    python -m benchmarks.archive [--only merge] [--most 1000]
+
+The files are hard links to four made-up clips of two seconds, one in twenty of them damaged; the rows of the merge are
+made up too. Each job is the real command in its own process; CPU times count all of its children.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import (
+    Cost,
+    Figures,
+    command_cost,
+    earlier_figures,
+    figures_table,
+    script_parser,
+    target_lines,
+    targets_document,
+    write_results,
+)
+from dfutils.demo.clips import make_demo_videos
+from dfutils.demo.rendering import DemoSettings
+from dfutils.files import write_json
+from dfutils.prediction.verdict_folder import VERDICT_FIELDS
+
+FIGURES: Figures = {
+    "workers": ("videos per hour, two workers / one (wall-clock time)", "≥ 1.8"),
+    "cpu_growth": ("CPU time per file, many files / few, without the start of the command", "≤ 1.1"),
+    "memory_growth": ("peak memory, many files / few", "≤ 1.1"),
+    "peak_memory_megabytes": ("peak memory of a job with its child processes, MB", ""),
+    "merge_seconds": ("merge of 1,000,000 rows in two shards, seconds", "≤ 60"),
+    "merge_memory_megabytes": ("its peak memory, MB", "≤ 1000"),
+}
+
+FEW, PAIR = 10, 60
+"""Files of the smallest job, and of those that compare one worker with two."""
+
+ROWS, ROWS_OF_A_PART = 1_000_000, 1000
+
+
+def make_files(folder: Path, count: int) -> Path:
+    """Make a folder with this many files, one in twenty of them cut short."""
+    clips = sorted((folder.parent / "clips" / "videos").glob("*.mp4"))
+    if not clips:
+        labels = make_demo_videos(folder.parent / "clips", settings=DemoSettings(people=2, seconds=2.0), progress=False)
+        clips = sorted((labels.parent / "videos").glob("*.mp4"))
+    folder.mkdir()
+    for number in range(count):
+        path = folder / f"{number:06d}.mp4"
+        if number % 20 == 19:
+            path.write_bytes(clips[0].read_bytes()[:2000])
+        else:
+            os.link(clips[number % len(clips)], path)
+    return folder
+
+
+def predict(scratch: Path, count: int, *, workers: int = 1) -> Cost:
+    """Return the cost of the verdicts on this many files."""
+    files = scratch / f"files-{count}"
+    if not files.is_dir():
+        make_files(files, count)
+    out = scratch / "verdicts"
+    shutil.rmtree(out, ignore_errors=True)
+    return command_cost("-m", "dfutils", "predict", str(files), "--out", str(out), "--workers", str(workers))
+
+
+def measure_workers(scratch: Path, most: int) -> dict[str, float]:
+    """Compare one worker with two, without the time that the command takes to start."""
+    del most
+    start = predict(scratch, 1).wall
+    one, two = (predict(scratch, PAIR, workers=workers).wall - start for workers in (1, 2))
+    return {"workers": one / two}
+
+
+def measure_growth(scratch: Path, most: int) -> dict[str, float]:
+    """Compare a job of a few files with one of many."""
+    start = predict(scratch, 1)
+    few, many = predict(scratch, FEW), predict(scratch, most)
+    return {
+        "files": most,
+        "cpu_seconds_per_file": (many.cpu - start.cpu) / (most - 1),
+        "cpu_growth": (many.cpu - start.cpu) / (most - 1) / ((few.cpu - start.cpu) / (FEW - 1)),
+        "memory_growth": many.megabytes / few.megabytes,
+        "peak_memory_megabytes": many.megabytes,
+    }
+
+
+def measure_merge(scratch: Path, most: int) -> dict[str, float]:
+    """Merge two shards of made-up rows, with twenty frames each."""
+    del most
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    schema = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in VERDICT_FIELDS.items()])
+    frame = {"time_seconds": 0.5, "box": [1.5, 2.5, 3.5, 4.5], "fake_probability": 0.123456}
+    for shard in (1, 2):
+        folder = scratch / f"shard-{shard}"
+        folder.mkdir()
+        write_json(folder / "job.json", {"name": "made up", "shard": f"{shard}/2", "files": ROWS // 2})
+        for part in range(ROWS // ROWS_OF_A_PART // 2):
+            frames = [{**frame, "fake_probability": round((part + place) / 9999, 6)} for place in range(20)]
+            row = dict.fromkeys(VERDICT_FIELDS, "") | {
+                "status": "scored",
+                "label": "REAL",
+                "fake_probability": 0.1,
+                "seconds": 0.4,
+                "attempts": 1,
+                "tracks": json.dumps([{"fake_probability": 0.1, "counts": True, "frames": frames}]),
+            }
+            rows = [{**row, "id": f"{shard}-{part}-{number}"} for number in range(ROWS_OF_A_PART)]
+            parquet.write_table(pa.Table.from_pylist(rows, schema=schema), folder / f"part-{part:05d}.parquet")
+    shards = [str(scratch / f"shard-{shard}") for shard in (1, 2)]
+    cost = command_cost("-m", "dfutils", "merge", *shards, "--out", str(scratch / "joined"))
+    return {"merge_seconds": cost.wall, "merge_memory_megabytes": cost.megabytes}
+
+
+PARTS: dict[str, Callable[[Path, int], dict[str, float]]] = {
+    "workers": measure_workers,
+    "growth": measure_growth,
+    "merge": measure_merge,
+}
+
+
+def main() -> None:
+    """Command line."""
+    parser = script_parser(__doc__, parts=PARTS)
+    parser.add_argument("--most", type=int, default=1000, help="files of the largest job (default: %(default)s)")
+    options = parser.parse_args()
+    figures: dict[str, Any] = earlier_figures(options.out, "archive", only=options.only)
+    for name in options.only or PARTS:
+        with tempfile.TemporaryDirectory() as scratch:
+            figures |= PARTS[name](Path(scratch), options.most)
+    document = {"figures": figures, "targets": targets_document(FIGURES)}
+    write_results(options.out, "archive", document, figures_table(figures, FIGURES))
+    print(target_lines(figures, FIGURES))
+
+
+if __name__ == "__main__":
+    main()
