@@ -33,7 +33,7 @@ COMMANDS = {
     "stress": "damage videos in many ways and measure a detector on them",
     "compare": "measure several detectors side by side, with paired differences",
     "predict": "give a verdict on videos and images",
-    "export": "export a detector for OpenVINO, if it proves equivalent to Keras",
+    "export": "export a detector for OpenVINO or as ONNX, if it proves equivalent to Keras",
     "models": "list the detectors that come with the package",
     "publish": "stage a dataset, the package, notebooks or a model for Kaggle, or the web page as a Hugging Face Space",
     "app": "serve the web page on this machine",
