@@ -133,7 +133,7 @@ def build_onnx(settings: DetectorRecord, members: Sequence[Member], *, licence: 
         members: Its networks on Keras.
         licence: Terms of the weights, which the file carries with it.
     """
-    from onnx import TensorProto, checker, helper
+    from onnx import TensorProto, helper
 
     from dfutils.prediction.onnx_layers import IR_VERSION, OPSET, GraphBuilder, add_backbone, add_layers
 
@@ -182,7 +182,6 @@ def build_onnx(settings: DetectorRecord, members: Sequence[Member], *, licence: 
         doc_string=f"{settings.name}: probability that the face in a clip is FAKE",
     )
     helper.set_model_props(model, onnx_metadata(settings, licence=licence))
-    checker.check_model(model)
     return model
 
 
