@@ -35,7 +35,7 @@ COMMANDS = {
     "predict": "give a verdict on videos and images",
     "export": "export a detector for OpenVINO or as ONNX, if it proves equivalent to Keras",
     "models": "list the detectors that come with the package",
-    "publish": "stage a dataset, the package, notebooks or a model for Kaggle, or the web page as a Hugging Face Space",
+    "publish": "stage datasets, notebooks and models for Kaggle, and models and the web page for Hugging Face",
     "app": "serve the web page on this machine",
 }
 """Name and summary of every sub-command."""

@@ -12,7 +12,9 @@ EXAMPLE = "dfutils export run faces --precision int8"
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.add_argument("detector", metavar="RUN", help="run folder, or a name that `dfutils models` lists")
+    parser.add_argument(
+        "detector", metavar="RUN", help="run folder, a name that `dfutils models` lists, or hf://OWNER/NAME@REVISION"
+    )
     parser.add_argument(
         "faces",
         nargs="?",
@@ -47,13 +49,18 @@ def run(options: argparse.Namespace) -> None:
         from dfutils.prediction.onnx_export import export_onnx
 
         folder = resolve_detector(options.detector)
-        out = options.out or Path(f"{folder.resolve().name}.onnx")
+        name = Path(options.detector.partition("@")[0]).name or folder.resolve().name
+        out = options.out or Path(f"{name}.onnx")
         show(options, export_onnx(folder, out, faces=options.faces, most=options.most))
         return
     if options.faces is None:
         options.usage_error("the following arguments are required: FACES")
     if options.out is not None:
         options.usage_error("--out is for --format onnx: OpenVINO's files are written into the run folder")
+    if options.detector.startswith("hf:"):
+        options.usage_error(
+            "a detector of the Hub cannot be changed: give --format onnx, or export it before it is published"
+        )
     from dfutils.prediction.export import export_detector
 
     folder = resolve_detector(options.detector)

@@ -48,6 +48,6 @@ def test_a_staged_notebook_with_a_key_in_it_is_refused(tmp_path, content):
     (folder / "a.ipynb").write_text("nothing")
     check_no_credentials(folder)
     (folder / "b.ipynb").write_text(content)
-    with pytest.raises(PublishError, match=r"b.ipynb: holds a Kaggle key or token") as raised:
+    with pytest.raises(PublishError, match=r"b.ipynb: holds a key or token of Kaggle") as raised:
         check_no_credentials(folder)
     assert KEY not in str(raised.value)
