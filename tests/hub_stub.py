@@ -95,19 +95,18 @@ class HubStub:
         self.asked.append((kind, unquote(address)))
         planned = self.answers.get(kind)
         if planned and (answer := planned.pop(0)) is not None:
-            return answer if answer == CUT else (answer[0], {}, json.dumps(answer[1]).encode())
+            reason = {"X-Error-Message": answer[1]["error"]} if "error" in answer[1] else {}
+            return CUT if answer == CUT else (answer[0], reason, json.dumps(answer[1]).encode())
         parts = {name: unquote(value) for name, value in found.groupdict().items()}
         if kind not in ("info", "tree", "file", "stored") and not signed_in:
             return 401, {"X-Error-Message": "Invalid username or password."}, b"{}"
         if name := parts.pop("name", None):
-            model = self.models.get(name)
+            model = parts["model"] = self.models.get(name)
             if model is None or (model.private and not signed_in):
                 return (401 if not signed_in else 404), {"X-Error-Code": "RepoNotFound"}, b"{}"
-            parts["model"] = model
-            if "revision" in parts or kind == "info":
-                parts["commit"] = model.resolve(parts.pop("revision", None) or "main")
-                if parts["commit"] is None:
-                    return 404, {"X-Error-Code": "RevisionNotFound"}, b"{}"
+            parts["commit"] = model.resolve(parts.pop("revision", "main"))
+            if parts["commit"] is None:
+                return 404, {"X-Error-Code": "RevisionNotFound"}, b"{}"
         given = {"content": content, "query": query, "host": host, "name": name}
         answer = getattr(self, f"on_{kind}")(**parts, **given)
         return answer if isinstance(answer, tuple) else (200, {}, json.dumps(answer).encode())
@@ -221,6 +220,11 @@ class HubStub:
 
             def respond(self):
                 content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                if self.headers.get("Transfer-Encoding") == "chunked":
+                    while length := int(self.rfile.readline(), 16):
+                        content += self.rfile.read(length)
+                        self.rfile.readline()
+                    self.rfile.readline()
                 signed_in = self.headers.get("Authorization") == f"Bearer {TOKEN}" or self.command == "PUT"
                 host = self.headers["Host"]
                 answer = stub.answer(self.command, self.path, content, signed_in=signed_in, host=host)

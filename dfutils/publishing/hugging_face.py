@@ -246,8 +246,9 @@ def _asked(name: str, ask: Callable[[], Result], *, passed_on: type[Exception] |
     except passed_on:
         raise
     except Exception as error:  # of the HTTP library, which differs between versions
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        reason = without_credentials("; ".join(lines[:2])).rstrip(". ")
+        said = f"{error}\n{error.__cause__ or ''}" if type(error) is RuntimeError else str(error)
+        lines = [line.strip(" .") for line in said.splitlines() if line and not line.startswith("For more information")]
+        reason = without_credentials("; ".join(lines[:2])) or type(error).__name__
         raise PublishError(
             f"{name}: the Hub refused it or could not be reached ({reason}). Check the name and that your token may "
             "write there, then repeat the command."
