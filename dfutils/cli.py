@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.DEBUG if options.verbose else logging.INFO, format="%(message)s", stream=sys.stderr
     )
-    for chatty in ("absl", "tensorflow"):
+    for chatty in ("absl", "tensorflow", "httpx", "httpx2"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
     try:
         return options.run(options) or 0

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dfutils.errors import RunError, how_to_install
 from dfutils.files import sha256_of
@@ -76,6 +76,7 @@ def fetch_detector(address: HubAddress) -> Path:
             f"{address}: {weights.name} is not the file that detector.json names by its checksum. The repository or "
             f"its copy is damaged: delete {folder.parents[1]} and repeat the command, or name another revision."
         )
+    logger.info("%s: commit %s", address, folder.name)
     return folder
 
 
@@ -83,8 +84,16 @@ def _downloaded(address: HubAddress, revision: str | None, names: Iterable[str])
     """Return the folder of a snapshot with those of these files that the repository has."""
     try:
         from huggingface_hub import constants, errors, snapshot_download
+        from huggingface_hub.utils import tqdm
     except ModuleNotFoundError as error:
         raise RunError(f"{address}: needs {error.name}, which is not installed. {how_to_install('hub')}.") from error
+
+    class Bar(tqdm):
+        """A progress bar that is shown on a terminal only."""
+
+        def __init__(self, *args: Any, **named: Any) -> None:
+            super().__init__(*args, **{**named, "disable": named.get("disable") or None})
+
     try:
         folder = snapshot_download(
             address.name,
@@ -92,6 +101,7 @@ def _downloaded(address: HubAddress, revision: str | None, names: Iterable[str])
             allow_patterns=list(names),
             local_files_only=bool(os.environ.get("DFUTILS_OFFLINE")),
             library_name="dfutils",
+            tqdm_class=Bar,
         )
     except errors.RevisionNotFoundError as error:
         raise RunError(

@@ -178,6 +178,7 @@ def test_the_endpoint_and_the_cache_are_those_of_the_environment(published, tmp_
     def folder(**more):
         command = [sys.executable, "-c", program]
         done = subprocess.run(command, env=environment | more, capture_output=True, text=True, check=True)
+        assert done.stderr == "", "bars are shown on a terminal only"
         return Path(done.stdout.strip())
 
     first = folder()
@@ -185,6 +186,10 @@ def test_the_endpoint_and_the_cache_are_those_of_the_environment(published, tmp_
     published.asked.clear()
     assert folder(HF_HUB_OFFLINE="1") == first
     assert published.asked == []
+    command = [sys.executable, "-m", "dfutils", "predict", "clip.mp4", "--model", "hf://some-one/none"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("dfutils predict: hf://some-one/none: there is no such model on the Hub")
 
 
 def test_addresses_are_read_and_written():
