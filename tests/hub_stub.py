@@ -95,7 +95,8 @@ class HubStub:
         self.asked.append((kind, unquote(address)))
         planned = self.answers.get(kind)
         if planned and (answer := planned.pop(0)) is not None:
-            reason = {"X-Error-Message": answer[1]["error"]} if "error" in answer[1] else {}
+            said = (("X-Error-Message", "error"), ("X-Error-Code", "code"))
+            reason = {header: answer[1][key] for header, key in said if key in answer[1]}
             return CUT if answer == CUT else (answer[0], reason, json.dumps(answer[1]).encode())
         parts = {name: unquote(value) for name, value in found.groupdict().items()}
         if kind not in ("info", "tree", "file", "stored") and not signed_in:

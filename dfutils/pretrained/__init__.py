@@ -35,10 +35,11 @@ def resolve_detector(model: Path | str) -> Path:
     Raises:
         RunError: ``model`` is none of them, or cannot be downloaded.
     """
-    if str(model).startswith("hf:/"):
+    text = model.as_posix() if isinstance(model, Path) else model
+    if text.startswith("hf:/"):
         from dfutils.pretrained.hub import HubAddress, fetch_detector
 
-        return fetch_detector(HubAddress.parse(re.sub("^hf:/+", "hf://", str(model))))  # a Path has one slash
+        return fetch_detector(HubAddress.parse(re.sub("^hf:/+", "hf://", text)))  # a Path has one slash
     if Path(model).is_dir():
         return Path(model)
     if str(model) in pretrained_names():

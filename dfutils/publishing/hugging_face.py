@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import re
+import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -177,7 +178,10 @@ def push_to_hub(staged: Staged, *, notes: str, fewer_files: bool = False) -> lis
     api = _signed_in(name)
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
     from huggingface_hub.errors import RepositoryNotFoundError
+    from huggingface_hub.utils import disable_progress_bars
 
+    if not (sys.stderr and sys.stderr.isatty()):
+        disable_progress_bars()
     try:
         info = _asked(name, lambda: api.model_info(name), passed_on=RepositoryNotFoundError)
     except RepositoryNotFoundError:

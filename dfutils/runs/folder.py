@@ -21,7 +21,7 @@ DETECTOR_NEEDS = ("detector.json", "model.weights.h5")
 
 DETECTOR_EXTRAS = (
     *("export/export.json", "export/backbone.xml", "export/backbone.bin", "familiarity.npz"),
-    *("LICENSE", "MODEL_CARD.md"),
+    *("metrics.json", "LICENSE", "MODEL_CARD.md"),
 )
 """Files that prediction uses if they are there, and texts that have to be passed on. With `DETECTOR_NEEDS`, all that is
 published of a run: its tables name the videos of other people's data sets. None of them can hold code."""

@@ -89,6 +89,12 @@ def test_a_private_model_needs_the_token(published, monkeypatch):
         resolve_detector("hf://some-one/other")
 
 
+def test_a_gated_model_says_how_to_get_access(published):
+    published.fail("info", (403, {"code": "GatedRepo"}))
+    with pytest.raises(RunError, match=r"detector: is only for people with access\. Ask for it on its page"):
+        resolve_detector(ADDRESS)
+
+
 def without(folder, *names):
     return files_of(folder, but=["splits.csv", *names])
 

@@ -107,6 +107,7 @@ def test_the_included_detector_is_sent_with_its_terms_and_loaded_again_from_the_
     there, here = load_detector(f"hf://{OWNER}/inception-cross-1"), load_detector("inception-cross-1")
     assert (there.about, there.engine) == (here.about, here.engine)
     assert there.members[0].export_key == here.members[0].export_key
+    assert (there.folder / "metrics.json").read_bytes() == (shipped / "metrics.json").read_bytes()
     clips = np.random.default_rng(0).integers(0, 256, (1, 1, 224, 224, 3), dtype=np.uint8)
     assert there.score_clips(clips) == here.score_clips(clips)
 
