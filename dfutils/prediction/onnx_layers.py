@@ -48,7 +48,7 @@ class GraphBuilder:
         self.constants: list[onnx.TensorProto] = []
 
     def add(self, kind: str, *inputs: Value, name: str | None = None, **attributes: Any) -> str:
-        """Add a node and return the name of its first output.
+        """Add a node and return the name of its output.
 
         Args:
             kind: An operator of ONNX.
@@ -67,9 +67,7 @@ class GraphBuilder:
         from onnx import TensorProto, numpy_helper
 
         name = f"constant_{len(self.constants)}"
-        array = np.ascontiguousarray(value, None if isinstance(value, np.ndarray) else np.float32).reshape(
-            np.shape(value)
-        )
+        array = np.array(value, None if isinstance(value, np.ndarray) else np.float32, order="C")
         is_long = array.dtype == np.float32 and array.size > LONG_CONSTANT
         with np.errstate(over="ignore"):
             halved = array.astype(np.float16) if is_long else None
