@@ -41,8 +41,8 @@ def secrets() -> set[str]:
     """Return every credential that Kaggle's and the Hub's clients would find on this machine."""
     token = os.environ.get("KAGGLE_API_TOKEN", "")  # or the path of a file that holds it
     found = [os.environ.get(name, "") for name in ("KAGGLE_KEY", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")] + [token]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    hub = os.environ.get("HF_TOKEN_PATH") or Path(os.environ.get("HF_HOME") or cache / "huggingface") / "token"
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 - needs no home folder
+    hub = os.environ.get("HF_TOKEN_PATH") or Path(os.environ.get("HF_HOME") or Path(cache, "huggingface"), "token")
     kaggle_files = (kaggle_folder() / "access_token", kaggle_folder() / "access_token.txt")
     for path in (Path(token or os.devnull), *kaggle_files, Path(hub)):
         with suppress(OSError):
