@@ -33,9 +33,9 @@ COMMANDS = {
     "stress": "damage videos in many ways and measure a detector on them",
     "compare": "measure several detectors side by side, with paired differences",
     "predict": "give a verdict on videos and images",
-    "export": "export a detector for OpenVINO, if it proves equivalent to Keras",
+    "export": "export a detector for OpenVINO or as ONNX, if it proves equivalent to Keras",
     "models": "list the detectors that come with the package",
-    "publish": "stage a dataset, the package, notebooks or a model for Kaggle, or the web page as a Hugging Face Space",
+    "publish": "stage datasets, notebooks and models for Kaggle, and models and the web page for Hugging Face",
     "app": "serve the web page on this machine",
 }
 """Name and summary of every sub-command."""
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.DEBUG if options.verbose else logging.INFO, format="%(message)s", stream=sys.stderr
     )
-    for chatty in ("absl", "tensorflow"):
+    for chatty in ("absl", "tensorflow", "httpx", "httpx2"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
     try:
         return options.run(options) or 0

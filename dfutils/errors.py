@@ -40,7 +40,7 @@ class ReportError(DfutilsError):
 
 
 class PublishError(DfutilsError):
-    """Raised when something cannot be sent to Kaggle, or did not arrive there."""
+    """Raised when something cannot be sent to Kaggle or the Hugging Face Hub, or did not arrive there."""
 
 
 class MediaError(DfutilsError):

@@ -66,7 +66,7 @@ def test_each_kind_of_publication_has_only_its_own_options():
         "dataset": {"--fetch"},
         "package": {"--with-wheels"},
         "notebooks": set(),
-        "model": set(),
+        "model": {"--to"},
         "space": {"--no-check"},
     }
     for kind, options in own.items():

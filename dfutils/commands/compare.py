@@ -17,7 +17,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         metavar="RUN",
-        help="run folders, or included detectors by name; the others are compared with the first",
+        help="run folders, included detectors by name, or hf://OWNER/NAME; the others are compared with the first",
     )
     parser.add_argument("--faces", type=Path, required=True, metavar="FACES", help="face dataset to measure them on")
     parser.add_argument("--out", type=Path, required=True, metavar="REPORT", help="report folder to write")

@@ -12,7 +12,13 @@ EXAMPLE = "dfutils evaluate run faces --out report"
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.add_argument("detector", type=Path, nargs="?", metavar="RUN", help="run folder, or an included detector")
+    parser.add_argument(
+        "detector",
+        type=Path,
+        nargs="?",
+        metavar="RUN",
+        help="run folder, an included detector by name, or hf://OWNER/NAME",
+    )
     parser.add_argument(
         "faces", type=Path, nargs="*", metavar="FACES", help="face datasets, measured together and one by one"
     )

@@ -42,7 +42,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=default,
         required=default is None,
         metavar="RUN",
-        help=f"run folder, or a name that `dfutils models` lists{f' (default: {default})' if default else ''}",
+        help="run folder, a name that `dfutils models` lists, or hf://OWNER/NAME@REVISION"
+        + (f" (default: {default})" if default else ""),
     )
     parser.add_argument("--workers", type=count, default=1, help="inputs decoded at a time (default: %(default)s)")
     parser.add_argument("--json-lines", action="store_true", help="print one JSON document per verdict, in order")

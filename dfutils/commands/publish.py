@@ -51,8 +51,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "source", nargs="?", type=Path, default=Path("notebooks"), metavar="NOTEBOOKS", help="a notebook, or a folder"
     )
 
-    model = add("model", "stage a detector as a Kaggle model; send it with --push")
+    model = add("model", "stage a detector as a model for Kaggle or the Hugging Face Hub; send it with --push")
     model.add_argument("source", type=Path, metavar="RUN", help="run folder")
+    model.add_argument(
+        "--to", choices=["kaggle", "huggingface"], default="kaggle", help="where to publish it (default: %(default)s)"
+    )
 
     space = add("space", "stage the web page as a Hugging Face Space")
     space.add_argument("source", nargs="?", type=Path, default=Path(), metavar="PROJECT", help="default: .")
@@ -62,7 +65,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         command.add_argument("--staging", type=Path, metavar="DIR", help="folder to stage it in (default: below dist/)")
         if kind != "space":
             command.add_argument("--push", action="store_true", help="send it; otherwise nothing leaves the machine")
-            command.add_argument("--owner", metavar="NAME", help="owner in the Kaggle address (default: as signed in)")
+            command.add_argument("--owner", metavar="NAME", help="owner in its address (default: as signed in)")
             command.add_argument("--metadata", type=Path, metavar="DIR", help="default: kaggle-metadata")
             command.add_argument("--public", action="store_true", help="make it public; needs --i-have-the-rights")
             command.add_argument(
@@ -103,11 +106,15 @@ def run(options: argparse.Namespace) -> None:
     from dfutils.publishing.notebooks import stage_notebooks
     from dfutils.publishing.push import push_dataset, push_model, push_notebook
 
+    is_for_hub = options.kind == "model" and options.to == "huggingface"
     if (options.public or getattr(options, "licence", None)) and not options.i_have_the_rights:
         raise PublishError(
             "rights: --public and --licence are for content that you have the rights to. Add --i-have-the-rights if "
             "you do; faces of research data sets stay private."
         )
+    if is_for_hub:
+        _publish_on_hub(options)
+        return
     kaggle = Kaggle(wait_seconds=60 * options.wait)
     staging = options.staging or Path("dist", "kaggle", options.kind)
     if options.kind == "notebooks":
@@ -174,6 +181,46 @@ def _stage(options: argparse.Namespace, staging: Path, kaggle: Kaggle) -> Staged
     faces = fetch_faces(kaggle, options.fetch, options.source) if options.fetch else options.source
     title = str(document.get("title"))
     return stage_dataset(faces, staging, owner=owner, slug=slug, title=title, metadata=document, notes=notes)
+
+
+def _publish_on_hub(options: argparse.Namespace) -> None:
+    from dfutils.publishing.credentials import check_no_credentials
+    from dfutils.publishing.hugging_face import owner_on_hub, push_to_hub, stage_for_hub
+
+    for_kaggle = {
+        "--metadata": options.metadata,
+        "--subtitle": options.subtitle,
+        "--wait": options.wait != OTHERS_MINUTES,
+    }
+    if given := [name for name, value in for_kaggle.items() if value]:
+        options.usage_error(f"{given[0]} is for Kaggle: omit it with --to huggingface")
+    if not options.owner and not options.push:
+        raise PublishError("owner: is unknown, as nothing is sent without --push. Give --owner, your name on the Hub.")
+    staged = stage_for_hub(
+        options.source,
+        options.staging or Path("dist", "huggingface", "model"),
+        owner=options.owner or owner_on_hub(),
+        slug=options.slug,
+        title=options.title,
+        licence=options.licence,
+        public=options.public,
+    )
+    check_no_credentials(staged.folder)
+    sent = push_to_hub(staged, notes=options.version_notes, fewer_files=options.fewer_files) if options.push else []
+    size = sum(staged.files.values())
+    document = {
+        "names": [staged.name],
+        "folder": str(staged.folder),
+        "files": len(staged.files),
+        "size_bytes": size,
+        "pushed": bool(sent),
+        "sent": sent,
+    }
+    lines = [f"{staged.name}: {len(staged.files)} files, {size / 1e6:.1f} MB staged in {staged.folder}", *sent]
+    if not sent:
+        lines += [f"  {name}" for name in staged.files]
+        lines.append("Nothing was sent. Add --push to send it.")
+    print_result(options, document, lines)
 
 
 def _stage_space(options: argparse.Namespace) -> None:

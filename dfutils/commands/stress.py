@@ -12,7 +12,9 @@ EXAMPLE = "dfutils stress run videos/ --labels videos/labels.csv --out report"
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.add_argument("detector", type=Path, metavar="RUN", help="run folder, or an included detector by name")
+    parser.add_argument(
+        "detector", type=Path, metavar="RUN", help="run folder, an included detector by name, or hf://OWNER/NAME"
+    )
     parser.add_argument("videos", type=Path, metavar="VIDEOS", help="folder that its face dataset was extracted from")
     parser.add_argument(
         "--out", type=Path, required=True, metavar="REPORT", help="report folder; dfutils evaluate includes the results"

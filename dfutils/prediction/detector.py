@@ -428,8 +428,9 @@ def load_detector(model: Path | str | None = None, *, engine: EngineChoice = "au
     """Load a detector: only its weights, verified by checksum, into a network that this package builds.
 
     Args:
-        model: A run folder, of one detector or an ensemble, or the name of a detector that comes with the package
-            (`dfutils.pretrained.pretrained_names`); by default the one that ``dfutils predict`` uses.
+        model: A run folder, of one detector or an ensemble, the name of a detector that comes with the package
+            (`dfutils.pretrained.pretrained_names`), or ``hf://OWNER/NAME@REVISION`` for one on the Hugging Face Hub; by
+            default the one that ``dfutils predict`` uses.
         engine: ``keras`` is the reference; ``openvino`` is faster on a CPU and needs no TensorFlow; ``auto`` uses
             OpenVINO if it is installed and supports the network.
 

@@ -72,9 +72,7 @@ def export_detector(
     Raises:
         RunError: A requirement is missing, or a backbone differs too much; in that case none is written.
     """
-    dataset, extraction = read_face_dataset(faces), RunFolder(run).detector().extraction
-    if dataset.settings.margin > extraction.margin:  # the run was trained on the inner part of such crops
-        dataset = dataset.reframed(size=extraction.size, margin=extraction.margin)
+    dataset = faces_for_comparison(run, faces)
     needed = ["openvino", *(["nncf"] if precision == "int8" else [])]
     if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
         raise RunError(f"export to {precision}: needs {' and '.join(missing)}. {how_to_install('export')}.")
@@ -96,20 +94,28 @@ def export_detector(
             reference, _ = load(own_run, settings)
             model = _graph(own_run, settings, reference)
             if precision == "int8":
-                model = _quantised(model, dataset, _rows_of(own_run, dataset, "train"))
+                model = _quantised(model, dataset, rows_of_split(own_run, dataset, "train"))
             ported = _write_model(model, folder, precision)
             compiled = functools.partial(compile_backbone, ported, precision=precision)
             network = OpenVinoNetwork(functools.cache(compiled), read_numpy_head(own_run, settings))
-            held = _rows_of(own_run, dataset, "validation")
+            held = rows_of_split(own_run, dataset, "validation")
             rows, split = (held, "validation") if held else (dataset.rows, "all")
             networks = (reference, network)
-            export = _compared(settings, dataset, _thinned(rows, most), networks, precision, split=split)
+            export = _compared(settings, dataset, evenly_spaced(rows, most), networks, precision, split=split)
             _require_equal(own_run, export)
             judged.append((own_run, folder, export))
         return [_put_in_place(*one) for one in judged]
 
 
-def _rows_of(run: Path, dataset: FaceDataset, split: str) -> tuple[ClipRow, ...]:
+def faces_for_comparison(run: Path, faces: Path) -> FaceDataset:
+    """Read a face dataset, with its crops framed as the run was trained on them."""
+    dataset, extraction = read_face_dataset(faces), RunFolder(run).detector().extraction
+    if dataset.settings.margin > extraction.margin:  # the run was trained on the inner part of such crops
+        return dataset.reframed(size=extraction.size, margin=extraction.margin)
+    return dataset
+
+
+def rows_of_split(run: Path, dataset: FaceDataset, split: str) -> tuple[ClipRow, ...]:
     """Return the clips of one of the run's splits, or of the dataset's own split if the run has no ``splits.csv``."""
     splits = RunFolder(run).splits_file
     if not splits.is_file():
@@ -153,7 +159,7 @@ def _quantised(model: ov.Model, dataset: FaceDataset, rows: Sequence[ClipRow]) -
     import nncf
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
-    chosen = _thinned(rows, CALIBRATION_CLIPS)
+    chosen = evenly_spaced(rows, CALIBRATION_CLIPS)
     # Only the middle frame of each clip: its neighbours look the same.
     crops = [dataset.load_frames(row, [row.frames // 2]) for row in chosen]
     logger.info("Quantising with %d training crops", len(crops))
@@ -291,7 +297,8 @@ def _put_in_place(run: Path, folder: Path, export: ExportRecord) -> ExportRecord
     return export
 
 
-def _thinned(rows: Sequence[ClipRow], most: int | None) -> list[ClipRow]:
+def evenly_spaced(rows: Sequence[ClipRow], most: int | None) -> list[ClipRow]:
+    """Return at most so many rows, evenly spaced; all of them if ``most`` is None."""
     if most is None or len(rows) <= most:
         return list(rows)
     return [rows[index] for index in np.linspace(0, len(rows) - 1, most).round().astype(int)]

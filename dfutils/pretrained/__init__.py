@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,17 @@ def resolve_detector(model: Path | str) -> Path:
     """Return the run folder of a detector.
 
     Args:
-        model: The path of a run folder, or else one of `pretrained_names`.
+        model: The path of a run folder, or else one of `pretrained_names`, or ``hf://OWNER/NAME@REVISION``, which is
+            downloaded (`dfutils.pretrained.hub`).
 
     Raises:
-        RunError: ``model`` is neither.
+        RunError: ``model`` is none of them, or cannot be downloaded.
     """
+    text = model.as_posix() if isinstance(model, Path) else model
+    if text.startswith("hf:/"):
+        from dfutils.pretrained.hub import HubAddress, fetch_detector
+
+        return fetch_detector(HubAddress.parse(re.sub("^hf:/+", "hf://", text)))  # a Path has one slash
     if Path(model).is_dir():
         return Path(model)
     if str(model) in pretrained_names():
@@ -40,7 +47,7 @@ def resolve_detector(model: Path | str) -> Path:
     known = ", ".join(pretrained_names()) or "none"
     raise RunError(
         f"{model}: is neither a run folder nor a detector that comes with the package ({known}). "
-        "Check the path, or make a run with `dfutils train FACES --out RUN`."
+        "Check the path, make a run with `dfutils train FACES --out RUN`, or name one on the Hub, as hf://OWNER/NAME."
     )
 
 

@@ -41,7 +41,10 @@ _FIELDS: dict[str, dict[type, str]] = {
     VARIATION_FILE: {str: "ownerSlug framework licenseName", bool: "fineTunable"},
 }
 """Required fields. The client replaces a missing flag by a default: the internet would be on."""
-METADATA_FILES = frozenset(_FIELDS)
+HUB_FILE = "hub-metadata.json"
+"""Names the model of a staging for the Hugging Face Hub."""
+METADATA_FILES = frozenset({*_FIELDS, HUB_FILE})
+"""Files of a staging that are not sent as files."""
 _ADDRESS = re.compile(r"[a-z0-9]+(?:[_-][a-z0-9]+)*/[a-z0-9]+(?:-[a-z0-9]+)*")
 
 

@@ -22,19 +22,13 @@ from dfutils.publishing.metadata import (
     check_metadata,
     read_metadata,
 )
-from dfutils.runs.folder import RunFolder
+from dfutils.runs.folder import DETECTOR_EXTRAS, DETECTOR_NEEDS, RunFolder
 
 TOP_LEVEL_FILES = 50
 DATASET_BYTES = 200 * 10**9
 
 CREATE, CREATE_MODEL, CREATE_VARIATION = "create the dataset", "create the model", "create its variation"
 VERSION, PUSH = "send a new version", "run it"
-
-_RUN = RunFolder(Path())
-MODEL_NEEDS = (_RUN.detector_file.name, _RUN.weights_file.name)
-"""The files that prediction loads. A run's tables are not sent: they name the videos of other people's data sets."""
-MODEL_EXTRAS = (f"{_RUN.export_folder.name}/*", _RUN.familiarity_file.name, "LICENSE", "MODEL_CARD.md")
-"""Sent if present. The licence has to be passed on, because the shipped detector's licence demands it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,15 +111,7 @@ def stage_model(
     Raises:
         PublishError: The run folder is incomplete, altered or an ensemble, or Kaggle would refuse the metadata.
     """
-    if (run / "fold-0").is_dir():
-        raise PublishError(f"{run}: is an ensemble of folds; only one network can be sent. Name one: {run}/fold-0.")
-    missing = [name for name in MODEL_NEEDS if not (run / name).is_file()]
-    if missing:
-        raise PublishError(f"{run}: is not a finished run folder (no {missing[0]}). Make one with `dfutils train`.")
-    detector = read_metadata(RunFolder(run).detector_file)
-    if sha256_of(RunFolder(run).weights_file) != detector.get("weights_sha256"):
-        raise PublishError(f"{run / 'model.weights.h5'}: was altered since training. Copy the run folder again, whole.")
-
+    files, detector = files_of_detector(run)
     network, licence = network_text(run, detector), run / "LICENSE"
     description = [str(model.get("description")), f"# Network\n\n{network}"]
     if licence.is_file():
@@ -135,8 +121,6 @@ def stage_model(
     variation = {**variation, **slugs, "overview": network}
     check_metadata(MODEL_FILE, model)
     check_metadata(VARIATION_FILE, variation)
-    found = [path for pattern in (*MODEL_NEEDS, *MODEL_EXTRAS) for path in sorted(run.glob(pattern)) if path.is_file()]
-    files = {path.relative_to(run).as_posix(): path for path in found}
     sizes = lay_out(staging, files, {MODEL_FILE: model, VARIATION_FILE: variation}, source=run)
 
     name = f"{model['ownerSlug']}/{model['slug']}/{variation['framework']}/{variation['instanceSlug']}"
@@ -147,6 +131,23 @@ def stage_model(
         VERSION: ["models", "instances", "versions", "create", name, *folder, *zipped, "-n", notes],
     }
     return Staged(name, staging, dict(model), sizes, commands)
+
+
+def files_of_detector(run: Path) -> tuple[dict[str, Path], dict[str, Any]]:
+    """Return the files of a run folder that are published, by name, and its ``detector.json``.
+
+    Raises:
+        PublishError: The run folder is incomplete, altered or an ensemble.
+    """
+    if (run / "fold-0").is_dir():
+        raise PublishError(f"{run}: is an ensemble of folds; only one network can be sent. Name one: {run}/fold-0.")
+    missing = [name for name in DETECTOR_NEEDS if not (run / name).is_file()]
+    if missing:
+        raise PublishError(f"{run}: is not a finished run folder (no {missing[0]}). Make one with `dfutils train`.")
+    detector = read_metadata(RunFolder(run).detector_file)
+    if sha256_of(RunFolder(run).weights_file) != detector.get("weights_sha256"):
+        raise PublishError(f"{run / 'model.weights.h5'}: was altered since training. Copy the run folder again, whole.")
+    return {name: run / name for name in (*DETECTOR_NEEDS, *DETECTOR_EXTRAS) if (run / name).is_file()}, detector
 
 
 def lay_out(

@@ -159,8 +159,8 @@ def not_examined(extraction: Extraction | None) -> str:
 
 
 def measurements(folder: Path) -> dict[str, str]:
-    """Return the measurements in a detector's ``metrics.json``; empty without the file."""
-    with suppress(DatasetError):
+    """Return the measurements in a detector's ``metrics.json``; empty without the file, or if it has another form."""
+    with suppress(DatasetError, AttributeError, TypeError, ValueError):
         return dict(read_json(folder / "metrics.json").get("measured", {}))
     return {}
 

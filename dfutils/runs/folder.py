@@ -16,6 +16,16 @@ if TYPE_CHECKING:  # pydantic would slow every start of the command line
 PREDICTION_COLUMNS = ("clip_id", "video", "split", "is_fake", "raw_probability", "fake_probability")
 """Columns of ``predictions.csv``."""
 
+DETECTOR_NEEDS = ("detector.json", "model.weights.h5")
+"""The files that prediction needs of a run of one detector."""
+
+DETECTOR_EXTRAS = (
+    *("export/export.json", "export/backbone.xml", "export/backbone.bin", "familiarity.npz"),
+    *("metrics.json", "LICENSE", "MODEL_CARD.md"),
+)
+"""Files that prediction uses if they are there, and texts that have to be passed on. With `DETECTOR_NEEDS`, all that is
+published of a run: its tables name the videos of other people's data sets. None of them can hold code."""
+
 CHECKSUMMED = ("detector.json", "splits.csv", "leaks.json", "history.csv")
 """Files of a run whose checksums are in ``run.json``: another threshold, or a clip in another split, would falsify
 reported results."""

@@ -10,7 +10,7 @@ RUN, SHOWN = ("sh", "python"), ("text", "csv", "json")
 
 NEEDS = {
     "install": "installs packages for minutes: only the names of its files, extras and targets are checked",
-    "account": "sends something to Kaggle: run against a stub of its servers",
+    "account": "sends something to Kaggle or Hugging Face: run against stubs of their servers",
     "cluster": "names the scheduler of a Dask cluster: run against one on this machine",
     "browser": "serves a page until it is interrupted: run until the page answers",
 }

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from code_blocks import CodeBlock
+from hub_stub import TOKEN, HubStub
 from stub import FOREIGN, KaggleStub
 
 PROJECT = Path(__file__).parents[2]
@@ -70,9 +71,10 @@ class Reader:
         elif block.needs == "install":
             self._check_installation(block)
         elif block.needs == "account":
-            with kaggle_account(self.folder.parent / "home", self.output) as account:
+            home = self.folder.parent / "home"
+            with kaggle_account(home, self.output) as kaggle, hub_account(home) as hub:
                 self._link_clone()
-                self._type(block, block.text, account)
+                self._type(block, block.text, kaggle | hub)
         elif block.needs == "cluster":
             with dask_cluster() as address:
                 self._type(block, re.sub(r"tcp://[^\s'\"]+", address, block.text))
@@ -159,6 +161,18 @@ def kaggle_account(home: Path, output: dict[str, bytes]) -> Iterator[dict[str, s
     pip = Path.home() / ".config" / "pip" / "pip.conf"  # pip looks for it in the home folder, which is another one now
     try:
         yield server.environment(home) | ({"PIP_CONFIG_FILE": str(pip)} if pip.is_file() else {})
+    finally:
+        server.close()
+
+
+@contextlib.contextmanager
+def hub_account(home: Path) -> Iterator[dict[str, str]]:
+    """Yield variables with which huggingface_hub is signed in to a stub, and may be asked for what is there."""
+    server = HubStub()
+    own = {"HF_ENDPOINT": server.address, "HF_TOKEN": TOKEN, "HF_HOME": str(home / "hub"), "HF_HUB_DISABLE_XET": "1"}
+    direct = f"127.0.0.1,localhost:{server.server.server_address[1]}"  # past the proxy that leads to Kaggle's stub
+    try:
+        yield own | {"DFUTILS_OFFLINE": "", "NO_PROXY": direct, "no_proxy": direct}
     finally:
         server.close()
 

@@ -1,11 +1,14 @@
 """The stub server, and an environment in which the real client and nothing else talks to it."""
 
 import hashlib
+import importlib
 import json
 import shutil
+import time
 from dataclasses import dataclass
 
 import pytest
+from hub_stub import TOKEN, HubStub
 from stub import FOREIGN, KEY, KaggleStub
 
 from dfutils.cli import main
@@ -57,6 +60,46 @@ def publish(stub, tmp_path, capsys):
         return outcome
 
     return call
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """The Hugging Face Hub, empty, and this process signed in to it, with a cache of its own."""
+    client = pytest.importorskip("huggingface_hub")
+    constants = importlib.import_module("huggingface_hub.constants")
+    server = HubStub()
+    # huggingface_hub reads the environment only when it is imported, which another test may have done.
+    monkeypatch.setattr(constants, "ENDPOINT", server.address)
+    template = server.address + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    pause = time.sleep
+    monkeypatch.setattr(time, "sleep", lambda seconds: pause(min(seconds, 0.01)))  # before the client tries again
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache" / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.delenv("DFUTILS_OFFLINE")
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    yield server
+    client.close_session()
+    server.close()
+
+
+@pytest.fixture
+def small_run(tmp_path):
+    """A run folder with everything that is published, and some of what is not; its weights are no network."""
+    folder = tmp_path / "run"
+    (folder / "export").mkdir(parents=True)
+    weights = bytes(range(256)) * 8
+    (folder / "model.weights.h5").write_bytes(weights)
+    for name in ("export/export.json", "export/backbone.xml", "export/backbone.bin", "familiarity.npz"):
+        (folder / name).write_bytes(name.encode())
+    (folder / "splits.csv").write_text("video,split\nsomebody.mp4,train\n")
+    detector = {"name": "inception_gru", "version": "0.1.0", "model": "inception_gru", "extraction": {"frames": 8}}
+    detector |= {"backbone_weights": "random", "backbone_checksum": "seed-0", "real_up_to": 0.4, "fake_from": 0.8}
+    detector["weights_sha256"] = hashlib.sha256(weights).hexdigest()
+    (folder / "detector.json").write_text(json.dumps(detector))
+    return folder
 
 
 @pytest.fixture

@@ -11,10 +11,9 @@ from textures import textured
 from dfutils.errors import RunError
 from dfutils.files import read_csv
 from dfutils.prediction.detector import Detector, load_detector, verdict_document
-from dfutils.publishing.staging import MODEL_EXTRAS, MODEL_NEEDS
 from dfutils.records import Label, Reason
 from dfutils.runs.familiarity import Familiarity, fit_limit, is_grey
-from dfutils.runs.folder import RunFolder
+from dfutils.runs.folder import DETECTOR_EXTRAS, DETECTOR_NEEDS, RunFolder
 from dfutils.settings import TrainingSettings
 from dfutils.training import run as training
 from dfutils.training.run import train
@@ -78,7 +77,7 @@ def test_a_run_without_its_statistics_is_refused_at_once(familiar_run, tmp_path)
 
 
 def test_a_published_model_has_its_statistics(familiar_run):
-    names = [*MODEL_NEEDS, *MODEL_EXTRAS]
+    names = [*DETECTOR_NEEDS, *DETECTOR_EXTRAS]
     assert RunFolder(familiar_run).familiarity_file.name in names
 
 
