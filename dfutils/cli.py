@@ -37,6 +37,7 @@ COMMANDS = {
     "models": "list the detectors that come with the package",
     "publish": "stage a dataset, the package, notebooks or a model for Kaggle, or the web page as a Hugging Face Space",
     "app": "serve the web page on this machine",
+    "serve": "serve the HTTP API, and perhaps the web page, on this machine",
 }
 """Name and summary of every sub-command."""
 

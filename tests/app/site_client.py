@@ -65,12 +65,14 @@ class Client:
 
 @contextlib.contextmanager
 def served(model, limits):
-    """Yield a client of a site that runs in a thread of this process; ``client.site`` is its guard."""
+    """Yield a client of a site that runs in a thread of this process; ``client.site`` is what it serves."""
     site = build_site(model, limits=limits)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(site, host="127.0.0.1", port=port, log_level="error", server_header=False))
+    server = uvicorn.Server(
+        uvicorn.Config(site.application, host="127.0.0.1", port=port, log_level="error", server_header=False)
+    )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
