@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response, Secur
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -37,15 +38,21 @@ CHECK_SECONDS = 0.5
 """Time between two looks at whether a waiting client is still there."""
 NO_STORE = {"cache-control": "no-store"}
 
-Wait = Annotated[
-    float,
-    Query(
+
+class Patience(BaseModel):
+    """The parameters of a request for a verdict."""
+
+    model_config = ConfigDict(extra="forbid")  # a mistyped one is not ignored
+
+    wait: float = Field(
+        0,
         ge=0,
         le=MAX_WAIT,
         allow_inf_nan=False,
         description="Seconds to wait for the verdict. Without it, or if it takes longer, the answer is 202.",
-    ),
-]
+    )
+
+
 Credentials = Annotated[
     HTTPAuthorizationCredentials | None,
     Security(HTTPBearer(auto_error=False, scheme_name="key", description="One of the server's API keys.")),
@@ -142,7 +149,7 @@ class Api:
                 f"{API_UPLOAD}/{{verdict_id}}",
                 "DELETE",
                 self.forget,
-                _responses(*who, 404, _204={"description": "Forgotten."}),
+                _responses(*who, 404, 422, _204={"description": "Forgotten."}),
                 {"status_code": 204},
             ),
             (
@@ -182,7 +189,7 @@ class Api:
             raise refusal
         request.state.owner = owner
 
-    async def examine(self, request: Request, wait: Wait = 0) -> Response:
+    async def examine(self, request: Request, patience: Annotated[Patience, Query()]) -> Response:
         """Send a file, and get the verdict or where it will be.
 
         The file is deleted as soon as the verdict is there.
@@ -202,14 +209,14 @@ class Api:
             )
         job = self._jobs.start(await self._intake.receive(request, field="file"), owner=_owner(request))
         try:
-            return await self._answer(request, job, wait)
+            return await self._answer(request, job, patience.wait)
         except ClientDisconnect:
             self._jobs.forget(job)  # nobody knows its id
             raise
 
-    async def verdict(self, request: Request, verdict_id: str, wait: Wait = 0) -> Response:
+    async def verdict(self, request: Request, verdict_id: str, patience: Annotated[Patience, Query()]) -> Response:
         """Get a verdict, or how far it is."""
-        return await self._answer(request, self._jobs.find(verdict_id, owner=_owner(request)), wait)
+        return await self._answer(request, self._jobs.find(verdict_id, owner=_owner(request)), patience.wait)
 
     async def forget(self, request: Request, verdict_id: str) -> Response:
         """Forget a verdict; a file that still waits for it is not examined."""

@@ -36,7 +36,7 @@ ALLOWED = {
 UPLOAD, PROGRESS = "/gradio_api/upload", "/gradio_api/upload_progress"
 JOIN = "/gradio_api/queue/join"
 API_UPLOAD = "/v1/verdicts"
-API = re.compile(r"/v1(/.*)?|/(healthz|metrics|openapi\.json)")
+API = re.compile(r"/v1(/.*)?|/(healthz|metrics|openapi\.json)", re.DOTALL)
 """Paths that the API answers."""
 MAX_JSON_BYTES = 65_536
 CLIENT_GONE = 499

@@ -166,7 +166,8 @@ def serve(
     try:
         listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
+        code = getattr(error, "errno", None) or 0
+        reason = os.strerror(code) if code > 0 else error
         raise ServeError(f"{host}:{port}: cannot be served ({reason}). Choose another --port or --host.") from error
     with listening:
         site = build_site(model, limits=limits, page=page, api=api, keys=keys)
