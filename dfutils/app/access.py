@@ -48,11 +48,11 @@ class ApiKeys:
             if key and not _KEY.fullmatch(key):
                 raise ServeError(
                     f"{path}: line {number} is not an API key ({len(key)} characters). A key has at least 20 letters, "
-                    "digits or characters of ._~+/- and nothing else; the command `openssl rand -hex 32` makes one."
+                    "digits or characters of ._~+/- and nothing else. `openssl rand -hex 32` makes one."
                 )
             keys += [key] if key else []
         if not keys:
-            raise ServeError(f"{path}: has no API key. Write one per line; `openssl rand -hex 32` makes one.")
+            raise ServeError(f"{path}: has no API key. Write one per line. `openssl rand -hex 32` makes one.")
         return cls(keys)
 
     def owner(self, sent: str) -> str | None:

@@ -681,3 +681,9 @@ def test_a_server_ends_though_nobody_fetches_a_verdict(tmp_path, clip):
         assert process.wait(30) == 130
         assert "interrupted" in process.stderr.read()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_documentation_lists_every_limit_with_its_default():
+    page = Path(__file__).parents[2] / "docs" / "http-api.md"
+    shown = dict(re.findall(r"^\| `(\w+)` \| ([\d.]+) \|", page.read_text(), flags=re.MULTILINE))
+    assert {name: float(value) for name, value in shown.items()} == ServerLimits().model_dump()
