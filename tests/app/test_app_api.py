@@ -198,7 +198,7 @@ def test_an_image_with_an_archive_behind_it_is_examined_as_an_image(client, demo
     image = next(iter(iter_frames(demo_videos[0]))).image()
     content = cv2.imencode(".png", image[..., ::-1])[1].tobytes() + zipped()
     _, result = client.examine(client.upload(content, "polyglot.zip"))
-    assert "Only the faces of this image were examined" in result
+    assert "The surroundings of the faces of this image were not examined" in result
 
 
 def test_a_job_that_takes_too_long_is_aborted_and_the_next_is_served(demo_run, demo_videos):
