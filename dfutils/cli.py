@@ -67,8 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"dfutils {options.command}: {error}\n")
         return EXIT_FAILURE
     except KeyboardInterrupt:
-        # A prediction cannot be continued: it keeps nothing but what it has printed or written.
-        is_lost = options.command == "predict" and options.out is None
+        # A prediction cannot be continued: it keeps nothing but what it has printed or written. Nor can a server.
+        is_lost = options.command in ("app", "serve") or (options.command == "predict" and options.out is None)
         advice = "" if is_lost else " Repeat the command to continue."
         sys.stderr.write(f"\ndfutils {options.command}: interrupted.{advice}\n")
         return EXIT_INTERRUPTED

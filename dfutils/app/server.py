@@ -74,6 +74,14 @@ def build_site(
     """
     from fastapi import FastAPI
 
+    if api:
+        from dfutils.app.api import Api
+        from dfutils.app.jobs import Jobs
+        from dfutils.app.metrics import Metrics
+    if page:
+        for name, value in {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}.items():
+            os.environ.setdefault(name, value)  # no telemetry and no downloads
+        import gradio  # noqa: F401 - if it is missing, no folder is made
     limits = limits or ServerLimits()
     uploads = Uploads(most=limits.uploads, keep_seconds=limits.keep_seconds)
     intake = Intake(uploads, limits)
@@ -90,10 +98,6 @@ def build_site(
 
     outer = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan)
     if api:
-        from dfutils.app.api import Api
-        from dfutils.app.jobs import Jobs
-        from dfutils.app.metrics import Metrics
-
         metrics = Metrics()
         service = Service(model, limits=limits, on_answer=metrics.count_answer)
         jobs = Jobs(service, uploads)
@@ -114,8 +118,6 @@ def build_site(
 
 def _mount_page(outer: FastAPI, service: Service, uploads: Uploads) -> ExampleFolder:
     """Mount the page, and return the folder of its examples, which is to be closed."""
-    for name, value in {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}.items():
-        os.environ.setdefault(name, value)  # no telemetry and no downloads
     import gradio as gr
 
     from dfutils.app.answer_page import STYLE
@@ -181,7 +183,7 @@ def serve(
                     await asyncio.sleep(0.1)
                 await super().shutdown(sockets)
 
-        what = " and ".join(name for name, is_served in (("The page", page), ("The API", api)) if is_served)
+        what = "Page and API" if page and api else "The page" if page else "The API"
         logger.info("%s: http://%s:%d (end with Ctrl-C)", what, host, listening.getsockname()[1])
         config = uvicorn.Config(
             site.application,

@@ -255,11 +255,13 @@ def test_an_unknown_limit_is_an_error(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("library", ["prometheus_client", "fastapi"])
-def test_a_missing_library_is_named_with_the_extra(library, monkeypatch, capsys):
+def test_a_missing_library_is_named_with_the_extra(library, monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(sys.modules, library, None)
     for name in [name for name in sys.modules if name.startswith("dfutils.app.")]:
         monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     assert main(["serve", "--port", "0"]) == 1
+    assert list(tmp_path.iterdir()) == []
     error = capsys.readouterr().err
     assert f"{library}: is not installed, but the HTTP API needs it. In the folder of dfutils, run: pip" in error
     assert "'.[serve]'" in error
