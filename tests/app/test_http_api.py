@@ -36,7 +36,7 @@ from dfutils.errors import ServeError
 from dfutils.extraction.video import iter_frames
 from dfutils.prediction.detector import Detector
 
-LIMITS = ServerLimits(upload_megabytes=3, upload_seconds=5, max_pixels=2_000_000, max_seconds=30, per_minute=100_000)
+LIMITS = ServerLimits(upload_megabytes=3, upload_seconds=20, max_pixels=2_000_000, max_seconds=30, per_minute=100_000)
 KEYS = "first-key-of-this-test", "other-key-of-this-test"
 
 
@@ -255,27 +255,27 @@ def test_an_unknown_limit_is_an_error(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("library", ["prometheus_client", "fastapi"])
-def test_a_missing_library_is_named_with_the_extra(library, monkeypatch, tmp_path, capsys):
-    monkeypatch.setitem(sys.modules, library, None)
-    for name in [name for name in sys.modules if name.startswith("dfutils.app.")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    assert main(["serve", "--port", "0"]) == 1
+def test_a_missing_library_is_named_with_the_extra(library, tmp_path):
+    code = f"import sys; sys.modules[{library!r}] = None; from dfutils.cli import main; sys.exit(main(['serve']))"
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 1
+    assert f"{library}: is not installed, but the HTTP API needs it. In the folder of dfutils, run: pip" in done.stderr
+    assert "'.[serve]'" in done.stderr
     assert list(tmp_path.iterdir()) == []
-    error = capsys.readouterr().err
-    assert f"{library}: is not installed, but the HTTP API needs it. In the folder of dfutils, run: pip" in error
-    assert "'.[serve]'" in error
 
 
 def test_each_client_has_its_own_rate(photo):
     with api_of(LIMITS.model_copy(update={"per_minute": 2}), keys=ApiKeys(KEYS)) as server:
         first, second = (ApiClient(server.address, key=key) for key in KEYS)
-        assert [first.send(b"text", wait=60).status_code for _ in range(2)] == [200, 200]
+        assert [first.send(b"text").status_code for _ in range(2)] == [202, 202]
         answer = first.send(b"text")
         assert "More than 2 files in a minute. Try again in " in refused(answer, 429)
         assert 0 < int(answer.headers["retry-after"]) <= 30
         assert second.send(b"text", wait=60).status_code == 200
-        assert uploads_of(server) == []
+        assert uploads_of(server) == []  # the others were examined before
         for one in (first, second):
             one.http.close()
 
