@@ -87,12 +87,14 @@ _MEANINGS = {
 
 
 def _responses(*statuses: int, **others: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
+    """Describe refusals by their status, and other responses by ``_`` and their status."""
     refusals: dict[int | str, dict[str, Any]] = {
         status: response(ErrorDocument, _MEANINGS[status]) for status in statuses
     }
     return {int(name.removeprefix("_")): entry for name, entry in others.items()} | refusals
 
 
+VERDICT = response(VerdictDocument, "The verdict.", Location="Where the verdict is kept.")
 PROGRESS = response(
     ProgressDocument, "Not answered yet.", Location="Where the verdict will be.", Retry_After="Seconds."
 )
@@ -128,49 +130,35 @@ class Api:
         app.add_exception_handler(RequestValidationError, _show_invalid)
         app.add_exception_handler(Exception, _show_failure)
         router = APIRouter(dependencies=[] if self._keys is None else [Depends(self.check_key)])
-        who = () if self._keys is None else (401,)
-        verdict = response(VerdictDocument, "The verdict.", Location="Where the verdict is kept.")
-        for path, method, operation, statuses, more in (
-            (
-                API_UPLOAD,
-                "POST",
-                self.examine,
-                _responses(*who, 400, 408, 413, 415, 422, 429, 500, 503, _200=verdict, _202=PROGRESS),
-                {"openapi_extra": {"requestBody": UPLOAD_FORM}},
-            ),
-            (
-                f"{API_UPLOAD}/{{verdict_id}}",
-                "GET",
-                self.verdict,
-                _responses(*who, 404, 422, 500, 503, _200=response(VerdictDocument, "The verdict."), _202=PROGRESS),
-                {},
-            ),
-            (
-                f"{API_UPLOAD}/{{verdict_id}}",
-                "DELETE",
-                self.forget,
-                _responses(*who, 404, 422, _204={"description": "Forgotten."}),
-                {"status_code": 204},
-            ),
-            (
-                "/v1/detector",
-                "GET",
-                self.detector,
-                _responses(*who, 503, _200=response(AboutDocument, "The detector.")),
-                {},
-            ),
-        ):
-            router.add_api_route(
-                path, operation, methods=[method], responses=statuses, response_class=JSONResponse, **more
-            )
-        text = {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus' text format."}
-        router.add_api_route("/metrics", self.figures, responses=_responses(*who, _200=text), response_class=Response)
+        who = [] if self._keys is None else [401]
+        place = f"{API_UPLOAD}/{{verdict_id}}"
+        router.add_api_route(
+            API_UPLOAD,
+            self.examine,
+            methods=["POST"],
+            openapi_extra={"requestBody": UPLOAD_FORM},
+            responses=_responses(*who, 400, 408, 413, 415, 422, 429, 500, 503, _200=VERDICT, _202=PROGRESS),
+        )
+        router.add_api_route(
+            place, self.verdict, responses=_responses(*who, 404, 422, 500, 503, _200=VERDICT, _202=PROGRESS)
+        )
+        router.add_api_route(
+            place,
+            self.forget,
+            methods=["DELETE"],
+            status_code=204,
+            responses=_responses(*who, 404, 422, _204={"description": "Forgotten."}),
+        )
+        about = response(AboutDocument, "The detector.")
+        router.add_api_route("/v1/detector", self.detector, responses=_responses(*who, 503, _200=about))
+        figures = {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus' text format."}
+        router.add_api_route(
+            "/metrics", self.figures, response_class=Response, responses=_responses(*who, _200=figures)
+        )
         app.include_router(router)
-        states: dict[int | str, dict[str, Any]] = {
-            200: response(HealthDocument, "The server gives verdicts."),
-            503: response(HealthDocument, "It gives none; `status` says why."),
-        }
-        app.add_api_route("/healthz", self.health, responses=states)
+        healthy = response(HealthDocument, "The server gives verdicts.")
+        ill = response(HealthDocument, "It gives none; `status` says why.")
+        app.add_api_route("/healthz", self.health, responses=_responses(_200=healthy, _503=ill))
         return app
 
     async def check_key(self, request: Request, credentials: Credentials) -> None:
