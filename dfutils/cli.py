@@ -37,6 +37,7 @@ COMMANDS = {
     "models": "list the detectors that come with the package",
     "publish": "stage datasets, notebooks and models for Kaggle, and models and the web page for Hugging Face",
     "app": "serve the web page on this machine",
+    "serve": "serve the HTTP API, and perhaps the web page, on this machine",
 }
 """Name and summary of every sub-command."""
 
@@ -66,8 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"dfutils {options.command}: {error}\n")
         return EXIT_FAILURE
     except KeyboardInterrupt:
-        # A prediction cannot be continued: it keeps nothing but what it has printed or written.
-        is_lost = options.command == "predict" and options.out is None
+        # A prediction cannot be continued: it keeps nothing but what it has printed or written. Nor can a server.
+        is_lost = options.command in ("app", "serve") or (options.command == "predict" and options.out is None)
         advice = "" if is_lost else " Repeat the command to continue."
         sys.stderr.write(f"\ndfutils {options.command}: interrupted.{advice}\n")
         return EXIT_INTERRUPTED

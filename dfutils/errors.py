@@ -43,6 +43,10 @@ class PublishError(DfutilsError):
     """Raised when something cannot be sent to Kaggle or the Hugging Face Hub, or did not arrive there."""
 
 
+class ServeError(DfutilsError):
+    """Raised when the web page or the HTTP API cannot be served as asked."""
+
+
 class MediaError(DfutilsError):
     """Raised when an input gives no face clip.
 

@@ -106,6 +106,11 @@ def write_json(path: Path, document: Any) -> None:
     write_text(path, json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def json_text(document: Any) -> str:
+    """Return a document as the text that ``--json`` prints and the HTTP API answers."""
+    return json.dumps(document, indent=2, ensure_ascii=False)
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON document.
 

@@ -28,7 +28,7 @@ TITLES = {
     "statistics": "Statistics",
     "prediction": "Prediction and export",
     "publishing": "Kaggle and Hugging Face",
-    "app": "Web page",
+    "app": "Web page and HTTP API",
     "notebook": "Notebooks",
     "demo": "Demo",
     "commands": "Command line",

@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 
 from dfutils.app.service import Answer
+from dfutils.files import json_text
 from dfutils.prediction.detector import Detector, verdict_document
 from dfutils.records import Extraction, Verdict
 from dfutils.report import verdict_words as words
@@ -44,7 +45,7 @@ def answer_html(
         is_example: Whether the file is an example, which the visitor does not have.
     """
     verdict, extraction = answer.verdict, answer.extraction
-    document = json.dumps(verdict_document(detector, [verdict]), indent=2)
+    document = json_text(verdict_document(detector, [verdict]))
     player = "" if extraction is None else _player(verdict, extraction, film=file if is_example else None)
     page = verdict_page(verdict, extraction, detector, file=file)
     return (

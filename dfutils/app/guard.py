@@ -1,7 +1,7 @@
-"""Filter in front of Gradio: let through only what the page needs, store uploads in our own folder, set headers.
+"""Filter in front of page and API: count what arrives, let through only what the page needs, set headers.
 
 Gradio serves files, fetches URLs and offers an API for all of its events. The page needs none of that: whatever is not
-on the list below is not found.
+on the list below is not found, and its uploads are stored in our own folder. The API has its own routes.
 """
 
 from __future__ import annotations
@@ -10,16 +10,18 @@ import asyncio
 import json
 import logging
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dfutils.app.limits import PageLimits
-from dfutils.app.uploads import Uploads, UploadsFullError
+from dfutils.app.receiving import Intake
+from dfutils.app.refusals import RefusedError
+from dfutils.app.service import STOPPING
+
+if TYPE_CHECKING:
+    from dfutils.app.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -33,9 +35,12 @@ ALLOWED = {
 }
 UPLOAD, PROGRESS = "/gradio_api/upload", "/gradio_api/upload_progress"
 JOIN = "/gradio_api/queue/join"
+API_UPLOAD = "/v1/verdicts"
+API = re.compile(r"/v1(/.*)?|/(healthz|metrics|openapi\.json)", re.DOTALL)
+"""Paths that the API answers."""
 MAX_JSON_BYTES = 65_536
-FORM_BYTES = 10_000
-"""Bytes that an upload's form may have around the file."""
+CLIENT_GONE = 499
+"""Status under which a request is counted whose client has gone, as in nginx."""
 
 HEADERS = {
     "content-security-policy": "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
@@ -49,126 +54,113 @@ HEADERS = {
 }
 
 
-class _RefusalError(Exception):
-    """Raised where a request is refused, with the status and text of the response."""
-
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.status, self.text = status, text
-
-
 class Guard:
     """ASGI middleware.
 
     Args:
-        app: Gradio's application.
-        uploads: Folder of the uploads.
-        limits: Limits of the page.
+        outer: Application of the server's start and end, and of the page.
+        intake: Receives the uploads.
+        has_page: Whether the page is served.
+        api: The application that answers the paths `API`, if there is one.
+        metrics: Counts the requests to the API.
     """
 
-    def __init__(self, app: ASGIApp, *, uploads: Uploads, limits: PageLimits) -> None:
-        self._app, self.uploads, self._limits = app, uploads, limits
-        self._arriving = 0
+    def __init__(
+        self,
+        outer: ASGIApp,
+        *,
+        intake: Intake,
+        has_page: bool = True,
+        api: ASGIApp | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
+        self._outer, self._has_page, self._api, self._metrics = outer, has_page, api, metrics
+        self._intake = intake
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, answer it here, or refuse it."""
         if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
+            await self._outer(scope, receive, send)
             return
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
-        begun = False
+        is_upload = (scope["method"], scope["path"]) in {("POST", UPLOAD), ("POST", API_UPLOAD)}
+        is_for_api = self._api is not None and API.fullmatch(scope["path"])
+        body = _CountedBody(scope, receive, self._intake, is_upload=is_upload)
+        status = 0
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal begun
-            begun = True
+            nonlocal status
             if message["type"] == "http.response.start":
+                status = message["status"]
                 kept: list[Any] = [
                     one for one in message.get("headers", []) if one[0].lower() not in {b"server", b"x-powered-by"}
                 ]
                 kept += [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+                if status >= 400 and not body.is_read:
+                    kept.append((b"connection", b"close"))  # the rest of the body is not read
                 message = {**message, "headers": kept}
             await send(message)
 
         try:
-            response = await self._handle(scope, receive, send_with_headers)
-        except _RefusalError as refusal:
-            # If a body is too long, the rest of it is not read.
-            headers = {"connection": "close"} if refusal.status == 413 else None
-            response = PlainTextResponse(refusal.text, refusal.status, headers)
+            if is_for_api and self._api is not None:
+                await self._api(scope, body.receive, send_with_headers)
+                response = None
+            else:
+                response = await self._handle_page(scope, body.receive, send_with_headers)
+        except RefusedError as refusal:
+            response = PlainTextResponse(str(refusal), refusal.status, refusal.headers)
         except ClientDisconnect:
             logger.info("%s: the client disconnected before the request was complete", scope["path"])
-            return
+            response, status = None, CLIENT_GONE
+        except asyncio.CancelledError:  # the server ends, and has waited for as long as it can
+            response = JSONResponse({"status": 503, "error": STOPPING}, 503)
         except Exception:
             logger.exception("%s failed", scope["path"])
             response = PlainTextResponse("Something went wrong on the server.", 500)
-        if response and not begun:
+        if response and not status:
             await response(scope, receive, send_with_headers)
+        if is_for_api and self._metrics is not None:
+            self._metrics.count_request(scope["method"], getattr(scope.get("route"), "path", "other"), status)
 
-    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> Response | None:
+    async def _handle_page(self, scope: Scope, receive: Receive, send: Send) -> Response | None:
         """Return the response, or None if Gradio has given it."""
-        method, path, limits = scope["method"], scope["path"], self._limits
-        is_upload = path == UPLOAD
-        limit = limits.upload_bytes + FORM_BYTES if is_upload else MAX_JSON_BYTES
-        too_long = _RefusalError(413, self._too_large if is_upload else "Too long.")
-        for name, value in scope["headers"]:
-            if name == b"content-length" and not (value.isdigit() and len(value) < 20 and int(value) <= limit):
-                raise too_long
-        total = 0
-
-        async def receive_counted() -> Message:
-            """Receive the body, and refuse it once it is too long, whatever its header claimed."""
-            nonlocal total
-            message = await receive()
-            total += len(message.get("body", b""))
-            if total > limit:
-                raise too_long
-            return message
-
-        if (method, path) == ("POST", UPLOAD):
-            return await self._store_upload(Request(scope, receive_counted))
-        if (method, path) == ("GET", PROGRESS):
+        method, path = scope["method"], scope["path"]
+        if self._has_page and (method, path) == ("POST", UPLOAD):
+            return JSONResponse([(await self._intake.receive(Request(scope, receive), field="files")).token])
+        if self._has_page and (method, path) == ("GET", PROGRESS):
             # Gradio's page asks for this beside an upload; the browser's own progress bar is enough.
             return StreamingResponse(iter([f"data: {json.dumps({'msg': 'done'})}\n\n"]), media_type="text/event-stream")
         allowed = ALLOWED.get("GET" if method == "HEAD" else method)
-        if allowed is None or not allowed.fullmatch(path) or ".." in path:
-            raise _RefusalError(404, "Not found")
+        if not self._has_page or allowed is None or not allowed.fullmatch(path) or ".." in path:
+            raise RefusedError("Not found", status=404)
         is_event = path.rstrip("/") == JOIN
-        await self._app(scope, await _without_files(scope, receive_counted) if is_event else receive_counted, send)
+        await self._outer(scope, await _without_files(scope, receive) if is_event else receive, send)
         return None
 
-    @property
-    def _too_large(self) -> str:
-        return f"Larger than {self._limits.upload_megabytes:g} MB. Cut the clip or scale it down."
 
-    async def _store_upload(self, request: Request) -> Response:
-        busy = _RefusalError(503, "Busy: too many uploads are waiting for their answer. Please try again soon.")
-        not_one_file = _RefusalError(400, "This is not an upload of a single file.")
-        if self._arriving >= self._limits.uploads:
-            raise busy
-        self._arriving += 1
-        try:
-            async with asyncio.timeout(self._limits.upload_seconds):
-                form = await MultiPartParser(request.headers, request.stream(), max_files=1, max_fields=4).parse()
-                try:
-                    files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
-                    if len(files) != 1:
-                        raise not_one_file
-                    if (files[0].size or 0) > self._limits.upload_bytes:
-                        raise _RefusalError(413, self._too_large)
-                    token = await asyncio.to_thread(self.uploads.store, files[0].file, files[0].filename or "")
-                    return JSONResponse([token])
-                finally:
-                    await form.close()
-        except TimeoutError:
-            raise _RefusalError(408, "The upload took too long.") from None
-        except UploadsFullError:
-            raise busy from None
-        except (MultiPartException, KeyError, ValueError):
-            raise not_one_file from None
-        finally:
-            self._arriving -= 1
+class _CountedBody:
+    """The body of a request, which is refused once it is too long, whatever its header claims."""
+
+    def __init__(self, scope: Scope, receive: Receive, intake: Intake, *, is_upload: bool) -> None:
+        self._receive, self._total = receive, 0
+        self._limit = intake.body_limit if is_upload else MAX_JSON_BYTES
+        self._too_long = intake.too_large if is_upload else RefusedError("Too long.", status=413)
+        headers = dict(scope["headers"])
+        length = headers.get(b"content-length", b"0")
+        self._claims_too_much = not (length.isdigit() and len(length) < 20 and int(length) <= self._limit)
+        self.is_read = length == b"0" and b"transfer-encoding" not in headers
+
+    async def receive(self) -> Message:
+        if self._claims_too_much:
+            raise self._too_long
+        message = await self._receive()
+        self._total += len(message.get("body", b""))
+        if self._total > self._limit:
+            raise self._too_long
+        self.is_read = self.is_read or not message.get("more_body", False)
+        return message
 
 
 async def _without_files(scope: Scope, receive: Receive) -> Receive:
@@ -176,7 +168,7 @@ async def _without_files(scope: Scope, receive: Receive) -> Receive:
 
     A description of a file becomes ``{"token": …}``, which means nothing to Gradio and is looked up in our own folder.
     """
-    refusal = _RefusalError(400, "This is not an event of the page.")
+    refusal = RefusedError("This is not an event of the page.", status=400)
     try:
         event = json.loads(await Request(scope, receive).body())
         clean = {

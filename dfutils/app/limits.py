@@ -1,4 +1,4 @@
-"""Limits on what one visitor, and all of them together, may cost the server."""
+"""Limits on what one client of page or API, and all of them together, may cost the server."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pydantic import Field
 from dfutils.settings import MediaLimits, Settings
 
 
-class PageLimits(Settings):
-    """Limits of the page, enforced by the server whatever the browser says."""
+class ServerLimits(Settings):
+    """Limits of page and API, enforced by the server whatever the client says."""
 
     upload_megabytes: float = Field(100.0, gt=0)
     """Size of the largest upload; counted while it arrives, whatever its header claims."""
@@ -25,11 +25,17 @@ class PageLimits(Settings):
     job_seconds: float = Field(90.0, gt=0)
     """Time that one answer may take, without the wait in the queue."""
     waiting: int = Field(20, ge=0)
-    """Visitors who may wait while one is served; the next is asked to come back later."""
+    """Clients who may wait while one is served; the next is asked to come back later."""
     answers: int = Field(20, ge=1)
-    """Answers whose faces stay in memory, for heat maps on request."""
+    """Answers of the page whose faces stay in memory, for heat maps on request."""
     people: int = Field(8, ge=1)
-    """People whose faces are shown; all are scored."""
+    """People whose faces are shown on the page; all are scored."""
+    results: int = Field(500, ge=1)
+    """Verdicts of the API that are kept; the oldest are forgotten first."""
+    result_seconds: float = Field(3600.0, gt=0)
+    """Verdicts of the API, and answers of the page, are forgotten after this time."""
+    per_minute: int = Field(60, ge=1)
+    """Files that one API key, or one address if there are no keys, may send per minute."""
 
     @property
     def upload_bytes(self) -> int:

@@ -14,7 +14,8 @@ from gradio.data_classes import GradioRootModel
 
 from dfutils.app.answer_page import answer_html, status_html
 from dfutils.app.examples import EXAMPLES, Example, ExampleFolder
-from dfutils.app.service import Answer, RefusedError, Service
+from dfutils.app.refusals import RefusedError
+from dfutils.app.service import NOT_LOADED, Answer, Service
 from dfutils.app.uploads import Uploads
 from dfutils.errors import DfutilsError
 from dfutils.report.verdict_page import detector_html, heat_html
@@ -93,7 +94,8 @@ class Events:
                         is_example=is_example,
                     )
                     heat_button = gr.Button(visible=step.extraction is not None)
-                    yield None, status_html("Done", busy=False), result, step.token, heat_button, ""
+                    token = service.remember(step)
+                    yield None, status_html("Done", busy=False), result, token, heat_button, ""
                 else:
                     yield _status(step, busy=True)
         except RefusedError as error:
@@ -115,8 +117,8 @@ class Events:
         yield gr.skip() if not self.service.is_ready else ""
         try:
             yield f'<div class="df-answer">{detector_html(self.service.detector)}</div>'
-        except Exception:
-            yield status_html("The detector could not be loaded; the server's log says why.", busy=False)
+        except RefusedError:
+            yield status_html(NOT_LOADED, busy=False)
 
 
 def build_page(events: Events) -> gr.Blocks:

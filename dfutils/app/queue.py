@@ -16,6 +16,10 @@ class QueueFullError(Exception):
     """Raised when the queue is full."""
 
 
+class QueueClosedError(Exception):
+    """Raised when the queue takes no more jobs."""
+
+
 class Ticket(Generic[Result]):
     """A visitor's place in the queue and, later, their result."""
 
@@ -28,8 +32,9 @@ class Ticket(Generic[Result]):
         return self._queue.position_of(self._future)
 
     def wait(self, seconds: float) -> bool:
-        """Wait for at most ``seconds``, and return whether the result is ready."""
-        return bool(wait([self._future], seconds).done)
+        """Wait for at most ``seconds``, and return whether the work has ended or was cancelled."""
+        wait([self._future], seconds)  # which does not notice that a job was cancelled
+        return self._future.done()
 
     def result(self) -> Result:
         """Return the result, or raise the error with which the work ended."""
@@ -52,14 +57,22 @@ class JobQueue:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="queue")
         self._lock = threading.Lock()
         self._jobs: deque[Future] = deque()
+        self._is_closed = False
+
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._jobs)
 
     def enter(self, work: Callable[[], Result]) -> Ticket[Result]:
         """Take the last place.
 
         Raises:
             QueueFullError: Too many are waiting already.
+            QueueClosedError: The queue is closed.
         """
         with self._lock:
+            if self._is_closed:
+                raise QueueClosedError
             if len(self._jobs) > self._waiting:
                 raise QueueFullError
             future = self._pool.submit(work)
@@ -80,5 +93,7 @@ class JobQueue:
                 self._jobs.remove(future)
 
     def close(self) -> None:
-        """Stop taking jobs, and cancel those that wait."""
+        """Stop taking jobs, and cancel those that wait; one that runs is finished."""
+        with self._lock:
+            self._is_closed = True
         self._pool.shutdown(wait=False, cancel_futures=True)

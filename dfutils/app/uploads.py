@@ -41,6 +41,9 @@ class Uploads:
         self._lock = threading.Lock()
         self._in_use: set[str] = set()
 
+    def __len__(self) -> int:
+        return sum(1 for _ in self.folder.iterdir())
+
     def store(self, file: IO[bytes], name: str) -> str:
         """Copy an upload here and return its token.
 
@@ -60,7 +63,7 @@ class Uploads:
                 with suppress(OSError):
                     if path.name not in self._in_use and path.stat().st_mtime < oldest:
                         path.unlink()
-            if sum(1 for _ in self.folder.iterdir()) >= self._most:
+            if len(self) >= self._most:
                 raise UploadsFullError
             path = self.folder / token
             path.touch(mode=0o600)

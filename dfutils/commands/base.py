@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dfutils.errors import DfutilsError
+from dfutils.files import json_text
 
 if TYPE_CHECKING:
     from dfutils.records import Result
@@ -44,7 +44,7 @@ def show(options: argparse.Namespace, result: Result) -> None:
 
 def print_result(options: argparse.Namespace, document: object, lines: Sequence[str]) -> None:
     """Print the document with ``--json``, otherwise the lines."""
-    say(json.dumps(document, indent=2, ensure_ascii=False) if options.json else "\n".join(lines))
+    say(json_text(document) if options.json else "\n".join(lines))
 
 
 def say(text: str) -> None:

@@ -209,6 +209,10 @@ def _predict_all(options: argparse.Namespace) -> int:
         deque(noted(), maxlen=0)
     if options.json:
         print_result(options, verdict_document(detector, kept), [])
+    elif not options.json_lines:
+        from dfutils.report.verdict_words import ONLY_FACES
+
+        logger.info("%s", ONLY_FACES)
     return EXIT_FOUND if outcomes & set(options.fail_on) else 0
 
 

@@ -19,6 +19,7 @@ from dfutils.prediction.detector import load_detector, verdict_document
 from dfutils.prediction.outputs import verdict_line
 from dfutils.records import Verdict
 from dfutils.report.evaluate import evaluate
+from dfutils.report.verdict_words import ONLY_FACES
 from dfutils.report.wording import headline
 from dfutils.runs.folder import RunFolder
 from dfutils.training.run import train
@@ -52,6 +53,7 @@ class DemoResult:
             "",
             "Verdicts on clips that were not trained on, and on one without a face:",
             *(f"  {verdict_line(verdict)}" for verdict in self.verdicts),
+            ONLY_FACES,
             "",
             "The people, clips and forgeries are made up: a program drew them.",
             headline(self.metrics),

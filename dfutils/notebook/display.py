@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from html import escape
 from importlib.metadata import PackageNotFoundError, version
 
 import pandas as pd
@@ -25,7 +26,7 @@ LOG_WIDTH = 110
 
 
 class TextTable(pd.DataFrame):
-    """A table of text, which a notebook aligns to the left."""
+    """A table of text, which a notebook aligns to the left; ``attrs["note"]`` is a sentence below it."""
 
     @property
     def _constructor(self) -> type[TextTable]:
@@ -35,7 +36,8 @@ class TextTable(pd.DataFrame):
         html: str = super()._repr_html_()
         for tag in ("<td>", "<th>"):
             html = html.replace(tag, f'{tag[:-1]} style="text-align: left;">')
-        return html.replace('<tr style="text-align: right;">', '<tr style="text-align: left;">')
+        html = html.replace('<tr style="text-align: right;">', '<tr style="text-align: left;">')
+        return f"{html}\n<p>{escape(self.attrs['note'])}</p>" if "note" in self.attrs else html
 
 
 @dataclass(frozen=True, slots=True)

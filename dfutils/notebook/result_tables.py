@@ -10,6 +10,7 @@ import pandas as pd
 
 from dfutils.notebook.display import Markdown, TextTable, text_table
 from dfutils.records import Verdict
+from dfutils.report.verdict_words import ONLY_FACES
 from dfutils.report.wording import all_numbers, baselines, headline
 from dfutils.statistics.formatting import with_interval
 
@@ -71,7 +72,10 @@ def report_text(report: Path) -> Markdown:
 
 
 def verdicts_table(verdicts: Sequence[Verdict]) -> TextTable:
-    """Return one row per input: verdict, score, number of people, and the reason if there is no score."""
+    """Return one row per input: verdict, score, number of people, and the reason if there is no score.
+
+    Below the table stands what no verdict is about.
+    """
     rows = (
         (
             Path(verdict.input).name,
@@ -83,7 +87,9 @@ def verdicts_table(verdicts: Sequence[Verdict]) -> TextTable:
         )
         for verdict in verdicts
     )
-    return text_table(rows, ["input", "verdict", "fake\xa0probability", "people", "reason", "detail"])
+    table = text_table(rows, ["input", "verdict", "fake\xa0probability", "people", "reason", "detail"])
+    table.attrs["note"] = ONLY_FACES
+    return table
 
 
 def submission_table(rows: Sequence[Mapping[str, str]], *, most: int = 6) -> TextTable:

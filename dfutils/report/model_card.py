@@ -9,6 +9,7 @@ from typing import Any
 import dfutils
 from dfutils.evaluation.decisions import describe_rule
 from dfutils.evaluation.metrics import ANSWER_METRICS
+from dfutils.report.verdict_words import ONLY_FACES
 from dfutils.report.wording import METRIC_HEADINGS, headline, limits
 from dfutils.runs.record import DetectorRecord
 from dfutils.statistics.formatting import with_interval
@@ -80,7 +81,7 @@ def model_card(
             f"Intervals: {metrics['intervals']}.",
         ],
         "Results": [headline(metrics), *numbers],
-        "Limits": limits(metrics),
+        "Limits": [*limits(metrics), ONLY_FACES],
         "Licence": [
             "Code: MIT. The weights inherit the terms of the training data and of the backbone: check them before "
             "sharing the weights.",

@@ -14,6 +14,13 @@ from dfutils.runs.record import DetectorRecord
 
 SECOND_OPINION = "The verdict is a second opinion of a program, not evidence about anybody."
 
+ONLY_FACES = (
+    "Only faces are examined: not the sound, and not whether a model made the whole picture. For these, try a reverse "
+    "image search for the original, the file's Content Credentials (C2PA), or a detector of cloned voices or generated "
+    "images."
+)
+"""What no verdict is about, and what else to try: the same words wherever people read a verdict."""
+
 NEAR = 0.05
 """A probability that is less than this from its threshold is close to it."""
 
@@ -144,17 +151,16 @@ def truth(verdict: Verdict, *, is_fake: bool) -> str:
 
 
 def not_examined(extraction: Extraction | None) -> str:
-    """Return what the verdict is not based on."""
+    """Return what the verdict is not based on, and what else to try."""
     if extraction is None:
-        return "No face of this file was scored, so nothing can be said about it. Sound was not examined either."
+        return f"No face of this file was scored, so nothing can be said about it. {ONLY_FACES}"
     if not extraction.info.duration_seconds:
-        return "Only the faces of this image were examined, neither their surroundings nor where the image comes from."
+        return f"The surroundings of the faces of this image were not examined. {ONLY_FACES}"
     shown = {crop.frame_index for clip in extraction.clips for crop in clip.crops}
     frames = len(extraction.trace.times_seconds)
     return (
         f"The whole length ({extraction.info.duration_seconds:.1f} s) was searched for faces and motion; "
-        f"{len(shown)} of {frames} frames were scored. Sound, lip movement and the surroundings of the faces were not "
-        "examined."
+        f"{len(shown)} of {frames} frames were scored, without the surroundings of the faces. {ONLY_FACES}"
     )
 
 

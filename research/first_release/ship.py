@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from benchmarks.common import RESEARCH_RESULTS, with_interval
 from dfutils.files import read_json, write_json, write_text
 from dfutils.prediction.export import export_detector
 from dfutils.pretrained import DEFAULT, FOLDER
+from dfutils.report.verdict_words import ONLY_FACES
 from dfutils.runs.folder import RunFolder
 from dfutils.settings import ExtractionSettings
 from dfutils.weights import WEIGHT_FILES
@@ -132,6 +134,8 @@ its frames' logits.
 A second opinion on whether a face in a video or image was swapped or re-enacted, and a baseline for research. It is
 no evidence about anybody, and no tool for decisions about people.
 
+{only_faces}
+
 ## Data
 
 {data}{chosen}
@@ -150,7 +154,7 @@ no evidence about anybody, and no tool for decisions about people.
 * Not measured, and not to be expected: faces that are wholly made up and have no blending edge, very small or turned
   faces.
 * Crops cut in another way than `dfutils extract` cuts them.
-* It never saw sound or motion: order and rhythm of frames mean nothing to it.
+* It never saw motion: order and rhythm of frames mean nothing to it.
 """
 
 
@@ -187,6 +191,7 @@ def ship(work: Path, results: Path, folder: Path, *, int8: bool = False) -> str:
     values = {
         "name": folder.name,
         "about": own.about,
+        "only_faces": textwrap.fill(ONLY_FACES, 118),
         "sources": own.sources,
         "size": size,
         "data": own.data.format(

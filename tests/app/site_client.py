@@ -1,4 +1,4 @@
-"""The page on a real port of this machine, and a client that speaks HTTP to it as Gradio's page does."""
+"""Page and API on a real port of this machine, and clients: one speaks HTTP as Gradio's page does."""
 
 import contextlib
 import functools
@@ -10,8 +10,12 @@ import uuid
 
 import httpx
 import uvicorn
+from prometheus_client.parser import text_string_to_metric_families
 
 from dfutils.app.server import build_site
+
+UNFINISHED = "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"
+"""Starlette leaves the temporary file of a part without an end to the garbage collector."""
 
 
 class Client:
@@ -63,20 +67,59 @@ class Client:
         return status, result
 
 
+class ApiClient:
+    """A program that asks the HTTP API."""
+
+    def __init__(self, address, *, key=None):
+        self.address = address
+        self.http = httpx.Client(
+            base_url=address, timeout=120, trust_env=False, headers={"authorization": f"Bearer {key}"} if key else {}
+        )
+
+    def send(self, content, name="clip.mp4", *, wait=None, **more):
+        """Send a file and return the response."""
+        params = {} if wait is None else {"wait": wait}
+        return self.http.post("/v1/verdicts", params=params, files={"file": (name, content)}, **more)
+
+    def verdict(self, content, name="clip.mp4"):
+        """Send a file and return the verdict on it."""
+        answer = self.send(content, name, wait=60)
+        assert answer.status_code == 200, answer.text
+        (verdict,) = answer.json()["verdicts"]
+        return verdict
+
+    def figures(self):
+        """Return the figures of the server by name, with the labels that they have."""
+        families = text_string_to_metric_families(self.http.get("/metrics").text)
+        return {(one.name, *one.labels.values()): one.value for family in families for one in family.samples}
+
+    def wait_for(self, name, value):
+        """Wait until a figure has a value."""
+        deadline = time.monotonic() + 60
+        while (found := self.figures()[(name,)]) != value:
+            assert time.monotonic() < deadline, f"{name} is {found}"
+            time.sleep(0.05)
+
+
 @contextlib.contextmanager
-def served(model, limits):
-    """Yield a client of a site that runs in a thread of this process; ``client.site`` is its guard."""
-    site = build_site(model, limits=limits)
+def served(model, limits, *, page=True, api=False, keys=None):
+    """Yield a client of a site that runs in a thread of this process; ``client.site`` is what it serves.
+
+    With an API the client is one of the API, otherwise a visitor of the page.
+    """
+    site = build_site(model, limits=limits, page=page, api=api, keys=keys)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(site, host="127.0.0.1", port=port, log_level="error", server_header=False))
+    server = uvicorn.Server(
+        uvicorn.Config(site.application, host="127.0.0.1", port=port, log_level="error", server_header=False)
+    )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
         assert thread.is_alive()
         time.sleep(0.05)
-    client = Client(f"http://127.0.0.1:{port}")
+    client = (ApiClient if api else Client)(f"http://127.0.0.1:{port}")
     client.site = site
     yield client
     client.http.close()

@@ -19,10 +19,10 @@ from rounding import SCORE
 from site_client import served
 
 from dfutils.app.guard import HEADERS
-from dfutils.app.limits import PageLimits
+from dfutils.app.limits import ServerLimits
 from dfutils.report.verdict_words import of_a_hundred
 
-LIMITS = PageLimits(upload_megabytes=3, upload_seconds=2, max_pixels=2_000_000, max_seconds=30, uploads=3)
+LIMITS = ServerLimits(upload_megabytes=3, upload_seconds=2, max_pixels=2_000_000, max_seconds=30, uploads=3)
 SCRIPT = '<img src=x onerror="alert(1)">.mp4'
 
 
@@ -198,11 +198,11 @@ def test_an_image_with_an_archive_behind_it_is_examined_as_an_image(client, demo
     image = next(iter(iter_frames(demo_videos[0]))).image()
     content = cv2.imencode(".png", image[..., ::-1])[1].tobytes() + zipped()
     _, result = client.examine(client.upload(content, "polyglot.zip"))
-    assert "Only the faces of this image were examined" in result
+    assert "The surroundings of the faces of this image were not examined" in result
 
 
 def test_a_job_that_takes_too_long_is_aborted_and_the_next_is_served(demo_run, demo_videos):
-    with served(demo_run, PageLimits(job_seconds=0.05)) as hasty:
+    with served(demo_run, ServerLimits(job_seconds=0.05)) as hasty:
         for _ in range(2):
             status, result = hasty.examine(hasty.upload(demo_videos[0].read_bytes()))
             assert "too long" in result or "took more than" in status

@@ -13,7 +13,7 @@ pytest.importorskip("gradio", reason="the web page needs pip install '.[app]'")
 from site_client import served
 
 from dfutils.app.examples import EXAMPLES
-from dfutils.app.limits import PageLimits
+from dfutils.app.limits import ServerLimits
 from dfutils.demo.examples import make_faceless_video
 from dfutils.extraction.video import iter_frames
 from dfutils.files import sha256_of
@@ -24,7 +24,7 @@ SCREENSHOTS = Path(__file__).parents[2] / ".cache" / "screenshots"
 
 @pytest.fixture(scope="module")
 def client(demo_run):
-    with served(demo_run, PageLimits()) as client:
+    with served(demo_run, ServerLimits()) as client:
         yield client
 
 

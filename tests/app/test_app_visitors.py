@@ -19,14 +19,14 @@ pytest.importorskip("gradio", reason="the web page needs pip install '.[app]'")
 from site_client import served
 
 import dfutils
-from dfutils.app.limits import PageLimits
+from dfutils.app.limits import ServerLimits
 from dfutils.demo.examples import make_two_people_video
 from dfutils.demo.rendering import DemoSettings, faceless_frames
 from dfutils.extraction.video import iter_frames
 from dfutils.prediction.detector import Detector
 from dfutils.report.verdict_words import REASONS
 
-LIMITS = PageLimits(waiting=1, max_pixels=2_000_000, max_seconds=30)
+LIMITS = ServerLimits(waiting=1, max_pixels=2_000_000, max_seconds=30)
 """One visitor waits while one is served. The long clip and the large images of the corpus are far above the limits."""
 
 

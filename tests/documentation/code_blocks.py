@@ -12,7 +12,8 @@ NEEDS = {
     "install": "installs packages for minutes: only the names of its files, extras and targets are checked",
     "account": "sends something to Kaggle or Hugging Face: run against stubs of their servers",
     "cluster": "names the scheduler of a Dask cluster: run against one on this machine",
-    "browser": "serves a page until it is interrupted: run until the page answers",
+    "browser": "serves a page or an API until it is interrupted: run until it answers",
+    "server": "asks the HTTP API: run against one on this machine",
 }
 """Values of ``needs=`` after the language of a block that is run; readers of the page do not see them."""
 
@@ -62,7 +63,7 @@ def _read_info(words: list[str], place: str) -> tuple[str, str]:
         raise MarkerError(
             f"{place}: a code block is run ({', '.join(RUN)}) or shown ({', '.join(SHOWN)}). Received: {language!r}."
         )
-    known = [f"needs={name}" for name in NEEDS] if language == "sh" else []
+    known = {"sh": [f"needs={name}" for name in NEEDS], "python": ["needs=server"]}.get(language, [])
     if len(markers) > 1 or not set(markers) <= set(known):
         raise MarkerError(
             f"{place}: what a block of {language} needs is one of {known}. Received: {' '.join(markers)}."

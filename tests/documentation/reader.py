@@ -13,7 +13,7 @@ import time
 import tomllib
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from code_blocks import CodeBlock
@@ -32,14 +32,14 @@ LIBRARY_LINES = re.compile(r"WARNING: All log messages|[IWEF]\d{4} |\d{4}-\d\d-\
 
 COMMAND = """#!{python}
 # dfutils, but one file of backbone weights, which no test downloads, is replaced by random weights, and the
-# web page uses a free port.
+# web page and the HTTP API use a free port.
 import os
 import sys
 from dataclasses import replace
 
 from dfutils import cli, weights
 
-sys.argv += ["--port", os.environ["READER_PORT"]] if sys.argv[1:2] == ["app"] else []
+sys.argv += ["--port", os.environ["READER_PORT"]] if sys.argv[1:2] in (["app"], ["serve"]) else []
 weights.WEIGHT_FILES[{name!r}] = replace(weights.WEIGHT_FILES[{name!r}], checksum={checksum!r})
 sys.exit(cli.main())
 """
@@ -65,7 +65,10 @@ class Reader:
 
     def follow(self, block: CodeBlock) -> None:
         """Run a block; an `AssertionError` says what went wrong."""
-        if block.language == "python":
+        if block.needs == "server":
+            with self._serving(block.place, "dfutils serve") as port:
+                self.follow(replace(block, needs="", text=block.text.replace(":8000", f":{port}")))
+        elif block.language == "python":
             with contextlib.chdir(self.folder):
                 exec(compile(block.text, block.place, "exec"), self.names)
         elif block.needs == "install":
@@ -79,7 +82,8 @@ class Reader:
             with dask_cluster() as address:
                 self._type(block, re.sub(r"tcp://[^\s'\"]+", address, block.text))
         elif block.needs == "browser":
-            self._open_page(block)
+            with self._serving(block.place, block.text):
+                pass
         elif block.language == "sh" and block.text.strip() not in self.done:
             self._type(block, block.text)
             self.done |= {line.strip() for line in block.text.splitlines()}
@@ -115,12 +119,15 @@ class Reader:
             wanted = [name for names in re.findall(r"\[(.*?)\]", " ".join(words)) for name in names.split(",")]
             assert set(wanted) <= set(extras), f"{block.place}: {line}"
 
-    def _open_page(self, block: CodeBlock) -> None:
+    @contextlib.contextmanager
+    def _serving(self, place: str, command: str) -> Iterator[int]:
+        """Yield the port of the page or API that a command serves, once it answers."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
+        path = "/healthz" if " serve" in command else "/"
         with subprocess.Popen(
-            ["bash", "-c", block.text],
+            ["bash", "-c", command],
             cwd=self.folder,
             env=self.environment | {"READER_PORT": str(port)},
             stdout=subprocess.PIPE,
@@ -130,10 +137,11 @@ class Reader:
         ) as server:
             try:
                 deadline = time.monotonic() + 120
-                while not _answers(f"http://127.0.0.1:{port}"):
-                    assert server.poll() is None, f"{block.place}: ended\n{server.stdout.read()[-4000:]}"
-                    assert time.monotonic() < deadline, f"{block.place}: the page does not answer"
+                while not _answers(f"http://127.0.0.1:{port}{path}"):
+                    assert server.poll() is None, f"{place}: ended\n{server.stdout.read()[-4000:]}"
+                    assert time.monotonic() < deadline, f"{place}: {path} does not answer"
                     time.sleep(0.2)
+                yield port
             finally:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(server.pid, signal.SIGKILL)

@@ -11,6 +11,7 @@ from dfutils.cli import main
 from dfutils.demo.pipeline import run_demo
 from dfutils.errors import WeightsError
 from dfutils.pretrained import DEFAULT, resolve_detector
+from dfutils.report.verdict_words import ONLY_FACES
 from dfutils.runs.record import DetectorRecord
 from dfutils.weights import find_weights
 
@@ -39,6 +40,7 @@ def test_the_demo_trains_a_head_on_the_backbone_of_the_shipped_detector(demo):
 
 def test_the_demo_says_that_it_is_made_up(demo):
     assert any("made up" in line for line in demo.lines())
+    assert demo.lines().count(ONLY_FACES) == 1
 
 
 def test_a_second_demo_is_quick_and_the_same(demo):

@@ -12,6 +12,7 @@ from dfutils.evaluation.predictions import read_predictions
 from dfutils.files import read_csv, read_json
 from dfutils.report.comparison import compare_runs
 from dfutils.report.evaluate import evaluate
+from dfutils.report.verdict_words import ONLY_FACES
 from dfutils.runs.calibration import recalibrate
 
 SIZES = [(390, 844), (1400, 900)]
@@ -49,6 +50,7 @@ def test_every_part_is_in_the_document_and_in_files(report, metrics):
         assert {"roc", "risk_coverage", "calibration", "frames_0"} <= figures
     card = (report / "MODEL_CARD.md").read_text()
     assert all(f"## {part}" in card for part in ("Intended use", "Data", "Protocol", "Limits", "Licence"))
+    assert card.count(ONLY_FACES) == 1
 
 
 def test_the_page_shows_the_model_card_of_the_file(report, metrics, browser_page):
