@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 EXAMPLE = "dfutils train faces --out run --model inception_gru"
 
-SETTINGS = ("model", "mode", "backbone_weights", "init_from", "epochs", "batch_size", "learning_rate", "seed")
+SETTINGS = ("model", "mode", "backbone_weights", "init_from", "epochs", "seed")
 """Fields of `TrainingSettings` that have an option; the others are set by ``--settings``."""
 
 
