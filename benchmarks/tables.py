@@ -24,7 +24,7 @@ SUMMARY = {
     "dfdc_test_answered": "the same: share that is answered REAL or FAKE",
     "dfdc_test_real_answered_fake": "REAL called FAKE, the same",
     "photos_test_real_answered_fake": "REAL called FAKE, photographs of new people",
-    "modern_unseen_auc": "talking heads by a generator that no training has seen, against real ones: AUC",
+    "celeba_real_answered_fake": "REAL called FAKE, photographs of a data set that no training has seen (CelebA)",
 }
 
 

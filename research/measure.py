@@ -29,7 +29,7 @@ from dfutils.evaluation.predictions import Scores, read_predictions, write_predi
 from dfutils.files import read_csv, write_json
 from dfutils.prediction.detector import Detector, load_detector
 from dfutils.statistics.bootstrap import Estimate, bootstrap_over_groups, estimate
-from research.train_detector import GENERATORS, dfdc_split_of_file, split_of_group
+from research.train_detector import GENERATORS, dfdc_split_of_file, fold_of_group, split_of_group
 
 FILES_AT_ONCE = 200
 """Number of verdicts between two writes."""
@@ -67,6 +67,12 @@ def _named(*beginnings: str) -> Callable[[Path, dict[str, str]], bool]:
     return lambda _, row: row["dataset"].startswith(beginnings)
 
 
+def _is_unseen(row: dict[str, str]) -> bool:
+    """Return whether a talking head, real or made, is one that fold 0 leaves out of training."""
+    is_talking = row["dataset"].startswith("talking") and fold_of_group(row["group"]) == 0
+    return is_talking or row["dataset"] == GENERATORS[0]
+
+
 PARTS = {
     "dfdc_validation": MeasuredPart("dfdc.csv", _dfdc("validation")),
     "photos_validation": MeasuredPart("photos.csv", _photos("validation")),
@@ -76,7 +82,7 @@ PARTS = {
     "ffpp_c23": MeasuredPart("clips.csv", _named("ffpp_c23")),
     "ffpp_c40": MeasuredPart("clips.csv", _named("ffpp_c40")),
     "modern": MeasuredPart("clips.csv", _named("talking", "echomimic", "edtalk")),
-    "modern_unseen": MeasuredPart("clips.csv", _named("talking", GENERATORS[0])),
+    "modern_unseen": MeasuredPart("clips.csv", lambda _, row: _is_unseen(row)),
 }
 
 

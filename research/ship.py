@@ -70,8 +70,7 @@ FIGURES = {
         "fake_answered_real": "FAKE called REAL, the same",
     },
     "modern_unseen": {
-        "auc": "talking heads by EchoMimic v1, which no training has seen, against real ones: AUC",
-        "fake_answered_fake": "FAKE called FAKE, these talking heads",
+        "auc": "nine talking heads, three real and six by EchoMimic v1, that no training has seen: AUC",
     },
     "photos_test": {"real_answered_fake": "REAL called FAKE, photographs of new people (LFW, UTKFace, FFHQ)"},
     "celeba": {"real_answered_fake": "REAL called FAKE, CelebA, which no training has seen"},
@@ -212,7 +211,10 @@ def finish(work: Path, run: Path, packed: Path, folder: Path) -> None:
     write_json(folder / "metrics.json", {"about": ABOUT, "measured": measured, "licence": LICENCE, "figures": figures})
     about, settings = read_json(run / "run.json"), read_json(run / "settings.json")
     origin = WEIGHT_FILES[about["backbone"]["weights"]].origin
+    export = read_json(packed.with_suffix(".export.json"))
     values = {
+        **export,
+        "judged": export["clips"],
         "name": NAME,
         "about": ABOUT,
         "size": RunFolder(folder).detector().extraction.size,
@@ -221,8 +223,6 @@ def finish(work: Path, run: Path, packed: Path, folder: Path) -> None:
         "groups": about["groups"],
         "origin": origin,
         "table": lines,
-        "judged": MOST_JUDGED,
-        **read_json(packed.with_suffix(".export.json")),
     }
     write_text(folder / "MODEL_CARD.md", CARD.format(**values))
     write_text(folder / "LICENSE", LICENSE.format(origin=origin))

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from dfutils.records import Label, Reason
+from dfutils.records import CredentialsState, Label, Reason
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 
@@ -58,6 +58,21 @@ class TrackDocument(_Document):
     """The frames that were scored."""
 
 
+class CredentialsDocument(_Document):
+    """What the file says about its own origin, as signed statements (C2PA); it never changes the answer."""
+
+    state: CredentialsState
+    """Whether there are any, and whether the signature holds."""
+    signer: str
+    """Name in the certificate; empty if unknown."""
+    tool: str
+    """Program that wrote the statements; empty if unknown."""
+    claims: list[str]
+    """What was done to the file."""
+    statement: str
+    """All of this in a sentence."""
+
+
 class OneVerdict(_Document):
     """The answer to one file."""
 
@@ -73,6 +88,8 @@ class OneVerdict(_Document):
     """What there is to say about the answer; empty if nothing."""
     tracks: list[TrackDocument]
     """The people whose faces were scored."""
+    credentials: CredentialsDocument | None
+    """Content credentials of the file; null if they were not looked for."""
 
 
 class VerdictDocument(_Document):
@@ -139,7 +156,7 @@ class ErrorDocument(_Document):
 
 
 _DETECTOR = {
-    "name": "inception-cross-1",
+    "name": "inception-cross-2",
     "version": "0.1.0",
     "sha256": "3f1c0a6f4e8f6a58e4c3d0b7a9d1f2c4b5a69788796a5b4c3d2e1f0011223344",
     "real_up_to": 0.5,
@@ -160,6 +177,7 @@ EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
                 "reason": "ok",
                 "detail": "",
                 "tracks": [_TRACK],
+                "credentials": None,
             }
         ],
     },

@@ -164,7 +164,8 @@ def serve(
     """
     import uvicorn
 
-    resolve_detector(DEFAULT if model is None else model)  # otherwise only the log of a running server would say so
+    # Once: a name on the Hub may mean another commit later. An error now is not only in the log of a running server.
+    model = resolve_detector(DEFAULT if model is None else model)
     try:
         listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except (OSError, OverflowError) as error:

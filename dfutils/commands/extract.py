@@ -23,8 +23,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels",
         default="folders",
-        help="folders (real/ and fake/), dfdc, faceforensics, celebdf, deepfakebench:FILE.json, or a CSV with "
-        "file,label[,group,dataset,split] (default: %(default)s)",
+        help="folders (real/ and fake/), dfdc, faceforensics, celebdf, deepfakebench:FILE.json (its test split alone: "
+        "deepfakebench-test:FILE.json), or a CSV with file,label[,group,dataset,split] (default: %(default)s)",
     )
     parser.add_argument(
         "--workers", type=count, default=1, metavar="N", help="videos decoded at a time (default: %(default)s)"

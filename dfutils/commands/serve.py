@@ -20,7 +20,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--host", default="127.0.0.1", help="0.0.0.0 serves the whole network; needs keys (default: %(default)s)"
     )
-    parser.add_argument("--model", metavar="RUN", help="run folder, or a name that `dfutils models` lists")
+    parser.add_argument(
+        "--model", metavar="RUN", help="run folder, a name that `dfutils models` lists, or hf://OWNER/NAME@REVISION"
+    )
     parser.add_argument(
         "--api-keys", type=Path, metavar="FILE", help="text file with one key per line; others are refused"
     )

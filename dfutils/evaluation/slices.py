@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import posixpath
 import re
+import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -157,15 +157,31 @@ def match_files(videos: Iterable[str], files: Collection[str]) -> dict[str, str 
         >>> match_files(["/data/a/1.mp4", "2.mp4", "3.mp4"], {"a/1.mp4", "b/2.mp4"})
         {'/data/a/1.mp4': 'a/1.mp4', '2.mp4': 'b/2.mp4', '3.mp4': None}
     """
-    by_last: dict[str, list[str]] = {}
-    for file in files:
-        by_last.setdefault(posixpath.basename(file), []).append(file)
+    by_key = {_key(file): file for file in files}
+    by_ending: dict[str, set[str]] = {}
+    for key in by_key:
+        for ending in _endings(key):
+            by_ending.setdefault(ending, set()).add(key)
     matched: dict[str, str | None] = {}
     for video in videos:
-        same_last = by_last.get(posixpath.basename(video), [])
-        near = [file for file in same_last if file.endswith(f"/{video}") or video.endswith(f"/{file}")]
-        matched[video] = video if video in files else near[0] if len(near) == 1 else None
+        key = _key(video)
+        # The longest end of the video that is a file; else the one file that ends with the whole video.
+        ends = [ending for ending in (key, *_endings(key)) if ending in by_key]
+        if not ends and len(longer := by_ending.get(key, set())) == 1:
+            ends = list(longer)
+        matched[video] = by_key[ends[0]] if ends else None
     return matched
+
+
+def _key(path: str) -> str:
+    """Return a path with the separators and the Unicode form that all systems can agree on."""
+    return unicodedata.normalize("NFC", path.replace("\\", "/"))
+
+
+def _endings(path: str) -> list[str]:
+    """Return the ends of a path that begin after a separator, the longest first."""
+    parts = path.split("/")
+    return ["/".join(parts[place:]) for place in range(1, len(parts))]
 
 
 def by_column(

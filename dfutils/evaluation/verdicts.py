@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dfutils.errors import ReportError
+from dfutils.errors import DatasetError, ReportError
 from dfutils.evaluation.slices import NOT_STATED, SLICE, match_files
 from dfutils.extraction.catalogue import read_columns
 from dfutils.extraction.layouts import LABELS
@@ -25,10 +25,14 @@ def read_record(folder: Path) -> DetectorRecord:
     """Return ``detector.json`` of the detector that gave the verdicts of a folder.
 
     Raises:
-        DatasetError: The folder holds no verdicts.
+        DatasetError: The folder holds no verdicts, or was made by an earlier version.
+        RunError: It was made by a version that this one cannot read.
     """
     job = read_job(folder)
-    return DetectorRecord.model_validate({**job["record"], "name": job["name"], "version": job["package version"]})
+    if "record" not in job:
+        raise DatasetError(f"{folder}: was made by an earlier version, without what a report needs. Make it again.")
+    about = {**job["record"], "name": job["name"], "version": job["package version"]}
+    return DetectorRecord.parse(about, source=str(folder))
 
 
 def labelled_verdicts(folder: Path, labels: Path, *, columns: Sequence[str] = ()) -> pd.DataFrame:
@@ -57,6 +61,8 @@ def labelled_verdicts(folder: Path, labels: Path, *, columns: Sequence[str] = ()
         {name: row[name] for name in ("id", "input", "fake_probability", "label", "reason")}
         for row in read_verdicts(folder)
     ]
+    if not given:
+        raise ReportError(f"{folder}: holds no verdicts yet. Repeat the command that started it.")
     paths = match_files((row["input"] for row in given), of_file)
     rows: dict[str, dict[str, object]] = {}
     for verdict in given:

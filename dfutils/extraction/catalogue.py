@@ -25,6 +25,7 @@ from dfutils.extraction.layouts import (
     read_folders,
 )
 from dfutils.extraction.media_files import count_of, is_media, iter_files, left_out, other_files
+from dfutils.extraction.remote import is_url
 from dfutils.records import SplitName, Video
 
 LAYOUTS: Mapping[str, Callable[[Path], Reading]] = {
@@ -159,7 +160,7 @@ def read_columns(table: Path, columns: Sequence[str]) -> dict[str, dict[str, str
         if missing := [name for name in columns if name.lower() not in row]:
             known = ", ".join(name for name in row if name not in ("file", "label"))
             raise CatalogueError(f"{table}: column {missing[0]!r} is missing; besides file and label it has: {known}.")
-        name = posixpath.normpath(row["file"].replace("\\", "/"))
+        name = row["file"] if is_url(row["file"]) else posixpath.normpath(row["file"].replace("\\", "/"))
         found[name] = {column: row[column.lower()] for column in columns}
     return found
 

@@ -32,6 +32,9 @@ logger = logging.getLogger(__name__)
 ATTEMPTS = 2
 """A file whose child died is tried once more: the system may have been short of memory."""
 
+CREDENTIALS_SECONDS = 10
+"""Reading credentials takes milliseconds; the time that a file may take is for its faces."""
+
 COMMAND = [sys.executable, "-P", "-m", "dfutils.extraction.child"]
 
 _CPU_SIGNALS = {getattr(signal, "SIGXCPU", None)}
@@ -76,7 +79,7 @@ def extract_clips_safely(
 
 
 def read_credentials_safely(path: Path, settings: ExtractionSettings) -> ContentCredentials:
-    """Run `dfutils.extraction.provenance.read_credentials` in a child process, with the limits of ``settings``.
+    """Run `dfutils.extraction.provenance.read_credentials` in a child process, within `CREDENTIALS_SECONDS`.
 
     A file that crashes the parser, or takes too long, has unreadable credentials: the answer is about its faces.
 
@@ -85,15 +88,20 @@ def read_credentials_safely(path: Path, settings: ExtractionSettings) -> Content
         DfutilsError: The list of trusted authorities cannot be read.
         DecoderError: The child process does not start on this machine.
     """
+    limits = settings.limits.model_copy(
+        update={
+            name: min(getattr(settings.limits, name), CREDENTIALS_SECONDS) for name in ("cpu_seconds", "wall_seconds")
+        }
+    )
     request = {
         "task": "credentials",
         "path": str(path),
-        "settings": settings.model_dump(mode="json"),
+        "settings": settings.model_copy(update={"limits": limits}).model_dump(mode="json"),
         "trusted": trust_list(),
         "limited": True,
     }
     try:
-        return unpack_credentials(_ask(request, path, settings.limits))
+        return unpack_credentials(_ask(request, path, limits))
     except _ClosedError:
         raise
     except (MediaError, ValueError, RecursionError) as error:

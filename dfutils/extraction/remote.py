@@ -16,7 +16,8 @@ MOST_BYTES = 16 * 2**30
 """Files above this size are not fetched."""
 
 _CHUNK_BYTES = 2**20
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+# At least two letters: C:// is a drive.
+_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
 def is_url(path: Path | str) -> bool:
@@ -45,7 +46,7 @@ def local_copy(path: Path | str) -> Iterator[Path]:
         yield Path(path)
         return
     url = str(path)
-    with tempfile.TemporaryDirectory(prefix="dfutils-") as folder:
+    with _temporary_folder() as folder:
         copy, fetched = Path(folder) / "input", 0
         for chunk in _chunks(url):
             fetched += len(chunk)
@@ -58,6 +59,13 @@ def local_copy(path: Path | str) -> Iterator[Path]:
                 raise writing_error(copy, error) from error
         copy.touch()  # of a file without any bytes
         yield copy
+
+
+def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="dfutils-")
+    except OSError as error:
+        raise writing_error(Path(tempfile.gettempdir()), error) from error
 
 
 def _chunks(url: str) -> Iterator[bytes]:

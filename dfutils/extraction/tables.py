@@ -58,9 +58,11 @@ def append_journal(folder: Path, entry: Mapping[str, Any]) -> None:
 def read_journal(folder: Path) -> Iterator[dict[str, Any]]:
     """Yield the videos finished so far, except for a last line that was cut off when the process was killed."""
     path = folder / ".journal.jsonl"
-    if not path.exists():
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
         return
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in text.splitlines():
         try:
             yield json.loads(line)
         except ValueError:

@@ -77,7 +77,7 @@ def read_archive(manifest: Path) -> list[ArchiveItem]:
     the ids.
 
     Raises:
-        CatalogueError: It has no such column, or an id is there twice.
+        CatalogueError: It has no such column, a row names no file, or an id is there twice.
         DatasetError: It cannot be read.
     """
     if manifest.suffix == ".parquet":
@@ -88,6 +88,8 @@ def read_archive(manifest: Path) -> list[ArchiveItem]:
         rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
     else:
         rows = read_csv(manifest, ("file",))
+    if empty := [number for number, row in enumerate(rows, start=1) if not row["file"]]:
+        raise CatalogueError(f"{manifest}: names no file in row {empty[0]}. Correct or remove it.")
     files = [(str(row["file"]), row.get("id")) for row in rows]
     items = [ArchiveItem.of(file, file if is_url(file) else manifest.parent / file, name) for file, name in files]
     if twice := [name for name, count in Counter(item.id for item in items).items() if count > 1]:
@@ -165,7 +167,7 @@ def predict_archive(
 
             verdicts = predict_on_cluster(detector, paths, scheduler=scheduler)
         else:
-            verdicts = enumerate(detector.predict_many(paths, workers=workers))
+            verdicts = enumerate(detector.predict_many(paths, workers=workers, credentials=False))
         for row in _rows(verdicts, detector, todo, state, progress=progress):
             append_journal(folder, row)
             state.add(row)

@@ -63,9 +63,15 @@ def predict_on_cluster(
             list(range(first, min(first + FILES_OF_A_TASK, len(given))))
             for first in range(0, len(given), FILES_OF_A_TASK)
         )
-        workers = len(client.scheduler_info(n_workers=-1)["workers"])
+
+        def top_up() -> None:
+            """Send as many tasks as the cluster, which may have grown, can take."""
+            workers = len(client.scheduler_info(n_workers=-1)["workers"])
+            free = TASKS_PER_WORKER * max(1, workers) - len(places)
+            running.update([submitted(some) for some in itertools.islice(tasks, max(0, free))])
+
         running = as_completed()
-        running.update([submitted(some) for some in itertools.islice(tasks, TASKS_PER_WORKER * max(1, workers))])
+        top_up()
         for future in running:
             some = places.pop(future.key)
             try:
@@ -77,7 +83,7 @@ def predict_on_cluster(
                 detail = "the worker that examined it ended without an answer, and so did the next ones"
                 verdicts = [Verdict(str(paths[some[0]]), None, Label.UNDECIDED, Reason.UNREADABLE, detail)]
             yield from zip(some, verdicts, strict=True)
-            running.update([submitted(more) for more in itertools.islice(tasks, 1)])
+            top_up()
 
 
 def identity(detector: Detector) -> str:
@@ -97,7 +103,7 @@ def _examine(model: str, paths: Sequence[str], engine: Engine, prior: float, wan
             )
         if prior != detector.prior:
             detector = detector.for_prior(prior)
-        return list(detector.predict_many(paths))
+        return list(detector.predict_many(paths, credentials=False))
 
 
 @functools.lru_cache(maxsize=1)

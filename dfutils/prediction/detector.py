@@ -111,7 +111,7 @@ class Detector:
         return replace(verdict, credentials=credentials), extraction
 
     def examine_many(
-        self, paths: Iterable[Path | str], *, workers: int = 1
+        self, paths: Iterable[Path | str], *, workers: int = 1, credentials: bool = True
     ) -> Iterator[tuple[Verdict, Extraction | None]]:
         """Examine many inputs in order, while the next ones are decoded and searched for faces; see `examine`.
 
@@ -119,24 +119,27 @@ class Detector:
             paths: Videos and images, or URLs of them.
             workers: Number of inputs decoded at a time, each in its own child process; memory does not depend on the
                 number of inputs.
+            credentials: Look for content credentials.
         """
-        cut_one = functools.partial(self._cut, threads=0 if workers == 1 else 1)
-        for path, (cut, credentials) in ahead(cut_one, paths, workers=workers):
+        cut_one = functools.partial(self._cut, threads=0 if workers == 1 else 1, credentials=credentials)
+        for path, (cut, found) in ahead(cut_one, paths, workers=workers):
             verdict, extraction = self._judge(path, cut)
-            yield replace(verdict, credentials=credentials), extraction
+            yield replace(verdict, credentials=found), extraction
 
-    def _cut(self, path: Path | str, *, threads: int) -> tuple[Extraction | MediaError, ContentCredentials | None]:
-        credentials = None
+    def _cut(
+        self, path: Path | str, *, threads: int, credentials: bool = True
+    ) -> tuple[Extraction | MediaError, ContentCredentials | None]:
+        found = None
         try:
             with local_copy(path) as file:
                 try:
-                    if has_library() and file.is_file():
-                        credentials = read_credentials_safely(file, self._extraction)
-                    return extract_clips_safely(file, self._extraction, threads=threads), credentials
+                    if credentials and has_library() and file.is_file():
+                        found = read_credentials_safely(file, self._extraction)
+                    return extract_clips_safely(file, self._extraction, threads=threads), found
                 except MediaError as error:
-                    return type(error)(str(error).replace(str(file), str(path))), credentials
+                    return type(error)(str(error).replace(str(file), str(path))), found
         except MediaError as error:
-            return error, credentials
+            return error, found
 
     def _judge(self, path: Path | str, cut: Extraction | MediaError) -> tuple[Verdict, Extraction | None]:
         if isinstance(cut, MediaError):
@@ -184,9 +187,11 @@ class Detector:
         )
         return verdict, cut
 
-    def predict_many(self, paths: Iterable[Path | str], *, workers: int = 1) -> Iterator[Verdict]:
+    def predict_many(
+        self, paths: Iterable[Path | str], *, workers: int = 1, credentials: bool = True
+    ) -> Iterator[Verdict]:
         """Yield the verdicts in the order of ``paths``; see `examine_many`."""
-        return (verdict for verdict, _ in self.examine_many(paths, workers=workers))
+        return (verdict for verdict, _ in self.examine_many(paths, workers=workers, credentials=credentials))
 
     def limited(self, *, max_seconds: float, max_pixels: int, limits: MediaLimits) -> Detector:
         """Return a copy with stricter input limits; crops are unaffected."""

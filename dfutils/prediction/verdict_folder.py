@@ -108,8 +108,9 @@ def read_verdicts(folder: Path) -> Iterator[dict[str, Any]]:
         DatasetError: It holds no verdicts, or a part is damaged.
     """
     read_job(folder)
-    known = known_rows(folder)
+    # The journal first: a job that is running turns it into a part, and a row in both is yielded once.
     journal = list({row["id"]: row for row in read_journal(folder)}.values())
+    known = known_rows(folder)
     parts = (_read_part(part).to_pylist() for part in _parts(folder))
     for rows in itertools.chain(parts, [journal]):
         for row in rows:
@@ -135,7 +136,7 @@ def merge_verdicts(sources: Sequence[Path], folder: Path) -> ArchiveSummary:
                 f"{source}: has verdicts on {done} of {about['files']} files. Repeat the command that started it."
             )
         if different := [
-            name for name in about if name not in ("name", "shard", "files") and about[name] != abouts[0][name]
+            name for name in about if name not in ("name", "shard", "files") and about[name] != abouts[0].get(name)
         ]:
             raise DatasetError(
                 f"{source}: was made with another {different[0]} than {sources[0]}. Examine it again with the same."
@@ -178,8 +179,9 @@ def known_rows(folder: Path) -> dict[str, KnownRow]:
     """Return the latest row of each file, from the parts and the journal."""
     known: dict[str, KnownRow] = {}
     columns = ["id", "status", "label", "attempts"]
+    journal = list(read_journal(folder))  # before the parts, as in `read_verdicts`
     parts = (_read_part(part, columns=columns).to_pylist() for part in _parts(folder))
-    for rows in itertools.chain(parts, [read_journal(folder)]):
+    for rows in itertools.chain(parts, [journal]):
         for row in rows:
             known[row["id"]] = KnownRow(sys.intern(row["status"]), sys.intern(row["label"]), row["attempts"])
     return known

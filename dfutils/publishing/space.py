@@ -33,7 +33,20 @@ logger = logging.getLogger(__name__)
 TEMPLATES = ("app.py", "README.md", "packages.txt")
 """Files of ``space/``; ``requirements.txt`` is made from the project's constraints."""
 NEEDED = (
-    *("av", "fastapi", "gradio", "h5py", "joblib", "keras", "numpy", "opencv-python", "openvino", "pandas", "pillow"),
+    *(
+        "av",
+        "c2pa-python",
+        "fastapi",
+        "gradio",
+        "h5py",
+        "joblib",
+        "keras",
+        "numpy",
+        "opencv-python",
+        "openvino",
+        "pandas",
+        "pillow",
+    ),
     *("pillow-heif", "pydantic", "python-multipart", "scikit-learn", "starlette", "tensorflow", "tqdm", "uvicorn"),
 )
 """What the page imports, by the names in ``constraints.txt``. Starlette, which the page's guard uses, and uvicorn are

@@ -21,7 +21,7 @@ from dfutils.evaluation.metrics import estimate_answers
 from dfutils.evaluation.predictions import answers_of
 from dfutils.figures.calibration import plot_calibration, plot_risk_coverage
 from dfutils.figures.results import plot_stress
-from dfutils.records import ClipRow
+from dfutils.records import ClipRow, Reason
 from dfutils.report.elements import Column, FigurePlan, Section, Table, metric_columns
 from dfutils.report.wording import describe_costs
 from dfutils.runs.record import DetectorRecord
@@ -63,6 +63,8 @@ def decision_section(predictions: pd.DataFrame, detector: DetectorRecord, *, res
         called = answers_of(scored, threshold=detector.threshold)
         is_clear = ~scored["fake_probability"].between(real_up_to, fake_from, inclusive="neither")
         small = (called == "UNDECIDED") & is_clear
+        if "reason" in scored:  # others are UNDECIDED for what their faces look like
+            small &= scored["reason"] == Reason.LOW_CONFIDENCE
         text.append(
             f"Only faces of at least {detector.min_face_pixels} pixels decide. {int(small.sum())} of {len(scored)} "
             "scored videos have none: they are UNDECIDED, and their scores count only in the metrics of two classes."

@@ -16,8 +16,8 @@ SECOND_OPINION = "The verdict is a second opinion of a program, not evidence abo
 
 ONLY_FACES = (
     "Only faces are examined: not the sound, and not whether a model made the whole picture. For these, try a reverse "
-    "image search for the original, the file's Content Credentials (C2PA), or a detector of cloned voices or generated "
-    "images."
+    "image search for the original, the file's Content Credentials (C2PA) if none are shown here, or a detector of "
+    "cloned voices or generated images."
 )
 """What no verdict is about, and what else to try: the same words wherever people read a verdict."""
 
@@ -167,7 +167,8 @@ def not_examined(extraction: Extraction | None) -> str:
 def measurements(folder: Path) -> dict[str, str]:
     """Return the measurements in a detector's ``metrics.json``; empty without the file, or if it has another form."""
     with suppress(DatasetError, AttributeError, TypeError, ValueError):
-        return dict(read_json(folder / "metrics.json").get("measured", {}))
+        measured = read_json(folder / "metrics.json").get("measured", {})
+        return {str(what): str(value) for what, value in measured.items()}
     return {}
 
 
@@ -189,6 +190,6 @@ def weaknesses(folder: Path) -> list[str]:
     card = folder / "MODEL_CARD.md"
     if not card.is_file():
         return []
-    _, _, rest = card.read_text(encoding="utf-8").partition("## Where it fails")
+    _, _, rest = card.read_text(encoding="utf-8", errors="replace").partition("## Where it fails")
     section = rest.partition("\n## ")[0]
     return [" ".join(point.split()) for point in re.split(r"^\* ", section, flags=re.MULTILINE)[1:]]

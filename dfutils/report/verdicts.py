@@ -53,7 +53,8 @@ def evaluate_verdicts(
         sections=[
             slices_section(predictions, levels, **drawing),
             *(column_section(predictions, f"{SLICE}{column}", **drawing) for column in columns),
-            decision_section(predictions, record, resamples=resamples),
+            # For another prior, answers followed other thresholds than those of the record.
+            *([decision_section(predictions, record, resamples=resamples)] if job["prior"] == record.prior else []),
         ],
     )
     return write_report(report, content, resamples=resamples)

@@ -17,9 +17,22 @@ from pathlib import Path
 from dfutils.errors import DfutilsError, RunError
 from dfutils.settings import TrainingSettings
 
+_training = threading.Lock()
+"""Held while a fold is trained: a worker with several threads would give all of them too little memory."""
 
-def train_in_process(faces: Path, run: Path, *, settings: TrainingSettings, folds: int, fold: int) -> None:
-    """Run `dfutils.training.folds.train_fold` in a new process.
+
+def train_in_process(
+    faces: Path, run: Path, *, settings: TrainingSettings, folds: int, fold: int, folder: Path | None = None
+) -> None:
+    """Run `dfutils.training.folds.train_fold` in a new process, one at a time.
+
+    Args:
+        faces: As for `train_fold`.
+        run: As for `train_fold`.
+        settings: As for `train_fold`.
+        folds: As for `train_fold`.
+        fold: As for `train_fold`.
+        folder: Where relative paths in the settings begin; by default here.
 
     Raises:
         RunError: It failed; the message is that of the process.
@@ -31,21 +44,29 @@ def train_in_process(faces: Path, run: Path, *, settings: TrainingSettings, fold
         "folds": folds,
         "fold": fold,
     }
-    with subprocess.Popen(
-        [sys.executable, "-P", "-m", "dfutils.training.fold_process"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
+    path = os.pathsep.join(filter(None, sys.path))
+    with (
+        _training,
+        subprocess.Popen(
+            [sys.executable, "-P", "-m", "dfutils.training.fold_process"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": path},
+        ) as process,
+    ):
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(json.dumps(request).encode() + b"\n")
         process.stdin.flush()
-        answer = process.stdout.read()
+        answer = process.stdout.read().decode(errors="replace").strip()
         process.stdin.close()
+    if process.returncode > 0 and answer:
+        raise RunError(json.loads(answer.splitlines()[-1])["error"])
     if process.returncode:
-        if answer:
-            raise RunError(json.loads(answer)["error"])
         raise RunError(
-            f"fold {fold}: its training ended with exit code {process.returncode}; memory may be short. Repeat the "
-            "command to continue."
+            f"fold {fold}: its process ended with code {process.returncode}; memory may be short, or the log of the "
+            "worker says why. Repeat the command to continue."
         )
 
 
@@ -69,8 +90,9 @@ def main() -> int:
             fold=request["fold"],
             progress=False,
         )
-    except DfutilsError as error:
-        sys.stdout.write(json.dumps({"error": str(error)}))
+    except Exception as error:
+        said = str(error) if isinstance(error, DfutilsError) else f"fold {request['fold']}: failed ({error!r})."
+        sys.stdout.write(f"\n{json.dumps({'error': said})}\n")
         return 1
     return 0
 

@@ -79,7 +79,9 @@ def train_folds(
         logger.warning("official splits are not used: every video is tested in one fold and trained on in others")
     if scheduler:
         with connected_cluster(scheduler) as client:
-            task = functools.partial(train_in_process, faces.absolute(), run.absolute(), settings=settings, folds=folds)
+            task = functools.partial(
+                train_in_process, faces.absolute(), run.absolute(), settings=settings, folds=folds, folder=Path.cwd()
+            )
             from distributed import KilledWorker
 
             try:

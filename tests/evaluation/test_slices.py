@@ -5,7 +5,16 @@ import pandas as pd
 import pytest
 
 from dfutils.errors import ReportError
-from dfutils.evaluation.slices import NOT_STATED, SLICE, by_column, by_group, by_level, by_manipulation, with_columns
+from dfutils.evaluation.slices import (
+    NOT_STATED,
+    SLICE,
+    by_column,
+    by_group,
+    by_level,
+    by_manipulation,
+    match_files,
+    with_columns,
+)
 
 
 @pytest.fixture
@@ -109,3 +118,23 @@ def test_values_are_found_by_the_name_of_the_file_wherever_the_label_file_is(pre
 def test_a_label_file_of_other_videos_is_refused():
     with pytest.raises(ReportError, match=r"none of the 6 videos is in the label file"):
         with_columns(people(3, wrong=0, camera="a"), {"other.mp4": {"age": "9"}})
+
+
+@pytest.mark.parametrize(
+    ("video", "file"),
+    [
+        ("a/1.mp4", "a/1.mp4"),  # the same
+        ("/data/b/2.mp4", "b/2.mp4"),  # the label file's folder is below
+        ("2.mp4", "b/2.mp4"),  # or above
+        ("C:\\data\\b\\2.mp4", "b/2.mp4"),  # Windows
+        ("/data/cafe\u0301.mp4", "caf\u00e9.mp4"),  # macOS takes accents apart
+        ("https://host/c/3.mp4", "https://host/c/3.mp4"),
+        ("/x/d/e/5.mp4", "d/e/5.mp4"),  # of two ends, the longer one
+        ("5.mp4", "5.mp4"),
+        ("4.mp4", None),  # it could be one of two
+        ("b2.mp4", None),  # an end of the name is no end of the path
+    ],
+)
+def test_videos_are_found_in_a_label_file(video, file):
+    files = ["a/1.mp4", "b/2.mp4", "caf\u00e9.mp4", "https://host/c/3.mp4", "d/e/5.mp4", "5.mp4", "f/4.mp4", "g/4.mp4"]
+    assert match_files([video], files) == {video: file}

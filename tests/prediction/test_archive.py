@@ -370,6 +370,9 @@ def test_a_manifest_without_files_or_with_equal_ids_is_refused(tmp_path):
     parquet.write_table(pa.table({"path": ["a"]}), tmp_path / "b.parquet")
     with pytest.raises(CatalogueError, match=r"b\.parquet: has no column file"):
         read_archive(tmp_path / "b.parquet")
+    parquet.write_table(pa.table({"file": ["a.mp4", None]}), tmp_path / "c.parquet")
+    with pytest.raises(CatalogueError, match=r"c\.parquet: names no file in row 2"):
+        read_archive(tmp_path / "c.parquet")
 
 
 def test_a_folder_without_verdicts_is_refused(tmp_path):

@@ -16,6 +16,7 @@ from dfutils.files import sha256_of
 from dfutils.prediction import onnx_export, onnx_layers
 from dfutils.prediction.detector import load_detector
 from dfutils.prediction.onnx_export import export_onnx, made_up_clips
+from dfutils.pretrained import DEFAULT
 from dfutils.runs.folder import RunFolder, members_checksum
 from dfutils.runs.record import DetectorRecord, MemberRecord
 from dfutils.training.backbones import build_backbone
@@ -310,12 +311,12 @@ def test_a_full_disk_or_a_missing_library_is_one_line(runs, tmp_path, monkeypatc
 def test_the_included_detector_is_exported_by_its_name(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(onnx_export, "MADE_UP_CLIPS", 1)
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["export", "inception-cross-1", "--format", "onnx", "--json"]) == 0
+    assert cli.main(["export", DEFAULT, "--format", "onnx", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert (document["file"], document["clips"]) == ("inception-cross-1.onnx", 1)
+    assert (document["file"], document["clips"]) == (f"{DEFAULT}.onnx", 1)
     assert document["largest_difference"] <= 1e-4
     assert document["size_bytes"] < 45e6
-    about = onnx.load("inception-cross-1.onnx", load_external_data=False)
+    about = onnx.load(f"{DEFAULT}.onnx", load_external_data=False)
     assert "research" in {one.key: one.value for one in about.metadata_props}["licence"]
 
 
@@ -356,7 +357,7 @@ def test_outputs_are_documented():
         assert f"| `{name}" in page
     keys = onnx_export.onnx_metadata(
         DetectorRecord.parse(
-            json.loads((PROJECT / "dfutils/pretrained/inception-cross-1/detector.json").read_text()), source=""
+            json.loads((PROJECT / "dfutils/pretrained" / DEFAULT / "detector.json").read_text()), source=""
         )
     )
     assert all(f"`{key}`" in page for key in keys)

@@ -12,7 +12,7 @@ from stub import files_of
 
 from dfutils.cli import main
 from dfutils.prediction.detector import load_detector
-from dfutils.pretrained import resolve_detector
+from dfutils.pretrained import DEFAULT, resolve_detector
 from dfutils.publishing import hugging_face
 
 NAME = f"{OWNER}/inception-gru"
@@ -93,9 +93,9 @@ SCORES = [("true", 0.9), ("true", 0.4), ("false", 0.5), ("false", 0.1)]
 
 
 def test_the_included_detector_is_sent_with_its_terms_and_loaded_again_from_the_hub(publish, hub, tmp_path):
-    shipped = resolve_detector("inception-cross-1")
+    shipped = resolve_detector(DEFAULT)
     publish(shipped, "--push", *PUBLIC)
-    model = hub.models[f"{OWNER}/inception-cross-1"]
+    model = hub.models[f"{OWNER}/{DEFAULT}"]
     files = model.commits[model.resolve("main")]
     metadata = metadata_of(files["README.md"].decode())
     assert not model.private
@@ -104,7 +104,7 @@ def test_the_included_detector_is_sent_with_its_terms_and_loaded_again_from_the_
     assert len(values) == 5
     assert all(0.5 < value < 1 for value in values)
     assert (shipped / "LICENSE").read_text().strip() in files["README.md"].decode()
-    there, here = load_detector(f"hf://{OWNER}/inception-cross-1"), load_detector("inception-cross-1")
+    there, here = load_detector(f"hf://{OWNER}/{DEFAULT}"), load_detector(DEFAULT)
     assert (there.about, there.engine) == (here.about, here.engine)
     assert there.members[0].export_key == here.members[0].export_key
     assert (there.folder / "metrics.json").read_bytes() == (shipped / "metrics.json").read_bytes()

@@ -11,7 +11,7 @@ from dfutils.errors import DatasetError, ReportError
 from dfutils.evaluation.metrics import compute_metrics
 from dfutils.evaluation.verdicts import labelled_verdicts, read_record
 from dfutils.extraction.shards import WHOLE
-from dfutils.files import read_json, write_csv
+from dfutils.files import read_json, write_csv, write_json
 from dfutils.prediction.archive import ArchiveItem, predict_archive
 from dfutils.prediction.detector import load_detector
 
@@ -139,6 +139,16 @@ def test_a_file_with_two_verdicts_is_refused(detector, videos, tmp_path):
     (tmp_path / "known.csv").write_text(f"file,label\n{LOST},REAL\n")
     with pytest.raises(ReportError, match=r"is the file of two verdicts \(one and two\). Write longer paths"):
         labelled_verdicts(folder, tmp_path / "known.csv")
+
+
+def test_a_folder_without_a_verdict_yet_or_of_an_earlier_version_is_refused(verdicts, labels, tmp_path):
+    job = read_json(verdicts / "job.json")
+    write_json(tmp_path / "job.json", job)
+    with pytest.raises(ReportError, match="holds no verdicts yet"):
+        labelled_verdicts(tmp_path, labels)
+    write_json(tmp_path / "job.json", {name: value for name, value in job.items() if name != "record"})
+    with pytest.raises(DatasetError, match="was made by an earlier version"):
+        labelled_verdicts(tmp_path, labels)
 
 
 def test_another_folder_is_refused(labels, tmp_path):
