@@ -41,8 +41,9 @@ FIGURES: Figures = {
     "merge_memory_megabytes": ("its peak memory, MB", "≤ 1000"),
 }
 
-FEW, PAIR = 10, 60
-"""Files of the smallest job, and of those that compare one worker with two."""
+FEW, PAIR = 40, 60
+"""Files of the smallest job, with damaged ones among them as in the others, and of those that compare one worker with
+two."""
 
 ROWS, ROWS_OF_A_PART = 1_000_000, 1000
 
