@@ -24,6 +24,7 @@ from dfutils.files import read_json, write_json, write_text
 from dfutils.prediction.detector import load_detector
 from dfutils.prediction.export import export_detector
 from dfutils.pretrained import FOLDER
+from dfutils.report.verdict_words import ONLY_FACES
 from dfutils.runs.folder import RunFolder
 from dfutils.runs.thresholds import HeldOutScores, fit_decision
 from dfutils.settings import ExtractionSettings, View
@@ -112,7 +113,7 @@ of the logits of its frames, as they are and in three copies: mirrored, compress
 ## What it is for
 
 A second opinion on whether a face in a video or image was swapped, re-enacted or animated, and a baseline for research.
-It is no evidence about anybody, and no tool for decisions about people.
+It is no evidence about anybody, and no tool for decisions about people. {only_faces}
 
 ## Data
 
@@ -145,7 +146,7 @@ of 0.82 (0.76 to 0.89) on the c23 clips.
 * Heavy compression (c40), and faces whose expression alone was changed: few of them reach the threshold.
 * It rather says nothing: most photographs and most crops of new people are UNDECIDED.
 * Not measured: faces that are wholly made up, and very small or turned faces.
-* It never saw sound or motion: order and rhythm of frames mean nothing to it.
+* It never saw motion: order and rhythm of frames mean nothing to it.
 """
 
 
@@ -223,6 +224,7 @@ def finish(work: Path, run: Path, packed: Path, folder: Path) -> None:
         **export,
         "judged": export["clips"],
         "name": NAME,
+        "only_faces": ONLY_FACES,
         "about": ABOUT,
         "size": RunFolder(folder).detector().extraction.size,
         "steps": settings["finetune"]["steps_per_epoch"],

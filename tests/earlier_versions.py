@@ -1,4 +1,4 @@
-"""Settings as an earlier version wrote them into run.json and checkpoints, and what they mean today."""
+"""Settings and a record as earlier versions wrote them, and what they mean today."""
 
 from dfutils.settings import TrainingSettings
 
@@ -54,3 +54,74 @@ OLD_SETTINGS_TODAY = TrainingSettings(
         "paired": True,
     },
 )
+
+OLD_DETECTOR = {
+    "name": "inception-cross-1",
+    "version": "0.1.0",
+    "model": "inception_mean",
+    "extraction": {
+        "frames": 10,
+        "size": 224,
+        "margin": 0.0,
+        "sampling": "motion",
+        "crop": "face",
+        "detector": "auto",
+        "min_detection_score": 0.6,
+        "min_face_fraction": 0.04,
+        "min_face_frames": 3,
+        "tracks": "main",
+        "image_format": "png",
+        "max_pixels": 36000000,
+        "max_seconds": 3600.0,
+        "limits": {"memory_megabytes": 2048, "cpu_seconds": 900, "wall_seconds": 1800.0, "frames": 250000},
+    },
+    "backbone": "InceptionV3",
+    "backbone_weights": "stand-in",
+    "backbone_checksum": "519fe0f73d4b68b0ac350569e271d5675ca08051ed9f6fc121cbc8847aa2411d",
+    "weights_sha256": "650cbd4310e219af9092edfd471eea6e7b464e5081916038374e03852fc53049",
+    "temperature": 1.731897422470635,
+    "calibration": "temperature",
+    "fitted_on": "out_of_fold",
+    "isotonic": [],
+    "operating_points": [
+        {
+            "rule": "balanced_accuracy",
+            "threshold": 0.5732485698709171,
+            "false_alarms": 0.15384615384615385,
+            "found": 0.5508798775822494,
+            "reals": 806,
+            "fakes": 1307,
+        },
+        {
+            "rule": "fpr_1",
+            "threshold": 0.8449250160181503,
+            "false_alarms": 0.009925558312655087,
+            "found": 0.27620504973221116,
+            "reals": 806,
+            "fakes": 1307,
+        },
+        {
+            "rule": "fpr_5",
+            "threshold": 0.7221101311384415,
+            "false_alarms": 0.04962779156327544,
+            "found": 0.4024483550114767,
+            "reals": 806,
+            "fakes": 1307,
+        },
+        {
+            "rule": "cost_10",
+            "threshold": 0.9197185021987279,
+            "false_alarms": 0.0,
+            "found": 0.19586840091813312,
+            "reals": 806,
+            "fakes": 1307,
+        },
+    ],
+    "operating_point": "fpr_5",
+    "real_up_to": 0.5,
+    "fake_from": 0.7221101311384415,
+    "min_face_pixels": 64,
+    "threshold": 0.7221101311384415,
+    "members": [],
+}
+"""``detector.json`` of the first release."""

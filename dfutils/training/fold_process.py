@@ -44,7 +44,7 @@ def train_in_process(
         "folds": folds,
         "fold": fold,
     }
-    path = os.pathsep.join(filter(None, sys.path))
+    path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), *sys.path]))
     with (
         _training,
         subprocess.Popen(

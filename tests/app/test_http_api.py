@@ -1,6 +1,7 @@
 """The HTTP API on a real port: what programs get, and what hostile ones do not."""
 
 import contextlib
+import functools
 import itertools
 import json
 import logging
@@ -650,7 +651,9 @@ def child_server(tmp_path, *arguments):
     """Yield the process of a real ``dfutils serve`` and its address."""
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     command = [sys.executable, "-m", "dfutils", "serve", "--port", "0", *arguments]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+    # Tests that run in the background of a shell ignore SIGINT, and so would their children.
+    listening = functools.partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=listening) as process:  # noqa: PLW1509
         try:
             yield process, re.search(r"http://\S+", process.stderr.readline())[0]
         finally:

@@ -35,13 +35,19 @@ COMMAND = """#!{python}
 # web page and the HTTP API use a free port.
 import os
 import sys
-from dataclasses import replace
 
-from dfutils import cli, weights
+from dfutils import cli
 
 sys.argv += ["--port", os.environ["READER_PORT"]] if sys.argv[1:2] in (["app"], ["serve"]) else []
-weights.WEIGHT_FILES[{name!r}] = replace(weights.WEIGHT_FILES[{name!r}], checksum={checksum!r})
 sys.exit(cli.main())
+"""
+
+CUSTOMIZE = """# Imported by every Python that starts here, also by the workers of a cluster.
+from dataclasses import replace
+
+from dfutils import weights
+
+weights.WEIGHT_FILES[{name!r}] = replace(weights.WEIGHT_FILES[{name!r}], checksum={checksum!r})
 """
 
 
@@ -79,7 +85,7 @@ class Reader:
                 self._link_clone()
                 self._type(block, block.text, kaggle | hub)
         elif block.needs == "cluster":
-            with dask_cluster() as address:
+            with dask_cluster(self.environment) as address:
                 self._type(block, re.sub(r"tcp://[^\s'\"]+", address, block.text))
         elif block.needs == "browser":
             with self._serving(block.place, block.text):
@@ -186,11 +192,12 @@ def hub_account(home: Path) -> Iterator[dict[str, str]]:
 
 
 @contextlib.contextmanager
-def dask_cluster() -> Iterator[str]:
-    """Yield the address of a scheduler with one worker."""
+def dask_cluster(environment: dict[str, str]) -> Iterator[str]:
+    """Yield the address of a scheduler with one worker, which has the reader's environment."""
     from distributed import LocalCluster
 
-    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+    own = {name: environment[name] for name in ("DFUTILS_WEIGHTS", "PYTHONPATH")}
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, env=own) as cluster:
         yield cluster.scheduler_address
 
 
@@ -201,7 +208,7 @@ def reader_environment(commands: Path, weights: Path) -> dict[str, str]:
     paths = [str(commands), str(Path(sys.executable).parent), kept["PATH"]]
     return kept | {
         "PATH": os.pathsep.join(paths),
-        "PYTHONPATH": os.pathsep.join([str(PROJECT), *filter(None, sys.path)]),
+        "PYTHONPATH": os.pathsep.join([str(commands), str(PROJECT), *filter(None, sys.path)]),
         "DFUTILS_WEIGHTS": str(weights),
         "DFUTILS_OFFLINE": "1",
     }
@@ -211,5 +218,6 @@ def write_command(commands: Path, *, weights_name: str, checksum: str) -> None:
     """Write the reader's ``dfutils``, which expects this checksum for the weights of this name."""
     commands.mkdir()
     script = commands / "dfutils"
-    script.write_text(COMMAND.format(python=sys.executable, name=weights_name, checksum=checksum))
+    script.write_text(COMMAND.format(python=sys.executable))
     script.chmod(0o755)
+    (commands / "sitecustomize.py").write_text(CUSTOMIZE.format(name=weights_name, checksum=checksum))

@@ -255,7 +255,7 @@ def test_credentials_are_told_in_the_verdict_and_never_change_it(signed, tmp_pat
     assert "\x1b" not in credentials_line(verdict)
     html = verdict_page(verdict, extraction, detector, file=path)
     assert "<b>" not in re.sub(r"<b>.{1,20} %</b>", "", html)
-    answer = answer_html(Answer("", verdict, extraction, 1.0), detector, file=path, people=1)
+    answer = answer_html(Answer(verdict, extraction, 1.0), detector, file=path, people=1)
     for text in (html, answer):  # the page of its own, and the web page
         (section,) = re.findall(r"<h3>Content credentials</h3><p>(.*?)</p>", text)
         assert unescape(section) == document["statement"]

@@ -3,13 +3,13 @@
 import json
 
 import pytest
-from earlier_versions import OLD_SETTINGS, OLD_SETTINGS_TODAY
+from earlier_versions import OLD_DETECTOR, OLD_SETTINGS, OLD_SETTINGS_TODAY
 
 from dfutils.errors import DfutilsError, RunError
-from dfutils.files import read_json, write_json
-from dfutils.pretrained import DEFAULT, resolve_detector
+from dfutils.files import write_json
 from dfutils.runs.folder import RunFolder
 from dfutils.runs.identity import RunIdentity, assignment_checksum, is_finished
+from dfutils.runs.record import DetectorRecord
 from dfutils.settings import TrainingSettings
 
 TODAY = RunIdentity(OLD_SETTINGS_TODAY, dataset="d")
@@ -88,8 +88,7 @@ def test_a_setting_that_no_version_had_is_named(tmp_path):
 
 
 def test_the_record_of_an_earlier_version_is_read_by_its_new_names():
-    run = RunFolder(resolve_detector(DEFAULT))
-    document, detector = read_json(run.detector_file), run.detector()
+    document, detector = OLD_DETECTOR, DetectorRecord.parse(OLD_DETECTOR, source="")
     assert (document["backbone_weights"], detector.backbone_weights) == ("stand-in", "nsfwjs")
     assert document["extraction"]["detector"] == "auto"
     old = [(point["false_alarms"], point["found"]) for point in document["operating_points"]]
