@@ -147,11 +147,14 @@ def with_columns(predictions: pd.DataFrame, values: Mapping[str, Mapping[str, st
 
 
 def match_files(videos: Iterable[str], files: Collection[str]) -> dict[str, str | None]:
-    """Return the file of a label file that each video is, or None: one that has its name, or one end of it.
+    """Return, for each video, the entry of a label file that names it, or None.
+
+    An entry names a video if it is the whole path, or the longest possible end of it, or else if it is the only entry
+    that ends with the video's name.
 
     Args:
         videos: Names or paths.
-        files: Paths relative to the label file, whose folder may be above or below that of the names.
+        files: Entries: paths relative to the label file, whose folder may be above or below that of the names.
 
     Example:
         >>> match_files(["/data/a/1.mp4", "2.mp4", "3.mp4"], {"a/1.mp4", "b/2.mp4"})

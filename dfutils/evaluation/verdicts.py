@@ -48,9 +48,9 @@ def labelled_verdicts(folder: Path, labels: Path, *, columns: Sequence[str] = ()
         columns: Further columns of ``labels``, each of which becomes a slice.
 
     Raises:
-        CatalogueError: The label file cannot be read, or a label is neither REAL nor FAKE.
-        DatasetError: The folder holds no verdicts, or is damaged.
-        ReportError: No verdict is on a labelled file, or two are on the same one.
+        CatalogueError: The label file cannot be read.
+        DatasetError: The folder holds no verdicts, is damaged, or was made by an earlier version.
+        ReportError: A label is neither REAL nor FAKE, no verdict is on a labelled file, or two are on the same one.
     """
     record, prior = read_record(folder), read_job(folder)["prior"]
     of_file = read_columns(labels, ["label", "group", "dataset", *columns])

@@ -40,7 +40,7 @@ def predict_on_cluster(
         scheduler: Address of a Dask scheduler such as ``tcp://host:8786``.
 
     Raises:
-        DfutilsError: Dask is not installed, or no scheduler answers, or it was lost.
+        DfutilsError: Dask is not installed, no scheduler answers, or it was lost.
         DatasetError: A worker has another detector.
     """
     is_packaged = detector.folder.parent == FOLDER
