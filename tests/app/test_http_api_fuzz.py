@@ -6,6 +6,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode
+from schemathesis.core.parameters import ParameterLocation
 from site_client import UNFINISHED, ApiClient, served
 
 from dfutils.app.access import ApiKeys
@@ -39,7 +40,13 @@ OPERATIONS = [
 
 
 @pytest.fixture(scope="module")
-def description(server):
+def description(server, client):
+    """What the API says of itself, asked for once the detector is loaded.
+
+    Schemathesis imports parts of itself when they are needed, pytest parses them to rewrite their assertions, and NumPy
+    parses the headers of a detector's arrays: CPython 3.11 can fail when two threads do so at once
+    (https://github.com/python/cpython/issues/106905).
+    """
     return schemathesis.openapi.from_url(f"{server.address}/openapi.json")
 
 
@@ -74,7 +81,10 @@ def test_every_answer_is_as_described(path, method, mode, description, client):
     def try_one(case):
         if mode == GenerationMode.POSITIVE and method == "GET" and case.path_parameters and answers.total() % 2:
             case.path_parameters["verdict_id"] = client.known
-        answer = case.call_and_validate(base_url=client.address, headers={"Authorization": f"Bearer {KEY}"})
+        changed = case.meta.components.get(ParameterLocation.HEADER)
+        is_without_key = changed is not None and changed.mode == GenerationMode.NEGATIVE  # the wrong part of the request
+        headers = {} if is_without_key else {"Authorization": f"Bearer {KEY}"}
+        answer = case.call_and_validate(base_url=client.address, headers=headers)
         answers[answer.status_code] += 1
 
     try_one()
