@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dfutils.commands.base import count, print_result
+from dfutils.commands.base import count, print_result, show
 
 EXAMPLE = "dfutils evaluate run faces --out report"
 
@@ -20,7 +20,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="run folder, an included detector by name, or hf://OWNER/NAME",
     )
     parser.add_argument(
-        "faces", type=Path, nargs="*", metavar="FACES", help="face datasets, measured together and one by one"
+        "faces",
+        type=Path,
+        nargs="*",
+        metavar="FACES",
+        help="face datasets, measured together and one by one, or a folder of videos with --labels",
     )
     parser.add_argument(
         "--verdicts",
@@ -32,7 +36,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split", choices=["train", "validation", "test", "all"], default="test", help="default: %(default)s"
     )
-    parser.add_argument("--labels", type=Path, metavar="CSV", help="label file, for --verdicts and --slice")
+    parser.add_argument(
+        "--labels",
+        metavar="LABELS",
+        help="label file, for --verdicts and --slice; for a folder of videos as in dfutils extract",
+    )
     parser.add_argument(
         "--slice",
         action="append",
@@ -57,20 +65,40 @@ def run(options: argparse.Namespace) -> None:
             options.usage_error("--verdicts needs --labels CSV")
         from dfutils.report.verdicts import evaluate_verdicts
 
-        metrics = evaluate_verdicts(options.verdicts, options.labels, options.out, columns=options.slice)
+        metrics = evaluate_verdicts(options.verdicts, Path(options.labels), options.out, columns=options.slice)
     else:
         if not options.faces:
             options.usage_error("the following arguments are required: RUN and FACES, or --verdicts VERDICTS")
-        if bool(options.slice) != bool(options.labels):
-            options.usage_error("--slice COLUMN needs --labels CSV, and --labels CSV needs --slice COLUMN")
+        from dfutils.extraction.dataset import is_face_dataset
         from dfutils.report.evaluate import evaluate
 
+        videos = [folder for folder in options.faces if options.labels and not is_face_dataset(folder)]
+        if len(videos) > 1 or (videos and len(options.faces) > 1):
+            options.usage_error("a folder of videos is measured alone, because --labels is about one folder")
+        if not videos and bool(options.slice) != bool(options.labels):
+            options.usage_error("--slice COLUMN needs --labels CSV, and --labels CSV needs --slice COLUMN")
+        slices = read_columns(Path(options.labels), options.slice) if options.slice else {}
         metrics = evaluate(
             options.detector,
-            options.faces,
+            [_extracted(options, videos[0])] if videos else options.faces,
             options.out,
             split=options.split,
-            slices=read_columns(options.labels, options.slice) if options.labels else {},
+            slices=slices,
             explain=options.explain,
         )
     print_result(options, metrics, [headline(metrics), f"Report: {options.out / 'report.html'}"])
+
+
+def _extracted(options: argparse.Namespace, videos: Path) -> Path:
+    """Extract the faces of a folder of videos, cropped as those that the detector was trained on."""
+    from dfutils.extraction.catalogue import read_catalogue
+    from dfutils.extraction.extract import extract_dataset
+    from dfutils.pretrained import resolve_detector
+    from dfutils.runs.folder import RunFolder
+
+    settings = RunFolder(resolve_detector(options.detector)).detector().extraction
+    faces = options.out / "faces"
+    summary = extract_dataset(read_catalogue(videos, options.labels), faces, settings=settings)
+    if not options.json:  # which prints the metrics, and one document only
+        show(options, summary)
+    return faces

@@ -211,6 +211,11 @@ class FaceDataset:
         return {clip: [row["file"] for row in rows] for clip, rows in self.frame_rows_of.items()}
 
 
+def is_face_dataset(folder: Path) -> bool:
+    """Return whether the folder is a finished face dataset, or one that was begun."""
+    return any((folder / name).is_file() for name in ("manifest.csv", "extraction.json"))
+
+
 def read_face_dataset(folder: Path) -> FaceDataset:
     """Open a face dataset and check that its tables agree.
 

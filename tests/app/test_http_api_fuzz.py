@@ -82,7 +82,7 @@ def test_every_answer_is_as_described(path, method, mode, description, client):
         if mode == GenerationMode.POSITIVE and method == "GET" and case.path_parameters and answers.total() % 2:
             case.path_parameters["verdict_id"] = client.known
         changed = case.meta.components.get(ParameterLocation.HEADER)
-        is_without_key = changed is not None and changed.mode == GenerationMode.NEGATIVE  # the wrong part of the request
+        is_without_key = changed is not None and changed.mode == GenerationMode.NEGATIVE  # a key would make it right
         headers = {} if is_without_key else {"Authorization": f"Bearer {KEY}"}
         answer = case.call_and_validate(base_url=client.address, headers=headers)
         answers[answer.status_code] += 1

@@ -17,6 +17,7 @@ from dfutils.extraction.faces import face_detector
 from dfutils.extraction.isolation import extract_clips_safely
 from dfutils.extraction.video import iter_frames, probe_video
 from dfutils.files import read_csv
+from dfutils.runs.folder import RunFolder
 from dfutils.settings import ExtractionSettings
 
 ROOT = "D:\\data\\rgb\\FaceForensics++"
@@ -278,3 +279,22 @@ def test_a_list_is_extracted_with_one_command_and_not_twice(tmp_path, frames, ca
     with caplog.at_level("INFO"):
         extract_dataset(catalogue, tmp_path / "faces", settings=dataset.settings, trusted=True, progress=False)
     assert "4 of 5 videos are already finished" in caplog.text
+
+
+def test_a_list_is_measured_with_one_command(tmp_path, frames, demo_run, capsys):
+    source, document = tmp_path / "rgb", faceforensics()
+    touch(source, document)
+    for folder in (source / "FaceForensics++").glob("*/*/c23/frames/*"):
+        for path, frame in zip(sorted(folder.iterdir()), frames[::15], strict=True):
+            shutil.copy(frame, path)
+    labels = write(tmp_path, document).replace("deepfakebench:", "deepfakebench-test:")
+    command = ["evaluate", str(demo_run), str(source), "--out", str(tmp_path / "report"), "--json"]
+    assert main([*command, "--labels", labels]) == 0
+    metrics = json.loads(capsys.readouterr().out)
+    assert (metrics["real"], metrics["fake"], set(metrics["papers"])) == (1, 1, {"video", "frame"})
+    dataset = read_face_dataset(tmp_path / "report" / "faces")
+    assert dataset.settings == RunFolder(demo_run).detector().extraction
+    assert [row.video.rsplit("/")[-1] for row in dataset.rows] == ["071_054", "071"]
+    with pytest.raises(SystemExit, match="2"):
+        main([*command[:3], str(source), *command[3:], "--labels", labels])
+    assert "a folder of videos is measured alone" in capsys.readouterr().err
