@@ -1,4 +1,4 @@
-"""What verdicts on an archive cost: with one worker and two, for few files and for many, and a merge of a million rows.
+"""What verdicts on an archive cost: on one core and on two, for few files and for many, and a merge of a million rows.
 
     python -m benchmarks.archive [--only merge] [--most 1000]
 
@@ -13,6 +13,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ from dfutils.files import write_json
 from dfutils.prediction.verdict_folder import VERDICT_FIELDS
 
 FIGURES: Figures = {
-    "workers": ("videos per hour, two workers / one (wall-clock time)", "≥ 1.8"),
+    "workers": ("videos per hour, two shards, each on a core of its own / one on one core", "≥ 1.8"),
+    "decoders": ("videos per hour of one job on two cores, `--workers 2` / `--workers 1`", ""),
     "cpu_growth": ("CPU time per file, many files / few, without the start of the command", "≤ 1.1"),
     "memory_growth": ("peak memory, many files / few", "≤ 1.1"),
     "peak_memory_megabytes": ("peak memory of a job with its child processes, MB", ""),
@@ -42,7 +44,7 @@ FIGURES: Figures = {
 }
 
 FEW, PAIR = 40, 60
-"""Files of the smallest job, with damaged ones among them as in the others, and of those that compare one worker with
+"""Files of the smallest job, with damaged ones among them as in the others, and of those that compare one core with
 two."""
 
 ROWS, ROWS_OF_A_PART = 1_000_000, 1000
@@ -64,22 +66,45 @@ def make_files(folder: Path, count: int) -> Path:
     return folder
 
 
-def predict(scratch: Path, count: int, *, workers: int = 1) -> Cost:
-    """Return the cost of the verdicts on this many files."""
+def predict(scratch: Path, count: int, *, workers: int = 1, shard: str = "1/1", core: int | None = None) -> Cost:
+    """Return the cost of the verdicts on this many files; a job that is given a core uses no other."""
     files = scratch / f"files-{count}"
     if not files.is_dir():
         make_files(files, count)
-    out = scratch / "verdicts"
+    out = scratch / f"verdicts-{shard.replace('/', '-of-')}"
     shutil.rmtree(out, ignore_errors=True)
-    return command_cost("-m", "dfutils", "predict", str(files), "--out", str(out), "--workers", str(workers))
+    if core is not None:
+        os.sched_setaffinity(0, {core})  # of this thread, and so of the processes that it starts
+    options = ("--out", str(out), "--workers", str(workers), "--shard", shard)
+    return command_cost("-m", "dfutils", "predict", str(files), *options)
 
 
 def measure_workers(scratch: Path, most: int) -> dict[str, float]:
-    """Compare one worker with two, without the time that the command takes to start."""
+    """Compare a job on one core with two shards of it on a core each, without the time that the command takes to start.
+
+    Each job runs in a thread of its own, so that the limit of its cores ends with it.
+    """
+    del most
+    first, second, *_ = sorted(os.sched_getaffinity(0))
+    make_files(scratch / f"files-{PAIR}", PAIR)
+    with ThreadPoolExecutor(max_workers=1) as threads:
+        start = threads.submit(predict, scratch, 1, core=first).result().wall
+        one = threads.submit(predict, scratch, PAIR, core=first).result().wall - start
+    with ThreadPoolExecutor(max_workers=2) as threads:
+        shards = [
+            threads.submit(predict, scratch, PAIR, shard=f"{number}/2", core=core)
+            for number, core in ((1, first), (2, second))
+        ]
+        two = max(shard.result().wall for shard in shards) - start
+    return {"workers": one / two}
+
+
+def measure_decoders(scratch: Path, most: int) -> dict[str, float]:
+    """Compare one job that decodes one file at a time with one that decodes two, on all cores."""
     del most
     start = predict(scratch, 1).wall
     one, two = (predict(scratch, PAIR, workers=workers).wall - start for workers in (1, 2))
-    return {"workers": one / two}
+    return {"decoders": one / two}
 
 
 def measure_growth(scratch: Path, most: int) -> dict[str, float]:
@@ -126,6 +151,7 @@ def measure_merge(scratch: Path, most: int) -> dict[str, float]:
 
 PARTS: dict[str, Callable[[Path, int], dict[str, float]]] = {
     "workers": measure_workers,
+    "decoders": measure_decoders,
     "growth": measure_growth,
     "merge": measure_merge,
 }

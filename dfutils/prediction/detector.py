@@ -21,7 +21,7 @@ from dfutils.prediction.batch import ahead
 from dfutils.prediction.members import ClipScore, Member, load_members, score_members
 from dfutils.prediction.outputs import plain_verdict
 from dfutils.prediction.runtime import Engine, EngineChoice, choose_engine, keras_network
-from dfutils.prediction.views import IN_WORDS, VIEWS, mean_of_views, view_key
+from dfutils.prediction.views import IN_WORDS, VIEWS, copier, frames_of_copies, mean_of_views
 from dfutils.pretrained import DEFAULT, resolve_detector
 from dfutils.records import (
     MAX_FACES,
@@ -41,6 +41,9 @@ from dfutils.runs.record import DetectorRecord
 from dfutils.settings import MediaLimits, View, has_frame_head
 
 logger = logging.getLogger(__name__)
+
+FeaturesOf = Callable[[Member], npt.NDArray[np.float32]]
+"""Features ``(N, T, channels)`` of clips from a member's backbone."""
 
 if TYPE_CHECKING:
     from dfutils.extraction.dataset import FaceDataset
@@ -319,18 +322,36 @@ class Detector:
                 f"{self.settings.name} needs {self.settings.extraction.frames} frames of a video and has no frame "
                 "head for a single image. Use a video, or a detector with a frame head such as inception_mean."
             )
-        flat = crops.reshape(-1, *crops.shape[2:])
-        by_view = []
-        for seen in (flat, *(VIEWS[name](flat) for name in self.settings.views)):
 
-            def features(member: Member, seen: Crops = seen) -> npt.NDArray[np.float32]:
-                return member.network.features(seen).reshape(clips, frames, -1)
+        def features_of(seen: Crops) -> FeaturesOf:
+            def features(member: Member) -> npt.NDArray[np.float32]:
+                found = member.network.features(seen)
+                return found.reshape(clips, -1, found.shape[-1])
 
-            by_view.append(score_members(self.members, features))
-        return [
-            replace(score, distance=self._distance(clip))
-            for score, clip in zip(mean_of_views(by_view) if self.settings.views else by_view[0], crops, strict=True)
-        ]
+            return functools.cache(features)
+
+        chosen = crops[:, self._frames_of_copies(frames)].reshape(-1, *crops.shape[2:])
+        copies = [features_of(VIEWS[name](chosen)) for name in self.settings.views]
+        scores = self._score(self.members, features_of(crops.reshape(-1, *crops.shape[2:])), copies)
+        return [replace(score, distance=self._distance(clip)) for score, clip in zip(scores, crops, strict=True)]
+
+    def _frames_of_copies(self, frames: int) -> list[int]:
+        """Return the frames of a clip of which copies are made: all of them for a network that needs whole clips."""
+        return frames_of_copies(frames) if self.has_frame_head else list(range(frames))
+
+    def _score(self, members: Sequence[Member], as_is: FeaturesOf, copies: Sequence[FeaturesOf]) -> list[ClipScore]:
+        """Return the scores of clips by their features, averaged over the views if the detector has any."""
+        scores = score_members(members, as_is)
+        if not copies:
+            return scores
+
+        def of_chosen(member: Member) -> npt.NDArray[np.float32]:
+            features = as_is(member)
+            return features[:, self._frames_of_copies(features.shape[1])]
+
+        return mean_of_views(
+            scores, score_members(members, of_chosen), [score_members(members, copy) for copy in copies]
+        )
 
     def score_dataset(
         self,
@@ -352,17 +373,12 @@ class Detector:
             RunError: The dataset's crops were cut differently than this detector's training crops.
         """
         as_is = features or self.dataset_features(dataset, rows, progress=progress)
-        others = (self.dataset_features(dataset, rows, view=name, progress=progress) for name in self.settings.views)
-        by_view = []
-        for own in (as_is, *others):
+        copies = [self.dataset_features(dataset, rows, view=name, progress=progress) for name in self.settings.views]
 
-            def features_of(
-                member: Member, own: Mapping[str, npt.NDArray[np.float32]] = own
-            ) -> npt.NDArray[np.float32]:
-                return own[member.settings.backbone_checksum]
+        def features_of(own: Mapping[str, npt.NDArray[np.float32]]) -> FeaturesOf:
+            return lambda member: own[member.settings.backbone_checksum]
 
-            by_view.append(score_members(self.reference, features_of))
-        scores = mean_of_views(by_view) if self.settings.views else by_view[0]
+        scores = self._score(self.reference, features_of(as_is), [features_of(own) for own in copies])
         if self.familiarity is None:
             return scores
         return [
@@ -396,7 +412,7 @@ class Detector:
         Args:
             dataset: Holds the crops.
             rows: Clips.
-            view: A copy of the crops to take in their place.
+            view: A copy of the crops to take in their place, of those frames of which copies are made.
             progress: Show a bar on a terminal.
 
         Raises:
@@ -416,15 +432,18 @@ class Detector:
                 f"{dataset.folder}: its crops were cut differently than this detector's ({'; '.join(different)}). "
                 "Extract again with the run's settings."
             )
+        change, changed = None, ""
+        if view is not None and rows:
+            change, changed = copier(view, self._frames_of_copies(rows[0].frames))
         features: dict[str, npt.NDArray[np.float32]] = {}
         for member in self.reference:
             checksum = member.settings.backbone_checksum
             if checksum not in features:
                 size, family = member.settings.extraction.size, member.settings.backbone
-                key = backbone_key(checksum, size=size, family=family) + ("" if view is None else view_key(view))
+                key = backbone_key(checksum, size=size, family=family) + changed
                 backbone = keras_network(member.network).backbone
                 features[checksum] = clip_features(
-                    dataset, rows, backbone, backbone_key=key, change=view and VIEWS[view], progress=progress
+                    dataset, rows, backbone, backbone_key=key, change=change, progress=progress
                 )
         return features
 

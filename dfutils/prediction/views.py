@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from dfutils.prediction.members import ClipScore
 from dfutils.records import Crops, Image
 from dfutils.settings import View
+
+FRAMES_OF_VIDEO = 4
+"""Frames of a video of which copies are made. A copy tells how far it moves the score of the same frames, and so little
+differs between the frames of one video that more of them only cost time (``research/LOG.md``)."""
 
 JPEG_QUALITY = 60
 SHARE = 0.6
@@ -66,31 +69,44 @@ IN_WORDS: Mapping[str, str] = {
 """Each view in a sentence: "the answer changes: FAKE …"."""
 
 
-def view_key(name: View) -> str:
-    """Return what the features of a view depend on besides the crops and the network."""
-    return f" {name} view, JPEG {JPEG_QUALITY}, size {SHARE}"
+def frames_of_copies(frames: int) -> list[int]:
+    """Return the positions, evenly spread, of those frames of a clip of which copies are made."""
+    return np.linspace(0, frames - 1, min(frames, FRAMES_OF_VIDEO)).round().astype(int).tolist()
 
 
-def mean_of_views(scores: Sequence[Sequence[ClipScore]]) -> list[ClipScore]:
-    """Return the scores of clips, averaged as logits over their views; the first view is the crops as they are.
+def copier(view: View, chosen: Sequence[int]) -> tuple[Callable[[Crops], Crops], str]:
+    """Return a function that copies the chosen frames of a clip, and what its features depend on besides the crops."""
+    return lambda clip: VIEWS[view](clip[list(chosen)]), f" {view} view, JPEG {JPEG_QUALITY}, size {SHARE}, {chosen}"
+
+
+def mean_of_views(
+    scores: Sequence[ClipScore], of_chosen: Sequence[ClipScore], copies: Sequence[Sequence[ClipScore]]
+) -> list[ClipScore]:
+    """Return the scores of clips, averaged as logits over their views.
+
+    The score of a view is that of the clip, moved as far as the copies of the chosen frames move their score.
 
     Args:
-        scores: For each view, the scores of the same clips.
+        scores: Of the clips as they are.
+        of_chosen: Of their chosen frames alone, as they are.
+        copies: Of each kind of copy of the chosen frames.
     """
     from dfutils.runs.probabilities import logit, sigmoid
 
-    def mean(values: Sequence[npt.ArrayLike]) -> npt.NDArray[np.float64]:
-        return sigmoid(np.mean([logit(np.asarray(value, np.float64)) for value in values], axis=0))
+    def logit_of(score: ClipScore) -> float:
+        return float(logit(np.array(score.fake_probability)))
 
     found = []
-    for views in zip(*scores, strict=True):
-        frames = [score.frame_probabilities for score in views]
+    for score, chosen, *copied in zip(scores, of_chosen, *copies, strict=True):
+        moved = np.array([0.0, *(logit_of(copy) - logit_of(chosen) for copy in copied)])
+        raw = score.raw_probability + np.mean([0.0, *(one.raw_probability - chosen.raw_probability for one in copied)])
+        frames = score.frame_probabilities
         found.append(
             ClipScore(
-                float(np.mean([score.raw_probability for score in views])),
-                float(mean([score.fake_probability for score in views])),
-                None if frames[0] is None else tuple(mean([one for one in frames if one is not None]).tolist()),
-                tuple(score.fake_probability for score in views),
+                float(np.clip(raw, 0, 1)),
+                float(sigmoid(logit_of(score) + moved.mean())),
+                None if frames is None else tuple(sigmoid(logit(np.array(frames)) + moved.mean()).tolist()),
+                tuple(sigmoid(logit_of(score) + moved).tolist()),
             )
         )
     return found

@@ -49,11 +49,11 @@ def clip_features(
         backbone_key: Names architecture, weights, preprocessing and ``change``; with the clip's checksum it is the
             cache key.
         copy: 0 for the unchanged crops; every other number is a different, reproducible augmentation.
-        change: Applied to the crops ``(N, size, size, 3)`` before the backbone.
+        change: Applied to the crops ``(T, size, size, 3)`` of each clip before the backbone; it may return fewer.
         progress: Show a bar on a terminal.
 
     Returns:
-        ``(N, T, channels)`` float32 in the order of ``rows``.
+        ``(N, T, channels)`` float32 in the order of ``rows``; T is that of ``change`` if there is one.
 
     Raises:
         DatasetError: The clips differ in length, or a crop cannot be read.
@@ -87,8 +87,9 @@ def clip_features(
                         for clip, seed in zip(clips, seeds, strict=True)
                     ]
                 )
-            images = clips.reshape(-1, *clips.shape[2:])
-            features = backbone.predict(change(images) if change else images, batch_size=16, verbose=0)
+            if change:
+                clips = np.stack([change(clip) for clip in clips])
+            features = backbone.predict(clips.reshape(-1, *clips.shape[2:]), batch_size=16, verbose=0)
             for number, own in zip(numbers, features.reshape(*clips.shape[:2], -1), strict=True):
                 with replacing(paths[number]) as temporary, temporary.open("wb") as file:
                     np.save(file, own.astype(np.float32))

@@ -9,7 +9,7 @@ from textures import textured
 from dfutils.errors import RunError
 from dfutils.prediction.detector import Detector, load_detector
 from dfutils.prediction.members import ClipScore
-from dfutils.prediction.views import IN_WORDS, VIEWS, mean_of_views
+from dfutils.prediction.views import FRAMES_OF_VIDEO, IN_WORDS, VIEWS, frames_of_copies, mean_of_views
 from dfutils.records import Label, Reason
 from dfutils.runs.calibration import recalibrate
 from dfutils.runs.folder import RunFolder
@@ -41,25 +41,52 @@ def test_every_view_has_words():
     assert set(IN_WORDS) == {"as_is", *VIEWS}
 
 
-def test_scores_are_averaged_as_logits():
-    views = [[ClipScore(0.2, 0.5, (0.5, 0.9))], [ClipScore(0.4, 0.8, (0.8, 0.9))]]
-    (mean,) = mean_of_views(views)
+def test_scores_of_an_image_are_averaged_as_logits():
+    image, copy = ClipScore(0.2, 0.5, (0.5,)), ClipScore(0.4, 0.8, (0.8,))
+    (mean,) = mean_of_views([image], [image], [[copy]])
     assert mean.raw_probability == pytest.approx(0.3)
     assert mean.fake_probability == pytest.approx(2 / 3)  # odds of 1 and 4: their geometric mean is 2
-    assert mean.frame_probabilities == pytest.approx((2 / 3, 0.9))
-    assert mean.view_probabilities == (0.5, 0.8)
+    assert mean.frame_probabilities == pytest.approx((2 / 3,))
+    assert mean.view_probabilities == pytest.approx((0.5, 0.8))
+
+
+def test_copies_of_some_frames_move_the_score_of_the_whole_clip():
+    clip, chosen, copy = ClipScore(0.9, 0.5, (0.2, 0.8)), ClipScore(0.5, 0.2, (0.2,)), ClipScore(0.7, 0.5, (0.5,))
+    (mean,) = mean_of_views([clip], [chosen], [[copy]])
+    assert mean.view_probabilities == pytest.approx((0.5, 0.8))  # odds of the copy are four times those of its frames
+    assert mean.fake_probability == pytest.approx(2 / 3)
+    assert mean.frame_probabilities == pytest.approx((1 / 3, 8 / 9))  # odds of 1/4 and 4, twice as high
+    assert mean.raw_probability == 1.0  # 0.9 + 0.2 / 2
+
+
+def test_copies_are_made_of_a_few_frames_of_a_video():
+    assert frames_of_copies(1) == [0]
+    assert frames_of_copies(2) == [0, 1]
+    chosen = frames_of_copies(10)
+    assert (len(chosen), chosen[0], chosen[-1]) == (FRAMES_OF_VIDEO, 0, 9)
 
 
 def test_the_verdict_is_the_mean_over_the_views_of_its_crops(detector, demo_videos):
     verdict, cut = detector.examine(demo_videos[0])
     plain = load_detector(detector.folder, engine=detector.engine)
     crops = cut.clips[0].images
-    alone = [plain.score_clips(seen[None])[0].fake_probability for seen in (crops, *(VIEWS[n](crops) for n in NAMES))]
+    chosen = crops[frames_of_copies(len(crops))]
+    whole, of_chosen, *copies = (
+        logit(np.array(plain.score_clips(seen[None])[0].fake_probability))
+        for seen in (crops, chosen, *(VIEWS[name](chosen) for name in NAMES))
+    )
+    alone = sigmoid(whole + np.array([0.0, *(copy - of_chosen for copy in copies)]))
     track = verdict.tracks[0]
     assert list(track.views) == ["as_is", *NAMES]
-    assert list(track.views.values()) == pytest.approx(alone, rel=1e-4)  # other batches, other sums
+    assert list(track.views.values()) == pytest.approx(alone.tolist(), rel=1e-4)  # other batches, other sums
     assert verdict.fake_probability == pytest.approx(float(sigmoid(np.mean(logit(np.array(alone))))), rel=1e-4)
-    assert len(set(alone)) == len(alone)
+    assert len(set(alone.tolist())) == len(alone)
+
+
+def score_of_views(image, *copies):
+    """The score of an image by the probability of each of its views."""
+    as_is, *copied = ([ClipScore(one, one, None)] for one in (image, *copies))
+    return mean_of_views(as_is, as_is, copied)[0]
 
 
 @pytest.mark.parametrize(
@@ -73,14 +100,14 @@ def test_the_verdict_is_the_mean_over_the_views_of_its_crops(detector, demo_vide
     ],
 )
 def test_opposite_answers_of_two_views_are_no_answer(detector, views, label, reason):
-    (score,) = mean_of_views([[ClipScore(one, one, None)] for one in views])
+    score = score_of_views(*views)
     _, said, why, detail = detector.decide_people([score], [500])
     assert (said, why) == (label, reason)
     assert (why == Reason.UNSTABLE) == ("the answer changes: " in detail)
 
 
 def test_the_detail_names_what_moved_the_answer(detector):
-    (score,) = mean_of_views([[ClipScore(one, one, None)] for one in (0.95, 0.95, 0.5, 0.3)])
+    score = score_of_views(0.95, 0.95, 0.5, 0.3)
     *_, detail = detector.decide_people([score], [500])
     assert detail == "the answer changes: FAKE for the original, FAKE when mirrored, REAL when scaled down"
 
