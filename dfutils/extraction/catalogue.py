@@ -9,7 +9,7 @@ import os
 import posixpath
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
@@ -146,11 +146,16 @@ def read_table(source: Path, table: Path) -> Reading:
     return list(videos.values()), left_out(unlisted, source)
 
 
-def read_columns(table: Path, columns: Sequence[str]) -> dict[str, dict[str, str]]:
+def read_columns(table: Path, columns: Sequence[str], *, ids: Collection[str] = ()) -> dict[str, dict[str, str]]:
     """Read further columns of a label file, such as an age or a camera.
 
+    Args:
+        table: The label file.
+        columns: Their names.
+        ids: Names that are no paths, even if they look like one, such as those of the files of an archive.
+
     Returns:
-        The values of ``columns`` for each file, by its path relative to the CSV.
+        The values of ``columns`` for each file, by its id as it is written, or else by its path relative to the CSV.
 
     Raises:
         CatalogueError: The file cannot be read, or lacks a column.
@@ -160,7 +165,8 @@ def read_columns(table: Path, columns: Sequence[str]) -> dict[str, dict[str, str
         if missing := [name for name in columns if name.lower() not in row]:
             known = ", ".join(name for name in row if name not in ("file", "label"))
             raise CatalogueError(f"{table}: column {missing[0]!r} is missing; besides file and label it has: {known}.")
-        name = row["file"] if is_url(row["file"]) else posixpath.normpath(row["file"].replace("\\", "/"))
+        is_path = row["file"] not in ids and not is_url(row["file"])
+        name = posixpath.normpath(row["file"].replace("\\", "/")) if is_path else row["file"]
         found[name] = {column: row[column.lower()] for column in columns}
     return found
 
