@@ -229,7 +229,14 @@ def _text_of(table: Path) -> str:
 
 def _locate(file: str, roots: tuple[Path, Path], where: str) -> tuple[Path, str]:
     """Return the absolute path and the name of a listed file; the roots are the source and the folder of the CSV."""
-    path = next((path for path in _spellings(file, roots[1]) if path.is_file()), _absolute(roots[1] / file))
+    # As written, with the separators of Windows, and in either Unicode form: macOS decomposes accented letters.
+    names = dict.fromkeys(
+        form
+        for name in (file, file.replace("\\", "/"))
+        for form in (name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name))
+    )
+    paths = (_absolute(roots[1] / name) for name in names)
+    path = next((path for path in paths if path.is_file()), _absolute(roots[1] / file))
     if PureWindowsPath(file).drive and not path.is_file():
         raise CatalogueError(
             f"{where}: file {file!r} is a Windows path that does not exist here. Write paths relative to the CSV."
@@ -241,16 +248,6 @@ def _locate(file: str, roots: tuple[Path, Path], where: str) -> tuple[Path, str]
         f"{where}: file {file!r} is neither below {roots[0]} nor beside the CSV. "
         "Write paths relative to the CSV, and move the file or give its folder as source."
     )
-
-
-def _spellings(file: str, root: Path) -> Iterator[Path]:
-    """Yield the paths that a listed file may have here: as written, with Windows' separators, in either Unicode form.
-
-    macOS decomposes accented letters in file names.
-    """
-    for name in dict.fromkeys((file, file.replace("\\", "/"))):
-        for spelled in dict.fromkeys((name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name))):
-            yield _absolute(root / spelled)
 
 
 def _is_unicode(name: str) -> bool:
