@@ -12,7 +12,7 @@ from dfutils.errors import RunError
 from dfutils.prediction.members import ClipScore
 from dfutils.prediction.views import IN_WORDS
 from dfutils.records import Label, Reason, TrackScore
-from dfutils.runs.record import DetectorRecord
+from dfutils.runs.record import DetectorRecord, label_of
 
 
 class Judge:
@@ -52,10 +52,7 @@ class Judge:
 
     def label_of(self, fake_probability: float) -> Label:
         """Return the answer to a probability at this prior, such as that of a track or of a frame of a verdict."""
-        real_up_to, fake_from = self.answer_range
-        if fake_probability >= fake_from:
-            return Label.FAKE
-        return Label.REAL if fake_probability <= real_up_to else Label.UNDECIDED
+        return label_of(fake_probability, self.answer_range)
 
     def decide(self, fake_probability: float) -> tuple[Label, Reason, str]:
         """Return the answer to a calibrated probability, its reason, and a sentence of detail if it is UNDECIDED.
