@@ -14,8 +14,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from importlib import import_module
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 import dfutils
 from dfutils.commands.base import add_usual_options
@@ -55,7 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("an argument is empty. Is a shell variable unset?")
     options = parser.parse_args(arguments)
     is_main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, _end) if is_main else None
+    # SIGTERM ends like Ctrl-C, so that no half-written file is left.
+    before = signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number)) if is_main else None
     logging.basicConfig(
         level=logging.DEBUG if options.verbose else logging.INFO, format="%(message)s", stream=sys.stderr
     )
@@ -75,11 +75,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         if is_main:
             signal.signal(signal.SIGTERM, before)
-
-
-def _end(number: int, _frame: FrameType | None) -> NoReturn:
-    """Exit as after Ctrl-C, so that no half-written file is left."""
-    sys.exit(128 + number)
 
 
 def build_parser() -> argparse.ArgumentParser:

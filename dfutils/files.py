@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -55,6 +56,22 @@ def only_job(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(held)
+
+
+@contextmanager
+def temporary_folder(beside: Path | None = None) -> Iterator[Path]:
+    """Yield an empty folder that is deleted afterwards: next to ``beside``, or where the system has such folders.
+
+    Raises:
+        DatasetError: It cannot be made, as when the disk is full.
+    """
+    place, prefix = (None, "dfutils-") if beside is None else (beside.parent, f".{beside.name}-")
+    try:
+        folder = tempfile.TemporaryDirectory(dir=place, prefix=prefix)
+    except OSError as error:
+        raise writing_error(beside or Path(tempfile.gettempdir()), error) from error
+    with folder as name:
+        yield Path(name)
 
 
 @contextmanager

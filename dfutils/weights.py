@@ -79,9 +79,21 @@ def find_weights(name: str, *, explicit: Path | None = None) -> Path:
         for depth in range(7):  # Kaggle nests owner, dataset and version
             if found := sorted(folder.glob(f"{'*/' * depth}{known.filename}")):
                 return _verified(found[0], known)
-    if known.url and not os.environ.get("DFUTILS_OFFLINE"):
-        return _downloaded(known)
-    raise WeightsError(f"{known.filename}: not found. {_ways_to_get(known)}")
+    if not known.url or os.environ.get("DFUTILS_OFFLINE"):
+        raise WeightsError(f"{known.filename}: not found. {_ways_to_get(known)}")
+    path = cache_folder() / "weights" / known.filename
+    logger.info("Downloading %s (%.1f MB) from %s", known.filename, known.size_bytes / 1e6, known.url)
+    try:
+        with urllib.request.urlopen(known.url, timeout=DOWNLOAD_TIMEOUT_SECONDS) as response:
+            content = response.read(known.size_bytes + 1)
+    except OSError as error:
+        raise WeightsError(
+            f"{known.filename}: not found, and the download failed ({error}). {_ways_to_get(known)}"
+        ) from error
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+        _verified(temporary, known)
+    return path
 
 
 def cache_folder() -> Path:
@@ -119,22 +131,6 @@ def _verified(path: Path, known: WeightFile) -> Path:
             f"{path.stat().st_size} of {known.size_bytes} bytes). Delete it. {_ways_to_get(known)}"
         )
     logger.debug("%s: %s", known.filename, path)
-    return path
-
-
-def _downloaded(known: WeightFile) -> Path:
-    path = cache_folder() / "weights" / known.filename
-    logger.info("Downloading %s (%.1f MB) from %s", known.filename, known.size_bytes / 1e6, known.url)
-    try:
-        with urllib.request.urlopen(known.url, timeout=DOWNLOAD_TIMEOUT_SECONDS) as response:
-            content = response.read(known.size_bytes + 1)
-    except OSError as error:
-        raise WeightsError(
-            f"{known.filename}: not found, and the download failed ({error}). {_ways_to_get(known)}"
-        ) from error
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
-        _verified(temporary, known)
     return path
 
 

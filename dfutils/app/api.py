@@ -125,10 +125,8 @@ class Api:
             redoc_url=None,
             redirect_slashes=False,
         )
-        app.add_exception_handler(RefusedError, _show_refusal)
-        app.add_exception_handler(HTTPException, _show_http_error)
-        app.add_exception_handler(RequestValidationError, _show_invalid)
-        app.add_exception_handler(Exception, _show_failure)
+        for kind in (RefusedError, HTTPException, RequestValidationError, Exception):
+            app.add_exception_handler(kind, _show_error)
         router = APIRouter(dependencies=[] if self._keys is None else [Depends(self.check_key)])
         who = [] if self._keys is None else [401]
         place = f"{API_UPLOAD}/{{verdict_id}}"
@@ -260,24 +258,16 @@ def _error(status: int, text: str, headers: Any = None) -> JSONResponse:
     return JSONResponse({"status": status, "error": text}, status, headers)
 
 
-async def _show_refusal(_: Request, error: Exception) -> Response:
-    assert isinstance(error, RefusedError)
-    return _error(error.status, str(error), error.headers)
-
-
-async def _show_http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    texts = {404: "There is nothing here", 405: f"{request.method} is not possible here"}
-    text = f"{texts.get(error.status_code, error.detail)}. /openapi.json describes what is."
-    return _error(error.status_code, text, error.headers)
-
-
-async def _show_invalid(_: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    name, value = first["loc"][-1], str(first.get("input"))[:100]
-    return _error(422, f"{name}: {first['msg'][:1].lower()}{first['msg'][1:]}. Received: {value!r}.")
-
-
-async def _show_failure(_: Request, _error_shown_in_the_log: Exception) -> Response:
+async def _show_error(request: Request, error: Exception) -> Response:
+    match error:
+        case RefusedError():
+            return _error(error.status, str(error), error.headers)
+        case HTTPException():
+            texts = {404: "There is nothing here", 405: f"{request.method} is not possible here"}
+            text = f"{texts.get(error.status_code, error.detail)}. /openapi.json describes what is."
+            return _error(error.status_code, text, error.headers)
+        case RequestValidationError():
+            first = error.errors()[0]
+            name, value = first["loc"][-1], str(first.get("input"))[:100]
+            return _error(422, f"{name}: {first['msg'][:1].lower()}{first['msg'][1:]}. Received: {value!r}.")
     return _error(500, "Something went wrong on the server; its log says what.")

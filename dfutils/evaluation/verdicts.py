@@ -44,7 +44,8 @@ def labelled_verdicts(folder: Path, labels: Path, *, columns: Sequence[str] = ()
     Args:
         folder: A verdict folder.
         labels: CSV with the columns ``file,label`` and optionally ``group,dataset``, as for ``dfutils extract``. A file
-            is that of the verdict whose id or path it is, or is the end of; it need not exist here.
+            is that of the verdict whose id it is as written, or else whose path it is or is the end of; it need not
+            exist here.
         columns: Further columns of ``labels``, each of which becomes a slice.
 
     Raises:
@@ -53,17 +54,18 @@ def labelled_verdicts(folder: Path, labels: Path, *, columns: Sequence[str] = ()
         ReportError: A label is neither REAL nor FAKE, no verdict is on a labelled file, or two are on the same one.
     """
     record, prior = read_record(folder), read_job(folder)["prior"]
-    of_file = read_columns(labels, ["label", "group", "dataset", *columns])
-    if unknown := [name for name, row in of_file.items() if row["label"].upper() not in LABELS]:
-        label = of_file[unknown[0]]["label"]
-        raise ReportError(f"{labels}: label {label!r} of {unknown[0]} is unknown. Write REAL or FAKE.")
     given = [
         {name: row[name] for name in ("id", "input", "fake_probability", "label", "reason")}
         for row in read_verdicts(folder)
     ]
+    ids = {row["id"] for row in given}
+    of_file = read_columns(labels, ["label", "group", "dataset", *columns], ids=ids)
+    if unknown := [name for name, row in of_file.items() if row["label"].upper() not in LABELS]:
+        label = of_file[unknown[0]]["label"]
+        raise ReportError(f"{labels}: label {label!r} of {unknown[0]} is unknown. Write REAL or FAKE.")
     if not given:
         raise ReportError(f"{folder}: holds no verdicts yet. Repeat the command that started it.")
-    paths = match_files((row["input"] for row in given), of_file)
+    paths = match_files((row["input"] for row in given), of_file.keys() - ids)
     rows: dict[str, dict[str, object]] = {}
     for verdict in given:
         file = verdict["id"] if verdict["id"] in of_file else paths[verdict["input"]]

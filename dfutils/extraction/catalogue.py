@@ -9,7 +9,7 @@ import os
 import posixpath
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
@@ -146,11 +146,16 @@ def read_table(source: Path, table: Path) -> Reading:
     return list(videos.values()), left_out(unlisted, source)
 
 
-def read_columns(table: Path, columns: Sequence[str]) -> dict[str, dict[str, str]]:
+def read_columns(table: Path, columns: Sequence[str], *, ids: Collection[str] = ()) -> dict[str, dict[str, str]]:
     """Read further columns of a label file, such as an age or a camera.
 
+    Args:
+        table: The label file.
+        columns: Their names.
+        ids: Names that are no paths, even if they look like one, such as those of the files of an archive.
+
     Returns:
-        The values of ``columns`` for each file, by its path relative to the CSV.
+        The values of ``columns`` for each file, by its id as it is written, or else by its path relative to the CSV.
 
     Raises:
         CatalogueError: The file cannot be read, or lacks a column.
@@ -160,7 +165,8 @@ def read_columns(table: Path, columns: Sequence[str]) -> dict[str, dict[str, str
         if missing := [name for name in columns if name.lower() not in row]:
             known = ", ".join(name for name in row if name not in ("file", "label"))
             raise CatalogueError(f"{table}: column {missing[0]!r} is missing; besides file and label it has: {known}.")
-        name = row["file"] if is_url(row["file"]) else posixpath.normpath(row["file"].replace("\\", "/"))
+        is_path = row["file"] not in ids and not is_url(row["file"])
+        name = posixpath.normpath(row["file"].replace("\\", "/")) if is_path else row["file"]
         found[name] = {column: row[column.lower()] for column in columns}
     return found
 
@@ -223,7 +229,14 @@ def _text_of(table: Path) -> str:
 
 def _locate(file: str, roots: tuple[Path, Path], where: str) -> tuple[Path, str]:
     """Return the absolute path and the name of a listed file; the roots are the source and the folder of the CSV."""
-    path = next((path for path in _spellings(file, roots[1]) if path.is_file()), _absolute(roots[1] / file))
+    # As written, with the separators of Windows, and in either Unicode form: macOS decomposes accented letters.
+    names = dict.fromkeys(
+        form
+        for name in (file, file.replace("\\", "/"))
+        for form in (name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name))
+    )
+    paths = (_absolute(roots[1] / name) for name in names)
+    path = next((path for path in paths if path.is_file()), _absolute(roots[1] / file))
     if PureWindowsPath(file).drive and not path.is_file():
         raise CatalogueError(
             f"{where}: file {file!r} is a Windows path that does not exist here. Write paths relative to the CSV."
@@ -235,16 +248,6 @@ def _locate(file: str, roots: tuple[Path, Path], where: str) -> tuple[Path, str]
         f"{where}: file {file!r} is neither below {roots[0]} nor beside the CSV. "
         "Write paths relative to the CSV, and move the file or give its folder as source."
     )
-
-
-def _spellings(file: str, root: Path) -> Iterator[Path]:
-    """Yield the paths that a listed file may have here: as written, with Windows' separators, in either Unicode form.
-
-    macOS decomposes accented letters in file names.
-    """
-    for name in dict.fromkeys((file, file.replace("\\", "/"))):
-        for spelled in dict.fromkeys((name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name))):
-            yield _absolute(root / spelled)
 
 
 def _is_unicode(name: str) -> bool:

@@ -59,20 +59,20 @@ class ColourTransform:
         """Convert RGB ``(height, width, 3)`` of 16 bits to uint8."""
         result = np.empty(rgb.shape, np.uint8)
         for top in range(0, len(rgb), _STRIP_ROWS):
-            result[top : top + _STRIP_ROWS] = self._converted(rgb[top : top + _STRIP_ROWS])
+            light = self.light[rgb[top : top + _STRIP_ROWS]]
+            if self.is_hlg:
+                luminance = light @ np.asarray((0.2627, 0.6780, 0.0593), np.float32)
+                light *= (np.maximum(luminance, 1e-6) ** (HLG_GAMMA - 1))[..., None]
+                light *= HLG_PEAK / HDR_WHITE
+            light = light @ self.matrix.T
+            if self.is_hdr:
+                brightest = light.max(axis=-1, keepdims=True)  # one factor for all three keeps the hue
+                # Light below the knee is left as it is, and brighter light compressed towards 1 with a smooth slope.
+                above, room = np.maximum(brightest - KNEE, 0), 1 - KNEE
+                compressed = np.where(brightest <= KNEE, brightest, KNEE + room * above / (above + room))
+                light *= compressed.astype(np.float32) / np.maximum(brightest, 1e-6)
+            result[top : top + _STRIP_ROWS] = np.clip(light, 0, 1) ** (1 / DISPLAY_GAMMA) * 255 + 0.5
         return result
-
-    def _converted(self, rgb: npt.NDArray[np.uint16]) -> Image:
-        light = self.light[rgb]
-        if self.is_hlg:
-            luminance = light @ np.asarray((0.2627, 0.6780, 0.0593), np.float32)
-            light *= (np.maximum(luminance, 1e-6) ** (HLG_GAMMA - 1))[..., None]
-            light *= HLG_PEAK / HDR_WHITE
-        light = light @ self.matrix.T
-        if self.is_hdr:
-            brightest = light.max(axis=-1, keepdims=True)  # one factor for all three keeps the hue
-            light *= _compress_highlights(brightest) / np.maximum(brightest, 1e-6)
-        return np.asarray(np.clip(light, 0, 1) ** (1 / DISPLAY_GAMMA) * 255 + 0.5, np.uint8)
 
 
 @functools.cache
@@ -100,10 +100,3 @@ def _to_xyz(primaries: tuple[tuple[float, float], ...]) -> npt.NDArray[np.float6
     columns = np.array([(x / y, 1.0, (1 - x - y) / y) for x, y in primaries]).T
     x, y = _WHITE
     return columns * np.linalg.solve(columns, np.array((x / y, 1.0, (1 - x - y) / y)))
-
-
-def _compress_highlights(light: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Leave light below the knee unchanged and compress brighter light towards 1, with a continuous slope."""
-    room = 1 - KNEE
-    above = np.maximum(light - KNEE, 0)
-    return np.where(light <= KNEE, light, KNEE + room * above / (above + room)).astype(np.float32)

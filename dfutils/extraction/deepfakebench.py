@@ -242,7 +242,8 @@ def _not_a_list(listing: Path, where: tuple[str, ...]) -> CatalogueError:
 
 def _find(source: Path, entry: _Entry, dropped: int) -> tuple[Path | None, tuple[Path, ...]]:
     """Return a video and its frames: the folder with the frames that are there, or a file without frames."""
-    folder = _below(source, entry.listed[0].parent, dropped)
+    parts = [part for part in entry.listed[0].parent.parts if part not in ("/", ".")]
+    folder = source.joinpath(*parts[dropped:])
     if not entry.is_of_frames:
         file = folder / entry.listed[0].name
         return (file if file.is_file() else None), ()
@@ -254,7 +255,3 @@ def _find(source: Path, entry: _Entry, dropped: int) -> tuple[Path | None, tuple
     places = (beside / "videos" / f"{entry.name}.mp4", beside / f"{entry.name}.mp4")
     video = next((place for place in places if place.is_relative_to(source) and place.is_file()), None)
     return video, ()
-
-
-def _below(source: Path, listed: PurePosixPath, dropped: int) -> Path:
-    return source.joinpath(*[part for part in listed.parts if part not in ("/", ".")][dropped:])

@@ -115,14 +115,6 @@ def _duration(picture: Picture) -> float:
     return seconds if seconds >= MIN_FRAME_SECONDS else DEFAULT_FRAME_SECONDS
 
 
-def _source(path: Path) -> Path | io.BytesIO:
-    """Return what Pillow opens, whose plugins only look at the first brand of a HEIC or AVIF file."""
-    with path.open("rb") as file:
-        head = file.read(HEAD_BYTES)
-    brand = image_brand(head)
-    return path if brand in (b"", head[8:12]) else io.BytesIO(head[:8] + brand + path.read_bytes()[12:])
-
-
 @contextmanager
 def _opened_image(path: Path) -> Iterator[Picture]:
     """Open an image without decoding it."""
@@ -134,9 +126,15 @@ def _opened_image(path: Path) -> Iterator[Picture]:
         pillow_heif.register_heif_opener(thumbnails=False)
     pillow.init()
     with _LIMIT_LOCK, _readable(path):
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+        brand = image_brand(head)
+        source: Path | io.BytesIO = path
+        if brand not in (b"", head[8:12]):  # Pillow's plugins only look at the first brand of a HEIC or AVIF file
+            source = io.BytesIO(head[:8] + brand + path.read_bytes()[12:])
         before, pillow.MAX_IMAGE_PIXELS = pillow.MAX_IMAGE_PIXELS, None  # ours is checked below, with a message
         try:
-            picture = pillow.open(_source(path), formats=[name for name in _FORMATS if name in pillow.OPEN])
+            picture = pillow.open(source, formats=[name for name in _FORMATS if name in pillow.OPEN])
         finally:
             pillow.MAX_IMAGE_PIXELS = before
     with picture:

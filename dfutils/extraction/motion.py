@@ -122,7 +122,11 @@ class _FrameSelector:
         if settings.sampling == "first" or len(times) <= settings.frames:
             self._starts = list(times[: settings.frames])  # one segment per frame
         else:
-            self._starts = _segment_starts(info, settings.frames)
+            count = settings.frames
+            self._starts = [times[0] + info.duration_seconds * k / count for k in range(count)]
+            firsts = [bisect.bisect_left(times, start - 1e-9) for start in self._starts]
+            if len(set(firsts)) < count or firsts[-1] == len(times):  # a segment without a frame: divide their number
+                self._starts = [times[len(times) * k // count] for k in range(count)]
         self._segment = -1
         self._shot = 0
         self._meter = MotionMeter()
@@ -185,16 +189,6 @@ class _FrameSelector:
             candidate.detections = found.detections
             self._searched.append(found)
         return candidate.detections or ()
-
-
-def _segment_starts(info: VideoInfo, count: int) -> list[float]:
-    """Return the start of each of ``count`` segments of equal time; of equal numbers of frames if one has no frame."""
-    times = info.times_seconds
-    starts = [times[0] + info.duration_seconds * k / count for k in range(count)]
-    firsts = [bisect.bisect_left(times, start - 1e-9) for start in starts]
-    if len(set(firsts)) == count and firsts[-1] < len(times):
-        return starts
-    return [times[len(times) * k // count] for k in range(count)]
 
 
 def find_faces(

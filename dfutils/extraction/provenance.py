@@ -92,13 +92,9 @@ def read_credentials(path: Path, *, trusted: str = "") -> ContentCredentials:
     except C2paError.ManifestNotFound:
         return ContentCredentials(CredentialsState.NONE)
     except (C2paError, OSError, ValueError) as error:
-        return ContentCredentials(_state_of(str(error)))
-
-
-def _state_of(error: str) -> CredentialsState:
-    if error.startswith("Remote"):
-        return CredentialsState.REMOTE
-    return CredentialsState.NONE if error.startswith("NotSupported") else CredentialsState.UNREADABLE
+        states = {"Remote": CredentialsState.REMOTE, "NotSupported": CredentialsState.NONE}
+        found = [state for kind, state in states.items() if str(error).startswith(kind)]
+        return ContentCredentials(found[0] if found else CredentialsState.UNREADABLE)
 
 
 def _from_document(document: Mapping[str, Any]) -> ContentCredentials:

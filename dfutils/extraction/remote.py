@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from dfutils.errors import DfutilsError, TooLargeError, UnreadableError, how_to_install
-from dfutils.files import writing_error
+from dfutils.files import temporary_folder, writing_error
 
 MOST_BYTES = 16 * 2**30
 """Files above this size are not fetched."""
@@ -46,8 +45,8 @@ def local_copy(path: Path | str) -> Iterator[Path]:
         yield Path(path)
         return
     url = str(path)
-    with _temporary_folder() as folder:
-        copy, fetched = Path(folder) / "input", 0
+    with temporary_folder() as folder:
+        copy, fetched = folder / "input", 0
         for chunk in _chunks(url):
             fetched += len(chunk)
             if fetched > MOST_BYTES:
@@ -59,13 +58,6 @@ def local_copy(path: Path | str) -> Iterator[Path]:
                 raise writing_error(copy, error) from error
         copy.touch()  # of a file without any bytes
         yield copy
-
-
-def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
-    try:
-        return tempfile.TemporaryDirectory(prefix="dfutils-")
-    except OSError as error:
-        raise writing_error(Path(tempfile.gettempdir()), error) from error
 
 
 def _chunks(url: str) -> Iterator[bytes]:

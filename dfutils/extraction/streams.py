@@ -95,7 +95,10 @@ def _main_stream(path: Path, container: Any) -> Any:
         raise UnreadableError(f"{path}: no decoder is known for its video codec. Re-encode it as H.264.")
     if len(known) == 1:
         return known[0]
-    counts = _packet_counts(path)
+    counts: Counter[int] = Counter()  # packets of each stream
+    with suppress(av.error.FFmpegError), _container(path) as again:
+        for packet in again.demux(*again.streams.video):
+            counts[packet.stream.index] += bool(packet.size)
 
     def rank(stream: Any) -> tuple[bool, bool, int]:
         is_film = counts[stream.index] >= MIN_FILM_SHARE * max(counts.values())
@@ -103,15 +106,6 @@ def _main_stream(path: Path, container: Any) -> Any:
         return is_film, _has_disposition(stream, "default"), area
 
     return max(known, key=rank)
-
-
-def _packet_counts(path: Path) -> Counter[int]:
-    """Return the number of packets of each video stream, by index."""
-    counts: Counter[int] = Counter()
-    with suppress(av.error.FFmpegError), _container(path) as container:
-        for packet in container.demux(*container.streams.video):
-            counts[packet.stream.index] += bool(packet.size)
-    return counts
 
 
 def _has_disposition(stream: Any, disposition: str) -> bool:

@@ -263,7 +263,15 @@ def _upright(frames: Iterable[av.VideoFrame]) -> Iterator[tuple[av.VideoFrame, O
             yield frame, orientation
             continue
         if graph is None:
-            graph, built_for = _graph(frame, is_interlaced=is_interlaced, degrees=orientation.degrees), wanted
+            graph, built_for = Graph(), wanted
+            graph.link_nodes(
+                graph.add_buffer(
+                    width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
+                ),
+                *([graph.add("bwdif", "mode=send_frame:deint=interlaced")] if is_interlaced else []),
+                *([graph.add("rotate", f"{orientation.degrees}*PI/180")] if orientation.degrees else []),
+                graph.add("buffersink"),
+            ).configure()
         yield from _filtered(graph, frame, orientation)
     if graph is not None:
         yield from _filtered(graph, None, orientation)
@@ -281,17 +289,6 @@ def _filtered(
             return
         assert isinstance(one, av.VideoFrame)
         yield one, orientation
-
-
-def _graph(frame: av.VideoFrame, *, is_interlaced: bool, degrees: float) -> Graph:
-    graph = Graph()
-    graph.link_nodes(
-        graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base),
-        *([graph.add("bwdif", "mode=send_frame:deint=interlaced")] if is_interlaced else []),
-        *([graph.add("rotate", f"{degrees}*PI/180")] if degrees else []),
-        graph.add("buffersink"),
-    ).configure()
-    return graph
 
 
 def _display_matrix(frame: av.VideoFrame) -> bytes:

@@ -101,11 +101,14 @@ def plot_roc(predictions: pd.DataFrame, *, resamples: int = 1000, seed: int = 0)
     if auc["low"] is not None:
         grid = np.linspace(0, 1, 101)
 
-        def statistic(weights: FloatArray) -> FloatArray:
+        def true_positive_rates(weights: FloatArray) -> FloatArray:
             fakes, reals = class_weights_by_score(scores.is_fake, scores.fake_probability, weights)
-            return _true_positive_rates(_cumulated_share(reals), _cumulated_share(fakes), grid)
+            found, accused = _cumulated_share(fakes), _cumulated_share(reals)
+            last = [np.searchsorted(levels, grid + 1e-9, side="right") - 1 for levels in accused]
+            has_both_classes = ~np.isnan(found[:, -1] + accused[:, -1])
+            return np.where(has_both_classes[:, None], np.take_along_axis(found, np.array(last), axis=1), np.nan)
 
-        drawn = bootstrap_over_groups(scores.groups, statistic, resamples=resamples, seed=seed)
+        drawn = bootstrap_over_groups(scores.groups, true_positive_rates, resamples=resamples, seed=seed)
         low, high = np.nanpercentile(drawn, [2.5, 97.5], axis=0)
         axes.fill_between(grid, low, high, color=LINE_COLOR, alpha=0.18, linewidth=0, step="post", label="95 % band")
     fakes, reals = _class_counts(scores)
@@ -118,18 +121,6 @@ def plot_roc(predictions: pd.DataFrame, *, resamples: int = 1000, seed: int = 0)
     _unit_square(axes)
     axes.legend(loc="lower right")
     return figure
-
-
-def _true_positive_rates(
-    false_positive_rates: FloatArray, true_positive_rates: FloatArray, grid: FloatArray
-) -> FloatArray:
-    """Return the true positive rate ``(B, len(grid))`` at false positive rates up to ``grid``; NaN with one class."""
-    rates = [
-        true[np.searchsorted(false, grid + 1e-9, side="right") - 1]
-        for false, true in zip(false_positive_rates, true_positive_rates, strict=True)
-    ]
-    has_both_classes = ~np.isnan(false_positive_rates[:, -1] + true_positive_rates[:, -1])
-    return np.where(has_both_classes[:, None], np.array(rates), np.nan)
 
 
 def _class_counts(scores: Scores) -> tuple[FloatArray, FloatArray]:

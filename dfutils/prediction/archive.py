@@ -139,7 +139,16 @@ def predict_archive(
     """
     arrow = parquet_module()  # fail before a folder is made
     chosen = items[shard.index - 1 :: shard.count]
-    about = {**_fingerprint(detector, items, shard), "files": len(chosen)}
+    names = "\n".join(f"{item.id}\t{item.written}" for item in items)
+    about = {  # all that changes the results, and which files they are about
+        "name": detector.settings.name,
+        **detector.identity,
+        "prior": detector.prior,
+        "package version": dfutils.__version__,
+        "list of files": hashlib.sha256(names.encode()).hexdigest(),
+        "shard": str(shard),
+        "files": len(chosen),
+    }
     with only_job(folder), _sigterm_event() as end:
         if not (folder / "job.json").is_file():
             write_json(folder / "job.json", about)
@@ -290,23 +299,6 @@ def _rows(
 def _valid(text: str) -> str:
     """Return text as valid Unicode: names of files may be other bytes."""
     return text.encode(errors=ODD_NAMES).decode()
-
-
-def _fingerprint(detector: Detector, items: Sequence[ArchiveItem], shard: Shard) -> dict[str, Any]:
-    """Return all that changes the results, and which files they are about."""
-    exports = sorted(member.export_key for member in detector.members)
-    names = "\n".join(f"{item.id}\t{item.written}" for item in items)
-    return {
-        "name": detector.settings.name,
-        "detector": detector.settings.weights_sha256,
-        "record": detector.settings.model_dump(mode="json", exclude={"name", "version"}),
-        "prior": detector.prior,
-        "engine": detector.engine,
-        "export": hashlib.sha256("".join(exports).encode()).hexdigest() if any(exports) else "",
-        "package version": dfutils.__version__,
-        "list of files": hashlib.sha256(names.encode()).hexdigest(),
-        "shard": str(shard),
-    }
 
 
 @contextmanager

@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import itertools
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from dfutils.errors import DatasetError
 from dfutils.extraction.remote import is_url
@@ -23,6 +24,7 @@ TASKS_PER_WORKER = 2
 """Tasks that are sent ahead for each worker, so that none waits for the next one."""
 
 _examining = threading.Lock()
+_loaded = functools.lru_cache(maxsize=1)(load_detector)
 
 
 def predict_on_cluster(
@@ -53,7 +55,7 @@ def predict_on_cluster(
 
         def submitted(some: list[int]) -> object:
             task = functools.partial(
-                _examine, model, [given[place] for place in some], detector.engine, detector.prior, identity(detector)
+                _examine, model, [given[place] for place in some], detector.engine, detector.prior, detector.identity
             )
             future = client.submit(task, pure=False)
             places[future.key] = some
@@ -86,17 +88,13 @@ def predict_on_cluster(
             top_up()
 
 
-def identity(detector: Detector) -> str:
-    """Return what tells two detectors apart: their checksums, record and engine."""
-    record = detector.settings.model_dump_json(exclude={"name", "version"})
-    return "\n".join([detector.engine, record, *sorted(member.export_key for member in detector.members)])
-
-
-def _examine(model: str, paths: Sequence[str], engine: Engine, prior: float, wanted: str) -> list[Verdict]:
+def _examine(
+    model: str, paths: Sequence[str], engine: Engine, prior: float, wanted: Mapping[str, Any]
+) -> list[Verdict]:
     """Return the verdicts on some files; runs in a worker, one task at a time."""
     with _examining:
-        detector = _load(model, engine)
-        if identity(detector) != wanted:
+        detector = _loaded(model, engine=engine)
+        if detector.identity != wanted:
             raise DatasetError(
                 f"{model}: a worker has another detector under this path, or another version of this package. Install "
                 "the same on all, restart the workers, and repeat the command."
@@ -104,8 +102,3 @@ def _examine(model: str, paths: Sequence[str], engine: Engine, prior: float, wan
         if prior != detector.prior:
             detector = detector.for_prior(prior)
         return list(detector.predict_many(paths, credentials=False))
-
-
-@functools.lru_cache(maxsize=1)
-def _load(model: str, engine: Engine) -> Detector:
-    return load_detector(model, engine=engine)

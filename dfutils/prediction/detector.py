@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -17,11 +18,12 @@ from dfutils.errors import MediaError, RunError, TooFewFacesError, how_to_instal
 from dfutils.extraction.isolation import extract_clips_safely, read_credentials_safely
 from dfutils.extraction.provenance import has_library, trust_list
 from dfutils.extraction.remote import local_copy
+from dfutils.prediction.answers import Judge
 from dfutils.prediction.batch import ahead
 from dfutils.prediction.members import ClipScore, Member, load_members, score_members
 from dfutils.prediction.outputs import plain_verdict
 from dfutils.prediction.runtime import Engine, EngineChoice, choose_engine, keras_network
-from dfutils.prediction.views import IN_WORDS, VIEWS, copier, frames_of_copies, mean_of_views
+from dfutils.prediction.views import VIEWS, copier, frames_of_copies, mean_of_views
 from dfutils.pretrained import DEFAULT, resolve_detector
 from dfutils.records import (
     MAX_FACES,
@@ -50,22 +52,22 @@ if TYPE_CHECKING:
     from dfutils.runs.familiarity import Familiarity
 
 
-class Detector:
+class Detector(Judge):
     """A trained model, or an ensemble, with its crop settings, calibration and thresholds; see `load_detector`.
 
     Attributes:
         settings: The content of ``detector.json``.
+        prior: Share of FAKE among the inputs that probabilities are given for; see `for_prior`.
         folder: The run folder that it was loaded from.
         members: Its networks.
         engine: The engine that runs them.
-        prior: Share of FAKE among the inputs that probabilities are given for; see `for_prior`.
     """
 
     def __init__(
         self, settings: DetectorRecord, members: Sequence[Member], folder: Path, *, engine: Engine = "keras"
     ) -> None:
-        self.settings, self.folder, self.members, self.engine = settings, folder, members, engine
-        self.prior = settings.prior
+        super().__init__(settings)
+        self.folder, self.members, self.engine = folder, members, engine
         self._extraction = settings.extraction.model_copy(update={"tracks": "all", "incomplete": "keep"})
 
     @property
@@ -79,6 +81,17 @@ class Detector:
             "real_up_to": real_up_to,
             "fake_from": fake_from,
             "prior": self.prior,
+        }
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells it from other detectors, at any prior, as plain JSON values: checksums, record and engine."""
+        exports = sorted(member.export_key for member in self.members)
+        return {
+            "detector": self.settings.weights_sha256,
+            "record": self.settings.model_dump(mode="json", exclude={"name", "version"}),
+            "engine": self.engine,
+            "export": hashlib.sha256("".join(exports).encode()).hexdigest() if any(exports) else "",
         }
 
     @functools.cached_property
@@ -159,15 +172,14 @@ class Detector:
                 FrameScore(
                     crop.time_seconds,
                     crop.face.box if crop.face else crop.square,
-                    None if probability is None else self._at_prior(probability),
+                    None if probability is None else self.at_prior(probability),
                 )
                 for crop, probability in zip(clip.crops, per_frame, strict=True)
             )
             sizes.append(face_pixels([frame.box for frame in frames]))
             counts = sizes[-1] >= self.settings.min_face_pixels
-            names = ("as_is", *self.settings.views)[: len(score.view_probabilities)]
-            views = {name: self._at_prior(one) for name, one in zip(names, score.view_probabilities, strict=True)}
-            tracks.append(TrackScore(self._at_prior(score.fake_probability), frames, counts, views, score.distance))
+            views = {name: self.at_prior(one) for name, one in self.probabilities_of_views(score).items()}
+            tracks.append(TrackScore(self.at_prior(score.fake_probability), frames, counts, views, score.distance))
         person, label, reason, detail = self.decide_people(scores, sizes)
         remarks = [detail] if detail else []
         if left_out := cut.faces_left_out:
@@ -202,110 +214,6 @@ class Detector:
         other = copy.copy(self)
         other._extraction = self._extraction.model_copy(update=stricter)
         return other
-
-    def for_prior(self, prior: float) -> Detector:
-        """Return a copy whose probabilities are those among inputs of which the share ``prior`` is FAKE.
-
-        Bayes' rule gives them from those that the detector is calibrated for. The copy answers less often, and never
-        where this one says UNDECIDED: REAL and FAKE need the same evidence as before, and a probability on their side
-        of one half.
-
-        Raises:
-            RunError: ``prior`` is not above 0 and below 1.
-        """
-        if not 0 < prior < 1:
-            raise RunError(f"prior: must be above 0 and below 1, the expected share of FAKE. Received: {prior:g}")
-        other = copy.copy(self)
-        other.prior = prior
-        return other
-
-    def decide(self, fake_probability: float) -> tuple[Label, Reason, str]:
-        """Return the answer to a calibrated probability, its reason, and a sentence of detail if it is UNDECIDED.
-
-        Args:
-            fake_probability: As calibrated, not yet for another prior.
-        """
-        expected = self._at_prior(fake_probability)
-        label = self.settings.label(fake_probability)
-        is_other_mix = self.prior != self.settings.prior
-        if label != Label.UNDECIDED and not (is_other_mix and (expected >= 0.5) != (label == Label.FAKE)):
-            return label, Reason.OK, ""
-        low, high = self.answer_range
-        detail = (
-            f"the fake probability {expected:.2f} lies between {low:.2f} and {high:.2f}, where this detector does not "
-            "decide"
-        )
-        return Label.UNDECIDED, Reason.LOW_CONFIDENCE, detail
-
-    def _answer(self, score: ClipScore) -> tuple[Label, Reason, str]:
-        """Return the answer to a person's score: none if the face is unfamiliar, or if a view has the opposite one."""
-        if score.distance is not None and score.distance > 1:
-            detail = (
-                f"the face looks unlike this detector's training images ({score.distance:.1f} times the allowed "
-                "distance), as drawings, filters and damaged images do"
-            )
-            return Label.UNDECIDED, Reason.UNFAMILIAR, detail
-        label, reason, detail = self.decide(score.fake_probability)
-        names = ("as_is", *self.settings.views)[: len(score.view_probabilities)]
-        answers = {name: self.decide(one)[0] for name, one in zip(names, score.view_probabilities, strict=True)}
-        if {Label.REAL, Label.FAKE} <= set(answers.values()):
-            found = [f"{answer} {IN_WORDS[name]}" for name, answer in answers.items() if answer != Label.UNDECIDED]
-            return Label.UNDECIDED, Reason.UNSTABLE, f"the answer changes: {', '.join(found)}"
-        return label, reason, detail
-
-    @property
-    def answer_range(self) -> tuple[float, float]:
-        """Highest probability of a verdict that is REAL and lowest that is FAKE, at this prior."""
-        real_up_to, fake_from = self.settings.answer_range
-        if self.prior == self.settings.prior:
-            return real_up_to, fake_from
-        return min(0.5, self._at_prior(real_up_to)), max(0.5, self._at_prior(fake_from))
-
-    def label_of_person(self, track: TrackScore) -> Label:
-        """Return the answer to one person of a verdict alone."""
-        labels = {self.label_of(one) for one in track.views.values()}
-        is_unfamiliar = track.distance is not None and track.distance > 1
-        if not track.counts or is_unfamiliar or {Label.REAL, Label.FAKE} <= labels:
-            return Label.UNDECIDED
-        return self.label_of(track.fake_probability)
-
-    def label_of(self, fake_probability: float) -> Label:
-        """Return the answer to a probability at this prior, such as that of a track or of a frame of a verdict."""
-        real_up_to, fake_from = self.answer_range
-        if fake_probability >= fake_from:
-            return Label.FAKE
-        return Label.REAL if fake_probability <= real_up_to else Label.UNDECIDED
-
-    def _at_prior(self, fake_probability: float) -> float:
-        if self.prior == self.settings.prior:
-            return fake_probability
-        from dfutils.runs.probabilities import at_prior
-
-        return float(at_prior(np.array(fake_probability), self.prior, known=self.settings.prior))
-
-    def decide_people(self, scores: Sequence[ClipScore], pixels: Sequence[float]) -> tuple[int, Label, Reason, str]:
-        """Choose the person whose score decides, among those whose face is large enough.
-
-        That is the one with the highest score who is FAKE; if there is none, the one with the highest score who is
-        UNDECIDED, so that a face that cannot be judged is never called REAL; else the highest score.
-
-        Args:
-            scores: One for each person; at least one.
-            pixels: Size of each person's face, from `face_pixels`.
-
-        Returns:
-            The person's index, the label, the reason and a sentence of detail.
-        """
-        least = self.settings.min_face_pixels
-        people = range(len(scores))
-        ranked = sorted(people, key=lambda person: -scores[person].fake_probability)
-        if large := [person for person in ranked if pixels[person] >= least]:
-            answers = {person: self._answer(scores[person]) for person in large}
-            order = (Label.FAKE, Label.UNDECIDED, Label.REAL)
-            person = min(large, key=lambda one: order.index(answers[one][0]))  # of equals, the highest score
-            return person, *answers[person]
-        detail = f"the largest face is {max(pixels):.0f} pixels wide or high, but this detector needs {least} to decide"
-        return ranked[0], Label.UNDECIDED, Reason.LOW_CONFIDENCE, detail
 
     def score_clips(self, crops: npt.NDArray[np.uint8]) -> list[ClipScore]:
         """Score clips that were cut with this detector's extraction settings.

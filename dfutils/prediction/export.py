@@ -7,9 +7,8 @@ import importlib.util
 import itertools
 import logging
 import shutil
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -18,7 +17,7 @@ import numpy.typing as npt
 
 from dfutils.errors import RunError, how_to_install
 from dfutils.extraction.dataset import FaceDataset, read_face_dataset
-from dfutils.files import read_csv, sha256_of, writing_error
+from dfutils.files import read_csv, sha256_of, temporary_folder, writing_error
 from dfutils.prediction.runtime import (
     BACKBONE_FILES,
     Network,
@@ -90,7 +89,8 @@ def export_detector(
         whole = RunFolder(run)
         for own, settings in whole.members(whole.detector()):
             own_run = own.path
-            folder = scratch.enter_context(_beside(own_run))
+            folder = scratch.enter_context(temporary_folder(own.export_folder)) / own.export_folder.name
+            folder.mkdir()
             reference, _ = load(own_run, settings)
             model = _graph(own_run, settings, reference)
             if precision == "int8":
@@ -255,19 +255,6 @@ def _require_equal(run: Path, export: ExportRecord) -> None:
             f"{run}: not exported: {export.precision} costs {loss:.4f} of AUC ({LARGEST_LOSS:g} is allowed) and keeps "
             f"{export.same_labels:.1%} of {export.clips} labels ({FEWEST_SAME:.0%} is needed). Use float32."
         )
-
-
-@contextmanager
-def _beside(run: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder on the disk of the run."""
-    try:
-        scratch = tempfile.TemporaryDirectory(dir=run, prefix=".export-")
-    except OSError as error:
-        raise writing_error(RunFolder(run).export_folder, error) from error
-    with scratch as name:
-        folder = RunFolder(Path(name)).export_folder
-        folder.mkdir()
-        yield folder
 
 
 def _write_model(model: ov.Model, folder: Path, precision: Precision) -> ov.Model:

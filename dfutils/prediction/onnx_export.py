@@ -106,8 +106,15 @@ def export_onnx(run: Path, out: Path, *, faces: Path | None = None, most: int | 
         raise RunError(f"export to ONNX: needs {' and '.join(missing)}. {how_to_install('onnx')}.")
     settings = RunFolder(run).detector()
     members = load_members(run, settings)
-    clips, compared_on = _clips_to_compare(run, settings, faces, most)
-    model = build_onnx(settings, members, licence=_licence_of(run))
+    clips, compared_on = made_up_clips(settings), "made-up"
+    if faces is not None:
+        dataset = faces_for_comparison(run, faces)
+        held = rows_of_split(run, dataset, "validation")
+        clips = (dataset.load_clip(row) for row in evenly_spaced(held or dataset.rows, most))
+        compared_on = "validation" if held else "all"
+    terms = run / "LICENSE"
+    licence = terms.read_text(encoding="utf-8").strip() if terms.is_file() else ""
+    model = build_onnx(settings, members, licence=licence)
     if model.ByteSize() > LARGEST_FILE:
         raise RunError(
             f"{run}: its networks have {model.ByteSize() / 1e9:.1f} GB, more than an ONNX file can hold. "
@@ -228,22 +235,6 @@ def _calibrated(graph: GraphBuilder, settings: DetectorRecord, logit: str) -> st
     total = graph.add("ReduceSum", risen, np.array([-1]), keepdims=0)
     probability = graph.add("Clip", graph.add("Add", total, float(probabilities[0])), EPSILON, 1 - EPSILON)
     return graph.add("Log", graph.add("Div", probability, graph.add("Sub", 1.0, probability)))
-
-
-def _licence_of(run: Path) -> str:
-    path = run / "LICENSE"
-    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
-
-
-def _clips_to_compare(
-    run: Path, settings: DetectorRecord, faces: Path | None, most: int | None
-) -> tuple[Iterable[Crops], str]:
-    if faces is None:
-        return made_up_clips(settings), "made-up"
-    dataset = faces_for_comparison(run, faces)
-    held = rows_of_split(run, dataset, "validation")
-    rows = evenly_spaced(held or dataset.rows, most)
-    return map(dataset.load_clip, rows), "validation" if held else "all"
 
 
 def made_up_clips(settings: DetectorRecord) -> Iterator[Crops]:

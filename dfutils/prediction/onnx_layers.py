@@ -179,15 +179,11 @@ def _filtered(
 
 
 def _convolution(graph: GraphBuilder, layer: Any, inputs: list[Any]) -> str:
-    filters = _numbers(layer.kernel).transpose(3, 2, 0, 1)
+    if isinstance(layer, keras.layers.DepthwiseConv2D):
+        filters, groups = _each_channel(layer.kernel), layer.input.shape[-1]
+    else:
+        filters, groups = _numbers(layer.kernel).transpose(3, 2, 0, 1), layer.groups
     pads = _pads(layer, layer.kernel_size, layer.strides)
-    out = _filtered(graph, layer, inputs[0], filters, groups=layer.groups, pads=pads, strides=list(layer.strides))
-    return _activated(graph, layer, out)
-
-
-def _depthwise(graph: GraphBuilder, layer: Any, inputs: list[Any]) -> str:
-    filters = _each_channel(layer.kernel)
-    pads, groups = _pads(layer, layer.kernel_size, layer.strides), layer.input.shape[-1]
     out = _filtered(graph, layer, inputs[0], filters, groups=groups, pads=pads, strides=list(layer.strides))
     return _activated(graph, layer, out)
 
@@ -218,16 +214,12 @@ def _dense(graph: GraphBuilder, layer: Any, inputs: list[Any]) -> str:
     return _activated(graph, layer, out)
 
 
-def _maximum_pooled(graph: GraphBuilder, layer: Any, inputs: list[Any]) -> str:
-    size, strides = list(layer.pool_size), list(layer.strides)
+def _pooled(graph: GraphBuilder, layer: Any, inputs: list[Any]) -> str:
     pads = _pads(layer, layer.pool_size, layer.strides)
-    return graph.add("MaxPool", inputs[0], kernel_shape=size, strides=strides, pads=pads)
-
-
-def _average_pooled(graph: GraphBuilder, layer: Any, inputs: list[Any]) -> str:
-    size, strides = list(layer.pool_size), list(layer.strides)
-    pads = _pads(layer, layer.pool_size, layer.strides)
-    return graph.add("AveragePool", inputs[0], kernel_shape=size, strides=strides, pads=pads, count_include_pad=0)
+    window: dict[str, Any] = {"kernel_shape": list(layer.pool_size), "strides": list(layer.strides), "pads": pads}
+    if isinstance(layer, keras.layers.MaxPooling2D):
+        return graph.add("MaxPool", inputs[0], **window)
+    return graph.add("AveragePool", inputs[0], **window, count_include_pad=0)
 
 
 def _global_average(graph: GraphBuilder, layer: Any, inputs: list[Any]) -> str:
@@ -272,23 +264,6 @@ def _padded(graph: GraphBuilder, layer: Any, inputs: list[Any]) -> str:
     return graph.add("Pad", inputs[0], np.array([0, 0, top, left, 0, 0, bottom, right]))
 
 
-def _clipped(graph: GraphBuilder, layer: Any, inputs: list[Any]) -> str:
-    return (
-        graph.add("Relu", inputs[0]) if layer.max_value is None else graph.add("Clip", inputs[0], 0.0, layer.max_value)
-    )
-
-
-def _reshaped(graph: GraphBuilder, layer: Any, inputs: list[Any]) -> str:
-    """Turn features ``(N, channels)`` into an image of one pixel, as squeeze-and-excitation does."""
-    height, width, channels = layer.target_shape
-    return graph.add("Reshape", inputs[0], np.array([-1, channels, height, width]))
-
-
-def _residual(graph: GraphBuilder, layer: Any, inputs: list[Any]) -> str:
-    """Add the scaled second input, as the blocks of InceptionResNetV2 do."""
-    return graph.add("Add", inputs[0], graph.add("Mul", inputs[1], float(layer.scale)))
-
-
 def _gru(graph: GraphBuilder, layer: Any, inputs: list[Any]) -> str:
     weights = [_numbers(one) for one in (layer.cell.kernel, layer.cell.recurrent_kernel, layer.cell.bias)]
     return _recurrent(graph, layer, inputs[0], weights, linear_before_reset=1)
@@ -318,13 +293,15 @@ _Converter: TypeAlias = Callable[[GraphBuilder, Any, list[Any]], str]
 _LAYERS: Mapping[str, _Converter] = {
     "Activation": lambda graph, layer, inputs: _activated(graph, layer, inputs[0]),
     "Add": lambda graph, _, inputs: graph.add("Add", *inputs),
-    "AveragePooling2D": _average_pooled,
+    "AveragePooling2D": _pooled,
     "BatchNormalization": _batch_normalised,
     "Concatenate": lambda graph, _, inputs: graph.add("Concat", *inputs, axis=1),
     "Conv2D": _convolution,
-    "CustomScaleLayer": _residual,
+    "CustomScaleLayer": lambda graph, layer, inputs: graph.add(  # in the blocks of InceptionResNetV2
+        "Add", inputs[0], graph.add("Mul", inputs[1], float(layer.scale))
+    ),
     "Dense": _dense,
-    "DepthwiseConv2D": _depthwise,
+    "DepthwiseConv2D": _convolution,
     "Dropout": lambda _graph, _layer, inputs: inputs[0],
     "GRU": _gru,
     "GlobalAveragePooling1D": lambda graph, _, inputs: graph.add("ReduceMean", inputs[0], axes=[1], keepdims=0),
@@ -334,12 +311,16 @@ _LAYERS: Mapping[str, _Converter] = {
     "LayerScale": lambda graph, layer, inputs: graph.add(
         "Mul", inputs[0], _per_channel(_numbers(layer.gamma), rank=_rank(layer))
     ),
-    "MaxPooling2D": _maximum_pooled,
+    "MaxPooling2D": _pooled,
     "Multiply": lambda graph, _, inputs: graph.add("Mul", *inputs),
     "Normalization": _standardised,
-    "ReLU": _clipped,
+    "ReLU": lambda graph, layer, inputs: (
+        graph.add("Relu", inputs[0]) if layer.max_value is None else graph.add("Clip", inputs[0], 0.0, layer.max_value)
+    ),
     "Rescaling": _rescaled,
-    "Reshape": _reshaped,
+    "Reshape": lambda graph, layer, inputs: graph.add(  # features to an image of one pixel, for squeeze-and-excitation
+        "Reshape", inputs[0], np.array([-1, layer.target_shape[2], *layer.target_shape[:2]])
+    ),
     "SeparableConv2D": _separable,
     "ZeroPadding2D": _padded,
 }

@@ -102,23 +102,18 @@ def choose_engine(choice: EngineChoice, folder: Path, settings: DetectorRecord) 
             if own.backbone != DEFAULT_BACKBONE and not run.export_file.is_file():
                 problem = f"{own.backbone} has to be exported first: dfutils export {run}"
                 break
-        problem = problem or _fault_of_openvino()
+        if not problem:
+            try:
+                _core()
+            except Exception as error:
+                reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+                problem = f"OpenVINO does not start: {reason[0]}"
     if not problem:
         return "openvino"
     if choice == "openvino":
         raise RunError(f"{folder}: OpenVINO cannot run it ({problem}). Use the engine keras.")
     logger.info("Using the engine keras, since OpenVINO cannot run this detector: %s", problem)
     return "keras"
-
-
-def _fault_of_openvino() -> str:
-    """Return why OpenVINO does not start on this machine, or an empty string."""
-    try:
-        _core()
-    except Exception as error:
-        reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
-        return f"OpenVINO does not start: {reason[0]}"
-    return ""
 
 
 def network_loader(engine: Engine) -> Callable[[Path, DetectorRecord], tuple[Network, str]]:

@@ -189,10 +189,7 @@ class DetectorRecord(Settings):
 
     def label(self, fake_probability: float) -> Label:
         """Return the answer to a calibrated probability."""
-        real_up_to, fake_from = self.answer_range
-        if fake_probability >= fake_from:
-            return Label.FAKE
-        return Label.REAL if fake_probability <= real_up_to else Label.UNDECIDED
+        return label_of(fake_probability, self.answer_range)
 
     @model_validator(mode="before")
     @classmethod
@@ -240,3 +237,11 @@ class ExportRecord(Settings):
     """Share of the clips to which both engines give the same label."""
     openvino: str
     """Version of OpenVINO that wrote the files."""
+
+
+def label_of(fake_probability: float, answer_range: tuple[float, float]) -> Label:
+    """Return REAL up to the lower end of a range, FAKE from its upper end on, and UNDECIDED between them."""
+    real_up_to, fake_from = answer_range
+    if fake_probability >= fake_from:
+        return Label.FAKE
+    return Label.REAL if fake_probability <= real_up_to else Label.UNDECIDED

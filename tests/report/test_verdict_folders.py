@@ -100,6 +100,26 @@ def test_an_id_names_its_file(verdicts, tmp_path):
     assert list(table["reason"])[1] == "unreadable"
 
 
+@pytest.mark.parametrize("name", [r"camera\1", "cases//7", "./8", "cases/../9"])
+def test_an_id_that_looks_like_a_path_names_its_file_as_it_is_written(name, detector, videos, tmp_path):
+    items = [ArchiveItem(name, videos[-1]), ArchiveItem("another", videos[0])]
+    folder = predict_archive(detector, items, tmp_path / "verdicts", shard=WHOLE, progress=False).folder
+    (tmp_path / "known.csv").write_text(f"file,label\n{name},REAL\n{videos[0].name},FAKE\n")
+    table = labelled_verdicts(folder, tmp_path / "known.csv")
+    assert list(table["video"]) == [name, videos[0].name]
+
+
+def test_an_id_comes_before_the_path_of_another_verdict(detector, videos, tmp_path):
+    items = [ArchiveItem(r"lost\nothing.mp4", videos[0]), ArchiveItem("another", videos[-1])]
+    folder = predict_archive(detector, items, tmp_path / "verdicts", shard=WHOLE, progress=False).folder
+    (tmp_path / "known.csv").write_text("file,label\nlost\\nothing.mp4,REAL\n")
+    table = labelled_verdicts(folder, tmp_path / "known.csv")
+    assert list(table["reason"]) == ["ok"]  # the other one is unreadable
+    (tmp_path / "both.csv").write_text("file,label\nlost\\nothing.mp4,REAL\nlost/nothing.mp4,FAKE\n")
+    both = labelled_verdicts(folder, tmp_path / "both.csv")
+    assert list(both["is_fake"]) == [False, True]
+
+
 def test_verdicts_at_another_prior_are_measured_at_the_one_of_the_calibration(
     detector, videos, verdicts, labels, tmp_path
 ):
