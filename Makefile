@@ -3,6 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
+# Python keeps the bytecode of what it imports, even where the environment says that it should not: pip writes none, and
+# each of some hundred processes of the tests that import TensorFlow would need 14 s of CPU for it instead of 6.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Tests and committed notebooks give the same numbers everywhere: no weights from this machine, no network.
 HERMETIC := env -u DFUTILS_WEIGHTS DFUTILS_OFFLINE=1 DFUTILS_CACHE=$(CURDIR)/.cache
 
