@@ -17,6 +17,7 @@ from dfutils.extraction.crops import crop_square, fill_positions, square_around
 from dfutils.extraction.video import iter_frames
 from dfutils.files import replacing
 from dfutils.records import Box, FaceClip, Image
+from dfutils.training.augmentation import code_jpeg
 
 MAX_FRAMES = 300
 """Frames used of each video: ten seconds suffice for ten frames and keep a test of many strengths affordable."""
@@ -62,12 +63,6 @@ ON_CROPS = frozenset({"frames", "jitter", "wider"})
 """Kinds of damage that change the crops, not the video."""
 
 
-def _jpeg(image: Image, quality: float, _rng: np.random.Generator) -> Image:
-    _, content = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, round(quality)])
-    decoded: Any = cv2.imdecode(content, cv2.IMREAD_COLOR)
-    return np.ascontiguousarray(decoded[..., ::-1]).astype(np.uint8)
-
-
 def _downscale(image: Image, share: float, _rng: np.random.Generator) -> Image:
     height, width = image.shape[:2]
     size = (max(2, round(width * share)), max(2, round(height * share)))
@@ -80,7 +75,7 @@ def _letterbox(image: Image, share: float, _rng: np.random.Generator) -> Image:
 
 
 _IMAGE_CHANGES: dict[str, Callable[[Image, float, np.random.Generator], Image]] = {
-    "jpeg": _jpeg,
+    "jpeg": lambda image, quality, _: code_jpeg(image, quality=round(quality)),
     "downscale": _downscale,
     "letterbox": _letterbox,
     "blur": lambda image, sigma, _: cv2.GaussianBlur(image, (0, 0), sigma).astype(np.uint8, copy=False),

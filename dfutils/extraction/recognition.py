@@ -80,7 +80,12 @@ def is_image(path: Path) -> bool:
         raise UnreadableError(f"{path}: cannot be opened ({error.strerror}). Check path and permissions.") from error
     if not head:
         raise UnreadableError(f"{path}: is empty (0 bytes). Download or copy it again.")
-    kind = _kind_of_document(head)
+    is_utf16 = head.startswith((b"\xff\xfe", b"\xfe\xff"))
+    text = head.decode("utf-16", errors="ignore").encode() if is_utf16 else head
+    beginning = text.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n").lower()
+    kind = next((kind for signature, kind in _OTHER_DOCUMENTS.items() if beginning.startswith(signature)), "")
+    if head.startswith(b"RIFF") and head[8:12] == b"WAVE":
+        kind = "an audio file"
     if kind == _JPEG_XL:
         raise UnreadableError(f"{path}: is {kind}, which cannot be read. Save it as PNG.")
     if kind:
@@ -88,16 +93,6 @@ def is_image(path: Path) -> bool:
     if head.startswith(JPEG_SIGNATURE):
         return not _is_motion_jpeg(path)
     return head.startswith(_SIGNATURES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP") or image_brand(head) != b""
-
-
-def _kind_of_document(head: bytes) -> str:
-    """Return what a file is if it is certainly no video or image that can be read, or an empty string."""
-    if head.startswith(b"RIFF") and head[8:12] == b"WAVE":
-        return "an audio file"
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        head = head.decode("utf-16", errors="ignore").encode()
-    beginning = head.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n").lower()
-    return next((kind for signature, kind in _OTHER_DOCUMENTS.items() if beginning.startswith(signature)), "")
 
 
 def _is_motion_jpeg(path: Path) -> bool:

@@ -90,8 +90,7 @@ def add_backbone(graph: GraphBuilder, backbone: keras.Model, family: str, pixels
     scaling = FAMILIES[family].scaling
     if scaling == "caffe":  # blue, green, red
         pixels = graph.add("Gather", pixels, np.array([2, 1, 0]), axis=1)
-    factor, offset = (_per_channel(np.array(one, np.float32).reshape(-1), rank=4) for one in SCALINGS[scaling])
-    scaled = graph.add("Add", graph.add("Mul", pixels, factor), offset)
+    scaled = _rescaled(graph, pixels, *SCALINGS[scaling], rank=4)
     network = network_of(backbone)
     return add_layers(graph, network, scaled)[id(network.outputs[0])]
 
@@ -129,6 +128,11 @@ def add_layers(graph: GraphBuilder, model: keras.Model, given: str) -> Mapping[i
 def _per_channel(values: Floats, *, rank: int) -> Floats:
     """Return values of channels in a shape that is added to or multiplied with one of so many dimensions."""
     return values.reshape(1, -1, 1, 1) if rank == 4 else values.reshape(-1)
+
+
+def _rescaled(graph: GraphBuilder, value: str, scale: npt.ArrayLike, offset: npt.ArrayLike, *, rank: int) -> str:
+    factor, shift = (_per_channel(np.array(one, np.float32).reshape(-1), rank=rank) for one in (scale, offset))
+    return graph.add("Add", graph.add("Mul", value, factor), shift)
 
 
 def _numbers(variable: Any) -> Floats:
@@ -251,14 +255,6 @@ def _standardised(graph: GraphBuilder, layer: Any, inputs: list[Any]) -> str:
     return graph.add("Div", graph.add("Sub", inputs[0], mean), deviation)
 
 
-def _rescaled(graph: GraphBuilder, layer: Any, inputs: list[Any]) -> str:
-    rank = _rank(layer)
-    factor, offset = (
-        _per_channel(np.array(one, np.float32).reshape(-1), rank=rank) for one in (layer.scale, layer.offset)
-    )
-    return graph.add("Add", graph.add("Mul", inputs[0], factor), offset)
-
-
 def _padded(graph: GraphBuilder, layer: Any, inputs: list[Any]) -> str:
     (top, bottom), (left, right) = layer.padding
     return graph.add("Pad", inputs[0], np.array([0, 0, top, left, 0, 0, bottom, right]))
@@ -317,7 +313,7 @@ _LAYERS: Mapping[str, _Converter] = {
     "ReLU": lambda graph, layer, inputs: (
         graph.add("Relu", inputs[0]) if layer.max_value is None else graph.add("Clip", inputs[0], 0.0, layer.max_value)
     ),
-    "Rescaling": _rescaled,
+    "Rescaling": lambda graph, layer, inputs: _rescaled(graph, inputs[0], layer.scale, layer.offset, rank=_rank(layer)),
     "Reshape": lambda graph, layer, inputs: graph.add(  # features to an image of one pixel, for squeeze-and-excitation
         "Reshape", inputs[0], np.array([-1, layer.target_shape[2], *layer.target_shape[:2]])
     ),

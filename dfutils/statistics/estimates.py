@@ -202,7 +202,12 @@ def reliability_table(is_fake: npt.ArrayLike, fake_probability: npt.ArrayLike, b
     membership = bin_membership(scores, _checked_bins(bins))
     counts = membership.sum(axis=0)
     share = ratio(labels @ membership, counts)
-    low, high = _wilson_interval(share, counts)
+    z = 1.959963984540054
+    shrink = ratio(counts, counts + z**2)
+    center = shrink * (share + ratio(np.full(counts.shape, z**2 / 2), counts))
+    spread = (
+        shrink * z * np.sqrt(ratio(share * (1 - share), counts) + ratio(np.full(counts.shape, z**2 / 4), counts**2))
+    )
     return pd.DataFrame(
         {
             "low": np.arange(bins) / bins,
@@ -210,20 +215,10 @@ def reliability_table(is_fake: npt.ArrayLike, fake_probability: npt.ArrayLike, b
             "count": counts.astype(int),
             "mean_probability": ratio(scores @ membership, counts),
             "fake_share": share,
-            "fake_share_low": low,
-            "fake_share_high": high,
+            "fake_share_low": np.clip(center - spread, 0, 1),
+            "fake_share_high": np.clip(center + spread, 0, 1),
         }
     )
-
-
-def _wilson_interval(share: FloatArray, counts: FloatArray) -> tuple[FloatArray, FloatArray]:
-    z = 1.959963984540054
-    shrink = ratio(counts, counts + z**2)
-    center = shrink * (share + ratio(np.full(counts.shape, z**2 / 2), counts))
-    spread = (
-        shrink * z * np.sqrt(ratio(share * (1 - share), counts) + ratio(np.full(counts.shape, z**2 / 4), counts**2))
-    )
-    return np.clip(center - spread, 0, 1), np.clip(center + spread, 0, 1)
 
 
 def _label_and_score_arrays(is_fake: npt.ArrayLike, fake_probability: npt.ArrayLike) -> tuple[BoolArray, FloatArray]:

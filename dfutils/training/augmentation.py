@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import AfterValidator, Field
 
-from dfutils.records import Crops
+from dfutils.records import Crops, Image
 from dfutils.settings import Settings
 
 Floats: TypeAlias = npt.NDArray[np.float32]
@@ -284,13 +284,15 @@ def _jpeg(clip: Crops, rng: np.random.Generator, settings: AugmentationSettings)
         return clip
     low, high = settings.jpeg_quality
     quality = int(rng.integers(low, high + 1))
-    frames = []
-    for frame in clip:
-        # Encoded as BGR: with red and blue exchanged, JPEG's luma and its halved colour planes would differ.
-        bgr = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
-        _, content = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
-        frames.append(_uint8(cv2.cvtColor(cv2.imdecode(content, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)))
-    return np.stack(frames)
+    return np.stack([code_jpeg(frame, quality=quality) for frame in clip])
+
+
+def code_jpeg(image: Image, *, quality: int) -> Image:
+    """Return an image as it is after JPEG of a quality from 0 to 100."""
+    # Encoded as BGR: with red and blue exchanged, JPEG's luma and its halved colour planes would differ.
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    _, content = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return _uint8(cv2.cvtColor(cv2.imdecode(content, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB))
 
 
 def _uint8(array: object) -> Crops:
