@@ -95,8 +95,9 @@ def styled(plot: Callable[_P, Figure]) -> Callable[_P, Figure]:
             figure = plot(*args, **kwargs)
             # Ticks are created at the first drawing and would use the style that is active at that time.
             figure.draw_without_rendering()
-            # The layout is done; repeating it at each save would cost as much as drawing.
-            figure.set_layout_engine("none")
+            # The layout is done; repeating it at each save would cost as much as drawing. With "none", a placeholder
+            # would remain, for which matplotlib draws everything twice at each save.
+            figure.set_layout_engine(None)
         return figure
 
     return draw

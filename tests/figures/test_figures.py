@@ -99,6 +99,19 @@ def test_a_figure_keeps_its_layout_and_style_when_saved_later(predictions):
     assert top.get_tightbbox().y0 >= bottom.get_tightbbox().y1
 
 
+def test_a_figure_is_drawn_once_for_each_file(predictions, monkeypatch):
+    figure, drawn, draw = results.plot_confusion(predictions, threshold=0.5), [], Figure.draw
+
+    def counted(self, renderer):
+        drawn.append(renderer)
+        draw(self, renderer)
+
+    monkeypatch.setattr(Figure, "draw", counted)
+    figure_png(figure)
+    figure_svg(figure)
+    assert len(drawn) == 2
+
+
 def test_confusion_shows_the_counts_and_shares_of_the_metrics(predictions):
     counts = compute_metrics(predictions, threshold=0.6, resamples=0)["confusion"]["at_threshold"]
     left, right = results.plot_confusion(predictions, threshold=0.6).axes
