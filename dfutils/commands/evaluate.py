@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dfutils.commands.base import count, print_result, show
+from dfutils.commands.base import count, print_result
 
 EXAMPLE = "dfutils evaluate run faces --out report"
 
@@ -23,8 +23,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "faces",
         type=Path,
         nargs="*",
-        metavar="FACES",
-        help="face datasets, measured together and one by one, or a folder of videos with --labels",
+        metavar="FACES|VIDEOS",
+        help="face datasets, measured together and one by one, or one folder of videos with --labels",
     )
     parser.add_argument(
         "--verdicts",
@@ -39,7 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels",
         metavar="LABELS",
-        help="label file, for --verdicts and --slice; for a folder of videos as in dfutils extract",
+        help="CSV for --verdicts or --slice; for a folder of videos, its labels as in dfutils extract",
     )
     parser.add_argument(
         "--slice",
@@ -68,37 +68,25 @@ def run(options: argparse.Namespace) -> None:
         metrics = evaluate_verdicts(options.verdicts, Path(options.labels), options.out, columns=options.slice)
     else:
         if not options.faces:
-            options.usage_error("the following arguments are required: RUN and FACES, or --verdicts VERDICTS")
+            options.usage_error("the following arguments are required: RUN and FACES or VIDEOS, or --verdicts VERDICTS")
+        from dfutils.extraction.catalogue import read_catalogue
         from dfutils.extraction.dataset import is_face_dataset
         from dfutils.report.evaluate import evaluate
 
-        videos = [folder for folder in options.faces if options.labels and not is_face_dataset(folder)]
-        if len(videos) > 1 or (videos and len(options.faces) > 1):
-            options.usage_error("a folder of videos is measured alone, because --labels is about one folder")
-        if not videos and bool(options.slice) != bool(options.labels):
+        others = [folder for folder in options.faces if options.labels and not is_face_dataset(folder)]
+        if others and len(options.faces) > 1:
+            options.usage_error(f"{others[0]}: is not a face dataset. A folder of videos is measured by itself")
+        if not others and bool(options.slice) != bool(options.labels):
             options.usage_error("--slice COLUMN needs --labels CSV, and --labels CSV needs --slice COLUMN")
+        if options.slice and not Path(options.labels).is_file():
+            options.usage_error(f"--slice COLUMN needs a CSV as --labels, and there is no file {options.labels}")
         slices = read_columns(Path(options.labels), options.slice) if options.slice else {}
         metrics = evaluate(
             options.detector,
-            [_extracted(options, videos[0])] if videos else options.faces,
+            read_catalogue(others[0], options.labels) if others else options.faces,
             options.out,
             split=options.split,
             slices=slices,
             explain=options.explain,
         )
     print_result(options, metrics, [headline(metrics), f"Report: {options.out / 'report.html'}"])
-
-
-def _extracted(options: argparse.Namespace, videos: Path) -> Path:
-    """Extract the faces of a folder of videos, cropped as those that the detector was trained on."""
-    from dfutils.extraction.catalogue import read_catalogue
-    from dfutils.extraction.extract import extract_dataset
-    from dfutils.pretrained import resolve_detector
-    from dfutils.runs.folder import RunFolder
-
-    settings = RunFolder(resolve_detector(options.detector)).detector().extraction
-    faces = options.out / "faces"
-    summary = extract_dataset(read_catalogue(videos, options.labels), faces, settings=settings)
-    if not options.json:  # which prints the metrics, and one document only
-        show(options, summary)
-    return faces

@@ -13,11 +13,13 @@ import numpy as np
 import pandas as pd
 
 from dfutils.errors import ReportError
+from dfutils.extraction.catalogue import Catalogue
 from dfutils.extraction.dataset import FaceDataset, read_face_dataset
+from dfutils.extraction.recognition import is_image
 from dfutils.files import read_csv
 from dfutils.prediction.detector import Detector, face_pixels
 from dfutils.prediction.members import ClipScore
-from dfutils.records import ClipRow
+from dfutils.records import ClipRow, Video
 from dfutils.runs.folder import RunFolder
 from dfutils.runs.record import DetectorRecord
 
@@ -99,6 +101,40 @@ class RunSplits:
     def known_groups(self) -> set[str]:
         """Groups used for training or validation."""
         return {group for group, split in self._by_group.items() if split != "test"}
+
+
+def videos_of_split(catalogue: Catalogue, splits: RunSplits, split: str) -> Catalogue:
+    """Return the labelled videos of a split, with a warning that counts the others.
+
+    A video that the run knows has the split that it had there. One that it does not know is in ``test``, unless its
+    labels say that it is for training or validation.
+
+    Raises:
+        ReportError: There is none, or there are both videos and images.
+    """
+
+    def split_of(video: Video) -> str:
+        known = splits.known(video.name, video.group)
+        return known or ("test" if video.split in (None, "test") else f"{video.split} by its labels")
+
+    left_out = [video for video in catalogue.videos if split not in ("all", split_of(video))]
+    chosen = [video for video in catalogue.videos if video not in left_out]
+    if not chosen:
+        raise ReportError(
+            f"split {split!r}: has none of the {len(catalogue.videos)} videos (first: {left_out[0].name}, which is in "
+            f"{split_of(left_out[0])}). Choose another one with --split, or --split all."
+        )
+    images = [video.name for video in chosen if not video.frames and is_image(video.path)]
+    if images and len(images) < len(chosen):
+        raise ReportError(
+            f"{images[0]}: is an image among videos, which are scored by all of their frames. Put images into a folder "
+            "of their own, and measure both."
+        )
+    warnings = [
+        f"{len(left_out):,} of {len(catalogue.videos):,} videos are not in the split {split!r}, and are not measured "
+        f"(first: {left_out[0].name}, in {split_of(left_out[0])})"
+    ]
+    return Catalogue(tuple(chosen), (*catalogue.warnings, *(warnings if left_out else [])))
 
 
 def rows_of_split(

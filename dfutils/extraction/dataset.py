@@ -212,8 +212,8 @@ class FaceDataset:
 
 
 def is_face_dataset(folder: Path) -> bool:
-    """Return whether the folder is a finished face dataset, or one that was begun."""
-    return any((folder / name).is_file() for name in ("manifest.csv", "extraction.json"))
+    """Return whether the folder is a face dataset, finished or not."""
+    return (folder / "extraction.json").is_file()
 
 
 def read_face_dataset(folder: Path) -> FaceDataset:

@@ -23,7 +23,7 @@ from dfutils.prediction.batch import ahead
 from dfutils.prediction.members import ClipScore, Member, load_members, score_members
 from dfutils.prediction.outputs import plain_verdict
 from dfutils.prediction.runtime import Engine, EngineChoice, choose_engine, keras_network
-from dfutils.prediction.views import VIEWS, copier, frames_of_copies, mean_of_views
+from dfutils.prediction.views import VIEWS, mean_of_views, spread_frames, view_of_frames
 from dfutils.pretrained import DEFAULT, resolve_detector
 from dfutils.records import (
     MAX_FACES,
@@ -44,12 +44,12 @@ from dfutils.settings import MediaLimits, View, has_frame_head
 
 logger = logging.getLogger(__name__)
 
-FeaturesOf = Callable[[Member], npt.NDArray[np.float32]]
-"""Features ``(N, T, channels)`` of clips from a member's backbone."""
-
 if TYPE_CHECKING:
     from dfutils.extraction.dataset import FaceDataset
     from dfutils.runs.familiarity import Familiarity
+
+FeaturesOf = Callable[[Member], npt.NDArray[np.float32]]
+"""Features ``(N, T, channels)`` of clips from a member's backbone."""
 
 
 class Detector(Judge):
@@ -238,28 +238,32 @@ class Detector(Judge):
 
             return functools.cache(features)
 
-        chosen = crops[:, self._frames_of_copies(frames)].reshape(-1, *crops.shape[2:])
-        copies = [features_of(VIEWS[name](chosen)) for name in self.settings.views]
-        scores = self._score(self.members, features_of(crops.reshape(-1, *crops.shape[2:])), copies)
+        copied = crops[:, self._copied_frames(frames)].reshape(-1, *crops.shape[2:])
+        views = [features_of(VIEWS[name](copied)) for name in self.settings.views]
+        scores = self._score(self.members, features_of(crops.reshape(-1, *crops.shape[2:])), views)
         return [replace(score, distance=self._distance(clip)) for score, clip in zip(scores, crops, strict=True)]
 
-    def _frames_of_copies(self, frames: int) -> list[int]:
-        """Return the frames of a clip of which copies are made: all of them for a network that needs whole clips."""
-        return frames_of_copies(frames) if self.has_frame_head else list(range(frames))
+    def _copied_frames(self, frames: int) -> list[int]:
+        """Return the frames of a clip that are copied for views: all of them for a network that needs whole clips."""
+        return spread_frames(frames) if self.has_frame_head else list(range(frames))
 
-    def _score(self, members: Sequence[Member], as_is: FeaturesOf, copies: Sequence[FeaturesOf]) -> list[ClipScore]:
-        """Return the scores of clips by their features, averaged over the views if the detector has any."""
-        scores = score_members(members, as_is)
-        if not copies:
+    def _score(self, members: Sequence[Member], clips: FeaturesOf, views: Sequence[FeaturesOf]) -> list[ClipScore]:
+        """Return the scores of clips by their features, averaged over the views if the detector has any.
+
+        Args:
+            members: The networks.
+            clips: Features of the unchanged clips.
+            views: For each view, features of its copies.
+        """
+        scores = score_members(members, clips)
+        if not views:
             return scores
 
-        def of_chosen(member: Member) -> npt.NDArray[np.float32]:
-            features = as_is(member)
-            return features[:, self._frames_of_copies(features.shape[1])]
+        def copied(member: Member) -> npt.NDArray[np.float32]:
+            features = clips(member)
+            return features[:, self._copied_frames(features.shape[1])]
 
-        return mean_of_views(
-            scores, score_members(members, of_chosen), [score_members(members, copy) for copy in copies]
-        )
+        return mean_of_views(scores, score_members(members, copied), [score_members(members, view) for view in views])
 
     def score_dataset(
         self,
@@ -281,12 +285,12 @@ class Detector(Judge):
             RunError: The dataset's crops were cut differently than this detector's training crops.
         """
         as_is = features or self.dataset_features(dataset, rows, progress=progress)
-        copies = [self.dataset_features(dataset, rows, view=name, progress=progress) for name in self.settings.views]
+        views = [self.dataset_features(dataset, rows, view=name, progress=progress) for name in self.settings.views]
 
         def features_of(own: Mapping[str, npt.NDArray[np.float32]]) -> FeaturesOf:
             return lambda member: own[member.settings.backbone_checksum]
 
-        scores = self._score(self.reference, features_of(as_is), [features_of(own) for own in copies])
+        scores = self._score(self.reference, features_of(as_is), [features_of(own) for own in views])
         if self.familiarity is None:
             return scores
         return [
@@ -320,7 +324,7 @@ class Detector(Judge):
         Args:
             dataset: Holds the crops.
             rows: Clips.
-            view: A copy of the crops to take in their place, of those frames of which copies are made.
+            view: Compute the features of this view of the copied frames, instead of those of the unchanged crops.
             progress: Show a bar on a terminal.
 
         Raises:
@@ -340,15 +344,15 @@ class Detector(Judge):
                 f"{dataset.folder}: its crops were cut differently than this detector's ({'; '.join(different)}). "
                 "Extract again with the run's settings."
             )
-        change, changed = None, ""
+        change, key_suffix = None, ""
         if view is not None and rows:
-            change, changed = copier(view, self._frames_of_copies(rows[0].frames))
+            change, key_suffix = view_of_frames(view, self._copied_frames(rows[0].frames))
         features: dict[str, npt.NDArray[np.float32]] = {}
         for member in self.reference:
             checksum = member.settings.backbone_checksum
             if checksum not in features:
                 size, family = member.settings.extraction.size, member.settings.backbone
-                key = backbone_key(checksum, size=size, family=family) + changed
+                key = backbone_key(checksum, size=size, family=family) + key_suffix
                 backbone = keras_network(member.network).backbone
                 features[checksum] = clip_features(
                     dataset, rows, backbone, backbone_key=key, change=change, progress=progress

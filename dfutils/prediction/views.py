@@ -1,7 +1,7 @@
 """Views of the same crops: copies as a web site, a messenger or a screen would make them.
 
-A forgery is still one in each of them, so the score of a clip is the mean over its views, and an answer that turns into
-its opposite in one of them is none.
+A forgery is still one in each of them, so the score of a clip is the mean over its views. If two views get opposite
+answers, the verdict is UNDECIDED.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from dfutils.prediction.members import ClipScore
 from dfutils.records import Crops, Image
 from dfutils.settings import View
 
-FRAMES_OF_VIDEO = 4
-"""Frames of a video of which copies are made. A copy tells how far it moves the score of the same frames, and so little
-differs between the frames of one video that more of them only cost time (``research/LOG.md``)."""
+COPIED_FRAMES = 4
+"""Frames of a video that are copied for each view. A view is scored by how far its copies move the score of the same
+frames; copies of more frames change little and cost time (``research/LOG.md``)."""
 
 JPEG_QUALITY = 60
 SHARE = 0.6
@@ -69,27 +69,27 @@ IN_WORDS: Mapping[str, str] = {
 """Each view in a sentence: "the answer changes: FAKE …"."""
 
 
-def frames_of_copies(frames: int) -> list[int]:
-    """Return the positions, evenly spread, of those frames of a clip of which copies are made."""
-    return np.linspace(0, frames - 1, min(frames, FRAMES_OF_VIDEO)).round().astype(int).tolist()
+def spread_frames(frames: int) -> list[int]:
+    """Return the positions of the frames of a clip that are copied, from the first to the last, evenly spread."""
+    return np.linspace(0, frames - 1, min(frames, COPIED_FRAMES)).round().astype(int).tolist()
 
 
-def copier(view: View, chosen: Sequence[int]) -> tuple[Callable[[Crops], Crops], str]:
-    """Return a function that copies the chosen frames of a clip, and what its features depend on besides the crops."""
-    return lambda clip: VIEWS[view](clip[list(chosen)]), f" {view} view, JPEG {JPEG_QUALITY}, size {SHARE}, {chosen}"
+def view_of_frames(view: View, frames: Sequence[int]) -> tuple[Callable[[Crops], Crops], str]:
+    """Return the function that makes a view of these frames of a clip, and its part of the key of cached features."""
+    return lambda clip: VIEWS[view](clip[list(frames)]), f" {view} view, JPEG {JPEG_QUALITY}, size {SHARE}, {frames}"
 
 
 def mean_of_views(
-    scores: Sequence[ClipScore], of_chosen: Sequence[ClipScore], copies: Sequence[Sequence[ClipScore]]
+    clips: Sequence[ClipScore], copied: Sequence[ClipScore], views: Sequence[Sequence[ClipScore]]
 ) -> list[ClipScore]:
-    """Return the scores of clips, averaged as logits over their views.
+    """Return the scores of clips, averaged as logits over their views; the first view is the clip as it is.
 
-    The score of a view is that of the clip, moved as far as the copies of the chosen frames move their score.
+    The score of another view is that of the clip, moved as far as its copies move the score of the copied frames.
 
     Args:
-        scores: Of the clips as they are.
-        of_chosen: Of their chosen frames alone, as they are.
-        copies: Of each kind of copy of the chosen frames.
+        clips: Scores of the whole, unchanged clips.
+        copied: Scores of the copied frames alone, unchanged.
+        views: For each view, scores of its copies of these frames.
     """
     from dfutils.runs.probabilities import logit, sigmoid
 
@@ -97,13 +97,13 @@ def mean_of_views(
         return float(logit(np.array(score.fake_probability)))
 
     found = []
-    for score, chosen, *copied in zip(scores, of_chosen, *copies, strict=True):
-        moved = np.array([0.0, *(logit_of(copy) - logit_of(chosen) for copy in copied)])
-        raw = score.raw_probability + np.mean([0.0, *(one.raw_probability - chosen.raw_probability for one in copied)])
+    for score, unchanged, *copies in zip(clips, copied, *views, strict=True):
+        moved = np.array([0.0, *(logit_of(copy) - logit_of(unchanged) for copy in copies)])
+        raw_moved = [0.0, *(copy.raw_probability - unchanged.raw_probability for copy in copies)]
         frames = score.frame_probabilities
         found.append(
             ClipScore(
-                float(np.clip(raw, 0, 1)),
+                float(np.clip(score.raw_probability + np.mean(raw_moved), 0, 1)),
                 float(sigmoid(logit_of(score) + moved.mean())),
                 None if frames is None else tuple(sigmoid(logit(np.array(frames)) + moved.mean()).tolist()),
                 tuple(sigmoid(logit_of(score) + moved).tolist()),

@@ -16,9 +16,11 @@ from dfutils.evaluation.baselines import measure_baselines
 from dfutils.evaluation.behaviour import run_behaviour_tests
 from dfutils.evaluation.decisions import describe_rule
 from dfutils.evaluation.metrics import compute_metrics
-from dfutils.evaluation.scoring import Measured, RunSplits, rows_of_split, score_rows
+from dfutils.evaluation.scoring import Measured, RunSplits, rows_of_split, score_rows, videos_of_split
 from dfutils.evaluation.slices import SLICE, with_columns
 from dfutils.evaluation.stress import read_stress
+from dfutils.extraction.catalogue import Catalogue
+from dfutils.extraction.extract import extract_dataset
 from dfutils.files import read_json, sha256_of
 from dfutils.prediction.detector import Detector, load_detector
 from dfutils.pretrained import resolve_detector
@@ -45,7 +47,7 @@ MADE_UP_WARNING = (
 
 def evaluate(
     run: Path | str,
-    faces: Path | Sequence[Path],
+    faces: Path | Sequence[Path] | Catalogue,
     report: Path,
     *,
     split: str = "test",
@@ -64,8 +66,11 @@ def evaluate(
         run: A run folder, or the name of a detector that comes with the package; it does not say what it was trained
             on, so that all videos count as new to it.
         faces: A face dataset whose crops were cut with the run's settings. Several are measured together and singly.
+            Or labelled videos: their faces are extracted into ``face-crops`` in the report folder, of everybody in
+            them, as for a verdict. The same call continues an interrupted extraction.
         report: The report folder to write; results of `dfutils.evaluation.stress.stress_test` in it are included.
-        split: ``train``, ``validation``, ``test`` or ``all``.
+        split: ``train``, ``validation``, ``test`` or ``all``. Labelled videos that the run does not know, but whose
+            labels say that they are for training or validation, are not in ``test``.
         slices: Values of further columns for each video, by its name, from `dfutils.extraction.catalogue.read_columns`;
             the report measures the videos of each value.
         resamples: Bootstrap resamples behind each interval.
@@ -76,15 +81,23 @@ def evaluate(
         The content of ``metrics.json``.
 
     Raises:
-        ReportError: No clip is in the split, or an ensemble was trained on some of the clips.
+        ReportError: No clip is in the split, an ensemble was trained on some of the clips, or labelled videos are mixed
+            with images.
         DfutilsError: The run or the dataset is incomplete, or they do not fit each other.
     """
     run = resolve_detector(run)
     settings, about = RunFolder(run).detector(), RunFolder(run).about()
+    splits = RunSplits(run, is_ensemble=bool(settings.members))
+    if isinstance(faces, Catalogue):
+        chosen = videos_of_split(faces, splits, split)
+        load_detector(run, engine="keras")  # what is missing is said before hours of work, and not after
+        faces = report / "face-crops"
+        everybody = settings.extraction.model_copy(update={"tracks": "all"})
+        for line in extract_dataset(chosen, faces, settings=everybody, progress=progress).lines():
+            logger.info("%s", line)
     folders = [faces] if isinstance(faces, Path) else list(faces)
     if len({folder.resolve() for folder in folders}) < len(folders) or not folders:
         raise ReportError("faces: a face dataset is named twice, or none is. Name each once.")
-    splits = RunSplits(run, is_ensemble=bool(settings.members))
     parts = [rows_of_split(run, folder, settings, splits, split) for folder in folders]
     detector = load_detector(run, engine="keras")
     measured = [score_rows(detector, dataset, rows, splits, split, progress=progress) for dataset, rows in parts]

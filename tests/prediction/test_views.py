@@ -9,7 +9,7 @@ from textures import textured
 from dfutils.errors import RunError
 from dfutils.prediction.detector import Detector, load_detector
 from dfutils.prediction.members import ClipScore
-from dfutils.prediction.views import FRAMES_OF_VIDEO, IN_WORDS, VIEWS, frames_of_copies, mean_of_views
+from dfutils.prediction.views import COPIED_FRAMES, IN_WORDS, VIEWS, mean_of_views, spread_frames
 from dfutils.records import Label, Reason
 from dfutils.runs.calibration import recalibrate
 from dfutils.runs.folder import RunFolder
@@ -60,17 +60,17 @@ def test_copies_of_some_frames_move_the_score_of_the_whole_clip():
 
 
 def test_copies_are_made_of_a_few_frames_of_a_video():
-    assert frames_of_copies(1) == [0]
-    assert frames_of_copies(2) == [0, 1]
-    chosen = frames_of_copies(10)
-    assert (len(chosen), chosen[0], chosen[-1]) == (FRAMES_OF_VIDEO, 0, 9)
+    assert spread_frames(1) == [0]
+    assert spread_frames(2) == [0, 1]
+    chosen = spread_frames(10)
+    assert (len(chosen), chosen[0], chosen[-1]) == (COPIED_FRAMES, 0, 9)
 
 
 def test_the_verdict_is_the_mean_over_the_views_of_its_crops(detector, demo_videos):
     verdict, cut = detector.examine(demo_videos[0])
     plain = load_detector(detector.folder, engine=detector.engine)
     crops = cut.clips[0].images
-    chosen = crops[frames_of_copies(len(crops))]
+    chosen = crops[spread_frames(len(crops))]
     whole, of_chosen, *copies = (
         logit(np.array(plain.score_clips(seen[None])[0].fake_probability))
         for seen in (crops, chosen, *(VIEWS[name](chosen) for name in NAMES))
