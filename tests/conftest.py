@@ -17,8 +17,9 @@ from dfutils.settings import ExtractionSettings, TrainingSettings
 
 __all__ = ["browser", "browser_page", "pytest_unconfigure"]
 
-SLOW = ("documentation", "end_to_end", "notebooks")
-"""Folders whose files take minutes each: they start first, so that no worker waits for another at the end."""
+SLOW = ("documentation", "end_to_end", "notebooks", "prediction", "training", "app", "report", "publishing")
+"""Folders with files that take minutes, in the order in which they start, before all others: a worker that took such a
+file last would still run it when the other has nothing left to do."""
 
 BOUNDS = {name for name in vars(rounding) if name.isupper()}
 """Tests that use one of these bounds have the mark ``rounding``."""
@@ -41,7 +42,8 @@ def pytest_configure():
 
 
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: not set(SLOW) & set(item.path.parts))
+    places = {name: place for place, name in enumerate(SLOW)}
+    items.sort(key=lambda item: min(places.get(part, len(SLOW)) for part in item.path.parts))
     for item in items:
         if BOUNDS & set(names_in(getattr(getattr(item, "function", None), "__code__", None))):
             item.add_marker(pytest.mark.rounding)
@@ -95,3 +97,11 @@ def demo_run(demo_faces, tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("run")
     train(demo_faces, run, settings=TRAINING, progress=False)
     return run
+
+
+@pytest.fixture(scope="session")
+def detector(demo_run):
+    """That run on OpenVINO. Files that test another detector have a fixture of this name of their own."""
+    from dfutils.prediction.detector import load_detector
+
+    return load_detector(demo_run, engine="openvino")

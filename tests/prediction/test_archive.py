@@ -28,15 +28,9 @@ from dfutils.extraction.video import iter_frames
 from dfutils.files import only_job, write_csv
 from dfutils.prediction import archive
 from dfutils.prediction.archive import ArchiveItem, predict_archive, read_archive
-from dfutils.prediction.detector import load_detector
 from dfutils.prediction.verdict_folder import merge_verdicts, read_verdicts
 
 CLIPS = 4
-
-
-@pytest.fixture(scope="module")
-def detector(demo_run):
-    return load_detector(demo_run, engine="openvino")
 
 
 @pytest.fixture(scope="module")

@@ -34,11 +34,6 @@ if __name__ == "__main__":
 
 
 @pytest.fixture(scope="module")
-def detector(demo_run):
-    return load_detector(demo_run, engine="openvino")
-
-
-@pytest.fixture(scope="module")
 def items(demo_videos, tmp_path_factory):
     """Twelve clips and a text file."""
     text = tmp_path_factory.mktemp("text") / "notes.mp4"

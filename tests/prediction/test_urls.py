@@ -16,13 +16,7 @@ from dfutils.errors import DfutilsError
 from dfutils.extraction import remote
 from dfutils.extraction.shards import WHOLE
 from dfutils.prediction.archive import predict_archive, read_archive
-from dfutils.prediction.detector import load_detector
 from dfutils.prediction.verdict_folder import read_verdicts
-
-
-@pytest.fixture(scope="module")
-def detector(demo_run):
-    return load_detector(demo_run, engine="openvino")
 
 
 @pytest.fixture(scope="module")

@@ -13,14 +13,8 @@ from dfutils.evaluation.verdicts import labelled_verdicts, read_record
 from dfutils.extraction.shards import WHOLE
 from dfutils.files import read_json, write_csv, write_json
 from dfutils.prediction.archive import ArchiveItem, predict_archive
-from dfutils.prediction.detector import load_detector
 
 LOST = "lost/nothing.mp4"
-
-
-@pytest.fixture(scope="module")
-def detector(demo_run):
-    return load_detector(demo_run, engine="openvino")
 
 
 @pytest.fixture(scope="module")

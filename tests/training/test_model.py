@@ -90,6 +90,16 @@ def test_frame_scores_average_to_the_clip_score_in_logits(backbone, features):
 
 
 @pytest.mark.parametrize("name", HEADS)
+def test_a_clip_has_the_same_score_alone_and_among_others(backbone, features, name):
+    network = compose(backbone.model, head_for(name, features), frames=FRAMES, size=SIZE)
+    clips, frames = network.score(features)
+    for number in range(len(features)):
+        alone, own_frames = network.score(features[number : number + 1])
+        assert alone == pytest.approx(clips[number : number + 1], abs=HEAD)
+        assert frames is own_frames is None or own_frames == pytest.approx(frames[number : number + 1], abs=HEAD)
+
+
+@pytest.mark.parametrize("name", HEADS)
 def test_confident_scores_keep_their_logits(backbone, features, name):
     head = head_for(name, features)
     last = head.get_layer("frame_logits" if name == "inception_mean" else "logit")
