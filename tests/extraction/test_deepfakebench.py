@@ -281,20 +281,23 @@ def test_a_list_is_extracted_with_one_command_and_not_twice(tmp_path, frames, ca
     assert "4 of 5 videos are already finished" in caplog.text
 
 
-def test_a_list_is_measured_with_one_command(tmp_path, frames, demo_run, capsys):
+def test_a_list_is_measured_with_one_command(tmp_path, frames, demo_run, capsys, caplog):
+    caplog.set_level("INFO")
     source, document = tmp_path / "rgb", faceforensics()
     touch(source, document)
     for folder in (source / "FaceForensics++").glob("*/*/c23/frames/*"):
         for path, frame in zip(sorted(folder.iterdir()), frames[::15], strict=True):
             shutil.copy(frame, path)
-    labels = write(tmp_path, document).replace("deepfakebench:", "deepfakebench-test:")
-    command = ["evaluate", str(demo_run), str(source), "--out", str(tmp_path / "report"), "--json"]
-    assert main([*command, "--labels", labels]) == 0
+    labels, report = write(tmp_path, document), tmp_path / "report"
+    command = ["evaluate", str(demo_run), str(source), "--labels", labels, "--out", str(report), "--json"]
+    assert main(command) == 0
     metrics = json.loads(capsys.readouterr().out)
     assert (metrics["real"], metrics["fake"], set(metrics["papers"])) == (1, 1, {"video", "frame"})
-    dataset = read_face_dataset(tmp_path / "report" / "faces")
-    assert dataset.settings == RunFolder(demo_run).detector().extraction
-    assert [row.video.rsplit("/")[-1] for row in dataset.rows] == ["071_054", "071"]
-    with pytest.raises(SystemExit, match="2"):
-        main([*command[:3], str(source), *command[3:], "--labels", labels])
-    assert "a folder of videos is measured alone" in capsys.readouterr().err
+    dataset = read_face_dataset(report / "face-crops")
+    assert dataset.settings == RunFolder(demo_run).detector().extraction.model_copy(update={"tracks": "all"})
+    assert [row.video.rsplit("/")[-1] for row in dataset.rows] == ["071_054", "071"]  # the test split of the list
+    assert "3 of 5 videos are not in the split 'test'" in caplog.text
+    assert "in train by its labels" in caplog.text
+    assert main(command) == 0
+    assert json.loads(capsys.readouterr().out) == metrics
+    assert "2 of 2 videos are already finished" in caplog.text
