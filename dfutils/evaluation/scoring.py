@@ -15,13 +15,16 @@ import pandas as pd
 from dfutils.errors import ReportError
 from dfutils.extraction.catalogue import Catalogue
 from dfutils.extraction.dataset import FaceDataset, read_face_dataset
-from dfutils.extraction.recognition import is_image
+from dfutils.extraction.media_files import IMAGE_SUFFIXES
 from dfutils.files import read_csv
 from dfutils.prediction.detector import Detector, face_pixels
 from dfutils.prediction.members import ClipScore
 from dfutils.records import ClipRow, Video
 from dfutils.runs.folder import RunFolder
 from dfutils.runs.record import DetectorRecord
+
+MOVING = {".gif", ".apng", ".webp"}
+"""Suffixes of images that may have many frames, as a video has."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,24 +120,27 @@ def videos_of_split(catalogue: Catalogue, splits: RunSplits, split: str) -> Cata
         known = splits.known(video.name, video.group)
         return known or ("test" if video.split in (None, "test") else f"{video.split} by its labels")
 
-    left_out = [video for video in catalogue.videos if split not in ("all", split_of(video))]
-    chosen = [video for video in catalogue.videos if video not in left_out]
+    of_split: dict[bool, list[Video]] = {True: [], False: []}
+    for video in catalogue.videos:
+        of_split[split in ("all", split_of(video))].append(video)
+    chosen, others = of_split[True], of_split[False]
     if not chosen:
         raise ReportError(
-            f"split {split!r}: has none of the {len(catalogue.videos)} videos (first: {left_out[0].name}, which is in "
-            f"{split_of(left_out[0])}). Choose another one with --split, or --split all."
+            f"split {split!r}: has none of the {len(others)} videos (first: {others[0].name}, which is in "
+            f"{split_of(others[0])}). Choose another one with --split, or --split all."
         )
-    images = [video.name for video in chosen if not video.frames and is_image(video.path)]
+    images = [one.name for one in chosen if not one.frames and one.path.suffix.lower() in IMAGE_SUFFIXES - MOVING]
     if images and len(images) < len(chosen):
         raise ReportError(
             f"{images[0]}: is an image among videos, which are scored by all of their frames. Put images into a folder "
             "of their own, and measure both."
         )
     warnings = [
-        f"{len(left_out):,} of {len(catalogue.videos):,} videos are not in the split {split!r}, and are not measured "
-        f"(first: {left_out[0].name}, in {split_of(left_out[0])})"
+        f"{len(others):,} of {len(catalogue.videos):,} videos are not in the split {split!r}, and are not measured "
+        f"(first: {video.name}, in {split_of(video)})"
+        for video in others[:1]
     ]
-    return Catalogue(tuple(chosen), (*catalogue.warnings, *(warnings if left_out else [])))
+    return Catalogue(tuple(chosen), (*catalogue.warnings, *warnings))
 
 
 def rows_of_split(

@@ -175,8 +175,8 @@ def test_another_folder_is_refused(labels, tmp_path):
     [
         (["run", "faces", "--verdicts", "verdicts", "--labels", "a.csv"], "has been scored: omit RUN, FACES"),
         (["--verdicts", "verdicts"], "--verdicts needs --labels CSV"),
-        ([], "are required: RUN and FACES, or --verdicts VERDICTS"),
-        (["run"], "are required: RUN and FACES, or --verdicts VERDICTS"),
+        ([], "are required: RUN and FACES or VIDEOS, or --verdicts VERDICTS"),
+        (["run"], "are required: RUN and FACES or VIDEOS, or --verdicts VERDICTS"),
     ],
 )
 def test_wrong_use_is_refused(words, said, capsys):
