@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +35,7 @@ class ClipNetwork:
 
     def features(self, images: Crops) -> npt.NDArray[np.float32]:
         """Return features ``(N, channels)`` of images ``(N, size, size, 3)``."""
-        return _outputs(self.backbone, images, batch_size=16)
+        return self.backbone.predict(images, batch_size=16, verbose=0)
 
     def score(self, features: npt.NDArray[np.float32]) -> tuple[Probabilities, Probabilities | None]:
         """Return raw probabilities of clips ``(N,)`` and, with a frame head, of their frames ``(N, T)``.
@@ -44,16 +43,11 @@ class ClipNetwork:
         They are computed from the logits in double precision: calibration converts them back to logits, and in single
         precision probabilities near 1 would become indistinguishable.
         """
-        clips = sigmoid(_outputs(self.logits, features, batch_size=256)[:, 0])
+        clips = sigmoid(self.logits.predict(features, batch_size=256, verbose=0)[:, 0])
         if self.frame_logits is None:
             return clips, None
-        return clips, sigmoid(_outputs(self.frame_logits, features, batch_size=256)[:, :, 0])
-
-
-def _outputs(model: keras.Model, inputs: npt.NDArray[Any], *, batch_size: int) -> npt.NDArray[np.float32]:
-    """Return what ``predict`` returns, without its input pipeline: each takes as long to build as a clip to compute."""
-    batches = (inputs[start : start + batch_size] for start in range(0, len(inputs), batch_size))
-    return np.concatenate([model.predict_on_batch(batch) for batch in batches])
+        frames = self.frame_logits.predict(features, batch_size=256, verbose=0)[:, :, 0]
+        return clips, sigmoid(frames)
 
 
 def build_head(name: str, *, frames: int, channels: int) -> keras.Model:
