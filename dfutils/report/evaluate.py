@@ -88,9 +88,10 @@ def evaluate(
     run = resolve_detector(run)
     settings, about = RunFolder(run).detector(), RunFolder(run).about()
     splits = RunSplits(run, is_ensemble=bool(settings.members))
+    detector = None
     if isinstance(faces, Catalogue):
         chosen = videos_of_split(faces, splits, split)
-        load_detector(run, engine="keras")  # what is missing is said before hours of work, and not after
+        detector = load_detector(run, engine="keras")  # what is missing is said before hours of work, and not after
         faces = report / "face-crops"
         everybody = settings.extraction.model_copy(update={"tracks": "all"})
         for line in extract_dataset(chosen, faces, settings=everybody, progress=progress).lines():
@@ -99,7 +100,7 @@ def evaluate(
     if len({folder.resolve() for folder in folders}) < len(folders) or not folders:
         raise ReportError("faces: a face dataset is named twice, or none is. Name each once.")
     parts = [rows_of_split(run, folder, settings, splits, split) for folder in folders]
-    detector = load_detector(run, engine="keras")
+    detector = detector or load_detector(run, engine="keras")
     measured = [score_rows(detector, dataset, rows, splits, split, progress=progress) for dataset, rows in parts]
     measured = [replace(one, predictions=with_columns(one.predictions, slices or {})) for one in measured]
     evaluation = _Evaluation(run, about, detector, splits, split, measured, resamples)

@@ -202,7 +202,7 @@ def reliability_table(is_fake: npt.ArrayLike, fake_probability: npt.ArrayLike, b
     membership = bin_membership(scores, _checked_bins(bins))
     counts = membership.sum(axis=0)
     share = ratio(labels @ membership, counts)
-    z = 1.959963984540054
+    z = 1.959963984540054  # for Wilson's 95 % interval of the share
     shrink = ratio(counts, counts + z**2)
     center = shrink * (share + ratio(np.full(counts.shape, z**2 / 2), counts))
     spread = (

@@ -66,6 +66,18 @@ def test_copies_are_made_of_a_few_frames_of_a_video():
     assert (len(chosen), chosen[0], chosen[-1]) == (COPIED_FRAMES, 0, 9)
 
 
+def test_a_network_that_needs_whole_clips_gets_copies_of_all_frames(detector, demo_faces, monkeypatch):
+    from dfutils.extraction.dataset import read_face_dataset
+
+    dataset = read_face_dataset(demo_faces)
+    crops, copied = dataset.load_clip(dataset.rows[0]), []
+    monkeypatch.setitem(VIEWS, "mirrored", lambda seen: copied.append(len(seen)) or seen[:, :, ::-1])
+    detector.score_clips(crops[None])
+    monkeypatch.setattr(Detector, "has_frame_head", property(lambda _: False))
+    detector.score_clips(crops[None])
+    assert copied == [COPIED_FRAMES, len(crops)]
+
+
 def test_the_verdict_is_the_mean_over_the_views_of_its_crops(detector, demo_videos):
     verdict, cut = detector.examine(demo_videos[0])
     plain = load_detector(detector.folder, engine=detector.engine)
