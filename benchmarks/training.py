@@ -109,10 +109,10 @@ def measure_cached(folder: Path) -> dict[str, Any]:
     """Compare training a head on features that are computed once with computing them in every epoch."""
     dataset = make_faces(folder, size=SIZES[0])
     rows, images = dataset.rows[:SAMPLE_CLIPS], SAMPLE_CLIPS * FRAMES
-    backbone = build_backbone("random", size=SIZES[0]).model
+    backbone = build_backbone("random", size=SIZES[0])
 
     def features(key: str = "benchmark") -> object:
-        return clip_features(dataset, rows, backbone, backbone_key=key, progress=False)
+        return clip_features(dataset, rows, backbone.features, backbone_key=key, progress=False)
 
     with patch.dict(os.environ, DFUTILS_CACHE=str(folder / "cache")):
         features("warm up")

@@ -108,7 +108,7 @@ def run(faces: Path, options: Options) -> dict[str, Any]:
     size = dataset.settings.size
     backbone = choose_backbone(options, size)
     key = backbone_key(backbone.checksum, size=size, family=backbone.family)
-    features = clip_features(dataset, rows, backbone.model, backbone_key=key)
+    features = clip_features(dataset, rows, backbone.features, backbone_key=key)
 
     def scores_of(name: str) -> FoldScores:
         def task(seed: int, splits: npt.NDArray[np.str_]) -> Task:

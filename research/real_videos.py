@@ -136,7 +136,7 @@ class Benchmark:
         rows = [by_video[row.video] for row in self.rows]
         key = backbone_key(self.backbone.checksum, size=self.options.size) + f" blocks {list(BLOCKS)} bgr {bgr}"
         started = time.monotonic()
-        features = clip_features(dataset, rows, self._blocks(bgr=bgr), backbone_key=key)
+        features = clip_features(dataset, rows, self._blocks(bgr=bgr).predict, backbone_key=key)
         seconds = time.monotonic() - started
         if seconds > len(rows) * 0.05:  # otherwise they came from the cache
             images = features.shape[0] * features.shape[1]

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from dfutils.commands.base import print_result
+from dfutils.commands.options import add_engine_option
 
 EXAMPLE = "dfutils compare run-1 run-2 --faces faces --out comparison"
 
@@ -21,6 +22,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--faces", type=Path, required=True, metavar="FACES", help="face dataset to measure them on")
     parser.add_argument("--out", type=Path, required=True, metavar="REPORT", help="report folder to write")
+    add_engine_option(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -29,5 +31,5 @@ def run(options: argparse.Namespace) -> None:
         options.usage_error("RUN: give two or more")
     from dfutils.report.comparison import compare_runs
 
-    comparison = compare_runs(options.detectors, options.faces, options.out)
+    comparison = compare_runs(options.detectors, options.faces, options.out, engine=options.engine)
     print_result(options, comparison.document, [*comparison.lines, f"Report: {options.out / 'report.html'}"])

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from dfutils.commands.base import count, print_result
+from dfutils.commands.options import add_engine_option
 
 EXAMPLE = "dfutils evaluate run faces --out report"
 
@@ -51,6 +52,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--explain", type=count, default=0, metavar="N", help="explain N clips with heat maps; half a minute each"
     )
+    add_engine_option(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -59,14 +61,16 @@ def run(options: argparse.Namespace) -> None:
     from dfutils.report.wording import headline
 
     if options.verdicts:
-        if options.detector or options.explain or options.split != "test":
-            options.usage_error("--verdicts has been scored: omit RUN, FACES, --split and --explain")
+        if options.detector or options.explain or options.split != "test" or options.engine != "auto":
+            options.usage_error("--verdicts has been scored: omit RUN, FACES, --split, --explain and --engine")
         if not options.labels:
             options.usage_error("--verdicts needs --labels CSV")
         from dfutils.report.verdicts import evaluate_verdicts
 
         metrics = evaluate_verdicts(options.verdicts, Path(options.labels), options.out, columns=options.slice)
     else:
+        if options.explain and options.engine == "openvino":
+            options.usage_error("--explain: heat maps need Keras; omit --engine openvino")
         if not options.faces:
             options.usage_error("the following arguments are required: RUN and FACES or VIDEOS, or --verdicts VERDICTS")
         from dfutils.extraction.catalogue import read_catalogue
@@ -88,5 +92,6 @@ def run(options: argparse.Namespace) -> None:
             split=options.split,
             slices=slices,
             explain=options.explain,
+            engine=options.engine,
         )
     print_result(options, metrics, [headline(metrics), f"Report: {options.out / 'report.html'}"])

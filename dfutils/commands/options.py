@@ -15,6 +15,17 @@ from dfutils.settings import Settings
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
+def add_engine_option(parser: argparse.ArgumentParser) -> None:
+    """Add the choice of the engine that runs a detector."""
+    parser.add_argument(
+        "--engine",
+        choices=["auto", "keras", "openvino"],
+        default="auto",
+        help="openvino needs no TensorFlow; auto (default) uses it if it is installed and supports the network, "
+        "otherwise keras, which also runs on a GPU",
+    )
+
+
 def add_setting_options(parser: argparse._ArgumentGroup, settings: type[Settings], names: Sequence[str]) -> None:
     """Add an option for each named field, and ``--settings`` for the file that may hold all of them.
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dfutils.commands.base import count, print_result, say, show
+from dfutils.commands.options import add_engine_option
 from dfutils.pretrained import default_model
 
 if TYPE_CHECKING:
@@ -56,13 +57,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--csv", type=Path, metavar="FILE", help="also write a table of all verdicts")
     parser.add_argument("--frames-dir", type=Path, metavar="DIR", help="also write the faces that were examined")
-    parser.add_argument(
-        "--engine",
-        choices=["auto", "keras", "openvino"],
-        default="auto",
-        help="openvino needs no TensorFlow; auto (default) uses it if it is installed and supports the network, "
-        "otherwise keras",
-    )
+    add_engine_option(parser)
     parser.add_argument(
         "--explain",
         type=Path,

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from dfutils.commands.base import count, print_result
+from dfutils.commands.options import add_engine_option
 
 EXAMPLE = "dfutils stress run videos/ --labels videos/labels.csv --out report"
 
@@ -31,6 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--most", type=count, default=60, metavar="N", help="use at most N videos (default: %(default)s)"
     )
+    add_engine_option(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -45,5 +47,6 @@ def run(options: argparse.Namespace) -> None:
         split=options.split,
         kinds=options.kinds,
         most=options.most,
+        engine=options.engine,
     )
     print_result(options, rows, stress_lines(rows))

@@ -31,6 +31,7 @@ from dfutils.extraction.catalogue import Catalogue
 from dfutils.extraction.recognition import is_image
 from dfutils.files import read_json, write_json, write_text
 from dfutils.prediction.detector import Detector, face_pixels, load_detector
+from dfutils.prediction.runtime import EngineChoice
 from dfutils.pretrained import resolve_detector
 from dfutils.records import Video
 from dfutils.runs.folder import RunFolder
@@ -50,6 +51,7 @@ def stress_test(
     kinds: Sequence[str] | None = None,
     most: int = 60,
     resamples: int = 1000,
+    engine: EngineChoice = "auto",
     progress: bool = True,
 ) -> list[dict[str, Any]]:
     """Damage the videos of a split in several strengths, predict each again, and measure.
@@ -65,6 +67,7 @@ def stress_test(
         kinds: Names in `dfutils.evaluation.damage.DAMAGES`; all by default.
         most: Maximum number of videos, half REAL and half FAKE; every condition uses the same ones.
         resamples: Bootstrap resamples behind each interval.
+        engine: As in `load_detector`.
         progress: Show a progress bar on a terminal.
 
     Returns:
@@ -80,7 +83,7 @@ def stress_test(
         raise ReportError(f"--kinds: {unknown[0]!r} is unknown. Choose from: {', '.join(DAMAGES)}.")
     run = resolve_detector(run)
     RunFolder(run).about()  # fail before hours of work, not after
-    detector = load_detector(run, engine="keras")
+    detector = load_detector(run, engine=engine)
     videos = choose_videos(run, detector, catalogue, split, most=most)
     conditions = [UNTOUCHED, *((name, value) for name in kinds or DAMAGES for value in DAMAGES[name].strengths)]
     store = ScoreStore(report / "stress", detector)
@@ -115,22 +118,21 @@ def stress_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _result_file(report: Path, detector: Detector) -> Path:
-    return report / "stress" / f"result-{_key(detector)}.json"
+    return report / "stress" / f"result-{_key(detector.settings.model_dump_json(), MAX_FRAMES)}.json"
 
 
-def _key(detector: Detector) -> str:
-    known = detector.settings.model_dump_json() + f" {MAX_FRAMES}"
-    return hashlib.sha256(known.encode()).hexdigest()[:12]
+def _key(*parts: object) -> str:
+    return hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()[:12]
 
 
 class ScoreStore:
     """Scores by condition and video, one JSON line each, appended at once; an incomplete last line is dropped.
 
-    The file name contains a checksum of the detector, so that scores of two detectors are never mixed.
+    The file name contains a checksum of the detector and its engine, so that scores of two are never mixed.
     """
 
     def __init__(self, folder: Path, detector: Detector) -> None:
-        self.path = folder / f"scores-{_key(detector)}.jsonl"
+        self.path = folder / f"scores-{_key(json.dumps(detector.identity, sort_keys=True), MAX_FRAMES)}.jsonl"
         folder.mkdir(parents=True, exist_ok=True)
         self._known: dict[str, dict[str, Any]] = {}
         if self.path.exists():

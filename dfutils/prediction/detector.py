@@ -22,7 +22,7 @@ from dfutils.prediction.answers import Judge
 from dfutils.prediction.batch import ahead
 from dfutils.prediction.members import ClipScore, Member, load_members, score_members
 from dfutils.prediction.outputs import plain_verdict
-from dfutils.prediction.runtime import Engine, EngineChoice, choose_engine, keras_network
+from dfutils.prediction.runtime import Engine, EngineChoice, choose_engine
 from dfutils.prediction.views import VIEWS, mean_of_views, spread_frames, view_of_frames
 from dfutils.pretrained import DEFAULT, resolve_detector
 from dfutils.records import (
@@ -96,7 +96,7 @@ class Detector(Judge):
 
     @functools.cached_property
     def reference(self) -> Sequence[Member]:
-        """The networks on Keras, whatever `engine` is: for evaluation and heat maps.
+        """The networks on Keras, whatever `engine` is: for heat maps.
 
         Raises:
             RunError: Keras is not installed.
@@ -273,7 +273,7 @@ class Detector(Judge):
         features: Mapping[str, npt.NDArray[np.float32]] | None = None,
         progress: bool = True,
     ) -> list[ClipScore]:
-        """Score clips of a face dataset on Keras, with cached features of frozen backbones.
+        """Score clips of a face dataset, with features that are computed once and cached.
 
         Args:
             dataset: Holds the crops.
@@ -288,9 +288,9 @@ class Detector(Judge):
         views = [self.dataset_features(dataset, rows, view=name, progress=progress) for name in self.settings.views]
 
         def features_of(own: Mapping[str, npt.NDArray[np.float32]]) -> FeaturesOf:
-            return lambda member: own[member.settings.backbone_checksum]
+            return lambda member: own[member.backbone_key]
 
-        scores = self._score(self.reference, features_of(as_is), [features_of(own) for own in views])
+        scores = self._score(self.members, features_of(as_is), [features_of(own) for own in views])
         if self.familiarity is None:
             return scores
         return [
@@ -319,7 +319,7 @@ class Detector(Judge):
     def dataset_features(
         self, dataset: FaceDataset, rows: Sequence[ClipRow], *, view: View | None = None, progress: bool = True
     ) -> dict[str, npt.NDArray[np.float32]]:
-        """Return features ``(N, T, channels)`` of clips of a face dataset by the checksum of the backbone, cached.
+        """Return features ``(N, T, channels)`` of clips of a face dataset by `Member.backbone_key`, cached.
 
         Args:
             dataset: Holds the crops.
@@ -348,14 +348,17 @@ class Detector(Judge):
         if view is not None and rows:
             change, key_suffix = view_of_frames(view, self._copied_frames(rows[0].frames))
         features: dict[str, npt.NDArray[np.float32]] = {}
-        for member in self.reference:
-            checksum = member.settings.backbone_checksum
-            if checksum not in features:
-                size, family = member.settings.extraction.size, member.settings.backbone
-                key = backbone_key(checksum, size=size, family=family) + key_suffix
-                backbone = keras_network(member.network).backbone
-                features[checksum] = clip_features(
-                    dataset, rows, backbone, backbone_key=key, change=change, progress=progress
+        for member in self.members:
+            if member.backbone_key not in features:
+                settings = member.settings
+                key = backbone_key(settings.backbone_checksum, size=settings.extraction.size, family=settings.backbone)
+                features[member.backbone_key] = clip_features(
+                    dataset,
+                    rows,
+                    member.network.features,
+                    backbone_key=key + member.export_key + key_suffix,
+                    change=change,
+                    progress=progress,
                 )
         return features
 

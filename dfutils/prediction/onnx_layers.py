@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dfutils.errors import RunError
-from dfutils.training.backbones import FAMILIES, SCALINGS, network_of
+from dfutils.training.backbones import network_of
 from dfutils.training.backend import keras
+from dfutils.training.families import FAMILIES, SCALINGS
 
 if TYPE_CHECKING:
     import onnx

@@ -14,6 +14,7 @@ from dfutils.evaluation.metrics import compare_predictions, compute_metrics
 from dfutils.evaluation.scoring import RunSplits, rows_of_split, score_rows
 from dfutils.figures.results import plot_differences
 from dfutils.prediction.detector import load_detector
+from dfutils.prediction.runtime import EngineChoice
 from dfutils.pretrained import resolve_detector
 from dfutils.report.elements import Column, FigurePlan, Section, Table, metric_columns
 from dfutils.report.evaluate import MADE_UP_WARNING
@@ -47,7 +48,13 @@ ALWAYS_HALF = {"auc": 0.5, "balanced_accuracy": 0.5, "log_loss": 0.693147, "brie
 
 
 def compare_runs(
-    runs: Sequence[Path | str], faces: Path, report: Path, *, resamples: int = 1000, progress: bool = True
+    runs: Sequence[Path | str],
+    faces: Path,
+    report: Path,
+    *,
+    resamples: int = 1000,
+    engine: EngineChoice = "auto",
+    progress: bool = True,
 ) -> Comparison:
     """Measure several runs on videos that are in the test split of all of them, and write a report.
 
@@ -56,6 +63,7 @@ def compare_runs(
         faces: A face dataset whose crops were cut with the settings of all runs.
         report: The report folder to write.
         resamples: Bootstrap resamples behind each interval.
+        engine: As in `load_detector`.
         progress: Show progress bars on a terminal.
 
     Raises:
@@ -70,7 +78,7 @@ def compare_runs(
         settings = RunFolder(run).detector()
         splits = RunSplits(run, is_ensemble=bool(settings.members))
         dataset, rows = rows_of_split(run, faces, settings, splits, "test")
-        detector = load_detector(run, engine="keras")
+        detector = load_detector(run, engine=engine)
         measured = score_rows(detector, dataset, rows, splits, "test", progress=progress)
         contestants.append(Contestant(name, measured.predictions, settings.threshold, settings.answer_range))
         del detector, measured  # frees the features, which other runs may not share

@@ -23,6 +23,7 @@ from dfutils.extraction.catalogue import Catalogue
 from dfutils.extraction.extract import extract_dataset
 from dfutils.files import read_json, sha256_of
 from dfutils.prediction.detector import Detector, load_detector
+from dfutils.prediction.runtime import EngineChoice
 from dfutils.pretrained import resolve_detector
 from dfutils.report.elements import Section
 from dfutils.report.examples import error_gallery, explanation_section
@@ -54,6 +55,7 @@ def evaluate(
     slices: Mapping[str, Mapping[str, str]] | None = None,
     resamples: int = 1000,
     explain: int = 0,
+    engine: EngineChoice = "auto",
     progress: bool = True,
 ) -> dict[str, Any]:
     """Score one split of one or several face datasets with a trained detector and write the report folder.
@@ -74,7 +76,9 @@ def evaluate(
         slices: Values of further columns for each video, by its name, from `dfutils.extraction.catalogue.read_columns`;
             the report measures the videos of each value.
         resamples: Bootstrap resamples behind each interval.
-        explain: Number of clips to explain with images, half REAL and half FAKE; about half a minute each on two cores.
+        explain: Number of clips to explain with images, half REAL and half FAKE; about half a minute each on two
+            cores. Heat maps need Keras, which then runs the detector too.
+        engine: As in `load_detector`.
         progress: Show progress bars on a terminal.
 
     Returns:
@@ -86,12 +90,13 @@ def evaluate(
         DfutilsError: The run or the dataset is incomplete, or they do not fit each other.
     """
     run = resolve_detector(run)
+    engine = "keras" if explain else engine
     settings, about = RunFolder(run).detector(), RunFolder(run).about()
     splits = RunSplits(run, is_ensemble=bool(settings.members))
     detector = None
     if isinstance(faces, Catalogue):
         chosen = videos_of_split(faces, splits, split)
-        detector = load_detector(run, engine="keras")  # what is missing is said before hours of work, and not after
+        detector = load_detector(run, engine=engine)  # what is missing is said before hours of work, and not after
         faces = report / "face-crops"
         everybody = settings.extraction.model_copy(update={"tracks": "all"})
         for line in extract_dataset(chosen, faces, settings=everybody, progress=progress).lines():
@@ -100,7 +105,7 @@ def evaluate(
     if len({folder.resolve() for folder in folders}) < len(folders) or not folders:
         raise ReportError("faces: a face dataset is named twice, or none is. Name each once.")
     parts = [rows_of_split(run, folder, settings, splits, split) for folder in folders]
-    detector = detector or load_detector(run, engine="keras")
+    detector = detector or load_detector(run, engine=engine)
     measured = [score_rows(detector, dataset, rows, splits, split, progress=progress) for dataset, rows in parts]
     measured = [replace(one, predictions=with_columns(one.predictions, slices or {})) for one in measured]
     evaluation = _Evaluation(run, about, detector, splits, split, measured, resamples)
@@ -224,6 +229,8 @@ class _Evaluation:
         return {
             BACKBONE_FACT: f"{backbone['weights']} ({backbone['origin']})",
             "Detector": f"{settings.name} {settings.version}, {settings.weights_sha256[:12]}",
+            "Engine": self.detector.engine
+            + (", with the exported backbone" if any(one.export_key for one in self.detector.members) else ""),
             "Split": split,
             "Clips": f"{extraction.frames} frames of {extraction.size} × {extraction.size} pixels, "
             f"{extraction.sampling} sampling, face margin {extraction.margin:g}",

@@ -17,8 +17,7 @@ from dfutils.files import replacing
 from dfutils.records import ClipRow, Crops
 from dfutils.settings import DEFAULT_BACKBONE
 from dfutils.training.augmentation import DEFAULT_SETTINGS, augment_clip
-from dfutils.training.backbones import FAMILIES
-from dfutils.training.backend import keras
+from dfutils.training.families import FAMILIES
 from dfutils.weights import cache_folder
 
 logger = logging.getLogger(__name__)
@@ -27,25 +26,25 @@ Features = npt.NDArray[np.float32]
 """``(N, T, channels)`` float32: clips, frames, channels; InceptionV3 has 2048."""
 
 IMAGES_AT_ONCE = 80
-"""Crops per call of the backbone: each call has a fixed cost, which would dominate for a few still images."""
+"""Crops per call of ``features_of``: each call has a fixed cost, which would dominate for a few still images."""
 
 
 def clip_features(
     dataset: FaceDataset,
     rows: Sequence[ClipRow],
-    backbone: keras.Model,
+    features_of: Callable[[Crops], Features],
     *,
     backbone_key: str,
     copy: int = 0,
     change: Callable[[Crops], Crops] | None = None,
     progress: bool = True,
 ) -> Features:
-    """Return the features of clips, from the cache if possible.
+    """Return the features of clips, from the cache if possible; TensorFlow is not needed.
 
     Args:
         dataset: Holds the crops.
         rows: Clips of the same length T.
-        backbone: uint8 ``(N, size, size, 3)`` to ``(N, channels)``.
+        features_of: Computes the features ``(N, channels)`` of uint8 images ``(N, size, size, 3)``.
         backbone_key: Names architecture, weights, preprocessing and ``change``; with the clip's checksum it is the
             cache key.
         copy: 0 for the unchanged crops; every other number is a different, reproducible augmentation.
@@ -89,7 +88,7 @@ def clip_features(
                 )
             if change:
                 clips = np.stack([change(clip) for clip in clips])
-            features = backbone.predict(clips.reshape(-1, *clips.shape[2:]), batch_size=16, verbose=0)
+            features = features_of(clips.reshape(-1, *clips.shape[2:]))
             for number, own in zip(numbers, features.reshape(*clips.shape[:2], -1), strict=True):
                 with replacing(paths[number]) as temporary, temporary.open("wb") as file:
                     np.save(file, own.astype(np.float32))

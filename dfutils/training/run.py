@@ -165,7 +165,9 @@ def _train_head(job: TrainingJob, backbone: Backbone) -> Trained:
     def labelled_features(name: SplitName, *, copies: int = 0) -> tuple[Features, Flags]:
         rows = data.in_splits(name)
         seen = [
-            clip_features(data.dataset, rows, backbone.model, backbone_key=key, copy=copy, progress=job.show_progress)
+            clip_features(
+                data.dataset, rows, backbone.features, backbone_key=key, copy=copy, progress=job.show_progress
+            )
             for copy in range(1 + copies)
         ]
         return np.concatenate(seen), np.tile([row.is_fake for row in rows], 1 + copies)
@@ -205,7 +207,7 @@ def _write_detector(job: TrainingJob, trained: Trained, backbone: Backbone, devi
     is_scored = np.array([settings.mode == "cached" or split != "train" for split in data.splits])
     rows = tuple(row for row, scored in zip(data.rows, is_scored, strict=True) if scored)
     splits = data.splits[is_scored]
-    features = clip_features(data.dataset, rows, network.backbone, backbone_key=key, progress=job.show_progress)
+    features = clip_features(data.dataset, rows, network.features, backbone_key=key, progress=job.show_progress)
     raw, _ = network.score(features)
     is_fake, held = np.array([row.is_fake for row in rows]), splits == "validation"
     groups = {video: group.name for group in group_videos(data.rows) for video in group.videos}

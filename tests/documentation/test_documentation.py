@@ -15,7 +15,7 @@ import cv2
 import keras
 import pytest
 from code_blocks import MarkerError, read_blocks
-from reader import PROJECT, Reader, reader_environment, write_command
+from reader import PROJECT, SIZE, Reader, reader_environment, write_command
 from stub import files_of
 
 from dfutils import weights
@@ -23,6 +23,7 @@ from dfutils.cli import build_parser
 from dfutils.extraction.video import iter_frames
 from dfutils.files import read_csv, write_csv
 from dfutils.publishing.package import index_is_reachable
+from dfutils.settings import ExtractionSettings
 
 FIRST = [
     PROJECT / "README.md",
@@ -71,8 +72,12 @@ def reader(folder, backbone, demo_faces, tmp_path, monkeypatch):
     # The same for Python blocks, which are run in this process.
     monkeypatch.setitem(weights.WEIGHT_FILES, name, replace(weights.WEIGHT_FILES[name], checksum=checksum))
     monkeypatch.setenv("DFUTILS_WEIGHTS", str(place))
-    output = {f"output/faces/{file}": content for file, content in files_of(demo_faces).items()}
-    return Reader(*folder, environment, output)
+    with monkeypatch.context() as default:
+        default.setattr(ExtractionSettings.model_fields["size"], "default", SIZE)
+        ExtractionSettings.model_rebuild(force=True)
+        output = {f"output/faces/{file}": content for file, content in files_of(demo_faces).items()}
+        yield Reader(*folder, environment, output)
+    ExtractionSettings.model_rebuild(force=True)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -13,7 +13,8 @@ from dfutils.errors import RunError, WeightsError
 from dfutils.extraction.dataset import read_face_dataset
 from dfutils.files import read_json
 from dfutils.settings import FinetuneSettings, TrainingSettings
-from dfutils.training.backbones import FAMILIES, _scaled, block_starts, build_backbone, encode, network_of
+from dfutils.training.backbones import _scaled, block_starts, build_backbone, encode, network_of
+from dfutils.training.families import FAMILIES
 from dfutils.training.features import backbone_key
 from dfutils.training.finetune import unfreeze
 from dfutils.training.model import build_head, compose
