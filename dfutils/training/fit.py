@@ -23,7 +23,12 @@ LEAST_VARIANCE = 1e-4
 """Smallest variance of a channel, as a share of the median variance: above the rounding error of a constant channel,
 below any weak signal."""
 
-_METRICS = {"precision": keras.metrics.Precision, "recall": keras.metrics.Recall, "auc": keras.metrics.AUC}
+_METRICS = {
+    "accuracy": keras.metrics.BinaryAccuracy,
+    "precision": keras.metrics.Precision,
+    "recall": keras.metrics.Recall,
+    "auc": keras.metrics.AUC,
+}
 
 
 def fit_head(
@@ -61,8 +66,9 @@ def fit_head(
     model.compile(
         optimizer=keras.optimizers.AdamW(settings.learning_rate, weight_decay=settings.weight_decay),
         loss=keras.losses.BinaryCrossentropy(),
-        metrics=["accuracy", *(metric(name=name) for name, metric in _METRICS.items())],
+        metrics=[metric(name=name) for name, metric in _METRICS.items()],
     )
+    model.optimizer.build(model.trainable_variables)  # or the first step is traced twice; see `finetune`
     best = BestEpoch(patience=settings.patience)
     halving = keras.callbacks.ReduceLROnPlateau("val_accuracy", factor=0.5, patience=max(1, settings.patience // 2))
     csv_log = [keras.callbacks.CSVLogger(str(history_file))] if history_file else []

@@ -15,7 +15,7 @@ import pytest
 from earlier_versions import OLD_SETTINGS, OLD_SETTINGS_TODAY
 from rounding import SCORE, TRAINED
 from sklearn.metrics import log_loss
-from training_helpers import TRAIN, TWO_DEVICES, probabilities
+from training_helpers import TRAIN, TWO_DEVICES, probabilities, traced_steps
 
 from dfutils.errors import RunError, TimeBudgetError
 from dfutils.extraction.dataset import read_face_dataset
@@ -48,7 +48,9 @@ SETTINGS = TrainingSettings(
 @pytest.fixture(scope="module")
 def finetuned(demo_faces, tmp_path_factory):
     run = tmp_path_factory.mktemp("finetuned")
-    train(demo_faces, run, settings=SETTINGS, progress=False)
+    with traced_steps() as traces:
+        train(demo_faces, run, settings=SETTINGS, progress=False)
+    assert len(traces) == 1  # twice takes half a minute more with InceptionV3
     return run
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from training_helpers import traced_steps
 
 from dfutils.errors import DatasetError, RunError, SplitError
 from dfutils.extraction.dataset import read_face_dataset
@@ -219,16 +220,18 @@ def test_the_best_epoch_is_kept(aucs, losses, kept, epochs):
 
 
 @pytest.mark.parametrize("model", ["inception_mean", "inception_gru", "inception_lstm_gru"])
-def test_a_few_steps_on_separable_clips_lower_the_loss(model, tmp_path):
+def test_a_few_steps_on_separable_clips_lower_the_loss_and_are_traced_once(model, tmp_path):
     rng = np.random.default_rng(0)
     is_fake = np.arange(64) % 2 == 1
     features = rng.normal(0, 1, (64, 4, 2048)).astype(np.float32)
     features[is_fake, :, :50] += 2
     settings = TrainingSettings(model=model, epochs=8, patience=8)
-    fit_head(
-        features[:48], is_fake[:48], validation=(features[48:], is_fake[48:]), settings=settings,
-        history_file=tmp_path / "history.csv", progress=False,
-    )  # fmt: skip
+    with traced_steps() as traces:
+        fit_head(
+            features[:48], is_fake[:48], validation=(features[48:], is_fake[48:]), settings=settings,
+            history_file=tmp_path / "history.csv", progress=False,
+        )  # fmt: skip
+    assert len(traces) == 1
     history = read_csv(tmp_path / "history.csv", ())
     assert float(history[-1]["loss"]) < 0.5 * float(history[0]["loss"])
     assert float(history[-1]["val_auc"]) > 0.9

@@ -1,6 +1,11 @@
-"""What several tests of training share: scores of a run, and training in another process."""
+"""What several tests of training share: scores of a run, training in another process, and how often it is traced."""
+
+from contextlib import contextmanager
+
+import pytest
 
 from dfutils.files import read_csv
+from dfutils.training.optimizer import ReplicaModel
 
 TRAIN = """
 import sys
@@ -18,6 +23,20 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 """
 """The beginning of a program that sees two CPUs."""
+
+
+@contextmanager
+def traced_steps():
+    """Yield a list that gets an entry each time that TensorFlow traces the step of a training in this process."""
+    entries, step = [], ReplicaModel.train_step
+
+    def traced(self, data):
+        entries.append(self.name)
+        return step(self, data)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ReplicaModel, "train_step", traced)
+        yield entries
 
 
 def probabilities(run):
