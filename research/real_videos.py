@@ -14,6 +14,7 @@ the mistake. Nothing else was changed after results were seen.)
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Sequence
@@ -135,8 +136,9 @@ class Benchmark:
         by_video = {row.video: row for row in dataset.rows}
         rows = [by_video[row.video] for row in self.rows]
         key = backbone_key(self.backbone.checksum, size=self.options.size) + f" blocks {list(BLOCKS)} bgr {bgr}"
+        blocks = functools.partial(self._blocks(bgr=bgr).predict, batch_size=16, verbose=0)
         started = time.monotonic()
-        features = clip_features(dataset, rows, self._blocks(bgr=bgr).predict, backbone_key=key)
+        features = clip_features(dataset, rows, blocks, backbone_key=key)
         seconds = time.monotonic() - started
         if seconds > len(rows) * 0.05:  # otherwise they came from the cache
             images = features.shape[0] * features.shape[1]

@@ -128,7 +128,7 @@ It is no evidence about anybody, and no tool for decisions about people. {only_f
   part; the figures below are of the others. At the thresholds, at most 3 % of REAL images of such people are called
   FAKE, and at most 10 % of FAKE ones REAL.
 * Backbone: {origin}.
-* Without TensorFlow its backbone runs in 8 bits. On {judged:,} crops of DFDC's validation people that gives an AUC of
+* On OpenVINO its backbone runs in 8 bits. On {judged:,} crops of DFDC's validation people that gives an AUC of
   {auc:.3f} instead of {auc_keras:.3f}; {same_labels:.1%} of the labels stay, and no probability moves more than
   {largest_difference:.2f}.
 

@@ -176,11 +176,22 @@ def test_an_unknown_rule_is_named_with_the_known_ones(tmp_path, capsys):
     assert not any(tmp_path.iterdir())
 
 
-def test_the_web_page_names_what_it_lacks_and_how_to_install_it(monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "gradio", None)
-    assert main(["app"]) == 1
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert "gradio: is not installed, but the web page needs it. In the folder of dfutils, run: pip" in last
+@pytest.mark.parametrize(
+    ("library", "words", "what", "extra"),
+    [
+        ("gradio", ["app"], "the web page", "app"),
+        ("pandas", ["evaluate", "run", "faces", "--out", "report"], "the report", "report"),
+        ("pandas", ["stress", "run", "videos", "--out", "report"], "the stress test", "report"),
+        ("pandas", ["compare", "one", "two", "--faces", "faces", "--out", "report"], "the report", "report"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_command_names_the_library_that_it_lacks_and_how_to_install_it(library, words, what, extra):
+    program = f"import sys; sys.modules[{library!r}] = None; from dfutils.cli import main; sys.exit(main({words}))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 1
+    advice = f"In the folder of dfutils, run: pip install '.[{extra}]'."
+    assert done.stderr.endswith(f"{library}: is not installed, but {what} needs it. {advice}\n")
 
 
 @pytest.mark.parametrize(

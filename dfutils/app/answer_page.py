@@ -46,7 +46,7 @@ def answer_html(
     """
     verdict, extraction = answer.verdict, answer.extraction
     document = json_text(verdict_document(detector, [verdict]))
-    player = "" if extraction is None else _player(verdict, extraction, film=file if is_example else None)
+    player = "" if extraction is None else _player(verdict, extraction, media=file if is_example else None)
     page = verdict_page(verdict, extraction, detector, file=file)
     return (
         '<article class="df-answer" aria-label="Verdict">'
@@ -62,8 +62,8 @@ def answer_html(
     )
 
 
-def _player(verdict: Verdict, extraction: Extraction, *, film: Path | None) -> str:
-    """Return the place where the visitor's browser plays the file; without ``film``, from the visitor's own disk."""
+def _player(verdict: Verdict, extraction: Extraction, *, media: Path | None) -> str:
+    """Return the place where the visitor's browser plays the file; without ``media``, from the visitor's own disk."""
     info = extraction.info
     people = [
         {
@@ -87,7 +87,7 @@ def _player(verdict: Verdict, extraction: Extraction, *, film: Path | None) -> s
         }
         for number, track in enumerate(verdict.tracks)
     ]
-    source = "" if film is None else _data("video/mp4", film.read_bytes())
+    source = "" if media is None else _data("video/mp4", media.read_bytes())
     return f'<div class="df-player" data-people="{escape(json.dumps(people))}" data-source="{source}"></div>'
 
 

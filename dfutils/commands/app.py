@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from dfutils.errors import DfutilsError, how_to_install
+from dfutils.commands.base import needing
 
 EXAMPLE = "dfutils app --port 7860"
 
@@ -20,11 +20,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Serve the page until it is interrupted."""
-    try:
+    with needing("app", "the web page"):
         from dfutils.app.server import serve
 
         serve(model=options.model, host=options.host, port=options.port)
-    except ModuleNotFoundError as error:
-        raise DfutilsError(
-            f"{error.name}: is not installed, but the web page needs it. {how_to_install('app')}."
-        ) from error

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from dfutils.errors import DfutilsError
+from dfutils.errors import DfutilsError, how_to_install
 from dfutils.files import json_text
 
 if TYPE_CHECKING:
@@ -28,6 +29,23 @@ def add_usual_options(parser: argparse.ArgumentParser, example: str) -> None:
     for name, about in flags.items():
         # Without a default, so that the option may come before or after the name of a sub-command.
         parser.add_argument(f"--{name}", action="store_true", default=argparse.SUPPRESS, help=about)
+
+
+@contextmanager
+def needing(extra: str, what: str) -> Iterator[None]:
+    """Turn a library that is missing in this block into an error that names the extra to install.
+
+    Args:
+        extra: Extra of this package that has the library.
+        what: What needs it, at the start of a sentence without its capital: ``the web page``.
+
+    Raises:
+        DfutilsError: A library is missing.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise DfutilsError(f"{error.name}: is not installed, but {what} needs it. {how_to_install(extra)}.") from error
 
 
 def count(text: str) -> int:

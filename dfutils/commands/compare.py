@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dfutils.commands.base import print_result
+from dfutils.commands.base import needing, print_result
 from dfutils.commands.options import add_engine_option
 
 EXAMPLE = "dfutils compare run-1 run-2 --faces faces --out comparison"
@@ -29,7 +29,8 @@ def run(options: argparse.Namespace) -> None:
     """Measure all detectors on the videos that are in the test split of every run."""
     if len(options.detectors) < 2:
         options.usage_error("RUN: give two or more")
-    from dfutils.report.comparison import compare_runs
+    with needing("report", "the report"):
+        from dfutils.report.comparison import compare_runs
 
     comparison = compare_runs(options.detectors, options.faces, options.out, engine=options.engine)
     print_result(options, comparison.document, [*comparison.lines, f"Report: {options.out / 'report.html'}"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dfutils.commands.base import count, print_result
+from dfutils.commands.base import count, needing, print_result
 from dfutils.commands.options import add_engine_option
 
 EXAMPLE = "dfutils evaluate run faces --out report"
@@ -57,25 +57,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Measure the detector and write the report, including the results of `dfutils stress` in the same folder."""
+    with needing("report", "the report"):
+        from dfutils.report.evaluate import evaluate
+        from dfutils.report.verdicts import evaluate_verdicts
+        from dfutils.report.wording import headline
     from dfutils.extraction.catalogue import read_columns
-    from dfutils.report.wording import headline
 
     if options.verdicts:
         if options.detector or options.explain or options.split != "test" or options.engine != "auto":
-            options.usage_error("--verdicts has been scored: omit RUN, FACES, --split, --explain and --engine")
+            options.usage_error("--verdicts: they are already scored; omit RUN, FACES, --split, --explain and --engine")
         if not options.labels:
             options.usage_error("--verdicts needs --labels CSV")
-        from dfutils.report.verdicts import evaluate_verdicts
-
         metrics = evaluate_verdicts(options.verdicts, Path(options.labels), options.out, columns=options.slice)
     else:
-        if options.explain and options.engine == "openvino":
-            options.usage_error("--explain: heat maps need Keras; omit --engine openvino")
         if not options.faces:
             options.usage_error("the following arguments are required: RUN and FACES or VIDEOS, or --verdicts VERDICTS")
         from dfutils.extraction.catalogue import read_catalogue
         from dfutils.extraction.dataset import is_face_dataset
-        from dfutils.report.evaluate import evaluate
 
         others = [folder for folder in options.faces if options.labels and not is_face_dataset(folder)]
         if others and len(options.faces) > 1:

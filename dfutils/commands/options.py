@@ -1,4 +1,4 @@
-"""Command-line options made from fields of settings: name, type, choices, default and help come from the field."""
+"""Options of several commands, and options made from fields of settings: name, type, choices, default and help."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def add_engine_option(parser: argparse.ArgumentParser) -> None:
         "--engine",
         choices=["auto", "keras", "openvino"],
         default="auto",
-        help="openvino needs no TensorFlow; auto (default) uses it if it is installed and supports the network, "
-        "otherwise keras, which also runs on a GPU",
+        help="what runs the network: openvino needs no TensorFlow; keras also runs on a GPU; auto (default) takes "
+        "openvino if it is installed and supports the network",
     )
 
 

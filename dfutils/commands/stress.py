@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dfutils.commands.base import count, print_result
+from dfutils.commands.base import count, needing, print_result
 from dfutils.commands.options import add_engine_option
 
 EXAMPLE = "dfutils stress run videos/ --labels videos/labels.csv --out report"
@@ -37,7 +37,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Damage the videos of a split at several strengths, and measure the detector at each."""
-    from dfutils.evaluation.stress import stress_lines, stress_test
+    with needing("report", "the stress test"):
+        from dfutils.evaluation.stress import stress_lines, stress_test
     from dfutils.extraction.catalogue import read_catalogue
 
     rows = stress_test(

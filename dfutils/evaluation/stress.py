@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from dfutils.errors import MediaError, ReportError
+from dfutils.errors import MediaError, ReportError, UnreadableError
 from dfutils.evaluation.damage import (
     DAMAGES,
     MAX_FRAMES,
@@ -57,7 +57,8 @@ def stress_test(
     """Damage the videos of a split in several strengths, predict each again, and measure.
 
     Every score is written to ``report/stress`` at once, so that the same call continues where it was interrupted. The
-    result is written there too, for `dfutils.report.evaluate.evaluate` to show. Each detector has its own files.
+    result is written there too, for `dfutils.report.evaluate.evaluate` to show. Each detector has its own files, for
+    each engine.
 
     Args:
         run: A run folder, or the name of a detector that comes with the package.
@@ -76,7 +77,7 @@ def stress_test(
 
     Raises:
         ReportError: A kind is unknown, or no video of the split is in ``catalogue``.
-        RunError: ``run`` is incomplete or was altered.
+        RunError: ``run`` is incomplete or was altered, or the engine is not available.
     """
     unknown = [kind for kind in kinds or () if kind not in DAMAGES]
     if unknown:
@@ -84,6 +85,7 @@ def stress_test(
     run = resolve_detector(run)
     RunFolder(run).about()  # fail before hours of work, not after
     detector = load_detector(run, engine=engine)
+    logger.info("Engine: %s", detector.engine_in_words)
     videos = choose_videos(run, detector, catalogue, split, most=most)
     conditions = [UNTOUCHED, *((name, value) for name in kinds or DAMAGES for value in DAMAGES[name].strengths)]
     store = ScoreStore(report / "stress", detector)
@@ -118,21 +120,22 @@ def stress_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _result_file(report: Path, detector: Detector) -> Path:
-    return report / "stress" / f"result-{_key(detector.settings.model_dump_json(), MAX_FRAMES)}.json"
+    return report / "stress" / f"result-{_key(detector)}.json"
 
 
-def _key(*parts: object) -> str:
-    return hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()[:12]
+def _key(detector: Detector) -> str:
+    known = json.dumps({**detector.identity, "frames": MAX_FRAMES}, sort_keys=True)
+    return hashlib.sha256(known.encode()).hexdigest()[:12]
 
 
 class ScoreStore:
     """Scores by condition and video, one JSON line each, appended at once; an incomplete last line is dropped.
 
-    The file name contains a checksum of the detector and its engine, so that scores of two are never mixed.
+    The file name contains a checksum of the detector and its engine, so that scores of two of them are never mixed.
     """
 
     def __init__(self, folder: Path, detector: Detector) -> None:
-        self.path = folder / f"scores-{_key(json.dumps(detector.identity, sort_keys=True), MAX_FRAMES)}.jsonl"
+        self.path = folder / f"scores-{_key(detector)}.jsonl"
         folder.mkdir(parents=True, exist_ok=True)
         self._known: dict[str, dict[str, Any]] = {}
         if self.path.exists():
@@ -176,7 +179,7 @@ def choose_videos(run: Path, detector: Detector, catalogue: Catalogue, split: st
     found = [
         video
         for video in catalogue.videos
-        if split in ("all", splits.of(video.name, video.group)) and not video.frames and not is_image(video.path)
+        if split in ("all", splits.of(video.name, video.group)) and not video.frames and not _is_still(video.path)
     ]
     if not found:
         raise ReportError(
@@ -186,6 +189,13 @@ def choose_videos(run: Path, detector: Detector, catalogue: Catalogue, split: st
     by_name = sorted(found, key=lambda video: hashlib.sha256(video.name.encode()).hexdigest())
     fakes, reals = ([v for v in by_name if v.is_fake == is_fake][: max(1, most // 2)] for is_fake in (True, False))
     return fakes + reals
+
+
+def _is_still(path: Path) -> bool:
+    try:
+        return is_image(path)
+    except UnreadableError:  # counts as a video without a score
+        return False
 
 
 def _score(detector: Detector, path: Path, kind: str, strength: float) -> dict[str, Any]:

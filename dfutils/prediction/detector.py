@@ -94,6 +94,11 @@ class Detector(Judge):
             "export": hashlib.sha256("".join(exports).encode()).hexdigest() if any(exports) else "",
         }
 
+    @property
+    def engine_in_words(self) -> str:
+        """The engine with the precision of its networks, for people: ``openvino, int8``."""
+        return ", ".join([self.engine, *dict.fromkeys(member.precision for member in self.members)])
+
     @functools.cached_property
     def reference(self) -> Sequence[Member]:
         """The networks on Keras, whatever `engine` is: for heat maps.
@@ -240,22 +245,21 @@ class Detector(Judge):
 
         copied = crops[:, self._copied_frames(frames)].reshape(-1, *crops.shape[2:])
         views = [features_of(VIEWS[name](copied)) for name in self.settings.views]
-        scores = self._score(self.members, features_of(crops.reshape(-1, *crops.shape[2:])), views)
+        scores = self._score(features_of(crops.reshape(-1, *crops.shape[2:])), views)
         return [replace(score, distance=self._distance(clip)) for score, clip in zip(scores, crops, strict=True)]
 
     def _copied_frames(self, frames: int) -> list[int]:
         """Return the frames of a clip that are copied for views: all of them for a network that needs whole clips."""
         return spread_frames(frames) if self.has_frame_head else list(range(frames))
 
-    def _score(self, members: Sequence[Member], clips: FeaturesOf, views: Sequence[FeaturesOf]) -> list[ClipScore]:
+    def _score(self, clips: FeaturesOf, views: Sequence[FeaturesOf]) -> list[ClipScore]:
         """Return the scores of clips by their features, averaged over the views if the detector has any.
 
         Args:
-            members: The networks.
             clips: Features of the unchanged clips.
             views: For each view, features of its copies.
         """
-        scores = score_members(members, clips)
+        scores = score_members(self.members, clips)
         if not views:
             return scores
 
@@ -263,7 +267,8 @@ class Detector(Judge):
             features = clips(member)
             return features[:, self._copied_frames(features.shape[1])]
 
-        return mean_of_views(scores, score_members(members, copied), [score_members(members, view) for view in views])
+        copies = [score_members(self.members, view) for view in views]
+        return mean_of_views(scores, score_members(self.members, copied), copies)
 
     def score_dataset(
         self,
@@ -290,7 +295,7 @@ class Detector(Judge):
         def features_of(own: Mapping[str, npt.NDArray[np.float32]]) -> FeaturesOf:
             return lambda member: own[member.backbone_key]
 
-        scores = self._score(self.members, features_of(as_is), [features_of(own) for own in views])
+        scores = self._score(features_of(as_is), [features_of(own) for own in views])
         if self.familiarity is None:
             return scores
         return [

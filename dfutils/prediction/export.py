@@ -91,7 +91,7 @@ def export_detector(
             own_run = own.path
             folder = scratch.enter_context(temporary_folder(own.export_folder)) / own.export_folder.name
             folder.mkdir()
-            reference, _ = load(own_run, settings)
+            reference, *_ = load(own_run, settings)
             model = _graph(own_run, settings, reference)
             if precision == "int8":
                 model = _quantised(model, dataset, rows_of_split(own_run, dataset, "train"))

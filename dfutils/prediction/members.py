@@ -45,15 +45,17 @@ class Member:
         settings: Content of its ``detector.json``.
         network: The network on the chosen engine.
         export_key: Checksums of the export that the backbone was read from; empty if it was built from the weights.
+        precision: Precision in which the backbone runs, such as ``float32`` and ``int8``.
     """
 
     settings: DetectorRecord
     network: Network
     export_key: str = ""
+    precision: str = "float32"
 
     @property
     def backbone_key(self) -> str:
-        """Key of the features: equal keys mean equal features; quantised exports of the same weights may differ."""
+        """Key of the features: with equal keys they are equal but for the rounding of float32 by either engine."""
         return self.settings.backbone_checksum + self.export_key
 
 

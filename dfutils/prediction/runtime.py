@@ -116,10 +116,11 @@ def choose_engine(choice: EngineChoice, folder: Path, settings: DetectorRecord) 
     return "keras"
 
 
-def network_loader(engine: Engine) -> Callable[[Path, DetectorRecord], tuple[Network, str]]:
-    """Return a function that loads a run folder's network and the key of its export, and shares equal backbones.
+def network_loader(engine: Engine) -> Callable[[Path, DetectorRecord], tuple[Network, str, str]]:
+    """Return a function that loads a run folder's network, and shares equal backbones.
 
-    The key is empty for a backbone that was built from the weights.
+    It also returns the key of the network's export, which is empty for a backbone that was built from the weights, and
+    the backbone's precision.
     """
     if engine == "openvino":
         return _OpenVinoLoader()
@@ -128,14 +129,14 @@ def network_loader(engine: Engine) -> Callable[[Path, DetectorRecord], tuple[Net
     except ModuleNotFoundError as error:
         raise RunError(
             f"engine keras: is not installed ({error.name} is missing). {how_to_install('train')}; "
-            "the extra 'predict' is enough for verdicts without heat maps."
+            "the extra 'predict' is enough for verdicts and reports without heat maps."
         ) from error
     backbones: dict[str, Any] = {}
 
-    def load(run: Path, settings: DetectorRecord) -> tuple[ClipNetwork, str]:
+    def load(run: Path, settings: DetectorRecord) -> tuple[ClipNetwork, str, str]:
         network, _ = load_network(run, backbones=backbones)
         backbones[settings.backbone_checksum] = network.backbone
-        return network, ""
+        return network, "", "float32"
 
     return load
 
@@ -214,15 +215,16 @@ class _OpenVinoLoader:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="openvino")
         self._backbones: dict[str, Future[ov.CompiledModel]] = {}
 
-    def __call__(self, run: Path, settings: DetectorRecord) -> tuple[OpenVinoNetwork, str]:
+    def __call__(self, run: Path, settings: DetectorRecord) -> tuple[OpenVinoNetwork, str, str]:
         export = read_export(run, settings)
+        precision = export.precision if export else "float32"
         export_key = str(sorted(export.files.items())) if export else ""
         head = read_numpy_head(run, settings)
 
         def compile_it() -> ov.CompiledModel:
             try:
                 model = read_graph(run, settings, export)
-                return compile_backbone(model, precision=export.precision if export else "float32")
+                return compile_backbone(model, precision=precision)
             except (ImportError, RuntimeError) as error:  # OpenVINO raises RuntimeError
                 reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
                 raise RunError(
@@ -232,7 +234,7 @@ class _OpenVinoLoader:
         key = f"{settings.backbone_checksum} {export_key}"
         if key not in self._backbones:
             self._backbones[key] = self._pool.submit(compile_it)
-        return OpenVinoNetwork(self._backbones[key].result, head), export_key
+        return OpenVinoNetwork(self._backbones[key].result, head), export_key, precision
 
 
 def _opened(path: Path) -> Any:

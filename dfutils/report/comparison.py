@@ -14,7 +14,7 @@ from dfutils.evaluation.metrics import compare_predictions, compute_metrics
 from dfutils.evaluation.scoring import RunSplits, rows_of_split, score_rows
 from dfutils.figures.results import plot_differences
 from dfutils.prediction.detector import load_detector
-from dfutils.prediction.runtime import EngineChoice
+from dfutils.prediction.runtime import EngineChoice, choose_engine
 from dfutils.pretrained import resolve_detector
 from dfutils.report.elements import Column, FigurePlan, Section, Table, metric_columns
 from dfutils.report.evaluate import MADE_UP_WARNING
@@ -63,7 +63,7 @@ def compare_runs(
         faces: A face dataset whose crops were cut with the settings of all runs.
         report: The report folder to write.
         resamples: Bootstrap resamples behind each interval.
-        engine: As in `load_detector`.
+        engine: As in `load_detector`; Keras for all runs if ``auto`` needs it for one.
         progress: Show progress bars on a terminal.
 
     Raises:
@@ -73,7 +73,10 @@ def compare_runs(
     folders = [resolve_detector(run) for run in runs]
     if len({folder.resolve() for folder in folders}) < len(folders) or len(folders) < 2:
         raise ReportError("compare: needs two or more different runs. Name each once.")
-    contestants, abouts = [], [RunFolder(run).about() for run in folders]
+    contestants, engines, abouts = [], [], [RunFolder(run).about() for run in folders]
+    # The same engine for all, or a difference could be between engines; and what is missing is said before the work.
+    chosen = {choose_engine(engine, run, RunFolder(run).detector()) for run in folders}
+    engine = "openvino" if chosen == {"openvino"} else "keras"
     for name, run in zip(_names(folders), folders, strict=True):
         settings = RunFolder(run).detector()
         splits = RunSplits(run, is_ensemble=bool(settings.members))
@@ -81,6 +84,7 @@ def compare_runs(
         detector = load_detector(run, engine=engine)
         measured = score_rows(detector, dataset, rows, splits, "test", progress=progress)
         contestants.append(Contestant(name, measured.predictions, settings.threshold, settings.answer_range))
+        engines.append(detector.engine_in_words)
         del detector, measured  # frees the features, which other runs may not share
     common = set.intersection(*(set(one.predictions["video"]) for one in contestants))
     if not common:
@@ -100,8 +104,8 @@ def compare_runs(
             BACKBONE_FACT: ", ".join(dict.fromkeys(backbones)),
             "Reference": f"{first.name}: the numbers and figures above are for this detector",
             **{
-                f"Run {number + 1}": f"{one.name} ({run})"
-                for number, (one, run) in enumerate(zip(contestants, folders, strict=True))
+                f"Run {number}": f"{one.name} ({run}), on {words}"
+                for number, (one, run, words) in enumerate(zip(contestants, folders, engines, strict=True), start=1)
             },
         },
         warnings=[MADE_UP_WARNING] if set(first.predictions["dataset"]) == {"demo"} else [],

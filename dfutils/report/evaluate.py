@@ -77,7 +77,7 @@ def evaluate(
             the report measures the videos of each value.
         resamples: Bootstrap resamples behind each interval.
         explain: Number of clips to explain with images, half REAL and half FAKE; about half a minute each on two
-            cores. Heat maps need Keras, which then runs the detector too.
+            cores. Heat maps need Keras, beside the engine that scores the clips.
         engine: As in `load_detector`.
         progress: Show progress bars on a terminal.
 
@@ -90,13 +90,12 @@ def evaluate(
         DfutilsError: The run or the dataset is incomplete, or they do not fit each other.
     """
     run = resolve_detector(run)
-    engine = "keras" if explain else engine
     settings, about = RunFolder(run).detector(), RunFolder(run).about()
     splits = RunSplits(run, is_ensemble=bool(settings.members))
     detector = None
     if isinstance(faces, Catalogue):
         chosen = videos_of_split(faces, splits, split)
-        detector = load_detector(run, engine=engine)  # what is missing is said before hours of work, and not after
+        detector = _loaded(run, engine, explain=explain)  # what is missing is said before hours of work
         faces = report / "face-crops"
         everybody = settings.extraction.model_copy(update={"tracks": "all"})
         for line in extract_dataset(chosen, faces, settings=everybody, progress=progress).lines():
@@ -105,12 +104,20 @@ def evaluate(
     if len({folder.resolve() for folder in folders}) < len(folders) or not folders:
         raise ReportError("faces: a face dataset is named twice, or none is. Name each once.")
     parts = [rows_of_split(run, folder, settings, splits, split) for folder in folders]
-    detector = detector or load_detector(run, engine=engine)
+    detector = detector or _loaded(run, engine, explain=explain)
     measured = [score_rows(detector, dataset, rows, splits, split, progress=progress) for dataset, rows in parts]
     measured = [replace(one, predictions=with_columns(one.predictions, slices or {})) for one in measured]
     evaluation = _Evaluation(run, about, detector, splits, split, measured, resamples)
     content = evaluation.content(stress=read_stress(report, detector, split=split), explain=explain)
     return write_report(report, content, resamples=resamples)
+
+
+def _loaded(run: Path, engine: EngineChoice, *, explain: int) -> Detector:
+    detector = load_detector(run, engine=engine)
+    logger.info("Engine: %s", detector.engine_in_words)
+    if explain:
+        _ = detector.reference  # fail now if Keras is missing, and not at the first heat map
+    return detector
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,8 +236,7 @@ class _Evaluation:
         return {
             BACKBONE_FACT: f"{backbone['weights']} ({backbone['origin']})",
             "Detector": f"{settings.name} {settings.version}, {settings.weights_sha256[:12]}",
-            "Engine": self.detector.engine
-            + (", with the exported backbone" if any(one.export_key for one in self.detector.members) else ""),
+            "Engine": self.detector.engine_in_words,
             "Split": split,
             "Clips": f"{extraction.frames} frames of {extraction.size} × {extraction.size} pixels, "
             f"{extraction.sampling} sampling, face margin {extraction.margin:g}",

@@ -1,4 +1,4 @@
-"""Families of frame encoders by name, with their scaling and their blocks; TensorFlow is not needed."""
+"""Families of frame encoders by name: scaling, blocks and weights. They can be read without TensorFlow."""
 
 from __future__ import annotations
 

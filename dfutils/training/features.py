@@ -1,4 +1,4 @@
-"""Backbone features, computed once per clip; the cache key covers all that they depend on, so they are never stale."""
+"""Backbone features, computed once per clip; the cache key covers all that they depend on but an engine's rounding."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ IMAGES_AT_ONCE = 80
 def clip_features(
     dataset: FaceDataset,
     rows: Sequence[ClipRow],
-    features_of: Callable[[Crops], Features],
+    features_of: Callable[[Crops], npt.NDArray[np.float32]],
     *,
     backbone_key: str,
     copy: int = 0,
     change: Callable[[Crops], Crops] | None = None,
     progress: bool = True,
 ) -> Features:
-    """Return the features of clips, from the cache if possible; TensorFlow is not needed.
+    """Return the features of clips, from the cache if possible.
 
     Args:
         dataset: Holds the crops.

@@ -252,8 +252,8 @@ def _build(job: TrainingJob, start: Start, *, frames: int, size: int, steps: int
             settings.learning_rate, own, weight_decay=settings.weight_decay, steps=steps, backbone=backbone.model
         ),
         loss=build_loss(own),
-        # No metric by name, and an optimiser that is built: Keras would make their variables in the first step, and
-        # TensorFlow would trace the step again because of that, which takes half a minute.
+        # Metric objects, and an optimiser that is built here, have their variables before the first step. Otherwise
+        # Keras makes them in it, and TensorFlow traces the step twice, which takes half a minute.
         metrics=[keras.metrics.BinaryAccuracy(name="accuracy"), keras.metrics.AUC(name="auc")],
     )
     model.optimizer.build(model.trainable_variables)

@@ -68,7 +68,7 @@ def fit_head(
         loss=keras.losses.BinaryCrossentropy(),
         metrics=[metric(name=name) for name, metric in _METRICS.items()],
     )
-    model.optimizer.build(model.trainable_variables)  # or the first step is traced twice; see `finetune`
+    model.optimizer.build(model.trainable_variables)  # so that the step is traced once; see `finetune._build`
     best = BestEpoch(patience=settings.patience)
     halving = keras.callbacks.ReduceLROnPlateau("val_accuracy", factor=0.5, patience=max(1, settings.patience // 2))
     csv_log = [keras.callbacks.CSVLogger(str(history_file))] if history_file else []

@@ -54,7 +54,7 @@ ExtractionSettings.model_rebuild(force=True)
 """
 
 SIZE = 96
-"""Default side of the reader's crops in pixels: the networks need a ninth of the time for them. Where a page names
+"""Default side of the reader's crops in pixels: the networks need a tenth of the time for them. Where a page names
 another size, that one is used."""
 
 

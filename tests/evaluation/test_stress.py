@@ -202,6 +202,20 @@ def test_videos_that_are_not_in_the_split_are_refused(demo_run, source, tmp_path
     assert len(stress.choose_videos(demo_run, detector, videos, "test", most=2)) == 2
 
 
+def test_a_still_image_is_left_out_and_an_empty_video_is_counted_without_a_score(demo_run, source, tmp_path):
+    for label in ("real", "fake"):
+        (tmp_path / label).mkdir()
+        shutil.copy(source, tmp_path / label / f"new_{label}.mp4")
+    (tmp_path / "real" / "empty.mp4").touch()
+    (tmp_path / "fake" / "still.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    detector = Detector(DetectorRecord.read(demo_run / "detector.json"), [], demo_run)
+    chosen = stress.choose_videos(demo_run, detector, read_catalogue(tmp_path), "test", most=10)
+    assert sorted(video.path.name for video in chosen) == ["empty.mp4", "new_fake.mp4", "new_real.mp4"]
+    for kind in ("none", "frames"):
+        score = stress._score(detector, tmp_path / "real" / "empty.mp4", kind, 1)
+        assert score == {"fake_probability": None, "reason": "unreadable"}
+
+
 def test_an_altered_run_is_refused_before_the_work(demo_run, demo_labels, tmp_path):
     run = shutil.copytree(demo_run, tmp_path / "run", ignore=shutil.ignore_patterns("model.*"))
     text = (run / "detector.json").read_text()

@@ -111,10 +111,10 @@ def test_verdicts_of_both_engines_are_the_same(detectors, demo_videos):
 def test_datasets_get_the_same_scores_from_both_engines(detectors, demo_faces, tmp_path, monkeypatch):
     dataset, scores = read_face_dataset(demo_faces), []
     for detector in detectors:
-        monkeypatch.setenv("DFUTILS_CACHE", str(tmp_path / detector.engine))  # features are equal, and would be shared
+        monkeypatch.setenv("DFUTILS_CACHE", str(tmp_path / detector.engine))  # the engines share what is cached
         scores.append([one.fake_probability for one in detector.score_dataset(dataset, dataset.rows[:2])])
     assert scores[1] == pytest.approx(scores[0], abs=SCORE)
-    assert scores[1] != scores[0]
+    assert [len(list((tmp_path / name).rglob("*.npy"))) for name in ("keras", "openvino")] == [2, 2]
 
 
 def test_predict_on_openvino_imports_no_tensorflow_and_no_decoder(demo_run, demo_videos):
@@ -130,6 +130,25 @@ def test_predict_on_openvino_imports_no_tensorflow_and_no_decoder(demo_run, demo
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["verdicts"][0]["reason"] == "ok"
+
+
+def test_evaluation_needs_no_tensorflow_and_says_which_engine_it_used(demo_run, demo_faces, demo_labels, tmp_path):
+    places = [str(one) for one in (demo_run, demo_faces, demo_labels.parent, demo_labels, tmp_path)]
+    program = (
+        "import sys\nsys.modules.update(tensorflow=None, keras=None)\nfrom dfutils.cli import main\n"
+        f"run, faces, videos, labels, out = {places}\n"
+        "stress = ['--labels', labels, '--most', '2', '--kinds', 'frames']\n"
+        "sys.exit(main(['stress', run, videos, '--out', out, *stress]) or main(['evaluate', run, faces, '--out', out]))"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=300, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("Engine: openvino, float32") == 2
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["stress"]
+    assert "openvino, float32" in (tmp_path / "report.html").read_text()
 
 
 def test_auto_uses_keras_without_openvino(demo_run, detectors, monkeypatch):
@@ -174,7 +193,7 @@ def test_a_fault_of_openvino_while_it_compiles_names_another_engine(demo_run, de
         raise RuntimeError("Exception from src/core.cpp:125:\nlibopenvino_intel_cpu_plugin.so: cannot open")
 
     monkeypatch.setattr("dfutils.prediction.runtime.compile_backbone", fail)
-    network, _ = network_loader("openvino")(demo_run, detectors[0].settings)
+    network, *_ = network_loader("openvino")(demo_run, detectors[0].settings)
     with pytest.raises(
         RunError, match=r"OpenVINO does not start \(libopenvino_intel_\w+\.so: cannot open\)\. Use the eng"
     ):

@@ -27,7 +27,7 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 
 @contextmanager
 def traced_steps():
-    """Yield a list that gets an entry each time that TensorFlow traces the step of a training in this process."""
+    """Yield a list that gets an entry each time that TensorFlow traces a training step in this process."""
     entries, step = [], ReplicaModel.train_step
 
     def traced(self, data):

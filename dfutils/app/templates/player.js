@@ -22,18 +22,18 @@
     if (!source && !examined) { place.remove(); return; }
     if (shown) URL.revokeObjectURL(shown);
     shown = source ? null : URL.createObjectURL(examined);
-    const film = document.createElement(type.startsWith("image/") ? "img" : "video");
-    film.src = source || shown;
-    film.addEventListener("error", () => place.remove());  // not every browser plays every format
-    if (film.tagName === "VIDEO") {
-      Object.assign(film, { muted: true, playsInline: true, loop: true, controls: true });
-      film.setAttribute("aria-label", "The file that was examined");
-      if (!matchMedia("(prefers-reduced-motion: reduce)").matches) film.play().catch(() => {});
+    const media = document.createElement(type.startsWith("image/") ? "img" : "video");
+    media.src = source || shown;
+    media.addEventListener("error", () => place.remove());  // not every browser plays every format
+    if (media.tagName === "VIDEO") {
+      Object.assign(media, { muted: true, playsInline: true, loop: true, controls: true });
+      media.setAttribute("aria-label", "The file that was examined");
+      if (!matchMedia("(prefers-reduced-motion: reduce)").matches) media.play().catch(() => {});
     } else {
-      film.alt = "The file that was examined";
+      media.alt = "The file that was examined";
     }
     const stage = Object.assign(document.createElement("div"), { className: "df-stage" });
-    stage.append(film);
+    stage.append(media);
     const boxes = people.map((person) => {
       const box = Object.assign(document.createElement("div"), { className: `df-box ${person.style}`, hidden: true });
       box.append(Object.assign(document.createElement("span"), { textContent: person.name }));
@@ -48,15 +48,15 @@
       line.append(now);
       line.addEventListener("click", (event) => {
         const at = (event.clientX - line.getBoundingClientRect().left) / line.getBoundingClientRect().width;
-        film.currentTime = Math.max(0, time_at(at * line.viewBox.baseVal.width));
+        media.currentTime = Math.max(0, time_at(at * line.viewBox.baseVal.width));
       });
     }
     const draw = () => {
       if (!place.isConnected) return;
-      const time = film.currentTime ?? 0;
-      people.forEach((person, number) => move(boxes[number], box_at(person.frames, time, film.tagName === "IMG")));
+      const time = media.currentTime ?? 0;
+      people.forEach((person, number) => move(boxes[number], box_at(person.frames, time, media.tagName === "IMG")));
       if (now) now.setAttribute("d", `M${place_of(time).toFixed(1)} 10V182`);
-      if (film.tagName === "VIDEO") requestAnimationFrame(draw);
+      if (media.tagName === "VIDEO") requestAnimationFrame(draw);
     };
     draw();
 

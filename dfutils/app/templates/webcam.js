@@ -37,14 +37,14 @@ async () => {
     preview.remove();
   }
 
-  async function put(film) {
+  async function put(recording) {
     document.querySelector("#df-file button[aria-label=Clear]")?.click();  // an earlier file hides the input
     let input;
     while (!(input = document.querySelector("#df-file input[type=file]"))) {
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
     const files = new DataTransfer();
-    files.items.add(film);
+    files.items.add(recording);
     input.files = files.files;
     input.dispatchEvent(new Event("change", { bubbles: true }));
   }
