@@ -173,7 +173,7 @@ def test_another_folder_is_refused(labels, tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["run", "faces", "--verdicts", "verdicts", "--labels", "a.csv"], "has been scored: omit RUN, FACES"),
+        (["run", "faces", "--verdicts", "verdicts", "--labels", "a.csv"], "they are already scored; omit RUN, FACES"),
         (["--verdicts", "verdicts"], "--verdicts needs --labels CSV"),
         ([], "are required: RUN and FACES or VIDEOS, or --verdicts VERDICTS"),
         (["run"], "are required: RUN and FACES or VIDEOS, or --verdicts VERDICTS"),
