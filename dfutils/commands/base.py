@@ -37,7 +37,7 @@ def needing(extra: str, what: str) -> Iterator[None]:
 
     Args:
         extra: Extra of this package that has the library.
-        what: What needs it, at the start of a sentence without its capital: ``the web page``.
+        what: What needs it, as in the middle of a sentence: ``the web page``.
 
     Raises:
         DfutilsError: A library is missing.

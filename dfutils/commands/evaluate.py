@@ -57,10 +57,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Measure the detector and write the report, including the results of `dfutils stress` in the same folder."""
-    with needing("report", "the report"):
-        from dfutils.report.evaluate import evaluate
-        from dfutils.report.verdicts import evaluate_verdicts
-        from dfutils.report.wording import headline
     from dfutils.extraction.catalogue import read_columns
 
     if options.verdicts:
@@ -68,6 +64,9 @@ def run(options: argparse.Namespace) -> None:
             options.usage_error("--verdicts: they are already scored; omit RUN, FACES, --split, --explain and --engine")
         if not options.labels:
             options.usage_error("--verdicts needs --labels CSV")
+        with needing("report", "the report"):
+            from dfutils.report.verdicts import evaluate_verdicts
+
         metrics = evaluate_verdicts(options.verdicts, Path(options.labels), options.out, columns=options.slice)
     else:
         if not options.faces:
@@ -83,6 +82,9 @@ def run(options: argparse.Namespace) -> None:
         if options.slice and not Path(options.labels).is_file():
             options.usage_error(f"--slice COLUMN needs a CSV as --labels, and there is no file {options.labels}")
         slices = read_columns(Path(options.labels), options.slice) if options.slice else {}
+        with needing("report", "the report"):
+            from dfutils.report.evaluate import evaluate
+
         metrics = evaluate(
             options.detector,
             read_catalogue(others[0], options.labels) if others else options.faces,
@@ -92,4 +94,6 @@ def run(options: argparse.Namespace) -> None:
             explain=options.explain,
             engine=options.engine,
         )
+    from dfutils.report.wording import headline
+
     print_result(options, metrics, [headline(metrics), f"Report: {options.out / 'report.html'}"])
