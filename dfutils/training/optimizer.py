@@ -93,8 +93,13 @@ class ScaledAdamW(keras.optimizers.AdamW):
 
     def update_step(self, gradient: Any, variable: keras.Variable, learning_rate: Any) -> None:
         """See Keras: update one variable, here with its own learning rate."""
+        if self._use_weight_decay(variable):
+            variable.assign_sub(variable * self.weight_decay * learning_rate)
         factor = self.backbone_lr_multiplier if self._get_variable_index(variable) in self._slow else 1.0
         super().update_step(gradient, variable, learning_rate * factor)
+
+    def _apply_weight_decay(self, variables: Sequence[keras.Variable]) -> None:
+        """Do nothing: `update_step` decays a variable. Keras would evaluate the schedule for each of them once more."""
 
     def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> list[tuple[Any, Any]]:
         summed = super()._all_reduce_sum_gradients(grads_and_vars)

@@ -3,13 +3,14 @@
 import keras
 import numpy as np
 import pytest
+from rounding import TRAINED
 
 from dfutils.runs.folder import RunFolder
 from dfutils.runs.identity import RunIdentity
 from dfutils.settings import FinetuneSettings, TrainingSettings
 from dfutils.training.finetune import _Trainer
 from dfutils.training.job import TrainingJob
-from dfutils.training.optimizer import build_loss, build_optimizer, plateau_factor
+from dfutils.training.optimizer import ScaledAdamW, build_loss, build_optimizer, plateau_factor
 
 
 def optimizer_of(**own):
@@ -54,6 +55,31 @@ def test_the_rate_rises_and_then_stays_until_it_is_lowered():
 )
 def test_the_rate_halves_after_two_epochs_without_a_better_auc(aucs, factor):
     assert plateau_factor(aucs, patience=2) == factor
+
+
+class Halving(keras.optimizers.schedules.LearningRateSchedule):
+    """A rate of 0.1 that halves every step, and how often it was asked for."""
+
+    def __init__(self):
+        self.asked = 0
+
+    def __call__(self, step):
+        self.asked += 1
+        return 0.1 * 0.5 ** keras.ops.cast(step, "float32")
+
+
+def test_weights_decay_as_in_keras_and_the_schedule_is_evaluated_once_a_step():
+    def train(kind):
+        schedule, weights = Halving(), [keras.Variable(np.full(2, value, np.float32)) for value in (1, 2, 3)]
+        optimizer = kind(schedule, weight_decay=0.5)
+        optimizer.build(weights)
+        for _ in range(2):
+            optimizer.apply([keras.ops.convert_to_tensor(np.array([1, -1], np.float32)) for _ in weights])
+        return schedule.asked, np.array([keras.ops.convert_to_numpy(weight) for weight in weights])
+
+    (_, expected), (asked, weights) = train(keras.optimizers.AdamW), train(ScaledAdamW)
+    assert asked == 2
+    assert weights == pytest.approx(expected, rel=TRAINED)
 
 
 def test_targets_are_smoothed_as_in_keras():
