@@ -6,6 +6,7 @@ An empty answer says that the process is ready. Then a request is a line of JSON
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import math
@@ -39,9 +40,11 @@ def main() -> None:
     logging.disable(logging.WARNING)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # library output must not mix with the answers
+    gc.freeze()  # what is imported need not be looked at again
     write_parts(answers, [])  # everything is imported: from here on, a crash is the file's fault
     for line in sys.stdin.buffer:
         write_parts(answers, _answer(json.loads(line)))
+        gc.collect()  # PyAV keeps the frames whose side data were read
 
 
 def _answer(request: dict) -> list[bytes]:

@@ -245,11 +245,13 @@ def _upright(frames: Iterable[av.VideoFrame]) -> Iterator[tuple[av.VideoFrame, O
     """
     graph: Graph | None = None
     built_for: tuple[Any, ...] = ()
-    is_interlaced, orientation, seen = False, UPRIGHT, None
+    is_interlaced, orientation, seen, angle = False, UPRIGHT, None, 0
     for frame in frames:
         before = orientation
-        # Reading the matrix costs a fifth of decoding a small frame, and only a keyframe may bring another.
-        if frame.key_frame or seen is None:
+        # Only a keyframe may bring another matrix. Reading one costs a fifth of decoding a small frame, and PyAV then
+        # keeps the frame until the garbage collector comes: so only if the angle, which costs nothing, is another.
+        if seen is None or (frame.key_frame and frame.rotation != angle):
+            angle = frame.rotation
             matrix = _display_matrix(frame)
             if matrix and matrix != seen:
                 orientation = orientation_of(matrix)

@@ -1,3 +1,4 @@
+import gc
 from fractions import Fraction
 
 import av
@@ -58,6 +59,26 @@ def test_probing_gives_the_times_that_decoding_gives(tmp_path):
     info = probe_video(path, SETTINGS)
     assert info.times_seconds == pytest.approx([0, 0.01, 0.4, 0.41, 1.0, 1.7])
     assert [frame.time_seconds for frame in iter_frames(path)] == pytest.approx(info.times_seconds)
+
+
+def test_frames_do_not_wait_for_the_garbage_collector(tmp_path):
+    path = tmp_path / "keyframes.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt, stream.gop_size = 64, 48, "yuv420p", 1
+        for image in numbered_frames():
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    gc.collect()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        assert sum(1 for _ in iter_frames(path)) == 30
+        gc.collect()
+        kept = [one for one in gc.garbage if isinstance(one, av.VideoFrame)]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+    assert len(kept) <= 1  # PyAV keeps a frame whose side data were read
 
 
 def test_luma_is_the_brightness_of_the_image(clip):
