@@ -231,7 +231,8 @@ class TrainingSettings(Settings):
     mode: Literal["cached", "finetune"] = "cached"
     """``cached`` trains the head on stored backbone features; ``finetune`` trains backbone and head end to end."""
     backbone: str = DEFAULT_BACKBONE
-    """Name in the table of `dfutils.training.backbones`."""
+    """Name in `dfutils.training.families.FAMILIES`. ``InceptionV3Blocks`` has the means of all of InceptionV3's
+    blocks as features, and not of the last one alone."""
     backbone_weights: BackboneWeights = "auto"
     """``auto``, ``imagenet``, ``nsfwjs``, ``random``, or a path."""
     init_from: str | None = None

@@ -4,7 +4,7 @@
 
 DATA holds ``dfdc_faces.csv`` (file,label,group,person) and ``videos.csv`` (file,label,dataset,group), MORE has
 ``more.csv`` (file,label,dataset,group) with photographs, talking heads and modern fakes. WORK receives ``sets/``,
-``dfdc_split.json`` and two starts, as ``research/README.md`` describes them; files stay where they are and are linked.
+``dfdc_split.json`` and three starts, as ``research/README.md`` describes them; files are linked.
 """
 
 from __future__ import annotations
@@ -26,8 +26,13 @@ MOST_OF_A_PERSON = 2
 """Photographs of one person of LFW: half of its people have one, and one of them has 530."""
 MOST_OF_UTKFACE = 6_000
 MOST_VALIDATION_FAKES = 700
-STARTS = {"start": "c5f18a6", "first_release": "e0d011f"}
-"""Commits with candidate X and with candidate S of the first release, by their folders in WORK."""
+STARTS = {
+    "start": "c5f18a6:dfutils/pretrained/inception-cross-1",
+    "first_release": "e0d011f:dfutils/pretrained/inception-cross-1",
+    "second_release": "02468c6:dfutils/pretrained/inception-cross-2",
+}
+"""Where this repository's history holds candidates X and S of the first release, and the second release, by their
+folders in WORK."""
 
 
 def shuffled(rows: Iterable[dict[str, str]]) -> list[dict[str, str]]:
@@ -117,12 +122,12 @@ def main() -> None:
         print(f"{name}: {len(rows):,} files, {len({row['group'] for row in rows}):,} groups")
     for split_name, count in Counter((split[row["file"]], row["label"]) for row in dfdc).items():
         print("dfdc", *split_name, f"{count:,}")
-    for name, commit in STARTS.items():
+    for name, place in STARTS.items():
         (work / name).mkdir(exist_ok=True)
-        for file in ("model.weights.h5", "detector.json"):
+        files = ["model.weights.h5", "detector.json", *(["familiarity.npz"] if name == "second_release" else [])]
+        for file in files:
             with replacing(work / name / file) as part, part.open("wb") as target:
-                source = f"{commit}:dfutils/pretrained/inception-cross-1/{file}"
-                subprocess.run(["git", "show", source], stdout=target, check=True)
+                subprocess.run(["git", "show", f"{place}/{file}"], stdout=target, check=True)
 
 
 if __name__ == "__main__":

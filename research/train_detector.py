@@ -142,7 +142,14 @@ def train_pseudo(work: Path) -> None:
 
 
 def train_forged(work: Path, fold: int | None = None) -> None:
-    """Train candidate S on everything, or without the clips that a fold is measured on.
+    """Train candidate S on everything, or without the clips that a fold is measured on."""
+    joined, splits = join_forged(work, fold)
+    settings = FORGED.model_copy(update={"init_from": str(work / "first_release")})
+    train(joined, work / "runs" / f"forged-{joined.name}", settings=settings, assignment=splits)
+
+
+def join_forged(work: Path, fold: int | None) -> tuple[Path, dict[str, SplitName]]:
+    """Join the face datasets of candidate S, and return the folder and the split of each video.
 
     REAL and FAKE are paired within a data set: FaceForensics++ of one quality is one data set, whatever forged it, and
     talking heads and modern fakes are another.
@@ -166,9 +173,7 @@ def train_forged(work: Path, fold: int | None = None) -> None:
         Part(faces / "clips", clip_split, domain),
     ]
     joined = work / "joined" / name
-    splits = join_faces(joined, parts)
-    settings = FORGED.model_copy(update={"init_from": str(work / "first_release")})
-    train(joined, work / "runs" / f"forged-{name}", settings=settings, assignment=splits)
+    return joined, join_faces(joined, parts)
 
 
 @functools.cache

@@ -23,7 +23,8 @@ from dfutils.prediction.runtime import keras_network
 from dfutils.records import Crops, FaceClip, Image
 
 HeatMaps: TypeAlias = npt.NDArray[np.float64]
-"""``(T, height, width)``, 0..1, higher where FAKE is seen; Grad-CAM has the resolution of the network's last block."""
+"""``(T, height, width)``, 0..1, higher where FAKE is seen; Grad-CAM has the resolution of the first block that the
+head sees."""
 
 BLUR_SHARE = 0.08
 """Sigma of the blur that removes content, as a fraction of the crop's side: colours remain, forgery traces vanish."""
@@ -65,10 +66,10 @@ class Faithfulness:
 
 
 def grad_cam(detector: Detector, crops: Crops) -> HeatMaps:
-    """Compute Grad-CAM (Selvaraju et al. 2017) of the last block for FAKE, averaged over the members.
+    """Compute Grad-CAM (Selvaraju et al. 2017) for FAKE, averaged over the members.
 
-    The block is pooled globally before the head, so that the gradient is the same at every position and one pass
-    through the backbone suffices.
+    Each block that the head sees is pooled globally before, so that the gradient is the same at every position and one
+    pass through the backbone suffices. Where it sees several, their maps are added up in the largest resolution.
     """
     return _scaled(np.mean([_member_cam(member, crops) for member in detector.reference], axis=0))
 
@@ -163,25 +164,27 @@ def write_heat_maps(folder: Path, detector: Detector, clips: Iterable[FaceClip])
 
 
 def _member_cam(member: Member, images: Crops) -> HeatMaps:
-    from dfutils.training.backbones import network_of
+    from dfutils.training.backbones import network_of, pooled_maps
     from dfutils.training.backend import keras, tf
 
     network = keras_network(member.network)
     backbone = network.backbone
     inner = network_of(backbone)
-    block = keras.Model(inner.input, inner.layers[-1].input)  # the last block, before it is pooled
+    blocks = keras.Model(inner.input, pooled_maps(inner, member.settings.backbone))
     scaled = tf.convert_to_tensor(images)
     for layer in backbone.layers[1 : backbone.layers.index(inner)]:  # the scaling that the backbone's family expects
         scaled = layer(scaled)
-    activations = block(scaled, training=False)
-    features = tf.reduce_mean(activations, axis=[1, 2])[None]
+    maps = keras.tree.flatten(blocks(scaled, training=False))
+    features = tf.concat([tf.reduce_mean(one, axis=[1, 2]) for one in maps], axis=-1)[None]
     with tf.GradientTape() as tape:
         tape.watch(features)
         probability = tf.clip_by_value(network.head(features, training=False), 1e-6, 1 - 1e-6)
         logit = tf.math.log(probability / (1 - probability))
-    weights: Any = tape.gradient(logit, features)[0]
-    heat = tf.nn.relu(tf.einsum("thwc,tc->thw", activations, weights))
-    return np.asarray(heat, np.float64)
+    gradient: Any = tape.gradient(logit, features)[0]
+    weights = tf.split(gradient, [one.shape[-1] for one in maps], axis=-1)
+    own = [tf.einsum("thwc,tc->thw", one, weight)[..., None] for one, weight in zip(maps, weights, strict=True)]
+    heat = tf.add_n([tf.image.resize(one, maps[0].shape[1:3]) for one in own])
+    return np.asarray(tf.nn.relu(heat[..., 0]), np.float64)
 
 
 def _logits(detector: Detector, clips: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from dfutils.errors import RunError, how_to_install
 from dfutils.extraction.dataset import FaceDataset, read_face_dataset
 from dfutils.files import read_csv, sha256_of, temporary_folder, writing_error
+from dfutils.prediction.inception import is_inception
 from dfutils.prediction.runtime import (
     BACKBONE_FILES,
     Network,
@@ -32,7 +33,6 @@ from dfutils.records import ClipRow, Crops
 from dfutils.runs.folder import RunFolder
 from dfutils.runs.probabilities import calibrated_logits, sigmoid
 from dfutils.runs.record import DetectorRecord, ExportRecord
-from dfutils.settings import DEFAULT_BACKBONE
 
 if TYPE_CHECKING:
     import openvino as ov
@@ -131,7 +131,7 @@ def rows_of_split(run: Path, dataset: FaceDataset, split: str) -> tuple[ClipRow,
 
 def _graph(run: Path, settings: DetectorRecord, reference: Network) -> ov.Model:
     """Build InceptionV3 from its weights, and convert any other backbone."""
-    if settings.backbone == DEFAULT_BACKBONE:
+    if is_inception(settings.backbone):
         return read_backbone(run, settings)
     import openvino as ov
     from openvino.frontend.tensorflow import utils

@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dfutils.errors import RunError
+from dfutils.settings import DEFAULT_BACKBONE
+from dfutils.training.families import FAMILIES, network_name
 
 if TYPE_CHECKING:
     import h5py
@@ -42,12 +44,18 @@ _BATCH_NORM_EPSILON = 1e-3
 _LAYERS_OF_A_CONVOLUTION = 3  # the convolution, its batch normalisation and its activation
 
 
-def build_inception(weights: h5py.File, *, size: int) -> ov.Model:
-    """Build the frame encoder: uint8 RGB ``(1, size, size, 3)`` to float32 features ``(1, 2048)``.
+def is_inception(backbone: str) -> bool:
+    """Return whether `build_inception` builds the backbone of this name."""
+    return network_name(backbone) == DEFAULT_BACKBONE
+
+
+def build_inception(weights: h5py.File, *, size: int, backbone: str = DEFAULT_BACKBONE) -> ov.Model:
+    """Build the frame encoder: uint8 RGB ``(1, size, size, 3)`` to float32 features ``(1, channels)``.
 
     Args:
         weights: An open ``model.weights.h5`` of this package.
         size: Side of a crop in pixels.
+        backbone: Its name in `FAMILIES`.
 
     Raises:
         RunError: The weights are not those of InceptionV3, or not where Keras saves them.
@@ -60,6 +68,7 @@ def build_inception(weights: h5py.File, *, size: int) -> ov.Model:
     pixels = ops.transpose(ops.convert(crops, np.float32), np.array([0, 3, 1, 2]))
     scaled = ops.subtract(ops.multiply(pixels, np.float32(1 / 127.5)), np.float32(1))
     out = _branch(scaled, STEM, [next(kernels) for _ in _convolutions(STEM)])
+    means = []
     for block in BLOCKS:
         own: dict[tuple[int, int], Kernel] = {place: next(kernels) for place in _order(block)}
         branches = [
@@ -67,7 +76,8 @@ def build_inception(weights: h5py.File, *, size: int) -> ov.Model:
             for number, letters in enumerate(block)
         ]
         out = ops.concat(branches, axis=1)
-    features = ops.reduce_mean(out, np.array([2, 3]))
+        means.append(ops.reduce_mean(out, np.array([2, 3])))
+    features = ops.concat(means, axis=1) if FAMILIES[backbone].pools_blocks else means[-1]
     return ov.Model([features], [crops], "inception_v3")
 
 

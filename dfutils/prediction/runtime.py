@@ -28,11 +28,11 @@ import numpy.typing as npt
 from dfutils.errors import RunError, how_to_install
 from dfutils.files import sha256_of
 from dfutils.prediction.heads import NumpyHead, read_head
+from dfutils.prediction.inception import build_inception, is_inception
 from dfutils.records import Crops
 from dfutils.runs.folder import RunFolder
 from dfutils.runs.probabilities import Probabilities
 from dfutils.runs.record import DetectorRecord, ExportRecord
-from dfutils.settings import DEFAULT_BACKBONE
 
 if TYPE_CHECKING:
     import openvino as ov
@@ -99,7 +99,7 @@ def choose_engine(choice: EngineChoice, folder: Path, settings: DetectorRecord) 
         problem = f"{' and '.join(missing)} not installed. {how_to_install('predict')}"
     else:
         for run, own in RunFolder(folder).members(settings):
-            if own.backbone != DEFAULT_BACKBONE and not run.export_file.is_file():
+            if not is_inception(own.backbone) and not run.export_file.is_file():
                 problem = f"{own.backbone} has to be exported first: dfutils export {run}"
                 break
         if not problem:
@@ -163,12 +163,10 @@ def read_backbone(run: Path, settings: DetectorRecord) -> ov.Model:
     Raises:
         RunError: The backbone is not InceptionV3, or the weights were altered since training.
     """
-    from dfutils.prediction.inception import build_inception
-
-    if settings.backbone != DEFAULT_BACKBONE:
+    if not is_inception(settings.backbone):
         raise RunError(f"{run}: {settings.backbone} cannot be built for OpenVINO. Export it first: dfutils export.")
     with _opened(RunFolder(run).checked_weights(settings)) as weights:
-        return build_inception(weights, size=settings.extraction.size)
+        return build_inception(weights, size=settings.extraction.size, backbone=settings.backbone)
 
 
 def read_graph(run: Path, settings: DetectorRecord, export: ExportRecord | None) -> ov.Model:

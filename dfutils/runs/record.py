@@ -120,7 +120,7 @@ class DetectorRecord(Settings):
     extraction: ExtractionSettings
     """How the training crops were cut; prediction cuts them the same way."""
     backbone: str = DEFAULT_BACKBONE
-    """Name in the table of `dfutils.training.backbones`."""
+    """Name in `dfutils.training.families.FAMILIES`."""
     backbone_weights: BackboneWeights
     """Origin of the backbone's weights: a name in `dfutils.weights`, ``random`` or a file name."""
     backbone_checksum: str

@@ -15,7 +15,7 @@ from dfutils.files import sha256_of
 from dfutils.records import Crops
 from dfutils.settings import DEFAULT_BACKBONE
 from dfutils.training.backend import keras
-from dfutils.training.families import FAMILIES, SCALINGS, Family, Scaling
+from dfutils.training.families import FAMILIES, SCALINGS, Family, Scaling, network_name
 from dfutils.weights import WEIGHT_FILES, find_weights
 
 logger = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ def build_backbone(weights: str, *, size: int, seed: int = 0, family: str = DEFA
     known = _family(family)
     name, path = _resolve_weights(weights, family)
     keras.utils.set_random_seed(seed)
-    build = getattr(keras.applications, family)
+    build = getattr(keras.applications, network_name(family))
     try:
         network = build(
             weights=str(path) if path else None, include_top=False, input_shape=(size, size, 3), pooling="avg"
@@ -73,6 +73,8 @@ def build_backbone(weights: str, *, size: int, seed: int = 0, family: str = DEFA
                 "Use the file that Keras publishes for it."
             ) from error
         raise RunError(f"backbone {family}: cannot be built for {size} pixels ({_first_line(error)}).") from error
+    if known.pools_blocks:
+        network = _with_pooled_blocks(network, known)
     if path and size != known.size:
         logger.info("%s: was trained on images of %d pixels, but these have %d", family, known.size, size)
     inputs = keras.Input((size, size, 3), dtype="uint8", name="crops")
@@ -82,6 +84,13 @@ def build_backbone(weights: str, *, size: int, seed: int = 0, family: str = DEFA
     if path:
         origin = WEIGHT_FILES[name].origin if name in WEIGHT_FILES else f"the file {name}"
     return Backbone(model, name, checksum, origin, family)
+
+
+def with_features_of(family: str, backbone: keras.Model, *, size: int) -> keras.Model:
+    """Return a backbone of ``family`` with the weights of another one whose network is the same."""
+    other = build_backbone("random", size=size, family=family).model
+    other.set_weights(backbone.get_weights())
+    return other
 
 
 def network_of(backbone: keras.Model) -> keras.Model:
@@ -95,6 +104,13 @@ def encode(backbone: Backbone, crops: keras.KerasTensor) -> keras.KerasTensor:
     return network_of(backbone.model).call(_scaled(crops, _family(backbone.family).scaling))
 
 
+def pooled_maps(network: keras.Model, family: str) -> list[keras.KerasTensor]:
+    """Return the feature maps ``(N, height, width, channels)`` whose means, one after the other, are the features."""
+    if _family(family).pools_blocks:
+        return [pooled._keras_history.operation.input for pooled in network.layers[-1].input]
+    return [network.layers[-1].input]
+
+
 def block_starts(network: keras.Model, family: str) -> dict[str, int]:
     """Return the index of each block's first layer, by the block's name, in order from the image to the features."""
     known, starts, start = _family(family), dict[str, int](), 0
@@ -105,6 +121,13 @@ def block_starts(network: keras.Model, family: str) -> dict[str, int]:
         elif found:
             starts.setdefault(found[0], index)
     return starts
+
+
+def _with_pooled_blocks(network: keras.Model, known: Family) -> keras.Model:
+    """Return the same layers as a model whose features are the means of each block's output."""
+    ends = [layer for layer in network.layers if re.search(known.blocks, layer.name)]
+    pooled = [keras.layers.GlobalAveragePooling2D(name=f"mean_of_{end.name}")(end.output) for end in ends]
+    return keras.Model(network.input, keras.layers.Concatenate(name="features")(pooled), name=network.name)
 
 
 def _family(name: str) -> Family:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 Scaling: TypeAlias = Literal["-1..1", "own", "own, squared", "torch", "caffe"]
@@ -41,6 +41,9 @@ class Family:
         blocks: Regular expression that finds a block's name in the names of its layers.
         named_by_end: Whether only the last layer of each block carries the block's name; otherwise all its layers do.
         weights: Names in `dfutils.weights`, best first.
+        network: Its name in `keras.applications`, if that is not its own.
+        pools_blocks: Whether features are the means of each block's output, and not of the last one's alone. Traces of
+            a forgery that later blocks no longer show are then left for the head. Needs ``named_by_end``.
     """
 
     size: int
@@ -48,13 +51,17 @@ class Family:
     blocks: str
     named_by_end: bool = False
     weights: tuple[str, ...] = ()
+    network: str | None = None
+    pools_blocks: bool = False
 
 
+_INCEPTION = Family(299, "-1..1", r"^mixed\d+$", named_by_end=True, weights=("imagenet", "nsfwjs"))
 _RESIDUAL = r"^conv\d_block\d+"
 _EFFICIENT = r"^block\d[a-z]+"
 
 FAMILIES: Mapping[str, Family] = {
-    "InceptionV3": Family(299, "-1..1", r"^mixed\d+$", named_by_end=True, weights=("imagenet", "nsfwjs")),
+    "InceptionV3": _INCEPTION,
+    "InceptionV3Blocks": replace(_INCEPTION, network="InceptionV3", pools_blocks=True),
     "InceptionResNetV2": Family(299, "-1..1", r"^(mixed_\d[ab]|block\d+_\d+_ac|conv_7b_ac)$", named_by_end=True),
     "Xception": Family(299, "-1..1", r"^block\d+"),
     **{f"ResNet{layers}": Family(224, "caffe", _RESIDUAL) for layers in (50, 101, 152)},
@@ -75,3 +82,13 @@ FAMILIES: Mapping[str, Family] = {
     **{f"VGG{layers}": Family(224, "caffe", r"^block\d") for layers in (16, 19)},
 }
 """Valid names of the setting ``backbone``."""
+
+
+def network_name(family: str) -> str:
+    """Return the name in `keras.applications` of a family's network; families with the same one share weights.
+
+    Example:
+        >>> network_name("InceptionV3Blocks")
+        'InceptionV3'
+    """
+    return FAMILIES[family].network or family

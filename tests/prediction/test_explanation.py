@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 
 from dfutils.prediction.detector import Detector
-from dfutils.prediction.explanation import Faithfulness, grad_cam, measure_faithfulness, occlusion_maps, overlay
+from dfutils.prediction.explanation import (
+    Faithfulness,
+    _member_cam,
+    grad_cam,
+    measure_faithfulness,
+    occlusion_maps,
+    overlay,
+)
 from dfutils.prediction.members import Member
 from dfutils.runs.record import DetectorRecord
 from dfutils.settings import ExtractionSettings
@@ -22,14 +29,20 @@ SIZE = 160
 @pytest.fixture(scope="module")
 def detector():
     """An untrained network whose head finds some channels suspicious and others reassuring."""
-    backbone = build_backbone("random", size=SIZE)
-    network = compose(backbone.model, build_head("inception_mean", frames=2, channels=FEATURES), frames=2, size=SIZE)
+    return untrained("InceptionV3")
+
+
+def untrained(family):
+    backbone = build_backbone("random", size=SIZE, family=family)
+    head = build_head("inception_mean", frames=2, channels=backbone.model.output.shape[-1])
+    network = compose(backbone.model, head, frames=2, size=SIZE)
     draw_head(network, seed=1)
     settings = DetectorRecord(
         name="drawn",
         version="0",
         model="inception_mean",
         extraction=ExtractionSettings(frames=2, size=SIZE),
+        backbone=family,
         backbone_weights="random",
         backbone_checksum=backbone.checksum,
         weights_sha256="",
@@ -122,6 +135,23 @@ def test_grad_cam_depends_on_the_weights(detector, clip):
     assert before.max() == pytest.approx(1)
     assert np.abs(before - after).mean() > 0.1
     assert np.allclose(grad_cam(detector, clip), before, atol=1e-5)
+
+
+def test_the_maps_of_all_blocks_that_the_head_sees_are_added_up(clip):
+    member = untrained("InceptionV3Blocks").members[0]
+    layer = member.network.head.get_layer("frame_logits")
+
+    def map_of(*channels):
+        kernel = np.zeros((10048, 1), np.float32)
+        kernel[np.r_[channels]] = 1e-3  # small, so that the probability is not 1
+        layer.set_weights([kernel, np.zeros(1)])
+        return _member_cam(member, clip)
+
+    first, last = slice(0, 256), slice(10048 - FEATURES, 10048)
+    both = map_of(first, last)
+    assert both.shape == (2, 17, 17)  # the first block's, while the last has 3 × 3
+    assert both == pytest.approx(map_of(first) + map_of(last), rel=1e-4)
+    assert min(np.ptp(map_of(first)), np.ptp(map_of(last))) > 0
 
 
 def test_the_hot_part_of_an_image_stands_out():

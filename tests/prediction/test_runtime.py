@@ -46,7 +46,7 @@ def backbone():
 
 
 def saved(folder, backbone, name):
-    head = with_random_weights(build_head(name, frames=FRAMES, channels=2048))
+    head = with_random_weights(build_head(name, frames=FRAMES, channels=backbone.output.shape[-1]))
     head.get_layer("standardise").finalize_state()  # it computes with copies of its variables
     network = compose(backbone, head, frames=FRAMES, size=SIZE)
     write_weights(folder, network)
@@ -71,12 +71,14 @@ def test_every_head_in_numpy_gives_the_probabilities_of_keras(backbone, tmp_path
     assert logit(sure) == pytest.approx(kept, abs=HEAD * np.abs(kept).max())  # a float32 probability would lose them
 
 
-def test_the_backbone_built_from_weights_gives_the_features_of_keras(backbone, tmp_path):
+@pytest.mark.parametrize("family", ["InceptionV3", "InceptionV3Blocks"])
+def test_the_backbone_built_from_weights_gives_the_features_of_keras(family, tmp_path):
+    backbone = with_random_weights(build_backbone("random", size=SIZE, family=family).model)
     network, path = saved(tmp_path, backbone, "inception_mean")
     images = np.random.default_rng(1).integers(0, 256, (2, SIZE, SIZE, 3), np.uint8)
     expected = network.features(images)
     with h5py.File(path) as weights:
-        compiled = compile_backbone(build_inception(weights, size=SIZE))
+        compiled = compile_backbone(build_inception(weights, size=SIZE, backbone=family))
     found = np.concatenate([compiled(image[None])[0] for image in images])
     allowed = FEATURES * float(np.abs(expected).max())
     assert found == pytest.approx(expected, abs=allowed)

@@ -13,8 +13,8 @@ from dfutils.errors import RunError, WeightsError
 from dfutils.extraction.dataset import read_face_dataset
 from dfutils.files import read_json
 from dfutils.settings import FinetuneSettings, TrainingSettings
-from dfutils.training.backbones import _scaled, block_starts, build_backbone, encode, network_of
-from dfutils.training.families import FAMILIES
+from dfutils.training.backbones import _scaled, block_starts, build_backbone, encode, network_of, with_features_of
+from dfutils.training.families import FAMILIES, network_name
 from dfutils.training.features import backbone_key
 from dfutils.training.finetune import unfreeze
 from dfutils.training.model import build_head, compose
@@ -23,6 +23,7 @@ from dfutils.training.saved_network import load_network, read_network, write_wei
 
 # One of each kind: its channels, its last block, and the layer with which that block begins.
 KINDS = {
+    "InceptionV3Blocks": (10048, "mixed10", "conv2d"),
     "InceptionResNetV2": (1536, "conv_7b_ac", "conv2d"),
     "Xception": (2048, "block14", "block14_sepconv1"),
     "ResNet50": (2048, "conv5_block3", "conv5_block3_1_conv"),
@@ -37,7 +38,7 @@ KINDS = {
     "VGG16": (512, "block5", "block5_conv1"),
 }
 
-READ_BACK = {"InceptionResNetV2", "DenseNet121", "MobileNetV3Small", "EfficientNetB0", "VGG16"}
+READ_BACK = {"InceptionV3Blocks", "InceptionResNetV2", "DenseNet121", "MobileNetV3Small", "EfficientNetB0", "VGG16"}
 """One of each scaling, and one with layers of its own."""
 
 
@@ -87,7 +88,8 @@ def test_the_same_layers_encode_images_of_another_size(family):
 def test_images_are_scaled_as_keras_does_for_the_family(family):
     inputs = keras.Input((4, 4, 3), dtype="uint8")
     scaled = keras.Model(inputs, _scaled(inputs, FAMILIES[family].scaling))(images(4))
-    preprocess = sys.modules[getattr(keras.applications, family).__module__].preprocess_input
+    network = getattr(keras.applications, network_name(family))
+    preprocess = sys.modules[network.__module__].preprocess_input
     expected = preprocess(images(4).astype(np.float32))
     if FAMILIES[family].scaling == "own, squared":
         # What the network does first, and what Keras adds to it with its own copy of the weights.
@@ -98,7 +100,20 @@ def test_images_are_scaled_as_keras_does_for_the_family(family):
 
 
 def test_families_have_the_names_of_keras():
-    assert all(callable(getattr(keras.applications, family)) for family in FAMILIES)
+    assert all(callable(getattr(keras.applications, network_name(family))) for family in FAMILIES)
+
+
+def test_the_features_of_all_blocks_are_the_means_of_each():
+    size = size_of("InceptionV3")
+    plain = build_backbone("random", size=size, seed=1)
+    blocks = with_features_of("InceptionV3Blocks", plain.model, size=size)
+    features = blocks.predict(images(size), verbose=0)
+    assert np.array_equal(features[:, -2048:], plain.features(images(size)))
+    network = network_of(plain.model)
+    third = keras.Model(network.input, network.get_layer("mixed2").output)
+    maps = third.predict(images(size).astype(np.float32) / 127.5 - 1, verbose=0)
+    found = features[:, 256 + 288 : 256 + 288 + 288]
+    assert np.allclose(found, maps.mean(axis=(1, 2)), rtol=0, atol=FEATURES * maps.max())
 
 
 def test_an_unknown_backbone_is_named_with_the_known_ones():

@@ -1,0 +1,188 @@
+"""Train a head on the means of all blocks of the second release's network, without training the network itself.
+
+    python -m research.block_head WORK draw     # features of drawn crops; continues when it is given again
+    python -m research.block_head WORK plain    # features of DFDC's training crops as `dfutils predict` cuts them
+    python -m research.block_head WORK fit      # WORK/runs/blocks: a run folder for `research.ship`
+
+The network's last features vary in about three directions, while its earlier blocks still hold what those have dropped
+(see ``LOG.md``). The drawn crops are those that candidate S is trained on (`research.train_detector`, fold 0), blended
+and augmented alike. A linear head cannot learn DFDC from augmented crops alone, so some are added as they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import hashlib
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.linear_model import LogisticRegression
+from tqdm import tqdm
+
+from dfutils.errors import MediaError
+from dfutils.extraction.clips import extract_clips
+from dfutils.extraction.dataset import FaceDataset, read_face_dataset
+from dfutils.extraction.faces import face_detector
+from dfutils.files import read_csv, replacing, sha256_of, write_json
+from dfutils.prediction.runtime import OpenVinoNetwork, compile_backbone, read_backbone, read_numpy_head
+from dfutils.records import ClipRow
+from dfutils.runs.folder import RunFolder
+from dfutils.runs.record import DetectorRecord
+from dfutils.training.backbones import with_features_of
+from dfutils.training.batches import BatchLoader, BatchPlan, PairLoader
+from dfutils.training.input_pipeline import BatchSource
+from dfutils.training.model import ClipNetwork, build_head, compose
+from dfutils.training.saved_network import load_network, write_weights
+from dfutils.training.splits import write_splits
+from research.train_detector import FORGED, dfdc_split_of_file, join_forged
+
+START = "inception-cross-2"
+"""The second release, in ``WORK/second_release``: its network is kept."""
+
+BACKBONE = "InceptionV3Blocks"
+
+STEPS = 750
+"""Draws of 32 crops."""
+
+SEED = 2
+
+STEPS_OF_A_FILE = 25
+
+MOST_PLAIN = 7200
+
+PLAIN_WEIGHT = 2.0
+"""Weight of a crop as it is; a drawn one has 1."""
+
+STRENGTH = 0.001
+"""C, the inverse of the L2 penalty: chosen with `PLAIN_WEIGHT` on validation and on the calibration half of DFDC."""
+
+
+def draw(work: Path) -> None:
+    """Write the features and targets of `STEPS` batches, `STEPS_OF_A_FILE` to a file."""
+    dataset, rows, _ = _joined(work)
+    network = _network(work)
+    plan = BatchPlan(rows, batch_size=FORGED.batch_size, settings=FORGED.finetune, seed=SEED)
+    pairs = PairLoader(dataset, rows, frames=1, settings=FORGED.finetune)
+    folder = work / "blocks"
+    folder.mkdir(exist_ok=True)
+    with BatchSource(BatchLoader(plan, pairs), workers=2) as source, ThreadPoolExecutor(3) as pool:
+        for first in tqdm(range(0, STEPS, STEPS_OF_A_FILE)):
+            path = folder / f"{first:05d}.npz"
+            if path.is_file():
+                continue
+            features, targets = [], []
+            for crops, target in pool.map(source.load, range(first, first + STEPS_OF_A_FILE)):
+                features.append(network.features(crops[:, 0]).astype(np.float16))
+                targets.append(target[:, 0])
+            with replacing(path) as temporary, temporary.open("wb") as file:
+                np.savez(file, features=np.concatenate(features), targets=np.concatenate(targets))
+
+
+def plain(work: Path) -> None:
+    """Write the features and targets of DFDC's training crops, cut as `dfutils predict` cuts them."""
+    extraction, network = RunFolder(work / "second_release").detector().extraction, _network(work)
+    faces, split_of = face_detector(extraction.min_detection_score), dfdc_split_of_file(work)
+    rows = [row for row in read_csv(work / "sets" / "dfdc.csv", ("file", "label")) if split_of(row["file"]) == "train"]
+    rows.sort(key=lambda row: hashlib.sha256(row["file"].encode()).hexdigest())
+    features, targets = [], []
+    for row in tqdm(rows[:MOST_PLAIN]):
+        with suppress(MediaError):  # no face is found
+            crop = extract_clips(work / "sets" / row["file"], extraction, faces).clips[0].images[:1]
+            features.append(network.features(crop).astype(np.float16))
+            targets.append(row["label"] == "FAKE")
+    np.savez(work / "blocks-plain.npz", features=np.concatenate(features), targets=np.array(targets, np.float32))
+
+
+def fit(work: Path) -> None:
+    """Fit logistic regression to the features of both, and write a run folder with it."""
+    files = [*sorted((work / "blocks").glob("*.npz")), work / "blocks-plain.npz"]
+    parts = [np.load(path) for path in files]
+    features = np.concatenate([one["features"] for one in parts]).astype(np.float32)
+    is_fake = np.concatenate([one["targets"] for one in parts]) > 0
+    weights = np.ones(len(is_fake), np.float32)
+    weights[-len(parts[-1]["targets"]) :] = PLAIN_WEIGHT
+    mean, deviation = features.mean(axis=0), features.std(axis=0)
+    deviation = np.maximum(deviation, 0.1 * np.median(deviation))  # an almost constant channel may vary elsewhere
+    fitted = LogisticRegression(C=STRENGTH, max_iter=300).fit((features - mean) / deviation, is_fake, weights)
+    logging.info("Fitted to %d drawn and %d plain crops", (weights == 1).sum(), (weights > 1).sum())
+    _write_run(work, mean, deviation, fitted)
+
+
+def _write_run(
+    work: Path,
+    mean: npt.NDArray[np.float32],
+    deviation: npt.NDArray[np.float32],
+    fitted: LogisticRegression,
+) -> None:
+    network, start = _empty_network(work)
+    layer = network.head.get_layer("standardise")
+    layer.adapt_mean.assign(mean.reshape(layer.adapt_mean.shape))
+    layer.adapt_variance.assign((deviation**2).reshape(layer.adapt_variance.shape))
+    layer.finalize_state()
+    network.head.get_layer("frame_logits").set_weights([fitted.coef_.T, fitted.intercept_])
+    run = RunFolder(work / "runs" / "blocks")
+    _write(work, run, network, start)
+    dataset, _, splits = _joined(work)
+    write_splits(run.splits_file, dataset.rows, splits)
+    rows = [row for row in dataset.rows if splits[row.video] == "train"]
+    about = {"backbone": {"weights": start.backbone_weights}, "clips": len(rows)}
+    write_json(
+        run.about_file, {**about, "groups": len({row.group for row in rows}), "draws": STEPS * FORGED.batch_size}
+    )
+
+
+def _write(work: Path, run: RunFolder, network: ClipNetwork, start: DetectorRecord) -> None:
+    """Write weights and ``detector.json``, with the reference of familiarity that the start has."""
+    run.path.mkdir(parents=True, exist_ok=True)
+    write_weights(run.path, network)
+    checksum = sha256_of(run.weights_file)
+    changes = {"backbone": BACKBONE, "backbone_checksum": checksum, "weights_sha256": checksum}
+    start.model_copy(update=changes).write(run.detector_file)
+    run.familiarity_file.write_bytes(RunFolder(work / "second_release").familiarity_file.read_bytes())
+
+
+def _empty_network(work: Path) -> tuple[ClipNetwork, DetectorRecord]:
+    """Return the start's backbone under a new head, and the start's record."""
+    network, start = load_network(work / "second_release")
+    size, frames = start.extraction.size, start.extraction.frames
+    backbone = with_features_of(BACKBONE, network.backbone, size=size)
+    head = build_head(start.model, frames=frames, channels=backbone.output.shape[-1])
+    return compose(backbone, head, frames=frames, size=size), start
+
+
+@functools.cache
+def _network(work: Path) -> OpenVinoNetwork:
+    """Return the backbone on OpenVINO, under a head without meaning."""
+    run = RunFolder(work / "runs" / "blocks-start")
+    if not run.detector_file.is_file():
+        _write(work, run, *_empty_network(work))
+    record = run.detector()
+    compiled = functools.cache(lambda: compile_backbone(read_backbone(run.path, record)))
+    return OpenVinoNetwork(compiled, read_numpy_head(run.path, record))
+
+
+@functools.cache
+def _joined(work: Path) -> tuple[FaceDataset, list[ClipRow], dict]:
+    """Return the dataset as it is trained on, its training rows and the splits of its videos."""
+    joined, splits = join_forged(work, fold=0)
+    dataset = read_face_dataset(joined).reframed(size=FORGED.size, margin=FORGED.margin)
+    return dataset, [row for row in dataset.rows if splits[row.video] == "train"], splits
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("stage", choices=["draw", "plain", "fit"])
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    {"draw": draw, "plain": plain, "fit": fit}[options.stage](options.work)
+
+
+if __name__ == "__main__":
+    main()
