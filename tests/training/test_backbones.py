@@ -117,7 +117,7 @@ def test_the_features_of_all_blocks_are_the_means_of_each():
 
 
 def test_an_unknown_backbone_is_named_with_the_known_ones():
-    with pytest.raises(RunError, match=r"'InceptionV5'.*InceptionV3, InceptionResNetV2, Xception"):
+    with pytest.raises(RunError, match=r"'InceptionV5'.*InceptionV3, InceptionV3Blocks, InceptionResNetV2"):
         build_backbone("random", size=75, family="InceptionV5")
 
 
