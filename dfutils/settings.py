@@ -231,13 +231,13 @@ class TrainingSettings(Settings):
     mode: Literal["cached", "finetune"] = "cached"
     """``cached`` trains the head on stored backbone features; ``finetune`` trains backbone and head end to end."""
     backbone: str = DEFAULT_BACKBONE
-    """Name in `dfutils.training.families.FAMILIES`. ``InceptionV3Blocks`` has the means of all of InceptionV3's
-    blocks as features, and not of the last one alone."""
+    """Name in `dfutils.training.families.FAMILIES`. ``InceptionV3Blocks`` has the pooled outputs of all of
+    InceptionV3's blocks as features, not of the last one alone."""
     backbone_weights: BackboneWeights = "auto"
     """``auto``, ``imagenet``, ``nsfwjs``, ``random``, or a path."""
     init_from: str | None = None
     """Start from the backbone of this run folder or included detector, instead of ``backbone_weights``.
-    ``mode="finetune"`` starts from its head too, if the model is the same."""
+    ``mode="finetune"`` starts from its head too, if model and backbone are the same."""
     augmented_copies: int = Field(0, ge=0)
     """For ``mode="cached"``: number of augmented copies of each training clip, each augmented differently."""
     class_weights: bool = False

@@ -39,7 +39,7 @@ def average_runs(runs: Sequence[Path], folder: Path) -> DetectorRecord:
     settings, abouts = [RunFolder(run).detector() for run in runs], [RunFolder(run).about() for run in runs]
     weights = [RunFolder(run).checked_weights(own) for run, own in zip(runs, settings, strict=True)]
     members = [own.weights_sha256 for own in settings]
-    starts = {about["backbone"]["checksum"] for about in abouts}
+    starts = {(about["backbone"].get("family"), about["backbone"]["checksum"]) for about in abouts}
     if len({(own.model, own.extraction.model_dump_json()) for own in settings}) > 1 or len(starts) > 1:
         raise ValueError("only runs of one model, on the same crops and from one start, have weights with a mean")
     if (folder / "run.json").is_file():

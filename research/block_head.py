@@ -1,9 +1,9 @@
 """Train a head on the means of all blocks of the second release's network, without training the network itself.
 
-    python -m research.block_head WORK draw     # features of drawn crops; continues when it is given again
+    python -m research.block_head WORK draw     # features of drawn crops; resumes when repeated
     python -m research.block_head WORK plain    # features of DFDC's training crops as `dfutils predict` cuts them
-    python -m research.block_head WORK noise    # by how much the features of plain crops change in 8 bits
-    python -m research.block_head WORK fit      # WORK/runs/blocks: a run folder for `research.ship`
+    python -m research.block_head WORK noise    # by how much features of training crops change in 8 bits
+    python -m research.block_head WORK fit      # WORK/runs/blocks: weights and detector.json, not yet shipped
 
 The network's last features vary in about three directions, while its earlier blocks still hold what those have dropped
 (see ``LOG.md``). The drawn crops are those that candidate S is trained on (`research.train_detector`, fold 0), blended
@@ -35,7 +35,7 @@ from dfutils.prediction.runtime import OpenVinoNetwork, compile_backbone, read_b
 from dfutils.records import ClipRow
 from dfutils.runs.folder import RunFolder
 from dfutils.runs.record import DetectorRecord
-from dfutils.training.backbones import with_features_of
+from dfutils.training.backbones import rebuilt_as
 from dfutils.training.batches import BatchLoader, BatchPlan, PairLoader
 from dfutils.training.input_pipeline import BatchSource
 from dfutils.training.model import ClipNetwork, build_head, compose
@@ -64,7 +64,7 @@ NOISE_CROPS = 500
 
 NOISE_GAIN = 4.0
 """How many times the errors of 8 bits are added to the features that the head is fitted to. Without them it rests on
-differences that are lost in 8 bits, and a fortieth of the labels change; with them a hundredth, at the same AUC."""
+differences that are lost in 8 bits (see ``LOG.md``)."""
 
 STRENGTH = 0.001
 """C, the inverse of the L2 penalty: chosen with `PLAIN_WEIGHT` on validation and on the calibration half of DFDC."""
@@ -107,18 +107,19 @@ def plain(work: Path) -> None:
 
 
 def noise(work: Path) -> None:
-    """Write what 8 bits add to the features of training crops, without their mean."""
+    """Write what 8 bits add to the features of unaugmented training crops, without its mean."""
     dataset, rows, _ = _joined(work)
-    record, run = RunFolder(work / "runs" / "blocks-start").detector(), work / "runs" / "blocks-start"
+    network, run = _network(work), work / "runs" / "blocks-start"
+    record = RunFolder(run).detector()
     compiled = compile_backbone(_quantised(read_backbone(run, record), dataset, rows), precision="int8")
     rounded = OpenVinoNetwork(lambda: compiled, read_numpy_head(run, record))
     crops = np.concatenate([dataset.load_frames(row, [0]) for row in evenly_spaced(rows, NOISE_CROPS)])
-    errors = rounded.features(crops) - _network(work).features(crops)
+    errors = rounded.features(crops) - network.features(crops)
     np.savez(work / "blocks-noise.npz", errors=errors - errors.mean(axis=0))
 
 
 def fit(work: Path) -> None:
-    """Fit logistic regression to the features of both, and write a run folder with it."""
+    """Fit logistic regression to drawn and plain crops, and write a run folder with it."""
     files = [*sorted((work / "blocks").glob("*.npz")), work / "blocks-plain.npz"]
     parts = [np.load(path) for path in files]
     features = np.concatenate([one["features"] for one in parts]).astype(np.float32)
@@ -130,8 +131,8 @@ def fit(work: Path) -> None:
     errors = np.load(work / "blocks-noise.npz")["errors"]
     features += NOISE_GAIN * errors[np.random.default_rng(SEED).integers(len(errors), size=len(features))]
     fitted = LogisticRegression(C=STRENGTH, max_iter=300).fit((features - mean) / deviation, is_fake, weights)
-    logging.info("Fitted to %d drawn and %d plain crops", (weights == 1).sum(), (weights > 1).sum())
-    _write_run(work, mean, deviation, fitted)
+    counts = {"drawn": int((weights == 1).sum()), "plain": int((weights > 1).sum())}
+    _write_run(work, mean, deviation, fitted, crops=counts)
 
 
 def _write_run(
@@ -139,6 +140,8 @@ def _write_run(
     mean: npt.NDArray[np.float32],
     deviation: npt.NDArray[np.float32],
     fitted: LogisticRegression,
+    *,
+    crops: dict[str, int],
 ) -> None:
     network, start = _empty_network(work)
     layer = network.head.get_layer("standardise")
@@ -155,8 +158,7 @@ def _write_run(
         "backbone": {"weights": start.backbone_weights},
         "clips": len(rows),
         "groups": len({row.group for row in rows}),
-        "draws": STEPS * FORGED.batch_size,
-        "plain": len(np.load(work / "blocks-plain.npz")["targets"]),
+        "crops": crops,
     }
     write_json(run.about_file, about)
 
@@ -175,14 +177,14 @@ def _empty_network(work: Path) -> tuple[ClipNetwork, DetectorRecord]:
     """Return the start's backbone under a new head, and the start's record."""
     network, start = load_network(work / "second_release")
     size, frames = start.extraction.size, start.extraction.frames
-    backbone = with_features_of(BACKBONE, network.backbone, size=size)
+    backbone = rebuilt_as(BACKBONE, network.backbone, size=size)
     head = build_head(start.model, frames=frames, channels=backbone.output.shape[-1])
     return compose(backbone, head, frames=frames, size=size), start
 
 
 @functools.cache
 def _network(work: Path) -> OpenVinoNetwork:
-    """Return the backbone on OpenVINO, under a head without meaning."""
+    """Return the backbone on OpenVINO, under an untrained head."""
     run = RunFolder(work / "runs" / "blocks-start")
     if not run.detector_file.is_file():
         _write(work, run, *_empty_network(work))

@@ -40,11 +40,12 @@ def main() -> None:
     logging.disable(logging.WARNING)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # library output must not mix with the answers
-    gc.freeze()  # what is imported need not be looked at again
+    gc.collect()
+    gc.freeze()  # later collections leave out what is imported
     write_parts(answers, [])  # everything is imported: from here on, a crash is the file's fault
     for line in sys.stdin.buffer:
         write_parts(answers, _answer(json.loads(line)))
-        gc.collect()  # PyAV keeps the frames whose side data were read
+        gc.collect()  # frames whose side data were read are in reference cycles
 
 
 def _answer(request: dict) -> list[bytes]:

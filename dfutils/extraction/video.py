@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import heapq
 import itertools
 import logging
@@ -39,6 +40,9 @@ logger = logging.getLogger(__name__)
 MAX_LOST_SECONDS, MAX_LOST_FRACTION = 0.5, 0.02
 """A file counts as truncated only if it is shorter than declared by more than both; containers round durations."""
 
+
+READS_BETWEEN_COLLECTIONS = 8
+"""Frames whose side data were read are in reference cycles of PyAV; a video of keyframes alone would keep hundreds."""
 
 FRAME_LIST_FPS = 25.0
 """Frame rate that is assumed of a video that is stored as images, which do not say it."""
@@ -245,14 +249,15 @@ def _upright(frames: Iterable[av.VideoFrame]) -> Iterator[tuple[av.VideoFrame, O
     """
     graph: Graph | None = None
     built_for: tuple[Any, ...] = ()
-    is_interlaced, orientation, seen, angle = False, UPRIGHT, None, 0
+    is_interlaced, orientation, seen, reads = False, UPRIGHT, None, 0
     for frame in frames:
         before = orientation
-        # Only a keyframe may bring another matrix. Reading one costs a fifth of decoding a small frame, and PyAV then
-        # keeps the frame until the garbage collector comes: so only if the angle, which costs nothing, is another.
-        if seen is None or (frame.key_frame and frame.rotation != angle):
-            angle = frame.rotation
+        # Reading the matrix costs a fifth of decoding a small frame, and only a keyframe may bring another.
+        if frame.key_frame or seen is None:
             matrix = _display_matrix(frame)
+            reads += 1
+            if reads % READS_BETWEEN_COLLECTIONS == 0:
+                gc.collect()
             if matrix and matrix != seen:
                 orientation = orientation_of(matrix)
             seen = matrix or seen or b""

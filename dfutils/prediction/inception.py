@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from dfutils.errors import RunError
 from dfutils.settings import DEFAULT_BACKBONE
-from dfutils.training.families import FAMILIES, network_name
+from dfutils.training.families import FAMILIES, keras_name
 
 if TYPE_CHECKING:
     import h5py
@@ -46,7 +46,7 @@ _LAYERS_OF_A_CONVOLUTION = 3  # the convolution, its batch normalisation and its
 
 def is_inception(backbone: str) -> bool:
     """Return whether `build_inception` builds the backbone of this name."""
-    return network_name(backbone) == DEFAULT_BACKBONE
+    return backbone in FAMILIES and keras_name(backbone) == DEFAULT_BACKBONE
 
 
 def build_inception(weights: h5py.File, *, size: int, backbone: str = DEFAULT_BACKBONE) -> ov.Model:

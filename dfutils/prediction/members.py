@@ -56,7 +56,7 @@ class Member:
     @property
     def backbone_key(self) -> str:
         """Key of the features: with equal keys they are equal but for the rounding of float32 by either engine."""
-        return self.settings.backbone_checksum + self.export_key
+        return self.settings.backbone_key + self.export_key
 
 
 def load_members(folder: Path, settings: DetectorRecord, *, engine: Engine = "keras") -> list[Member]:

@@ -135,7 +135,7 @@ def network_loader(engine: Engine) -> Callable[[Path, DetectorRecord], tuple[Net
 
     def load(run: Path, settings: DetectorRecord) -> tuple[ClipNetwork, str, str]:
         network, _ = load_network(run, backbones=backbones)
-        backbones[settings.backbone_checksum] = network.backbone
+        backbones[settings.backbone_key] = network.backbone
         return network, "", "float32"
 
     return load
@@ -229,7 +229,7 @@ class _OpenVinoLoader:
                     f"{run}: OpenVINO does not start ({reason[0]}). Use the engine keras, or reinstall openvino."
                 ) from error
 
-        key = f"{settings.backbone_checksum} {export_key}"
+        key = f"{settings.backbone_key} {export_key}"
         if key not in self._backbones:
             self._backbones[key] = self._pool.submit(compile_it)
         return OpenVinoNetwork(self._backbones[key].result, head), export_key, precision

@@ -167,6 +167,11 @@ class DetectorRecord(Settings):
     """Detectors whose calibrated logits are averaged; empty for a single detector."""
 
     @property
+    def backbone_key(self) -> str:
+        """Name and checksum of the backbone; detectors with equal keys get the same features from it."""
+        return f"{self.backbone} {self.backbone_checksum}"
+
+    @property
     def fitted_in_words(self) -> str:
         """`fitted_on` in words."""
         return "the validation split" if self.fitted_on == "validation" else "out-of-fold scores of its recipe"

@@ -15,7 +15,7 @@ from dfutils.files import sha256_of
 from dfutils.records import Crops
 from dfutils.settings import DEFAULT_BACKBONE
 from dfutils.training.backend import keras
-from dfutils.training.families import FAMILIES, SCALINGS, Family, Scaling, network_name
+from dfutils.training.families import FAMILIES, SCALINGS, Family, Scaling, family_of, keras_name
 from dfutils.weights import WEIGHT_FILES, find_weights
 
 logger = logging.getLogger(__name__)
@@ -58,10 +58,10 @@ def build_backbone(weights: str, *, size: int, seed: int = 0, family: str = DEFA
         RunError: There is no such family, or it does not accept images of this size.
         WeightsError: The file cannot be found or is not what it claims to be.
     """
-    known = _family(family)
+    known = family_of(family)
     name, path = _resolve_weights(weights, family)
     keras.utils.set_random_seed(seed)
-    build = getattr(keras.applications, network_name(family))
+    build = getattr(keras.applications, keras_name(family))
     try:
         network = build(
             weights=str(path) if path else None, include_top=False, input_shape=(size, size, 3), pooling="avg"
@@ -86,8 +86,8 @@ def build_backbone(weights: str, *, size: int, seed: int = 0, family: str = DEFA
     return Backbone(model, name, checksum, origin, family)
 
 
-def with_features_of(family: str, backbone: keras.Model, *, size: int) -> keras.Model:
-    """Return a backbone of ``family`` with the weights of another one whose network is the same."""
+def rebuilt_as(family: str, backbone: keras.Model, *, size: int) -> keras.Model:
+    """Rebuild a backbone as another family with the same network, keeping its weights."""
     other = build_backbone("random", size=size, family=family).model
     other.set_weights(backbone.get_weights())
     return other
@@ -101,19 +101,19 @@ def network_of(backbone: keras.Model) -> keras.Model:
 def encode(backbone: Backbone, crops: keras.KerasTensor) -> keras.KerasTensor:
     """Return the features of ``crops``, by the layers of a backbone that may have been built for another size."""
     # Use `call`, because calling the model itself would first compare the sizes.
-    return network_of(backbone.model).call(_scaled(crops, _family(backbone.family).scaling))
+    return network_of(backbone.model).call(_scaled(crops, family_of(backbone.family).scaling))
 
 
 def pooled_maps(network: keras.Model, family: str) -> list[keras.KerasTensor]:
     """Return the feature maps ``(N, height, width, channels)`` whose means, one after the other, are the features."""
-    if _family(family).pools_blocks:
+    if family_of(family).pools_blocks:
         return [pooled._keras_history.operation.input for pooled in network.layers[-1].input]
     return [network.layers[-1].input]
 
 
 def block_starts(network: keras.Model, family: str) -> dict[str, int]:
     """Return the index of each block's first layer, by the block's name, in order from the image to the features."""
-    known, starts, start = _family(family), dict[str, int](), 0
+    known, starts, start = family_of(family), dict[str, int](), 0
     for index, layer in enumerate(network.layers):
         found = re.search(known.blocks, layer.name)
         if found and known.named_by_end:
@@ -128,12 +128,6 @@ def _with_pooled_blocks(network: keras.Model, known: Family) -> keras.Model:
     ends = [layer for layer in network.layers if re.search(known.blocks, layer.name)]
     pooled = [keras.layers.GlobalAveragePooling2D(name=f"mean_of_{end.name}")(end.output) for end in ends]
     return keras.Model(network.input, keras.layers.Concatenate(name="features")(pooled), name=network.name)
-
-
-def _family(name: str) -> Family:
-    if name not in FAMILIES:
-        raise RunError(f"backbone: there is no {name!r}. Choose one of: {', '.join(FAMILIES)}.")
-    return FAMILIES[name]
 
 
 def _first_line(error: Exception) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
+from dfutils.errors import RunError
+
 Scaling: TypeAlias = Literal["-1..1", "own", "own, squared", "torch", "caffe"]
 
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -41,9 +43,9 @@ class Family:
         blocks: Regular expression that finds a block's name in the names of its layers.
         named_by_end: Whether only the last layer of each block carries the block's name; otherwise all its layers do.
         weights: Names in `dfutils.weights`, best first.
-        network: Its name in `keras.applications`, if that is not its own.
-        pools_blocks: Whether features are the means of each block's output, and not of the last one's alone. Traces of
-            a forgery that later blocks no longer show are then left for the head. Needs ``named_by_end``.
+        network: Name in `keras.applications`, if it differs from the family's.
+        pools_blocks: Whether the features are the pooled outputs of all blocks, not of the last one alone, so that the
+            head can use traces of a forgery that later blocks discard. Needs ``named_by_end``.
     """
 
     size: int
@@ -84,11 +86,25 @@ FAMILIES: Mapping[str, Family] = {
 """Valid names of the setting ``backbone``."""
 
 
-def network_name(family: str) -> str:
+def keras_name(family: str) -> str:
     """Return the name in `keras.applications` of a family's network; families with the same one share weights.
 
     Example:
-        >>> network_name("InceptionV3Blocks")
+        >>> keras_name("InceptionV3Blocks")
         'InceptionV3'
+
+    Raises:
+        RunError: There is no such family.
     """
-    return FAMILIES[family].network or family
+    return family_of(family).network or family
+
+
+def family_of(name: str) -> Family:
+    """Return a family by its name.
+
+    Raises:
+        RunError: There is no such family.
+    """
+    if name not in FAMILIES:
+        raise RunError(f"backbone: there is no {name!r}. Choose one of: {', '.join(FAMILIES)}.")
+    return FAMILIES[name]

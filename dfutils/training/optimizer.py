@@ -99,7 +99,7 @@ class ScaledAdamW(keras.optimizers.AdamW):
         super().update_step(gradient, variable, learning_rate * factor)
 
     def _apply_weight_decay(self, variables: Sequence[keras.Variable]) -> None:
-        """Do nothing: `update_step` decays a variable. Keras would evaluate the schedule for each of them once more."""
+        """Do nothing: `update_step` applies the decay. Keras would evaluate the schedule again for every variable."""
 
     def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> list[tuple[Any, Any]]:
         summed = super()._all_reduce_sum_gradients(grads_and_vars)

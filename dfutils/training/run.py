@@ -30,10 +30,10 @@ from dfutils.runs.record import DetectorRecord, FamiliarityRecord
 from dfutils.runs.thresholds import HeldOutScores, fit_decision
 from dfutils.settings import TrainingSettings, has_frame_head
 from dfutils.training.augmentation import augment_clip
-from dfutils.training.backbones import Backbone, build_backbone, with_features_of
+from dfutils.training.backbones import Backbone, build_backbone, rebuilt_as
 from dfutils.training.backend import keras, tf
 from dfutils.training.devices import Devices, require_one_worker, training_devices
-from dfutils.training.families import network_name
+from dfutils.training.families import keras_name
 from dfutils.training.features import Features, backbone_key, clip_features
 from dfutils.training.finetune import Start, finetune
 from dfutils.training.fit import Flags, fit_head
@@ -145,7 +145,7 @@ def _start(settings: TrainingSettings, dataset: FaceDataset) -> Start:
         return Start(build_backbone(settings.backbone_weights, size=size, seed=settings.seed, family=settings.backbone))
     network, known = load_network(resolve_detector(settings.init_from))
     is_same = known.backbone == settings.backbone
-    if network_name(known.backbone) != network_name(settings.backbone):
+    if keras_name(known.backbone) != keras_name(settings.backbone):
         raise RunError(
             f"{settings.init_from}: its backbone is {known.backbone}, not {settings.backbone}. "
             f"Set backbone to {known.backbone} in the settings."
@@ -156,7 +156,9 @@ def _start(settings: TrainingSettings, dataset: FaceDataset) -> Start:
             f"but {dataset.folder} has {size}. Set size to {known.extraction.size} in the settings, or extract with it."
         )
     origin = f"fine-tuned by the run {known.name}, from {known.backbone_weights}"
-    model = network.backbone if is_same else with_features_of(settings.backbone, network.backbone, size=size)
+    if not is_same and settings.mode == "finetune":
+        logger.info("The head of %s is not used: it reads features of %s", known.name, known.backbone)
+    model = network.backbone if is_same else rebuilt_as(settings.backbone, network.backbone, size=size)
     backbone = Backbone(model, known.backbone_weights, known.weights_sha256, origin, settings.backbone)
     return Start(backbone, network.head if is_same and known.model == settings.model else None)
 

@@ -22,7 +22,7 @@ def load_network(
 
     Args:
         run: The run folder of one detector.
-        backbones: Backbones already in memory, by checksum; a run with one of them shares it.
+        backbones: Backbones already in memory, by `DetectorRecord.backbone_key`; a run with one of them shares it.
 
     Raises:
         RunError: The folder is incomplete or an ensemble's, or its weights were altered since training.
@@ -40,7 +40,7 @@ def load_network(
         frames=detector.extraction.frames,
         size=detector.extraction.size,
         family=detector.backbone,
-        backbone=(backbones or {}).get(detector.backbone_checksum),
+        backbone=(backbones or {}).get(detector.backbone_key),
     )
     return network, detector
 

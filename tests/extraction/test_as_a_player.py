@@ -99,6 +99,22 @@ def test_every_display_matrix_is_followed_pixel_for_pixel(turn, tmp_path):
     assert turned.size == turned.image().shape[1::-1]
 
 
+def test_a_film_that_is_mirrored_from_the_middle_on_is_shown_so(tmp_path):
+    """A flip from top to bottom has the angle 0, as no matrix has."""
+    plain = encode(tmp_path / "plain.h264", [pattern()] * 3)
+    with av.open(str(plain)) as source:
+        (stream,) = source.streams.video
+        flip = av.BitStreamFilterContext("h264_metadata=display_orientation=insert:flip=vertical", stream)
+        flipped = b"".join(
+            bytes(one) for packet in source.demux(stream) for one in flip.filter(packet if packet.size else None)
+        )
+    (tmp_path / "both.h264").write_bytes(plain.read_bytes() + flipped)
+    frames = [frame.image() for frame in iter_frames(tmp_path / "both.h264")]
+    assert len(frames) == 6
+    assert np.array_equal(frames[3], frames[0][::-1])
+    assert not np.array_equal(frames[3], frames[0])
+
+
 def test_an_odd_angle_turns_the_film_inside_its_frame(tmp_path):
     angle = math.radians(30)
     matrix = (math.cos(angle), math.sin(angle), -math.sin(angle), math.cos(angle))

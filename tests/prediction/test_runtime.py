@@ -80,9 +80,11 @@ def test_the_backbone_built_from_weights_gives_the_features_of_keras(family, tmp
     with h5py.File(path) as weights:
         compiled = compile_backbone(build_inception(weights, size=SIZE, backbone=family))
     found = np.concatenate([compiled(image[None])[0] for image in images])
-    allowed = FEATURES * float(np.abs(expected).max())
-    assert found == pytest.approx(expected, abs=allowed)
-    assert np.ptp(expected, axis=0).max() > 10 * allowed  # images differ by more
+    blocks = [256, 544, 832, 1600, 2368, 3136, 3904, 4672, 5952, 8000] if family.endswith("Blocks") else []
+    for one, other in zip(np.split(found, blocks, axis=1), np.split(expected, blocks, axis=1), strict=True):
+        allowed = FEATURES * float(np.abs(other).max())
+        assert one == pytest.approx(other, abs=allowed)
+        assert np.ptp(other, axis=0).max() > 10 * allowed  # images differ by more
 
 
 def test_weights_of_another_network_are_refused(tmp_path):
@@ -175,10 +177,11 @@ def test_auto_uses_keras_where_openvino_does_not_start(demo_run, detectors, monk
         choose_engine("openvino", demo_run, settings)
 
 
-def test_a_backbone_that_only_keras_knows_runs_on_keras(demo_run, detectors):
-    settings = detectors[0].settings.model_copy(update={"backbone": "Xception"})
+@pytest.mark.parametrize("backbone", ["Xception", "OfALaterVersion"])
+def test_a_backbone_that_only_keras_knows_runs_on_keras(demo_run, detectors, backbone):
+    settings = detectors[0].settings.model_copy(update={"backbone": backbone})
     assert choose_engine("auto", demo_run, settings) == "keras"
-    with pytest.raises(RunError, match="Xception has to be exported first"):
+    with pytest.raises(RunError, match=f"{backbone} has to be exported first"):
         choose_engine("openvino", demo_run, settings)
 
 

@@ -69,17 +69,21 @@ class Halving(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def test_weights_decay_as_in_keras_and_the_schedule_is_evaluated_once_a_step():
-    def train(kind):
+    def train(kind, **kwargs):
         schedule, weights = Halving(), [keras.Variable(np.full(2, value, np.float32)) for value in (1, 2, 3)]
-        optimizer = kind(schedule, weight_decay=0.5)
+        if kind is ScaledAdamW:
+            kwargs = {"backbone_paths": [weights[0].path], "backbone_lr_multiplier": 10.0}
+        optimizer = kind(schedule, weight_decay=0.5, **kwargs)
         optimizer.build(weights)
         for _ in range(2):
-            optimizer.apply([keras.ops.convert_to_tensor(np.array([1, -1], np.float32)) for _ in weights])
+            # Without a gradient only the decay is left, which is the same for backbone and head.
+            optimizer.apply([keras.ops.convert_to_tensor(np.array([0, 0], np.float32)) for _ in weights])
         return schedule.asked, np.array([keras.ops.convert_to_numpy(weight) for weight in weights])
 
     (_, expected), (asked, weights) = train(keras.optimizers.AdamW), train(ScaledAdamW)
     assert asked == 2
     assert weights == pytest.approx(expected, rel=TRAINED)
+    assert weights[0] == pytest.approx([0.95 * 0.975] * 2)
 
 
 def test_targets_are_smoothed_as_in_keras():

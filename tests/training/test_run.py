@@ -14,7 +14,8 @@ from dfutils.files import only_job, read_csv, write_csv
 from dfutils.settings import TrainingSettings
 from dfutils.training.features import clip_features
 from dfutils.training.fit import BestEpoch, fit_head
-from dfutils.training.run import train
+from dfutils.training.run import _start, train
+from dfutils.training.saved_network import load_network
 
 
 def settings_of(run):
@@ -109,6 +110,24 @@ def test_weights_of_a_run_with_crops_of_another_size_are_refused(demo_faces, dem
     ):
         train(demo_faces, tmp_path / "run", settings=settings, progress=False)
     assert not (tmp_path / "run" / "detector.json").exists()
+
+
+@pytest.mark.parametrize(("backbone", "channels"), [("InceptionV3", 2048), ("InceptionV3Blocks", 10048)])
+def test_training_starts_from_a_network_of_which_it_may_take_other_features(demo_faces, demo_run, backbone, channels):
+    changes = {"init_from": str(demo_run), "mode": "finetune", "backbone": backbone}
+    start = _start(settings_of(demo_run).model_copy(update=changes), read_face_dataset(demo_faces))
+    weights, _ = load_network(demo_run)
+    assert start.backbone.family == backbone
+    assert start.backbone.model.output.shape == (None, channels)
+    for one, other in zip(start.backbone.model.get_weights(), weights.backbone.get_weights(), strict=True):
+        assert np.array_equal(one, other)
+    assert (start.head is not None) == (backbone == "InceptionV3")  # the head reads other features
+
+
+def test_an_unknown_backbone_is_named_before_a_run_is_continued_with_it(demo_faces, demo_run, tmp_path):
+    settings = settings_of(demo_run).model_copy(update={"init_from": str(demo_run), "backbone": "InceptionV33"})
+    with pytest.raises(RunError, match=r"there is no 'InceptionV33'. Choose one of: InceptionV3, InceptionV3Blocks"):
+        train(demo_faces, tmp_path / "run", settings=settings, progress=False)
 
 
 class CountingBackbone:
