@@ -42,6 +42,10 @@ def clip(video, *, track=0, is_fake=False, frames=3):
     return ClipRow(f"{video}-{track}", video, is_fake, "d", video, None, track, frames, 64, 64, 25.0, 1.0, 1, "")
 
 
+A, B = "InceptionV3 a", "InceptionV3 b"
+"""`Member.backbone_key` of members with the backbones ``a`` and ``b``."""
+
+
 def features_of(*clips):
     """Features ``(N, T, 2048)`` whose first number is given for each frame."""
     features = np.zeros((len(clips), len(clips[0]), 2048), np.float32)
@@ -53,7 +57,7 @@ def test_frames_are_scored_one_at_a_time_and_their_calibrated_logits_averaged():
     scores = frame_average_scores(
         detector_of(member("a", temperature=2.0)),
         [clip("moves"), clip("stands")],
-        {"a": features_of([1, 2, 6], [-2, -2, -2])},
+        {A: features_of([1, 2, 6], [-2, -2, -2])},
     )
     # (1 + 2 + 6) / 3 / 2 and -2 / 2: without the motion that the whole clip shows.
     assert scores == pytest.approx({"moves": sigmoid(1.5), "stands": sigmoid(-1.0)}, abs=1e-6)
@@ -63,7 +67,7 @@ def test_members_of_an_ensemble_get_the_same_frame_of_their_own_features():
     scores = frame_average_scores(
         detector_of(member("a", temperature=1.0), member("b", temperature=2.0)),
         [clip("v")],
-        {"a": features_of([1, 2, 3]), "b": features_of([-2, 0, 8])},
+        {A: features_of([1, 2, 3]), B: features_of([-2, 0, 8])},
     )
     assert scores == pytest.approx({"v": sigmoid((2 + 2 / 2) / 2)}, abs=1e-6)
 
@@ -71,14 +75,14 @@ def test_members_of_an_ensemble_get_the_same_frame_of_their_own_features():
 def test_the_highest_person_counts_in_the_frame_average():
     rows = [clip("v", track=0), clip("v", track=1)]
     scores = frame_average_scores(
-        detector_of(member("a", temperature=1.0)), rows, {"a": features_of([0, 2, 4], [1, 1, 1])}
+        detector_of(member("a", temperature=1.0)), rows, {A: features_of([0, 2, 4], [1, 1, 1])}
     )
     assert scores == pytest.approx({"v": sigmoid(2.0)}, abs=1e-6)
 
 
 def test_images_and_models_that_average_frames_have_no_frame_average():
     one = member("a", temperature=1.0)
-    features = {"a": features_of([1, 2, 3])}
+    features = {A: features_of([1, 2, 3])}
     assert frame_average_scores(detector_of(one, has_frame_head=True), [clip("v")], features) is None
     assert frame_average_scores(detector_of(one), [clip("v", frames=1)], features) is None
 
@@ -89,7 +93,7 @@ def test_baselines_of_several_datasets_are_measured_on_all_together():
     # The same names with opposite labels: if they were mixed up, the frame average would be at chance.
     for prefix, sign in (("1 x/", 1), ("2 y/", -1)):
         rows = tuple(clip(f"v{n}", is_fake=(n % 2 == 0) == (sign > 0)) for n in range(4))
-        features = {"a": features_of(*([2.0 if row.is_fake else -2.0] * 3 for row in rows))}
+        features = {A: features_of(*([2.0 if row.is_fake else -2.0] * 3 for row in rows))}
         table = pd.DataFrame(
             [
                 {"video": prefix + row.video, "dataset": "d", "group": prefix + row.video, "is_fake": row.is_fake,
