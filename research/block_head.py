@@ -5,9 +5,10 @@
     python -m research.block_head WORK noise    # by how much features of training crops change in 8 bits
     python -m research.block_head WORK fit      # WORK/runs/blocks: weights and detector.json, not yet shipped
 
-The network's last features vary in about three directions, while its earlier blocks still hold what those have dropped
-(see ``LOG.md``). The drawn crops are those that candidate S is trained on (`research.train_detector`, fold 0), blended
-and augmented alike. A linear head cannot learn DFDC from augmented crops alone, so some are added as they are.
+The second release is in ``WORK/second_release``. Its last features vary in about three directions, while its earlier
+blocks still hold what those have dropped (see ``LOG.md``). The drawn crops are those that candidate S is trained on
+(`research.train_detector`, fold 0), blended and augmented alike. A linear head cannot learn DFDC from augmented crops
+alone, so some are added as they are.
 """
 
 from __future__ import annotations
@@ -42,9 +43,6 @@ from dfutils.training.model import ClipNetwork, build_head, compose
 from dfutils.training.saved_network import load_network, write_weights
 from dfutils.training.splits import write_splits
 from research.train_detector import FORGED, dfdc_split_of_file, join_forged
-
-START = "inception-cross-2"
-"""The second release, in ``WORK/second_release``: its network is kept."""
 
 BACKBONE = "InceptionV3Blocks"
 

@@ -69,15 +69,14 @@ class Halving(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def test_weights_decay_as_in_keras_and_the_schedule_is_evaluated_once_a_step():
-    def train(kind, **kwargs):
+    def train(kind):
         schedule, weights = Halving(), [keras.Variable(np.full(2, value, np.float32)) for value in (1, 2, 3)]
-        if kind is ScaledAdamW:
-            kwargs = {"backbone_paths": [weights[0].path], "backbone_lr_multiplier": 10.0}
-        optimizer = kind(schedule, weight_decay=0.5, **kwargs)
+        own = {"backbone_paths": [weights[0].path], "backbone_lr_multiplier": 10.0} if kind is ScaledAdamW else {}
+        optimizer = kind(schedule, weight_decay=0.5, **own)
         optimizer.build(weights)
         for _ in range(2):
             # Without a gradient only the decay is left, which is the same for backbone and head.
-            optimizer.apply([keras.ops.convert_to_tensor(np.array([0, 0], np.float32)) for _ in weights])
+            optimizer.apply([keras.ops.zeros(2) for _ in weights])
         return schedule.asked, np.array([keras.ops.convert_to_numpy(weight) for weight in weights])
 
     (_, expected), (asked, weights) = train(keras.optimizers.AdamW), train(ScaledAdamW)
