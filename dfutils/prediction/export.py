@@ -18,7 +18,9 @@ import numpy.typing as npt
 from dfutils.errors import RunError, how_to_install
 from dfutils.extraction.dataset import FaceDataset, read_face_dataset
 from dfutils.files import read_csv, sha256_of, temporary_folder, writing_error
+from dfutils.prediction.detector import Detector
 from dfutils.prediction.inception import is_inception
+from dfutils.prediction.members import ClipScore, Member
 from dfutils.prediction.runtime import (
     BACKBONE_FILES,
     Network,
@@ -31,7 +33,6 @@ from dfutils.prediction.runtime import (
 )
 from dfutils.records import ClipRow, Crops
 from dfutils.runs.folder import RunFolder
-from dfutils.runs.probabilities import calibrated_logits, sigmoid
 from dfutils.runs.record import DetectorRecord, ExportRecord
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ LARGEST_DIFFERENCE = 1e-4
 LARGEST_LOSS = 0.005
 """Maximum loss of AUC allowed for other precisions."""
 FEWEST_SAME = 0.98
-"""Minimum share of labels that other precisions must keep."""
+"""Minimum share of clips that other precisions must keep on the same side of each threshold of the answers."""
 CALIBRATION_CLIPS = 300
 """Number of training clips, with one crop each, on which int8 calibrates the ranges of its activations."""
 CLIPS_AT_ONCE = 16
@@ -94,14 +95,15 @@ def export_detector(
             reference, *_ = load(own_run, settings)
             model = _graph(own_run, settings, reference)
             if precision == "int8":
-                model = _quantised(model, dataset, rows_of_split(own_run, dataset, "train"))
+                model = quantised(model, dataset, rows_of_split(own_run, dataset, "train"))
             ported = _write_model(model, folder, precision)
             compiled = functools.partial(compile_backbone, ported, precision=precision)
             network = OpenVinoNetwork(functools.cache(compiled), read_numpy_head(own_run, settings))
             held = rows_of_split(own_run, dataset, "validation")
             rows, split = (held, "validation") if held else (dataset.rows, "all")
             networks = (reference, network)
-            export = _compared(settings, dataset, evenly_spaced(rows, most), networks, precision, split=split)
+            judge = settings.model_copy(update={"views": whole.detector().views})
+            export = _compared(judge, dataset, evenly_spaced(rows, most), networks, precision, split=split)
             _require_equal(own_run, export)
             judged.append((own_run, folder, export))
         return [_put_in_place(*one) for one in judged]
@@ -150,8 +152,12 @@ def _graph(run: Path, settings: DetectorRecord, reference: Network) -> ov.Model:
     return ov.Model([wanted.get_node()], model.get_parameters(), "backbone")
 
 
-def _quantised(model: ov.Model, dataset: FaceDataset, rows: Sequence[ClipRow]) -> ov.Model:
-    """Quantise weights and activations to 8 bits after training, with NNCF."""
+def quantised(model: ov.Model, dataset: FaceDataset, rows: Sequence[ClipRow]) -> ov.Model:
+    """Quantise weights and activations to 8 bits after training, with NNCF.
+
+    Raises:
+        RunError: ``rows``, on which activations are measured, are empty.
+    """
     if not rows:
         raise RunError(
             f"{dataset.folder}: int8 calibration needs training clips, but the dataset has no `train` split."
@@ -183,7 +189,7 @@ def _compared(
 ) -> ExportRecord:
     import openvino as ov
 
-    keras_raw, ported_raw = (raw_scores(network, map(dataset.load_clip, rows)) for network in networks)
+    reference, ported = (clip_scores(settings, network, map(dataset.load_clip, rows)) for network in networks)
     is_fake = np.array([row.is_fake for row in rows])
     return ExportRecord(
         precision=precision,
@@ -191,52 +197,53 @@ def _compared(
         files={},
         split=split,
         clips=len(rows),
-        auc_keras=_auc(is_fake, keras_raw),
+        auc_keras=_auc(is_fake, reference),
         openvino=ov.__version__,
-        **differences(settings, is_fake, keras_raw, ported_raw),
+        **differences(settings, is_fake, reference, ported),
     )
 
 
 def differences(
     settings: DetectorRecord,
     is_fake: npt.NDArray[np.bool_],
-    reference: npt.NDArray[np.floating],
-    scores: npt.NDArray[np.floating],
+    reference: Sequence[ClipScore],
+    scores: Sequence[ClipScore],
 ) -> dict[str, Any]:
-    """Measure the AUC, the largest difference of probabilities, raw or calibrated, and the share of equal labels.
+    """Measure the AUC, the largest difference of probabilities, raw or calibrated, and how many answers are equal."""
+    theirs, ours = (
+        np.array([(score.raw_probability, score.fake_probability) for score in some]) for some in (reference, scores)
+    )
+    real_up_to, fake_from = settings.answer_range
+    same_at_each = [(ours[:, 1] > real_up_to) == (theirs[:, 1] > real_up_to)]
+    same_at_each += [(ours[:, 1] >= fake_from) == (theirs[:, 1] >= fake_from)]
+    return {
+        "auc": _auc(is_fake, scores),
+        "largest_difference": float(np.abs(ours - theirs).max()),
+        "same_labels": float(np.all(same_at_each, axis=0).mean()),
+        "same_sides": float(np.mean(same_at_each, axis=1).min()),
+    }
+
+
+def clip_scores(settings: DetectorRecord, network: Network, clips: Iterable[Crops]) -> list[ClipScore]:
+    """Score clips ``(T, size, size, 3)`` of one length with a network, as a detector does: with its views.
 
     Raises:
         RunError: A score is NaN.
     """
-    if not (np.isfinite(reference).all() and np.isfinite(scores).all()):
-        raise RunError(f"{settings.name}: a network returned NaN for a clip. Train again, with an empty cache.")
-    theirs, ours = (sigmoid(calibrated_logits(settings, raw)) for raw in (reference, scores))
-    return {
-        "auc": _auc(is_fake, scores),
-        "largest_difference": float(max(np.abs(scores - reference).max(), np.abs(ours - theirs).max())),
-        "same_labels": float((_labels(settings, ours) == _labels(settings, theirs)).mean()),
-    }
-
-
-def _labels(settings: DetectorRecord, probability: npt.NDArray[np.floating]) -> npt.NDArray[np.int_]:
-    """Return 0 for REAL, 1 for FAKE and 2 for UNDECIDED."""
-    real_up_to, fake_from = settings.answer_range
-    return np.where(probability >= fake_from, 1, np.where(probability <= real_up_to, 0, 2))
-
-
-def raw_scores(network: Network, clips: Iterable[Crops]) -> npt.NDArray[np.floating]:
-    """Return raw probabilities ``(N,)`` of clips ``(T, size, size, 3)`` of one length."""
-    left, scores = iter(clips), list[npt.NDArray[np.floating]]()
+    settings = settings.model_copy(update={"familiarity": None})  # no score depends on it
+    detector = Detector(settings, [Member(settings, network)], Path())
+    left, scores = iter(clips), list[ClipScore]()
     while some := list(itertools.islice(left, CLIPS_AT_ONCE)):
-        features = network.features(np.concatenate(some))
-        scores.append(network.score(features.reshape(len(some), -1, features.shape[-1]))[0])
-    return np.concatenate(scores)
+        scores += detector.score_clips(np.stack(some))
+    return scores
 
 
-def _auc(is_fake: npt.NDArray[np.bool_], probability: npt.NDArray[np.floating]) -> float | None:
+def _auc(is_fake: npt.NDArray[np.bool_], scores: Sequence[ClipScore]) -> float | None:
     from sklearn.metrics import roc_auc_score
 
-    return float(roc_auc_score(is_fake, probability)) if 0 < is_fake.sum() < len(is_fake) else None
+    if not 0 < is_fake.sum() < len(is_fake):
+        return None
+    return float(roc_auc_score(is_fake, [score.fake_probability for score in scores]))
 
 
 def _require_equal(run: Path, export: ExportRecord) -> None:
@@ -252,11 +259,12 @@ def _require_equal(run: Path, export: ExportRecord) -> None:
         raise RunError(
             f"{run}: {export.precision} is judged by AUC, which needs REAL and FAKE clips. Use another dataset."
         )
-    loss = export.auc_keras - export.auc
-    if loss > LARGEST_LOSS or export.same_labels < FEWEST_SAME:
+    loss, same = export.auc_keras - export.auc, 0.0 if export.same_sides is None else export.same_sides
+    if loss > LARGEST_LOSS or same < FEWEST_SAME:
         raise RunError(
-            f"{run}: not exported: {export.precision} costs {loss:.4f} of AUC ({LARGEST_LOSS:g} is allowed) and keeps "
-            f"{export.same_labels:.1%} of {export.clips} labels ({FEWEST_SAME:.0%} is needed). Use float32."
+            f"{run}: not exported: {export.precision} costs {loss:.4f} of AUC ({LARGEST_LOSS:g} is allowed), and "
+            f"{same:.1%} of {export.clips} clips stay on the same side of each threshold ({FEWEST_SAME:.0%} are "
+            "needed). Use float32."
         )
 
 

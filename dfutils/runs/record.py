@@ -240,6 +240,9 @@ class ExportRecord(Settings):
     """AUC of the export; None if they lack a label."""
     same_labels: float = Field(ge=0, le=1)
     """Share of the clips to which both engines give the same label."""
+    same_sides: float | None = Field(None, ge=0, le=1)
+    """Share of the clips that both engines put on the same side of a threshold of the answers, for the threshold where
+    it is smaller; None in exports of earlier versions."""
     openvino: str
     """Version of OpenVINO that wrote the files."""
 

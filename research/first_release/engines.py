@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.common import RESEARCH_RESULTS, script_parser, write_results
 from dfutils.extraction.dataset import FaceDataset, read_face_dataset
 from dfutils.prediction import runtime
-from dfutils.prediction.export import differences, raw_scores
+from dfutils.prediction.export import clip_scores, differences
 from dfutils.pretrained import DEFAULT, resolve_detector
 from dfutils.records import ClipRow
 from dfutils.runs.folder import RunFolder
@@ -50,8 +50,8 @@ def compare(run: Path, faces: FaceDataset, rows: Sequence[ClipRow], *, trained: 
         engines["keras, weights before packing"] = runtime.network_loader("keras")(
             trained, RunFolder(trained).detector()
         )[0]
-    raw = {name: raw_scores(network, map(faces.load_clip, rows)) for name, network in engines.items()}
-    found = {name: differences(settings, is_fake, raw["keras"], scores) for name, scores in raw.items()}
+    every = {name: clip_scores(settings, network, map(faces.load_clip, rows)) for name, network in engines.items()}
+    found = {name: differences(settings, is_fake, every["keras"], scores) for name, scores in every.items()}
     return {name: {"clips": len(rows), **figures} for name, figures in found.items()}
 
 
