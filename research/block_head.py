@@ -1,9 +1,9 @@
 """Train a head on the means of all blocks of the second release's network, without training the network itself.
 
     python -m research.block_head WORK draw     # features of drawn crops; resumes when repeated
-    python -m research.block_head WORK plain    # features of DFDC's training crops as `dfutils predict` cuts them
+    python -m research.block_head WORK plain    # the same of DFDC's training crops without augmentation; resumes
     python -m research.block_head WORK noise    # by how much features of training crops change in 8 bits
-    python -m research.block_head WORK fit      # WORK/runs/blocks: weights and detector.json, not yet shipped
+    python -m research.block_head WORK fit      # WORK/runs/blocks: a run folder for `research.ship`
 
 The second release is in ``WORK/second_release``. Its last features vary in about three directions, while its earlier
 blocks still hold what those have dropped (see ``LOG.md``). The drawn crops are those that candidate S is trained on
@@ -17,6 +17,7 @@ import argparse
 import functools
 import hashlib
 import logging
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -31,8 +32,8 @@ from dfutils.extraction.clips import extract_clips
 from dfutils.extraction.dataset import FaceDataset, read_face_dataset
 from dfutils.extraction.faces import face_detector
 from dfutils.files import read_csv, replacing, sha256_of, write_json
-from dfutils.prediction.export import _quantised, evenly_spaced
-from dfutils.prediction.runtime import OpenVinoNetwork, compile_backbone, read_backbone, read_numpy_head
+from dfutils.prediction.export import evenly_spaced, quantised
+from dfutils.prediction.runtime import Features, OpenVinoNetwork, compile_backbone, read_backbone, read_numpy_head
 from dfutils.records import ClipRow
 from dfutils.runs.folder import RunFolder
 from dfutils.runs.record import DetectorRecord
@@ -53,19 +54,16 @@ SEED = 2
 
 STEPS_OF_A_FILE = 25
 
-MOST_PLAIN = 7200
+PLAIN_OF_A_FILE = 600
 
-PLAIN_WEIGHT = 2.0
-"""Weight of a crop as it is; a drawn one has 1."""
+NOISE_CROPS = 5000
 
-NOISE_CROPS = 500
-
-NOISE_GAIN = 4.0
-"""How many times the errors of 8 bits are added to the features that the head is fitted to. Without them it rests on
-differences that are lost in 8 bits (see ``LOG.md``)."""
+NOISE_GAIN = 8.0
+"""How many times the errors of 8 bits are added to the features that the head is fitted to, or subtracted from them.
+Without them it rests on differences that are lost in 8 bits (see ``LOG.md``)."""
 
 STRENGTH = 0.001
-"""C, the inverse of the L2 penalty: chosen with `PLAIN_WEIGHT` on validation and on the calibration half of DFDC."""
+"""C, the inverse of the L2 penalty: chosen on validation and on the calibration half of DFDC (see ``LOG.md``)."""
 
 
 def draw(work: Path) -> None:
@@ -74,19 +72,16 @@ def draw(work: Path) -> None:
     network = _network(work)
     plan = BatchPlan(rows, batch_size=FORGED.batch_size, settings=FORGED.finetune, seed=SEED)
     pairs = PairLoader(dataset, rows, frames=1, settings=FORGED.finetune)
-    folder = work / "blocks"
-    folder.mkdir(exist_ok=True)
     with BatchSource(BatchLoader(plan, pairs), workers=2) as source, ThreadPoolExecutor(3) as pool:
         for first in tqdm(range(0, STEPS, STEPS_OF_A_FILE)):
-            path = folder / f"{first:05d}.npz"
+            path = work / "blocks" / f"{first:05d}.npz"
             if path.is_file():
                 continue
             features, targets = [], []
             for crops, target in pool.map(source.load, range(first, first + STEPS_OF_A_FILE)):
-                features.append(network.features(crops[:, 0]).astype(np.float16))
-                targets.append(target[:, 0])
-            with replacing(path) as temporary, temporary.open("wb") as file:
-                np.savez(file, features=np.concatenate(features), targets=np.concatenate(targets))
+                features.append(network.features(crops[:, 0]))
+                targets += list(target[:, 0])
+            _write_features(path, features, targets)
 
 
 def plain(work: Path) -> None:
@@ -95,42 +90,57 @@ def plain(work: Path) -> None:
     faces, split_of = face_detector(extraction.min_detection_score), dfdc_split_of_file(work)
     rows = [row for row in read_csv(work / "sets" / "dfdc.csv", ("file", "label")) if split_of(row["file"]) == "train"]
     rows.sort(key=lambda row: hashlib.sha256(row["file"].encode()).hexdigest())
-    features, targets = [], []
-    for row in tqdm(rows[:MOST_PLAIN]):
-        with suppress(MediaError):  # no face is found
-            crop = extract_clips(work / "sets" / row["file"], extraction, faces).clips[0].images[:1]
-            features.append(network.features(crop).astype(np.float16))
-            targets.append(row["label"] == "FAKE")
-    np.savez(work / "blocks-plain.npz", features=np.concatenate(features), targets=np.array(targets, np.float32))
+    for first in tqdm(range(0, len(rows), PLAIN_OF_A_FILE)):
+        path = work / "blocks-plain" / f"{first:05d}.npz"
+        if path.is_file():
+            continue
+        features, targets = [], []
+        for row in rows[first : first + PLAIN_OF_A_FILE]:
+            with suppress(MediaError):  # no face is found
+                crop = extract_clips(work / "sets" / row["file"], extraction, faces).clips[0].images[:1]
+                features.append(network.features(crop))
+                targets.append(row["label"] == "FAKE")
+        _write_features(path, features, targets)
+
+
+def _write_features(path: Path, features: Sequence[Features], targets: Sequence[float]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, features=np.concatenate(features).astype(np.float16), targets=np.array(targets, np.float32))
+
+
+def _read_features(folder: Path) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.float32]]:
+    parts = [np.load(path) for path in sorted(folder.glob("*.npz"))]
+    return np.concatenate([part["features"] for part in parts]), np.concatenate([part["targets"] for part in parts])
 
 
 def noise(work: Path) -> None:
-    """Write what 8 bits add to the features of unaugmented training crops, without its mean."""
+    """Write by how much unaugmented training crops' features change in 8 bits."""
     dataset, rows, _ = _joined(work)
     network, run = _network(work), work / "runs" / "blocks-start"
     record = RunFolder(run).detector()
-    compiled = compile_backbone(_quantised(read_backbone(run, record), dataset, rows), precision="int8")
+    compiled = compile_backbone(quantised(read_backbone(run, record), dataset, rows), precision="int8")
     rounded = OpenVinoNetwork(lambda: compiled, read_numpy_head(run, record))
-    crops = np.concatenate([dataset.load_frames(row, [0]) for row in evenly_spaced(rows, NOISE_CROPS)])
-    errors = rounded.features(crops) - network.features(crops)
-    np.savez(work / "blocks-noise.npz", errors=errors - errors.mean(axis=0))
+    chosen, errors = evenly_spaced(rows, NOISE_CROPS), []
+    for first in tqdm(range(0, NOISE_CROPS, 50)):
+        crops = np.concatenate([dataset.load_frames(row, [row.frames // 2]) for row in chosen[first : first + 50]])
+        errors.append(rounded.features(crops) - network.features(crops))
+    with replacing(work / "blocks-noise.npz") as temporary, temporary.open("wb") as file:
+        np.savez(file, errors=np.concatenate(errors).astype(np.float16))
 
 
 def fit(work: Path) -> None:
     """Fit logistic regression to drawn and plain crops, and write a run folder with it."""
-    files = [*sorted((work / "blocks").glob("*.npz")), work / "blocks-plain.npz"]
-    parts = [np.load(path) for path in files]
-    features = np.concatenate([one["features"] for one in parts]).astype(np.float32)
-    is_fake = np.concatenate([one["targets"] for one in parts]) > 0
-    weights = np.ones(len(is_fake), np.float32)
-    weights[-len(parts[-1]["targets"]) :] = PLAIN_WEIGHT
+    drawn, crops = _read_features(work / "blocks"), _read_features(work / "blocks-plain")
+    features = np.concatenate([drawn[0], crops[0]]).astype(np.float32)
+    is_fake = np.concatenate([drawn[1], crops[1]]) > 0
     mean, deviation = features.mean(axis=0), features.std(axis=0)
     deviation = np.maximum(deviation, 0.1 * np.median(deviation))  # an almost constant channel may vary elsewhere
-    errors = np.load(work / "blocks-noise.npz")["errors"]
-    features += NOISE_GAIN * errors[np.random.default_rng(SEED).integers(len(errors), size=len(features))]
-    fitted = LogisticRegression(C=STRENGTH, max_iter=300).fit((features - mean) / deviation, is_fake, weights)
-    counts = {"drawn": int((weights == 1).sum()), "plain": int((weights > 1).sum())}
-    _write_run(work, mean, deviation, fitted, crops=counts)
+    errors, random = np.load(work / "blocks-noise.npz")["errors"], np.random.default_rng(SEED)
+    signs = random.choice([-NOISE_GAIN, NOISE_GAIN], size=(len(features), 1)).astype(np.float32)
+    features += signs * errors[random.integers(len(errors), size=len(features))]
+    fitted = LogisticRegression(C=STRENGTH, max_iter=300).fit((features - mean) / deviation, is_fake)
+    _write_run(work, mean, deviation, fitted, crops={"drawn": len(drawn[1]), "plain": len(crops[1])})
 
 
 def _write_run(

@@ -3,6 +3,7 @@
     python -m research.train_detector WORK --stage pseudo      # candidate X, without FaceForensics++
     python -m research.train_detector WORK --stage forged-0    # candidate S, with it, without fold 0; also 1 to 4
     python -m research.train_detector WORK --stage forged      # candidate S on everything
+    python -m research.train_detector WORK --stage blocks      # goes on from `research.block_head`, without fold 0
 
 WORK holds the inputs that ``research/README.md`` describes: ``faces/``, ``start/``, ``first_release/`` and
 ``dfdc_split.json``.
@@ -86,6 +87,17 @@ FORGED = PSEUDO.model_copy(
 )
 """Candidate S: seven fakes in ten are forged where a data set has forgeries; the others stay blended."""
 
+BLOCKS = FORGED.model_copy(
+    update={
+        "backbone": "InceptionV3Blocks",
+        "seed": 3,
+        "finetune": FORGED.finetune.model_copy(
+            update={"unfreeze": "mixed1", "steps_per_epoch": 1500, "self_blended": 0.15, "precision": "float32"}
+        ),
+    }
+)
+"""The network under a head that sees all blocks. It starts from the head that `research.block_head` has fitted."""
+
 DRAWS = {"dfdc": 6, "ffpp_c23": 4, "ffpp_c40": 2, "talking": 2}
 """Parts into which data sets with forgeries are divided by person. Each part counts as a data set of its own when they
 are drawn in proportion to the square roots of their sizes, so that about half of all crops are of DFDC and a third are
@@ -148,6 +160,13 @@ def train_forged(work: Path, fold: int | None = None) -> None:
     train(joined, work / "runs" / f"forged-{joined.name}", settings=settings, assignment=splits)
 
 
+def train_blocks(work: Path) -> None:
+    """Go on with the network and head of `research.block_head`, on what candidate S of fold 0 is trained on."""
+    joined, splits = join_forged(work, fold=0)
+    settings = BLOCKS.model_copy(update={"init_from": str(work / "runs" / "blocks")})
+    train(joined, work / "runs" / "blocks-trained", settings=settings, assignment=splits)
+
+
 def join_forged(work: Path, fold: int | None) -> tuple[Path, dict[str, SplitName]]:
     """Join the face datasets of candidate S, and return the folder and the split of each video.
 
@@ -187,6 +206,7 @@ def dfdc_split_of_file(work: Path) -> Callable[[str], SplitName]:
 STAGES: dict[str, Callable[[Path], None]] = {
     "pseudo": train_pseudo,
     "forged": train_forged,
+    "blocks": train_blocks,
     **{f"forged-{fold}": functools.partial(train_forged, fold=fold) for fold in range(FOLDS)},
 }
 
