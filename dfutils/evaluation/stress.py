@@ -82,6 +82,8 @@ def stress_test(
     unknown = [kind for kind in kinds or () if kind not in DAMAGES]
     if unknown:
         raise ReportError(f"--kinds: {unknown[0]!r} is unknown. Choose from: {', '.join(DAMAGES)}.")
+    for warning in catalogue.warnings:
+        logger.warning("%s", warning)
     run = resolve_detector(run)
     RunFolder(run).about()  # fail before hours of work, not after
     detector = load_detector(run, engine=engine)

@@ -23,6 +23,7 @@ from dfutils.extraction.layouts import (
     read_dfdc,
     read_faceforensics,
     read_folders,
+    without_original,
 )
 from dfutils.extraction.media_files import count_of, is_media, iter_files, left_out, other_files
 from dfutils.extraction.remote import is_url
@@ -143,7 +144,8 @@ def read_table(source: Path, table: Path) -> Reading:
         )
     media = [path for path in iter_files(roots[0]) if is_media(path)]
     unlisted = [source / path.relative_to(roots[0]) for path in media if path not in videos]
-    return list(videos.values()), left_out(unlisted, source)
+    warnings = without_original([one for one in videos.values() if one.group == one.name], videos.values())
+    return list(videos.values()), warnings + left_out(unlisted, source)
 
 
 def read_columns(table: Path, columns: Sequence[str], *, ids: Collection[str] = ()) -> dict[str, dict[str, str]]:

@@ -79,13 +79,14 @@ def read_folders(source: Path) -> Reading:
     They may be in folders for each split, such as ``train/real`` and ``test/fake``, or hold such folders; the files
     then keep these splits, unless some files are in none: then all are split anew, with a warning.
 
-    A file forms its own group, named by its stem. A stem found under both labels is one group: such a fake is usually
-    named after the video it was made from, and a needless join costs little, whereas a missed one leaks the scene from
-    training into the test split. If fakes are named differently, write a CSV with a ``group`` column.
+    A file forms its own group, named by its stem. A FAKE file joins the group of the REAL file that it is named after:
+    the one whose stem is its own, or else the longest one that its stem begins with, followed by ``_`` or ``-``. A
+    needless join costs little, whereas a missed one leaks the scene from training into the test split. FAKE files
+    without a REAL one are counted in a warning: if fakes are named differently, write a CSV with a ``group`` column.
 
     Where several folders of one label have a stem in common, it does not tell the files apart: the group of a video is
     then its path below the label. Images in such folders are taken for the frames of one video each, as data sets of
-    frames are laid out, so that a folder is a group.
+    frames are laid out, so that a folder is a group, and the names of folders are compared instead of stems.
     """
     media = {path: _labelled(path.relative_to(source)) for path in iter_files(source) if is_media(path)}
     known = {path: one for path, one in media.items() if one is not None}
@@ -107,16 +108,34 @@ def read_folders(source: Path) -> Reading:
         if one.is_image and (one.split, one.below.stem) in recurring and one.below.parent != Path()
     }
 
-    def group_of(one: _Labelled) -> str:
-        if one.is_image and (one.split, one.below.parent) in of_frames:
-            own = one.below.parent.as_posix()
-        elif (one.split, one.below.stem) in recurring:
-            own = one.below.with_suffix("").as_posix()
-        else:
-            own = one.below.stem
+    def place_of(one: _Labelled) -> Path:
+        """Return the path below the label of a video, or of the folder of its frames."""
+        is_frame = one.is_image and (one.split, one.below.parent) in of_frames
+        return one.below.parent if is_frame else one.below.with_suffix("")
+
+    def own_group(one: _Labelled) -> str:
+        place = place_of(one)
+        needs_folders = place == one.below.parent or (one.split, one.below.stem) in recurring
+        own = place.as_posix() if needs_folders else place.name
         return own if one.split is None else f"{one.split}/{own}"
 
+    originals: dict[tuple[SplitName | None, str], set[str]] = {}
+    for one in known.values():
+        if not one.is_fake:
+            for name in (place_of(one).as_posix(), place_of(one).name):
+                originals.setdefault((one.split, name), set()).add(own_group(one))
+
+    def group_of(one: _Labelled) -> str:
+        place = place_of(one)
+        cuts = [found.start() for found in re.finditer("[_-]", place.name) if found.start()]
+        for end in reversed([*cuts, len(place.name)]) if one.is_fake else ():
+            for name in (place.with_name(place.name[:end]).as_posix(), place.name[:end]):
+                if len(groups := originals.get((one.split, name), set())) == 1:
+                    return min(groups)
+        return own_group(one)
+
     videos = [_video(path, source, one.is_fake, group_of(one), split=one.split) for path, one in known.items()]
+    warnings += without_original(videos, videos)
     others = [path for path, one in media.items() if one is None]
     return videos, warnings + left_out(others, source, why="below neither real/ nor fake/")
 
@@ -131,6 +150,22 @@ class _Labelled(NamedTuple):
     @property
     def is_image(self) -> bool:
         return self.below.suffix.lower() in IMAGE_SUFFIXES
+
+
+def without_original(fakes: Iterable[Video], videos: Iterable[Video]) -> list[str]:
+    """Return one warning that counts the FAKE files of ``fakes`` in no group of a REAL one of ``videos``, or none.
+
+    Without any REAL file there is nothing to join them to.
+    """
+    groups = {video.group for video in videos if not video.is_fake}
+    alone = sorted(video.name for video in fakes if video.is_fake and video.group not in groups)
+    if not groups or not alone:
+        return []
+    found = "1 FAKE file shares" if len(alone) == 1 else f"{len(alone):,} FAKE files share"
+    return [
+        f"{found} no group with a REAL one (first: {alone[0]}): each counts as a person of its own, so that the same "
+        "person may be in training and in test; if files show the same people, give them a group in a label file"
+    ]
 
 
 def _labelled(path: Path) -> _Labelled | None:

@@ -183,6 +183,15 @@ def test_damage_changes_the_scores(damaged):
     assert scores[2:4] != scores[:2]
 
 
+def test_what_is_odd_about_the_videos_is_said_first(demo_run, source, tmp_path, caplog):
+    for name in ("real/a.mp4", "fake/b.mp4"):
+        (tmp_path / name).parent.mkdir()
+        shutil.copy(source, tmp_path / name)
+    with pytest.raises(ReportError, match="none of the 2 videos is in its split"):
+        stress.stress_test(demo_run, read_catalogue(tmp_path), tmp_path / "report", split="train")
+    assert caplog.messages[0].startswith("1 FAKE file shares no group with a REAL one (first: fake/b.mp4)")
+
+
 def test_an_unknown_kind_is_refused(demo_run, demo_labels, tmp_path):
     with pytest.raises(ReportError, match="'rain' is unknown"):
         stress.stress_test(demo_run, read_catalogue(demo_labels.parent, demo_labels), tmp_path, kinds=["rain"])

@@ -67,10 +67,10 @@ def test_joined_groups_do_not_depend_on_the_order_of_links(links, random):
 
 class TestFolders:
     def test_labels_are_the_names_of_the_folders(self, tmp_path):
-        touch(tmp_path, "real/b.MP4", "Fake/deep/a.png", "real/a.txt", "real/.hidden.mp4", "__MACOSX/real/b.mp4")
+        touch(tmp_path, "real/b.MP4", "Fake/deep/b.png", "real/a.txt", "real/.hidden.mp4", "__MACOSX/real/b.mp4")
         catalogue = read_catalogue(tmp_path)
-        assert labels_of(catalogue) == {"Fake/deep/a.png": True, "real/b.MP4": False}
-        assert [video.name for video in catalogue.videos] == ["Fake/deep/a.png", "real/b.MP4"]
+        assert labels_of(catalogue) == {"Fake/deep/b.png": True, "real/b.MP4": False}
+        assert [video.name for video in catalogue.videos] == ["Fake/deep/b.png", "real/b.MP4"]
         assert catalogue.videos[1].path == tmp_path / "real/b.MP4"
         assert catalogue.warnings == (
             f"1 other file in {tmp_path}: no video or image suffix, left out (1 .txt; first: real/a.txt)",
@@ -84,7 +84,7 @@ class TestFolders:
         assert labels_of(read_catalogue(tmp_path)) == {f"real/a.{suffix}": False, "fake/b.mp4": True}
 
     def test_what_cannot_be_read_is_counted_with_examples(self, tmp_path):
-        touch(tmp_path, "real/a.mp4", "fake/b.mp4", "real/x.docx", "fake/y.docx", "fake/README", "fake/._b.mp4")
+        touch(tmp_path, "real/b.mp4", "fake/b.mp4", "real/x.docx", "fake/y.docx", "fake/README", "fake/._b.mp4")
         assert read_catalogue(tmp_path).warnings == (
             f"3 other files in {tmp_path}: no video or image suffix, left out "
             "(2 .docx, 1 without a suffix; first: fake/README)",
@@ -101,6 +101,37 @@ class TestFolders:
             "real/2/c.avi": "2/c",
         }
 
+    @pytest.mark.parametrize(
+        ("real", "fake", "others"),
+        [
+            ("real/alice_00.mp4", "fake/alice_00_swap.mp4", []),
+            ("real/alice.mp4", "fake/alice-bob.mp4", ["real/bob.mp4"]),
+            ("real/alice_00.mp4", "fake/alice_00_swap.mp4", ["real/alice.mp4", "real/alice_00_swa.mp4"]),
+            ("real/youtube/a.mp4", "fake/one/a.mp4", ["fake/two/a.mp4"]),
+            ("real/2/a.mp4", "fake/2/a_swap.mp4", ["real/1/a.mp4"]),
+            ("real/a/00.png", "fake/a_swap/00.png", ["real/b/00.png", "fake/b_swap/00.png"]),
+            ("test/real/a.mp4", "test/fake/a_swap.mp4", ["train/real/a.mp4", "train/fake/a.mp4"]),
+        ],
+        ids=["ending", "target and source", "longest", "several methods", "same folder", "frames", "splits"],
+    )
+    def test_a_fake_named_after_a_real_shares_its_group(self, tmp_path, real, fake, others):
+        catalogue = read_catalogue(touch(tmp_path, real, fake, *others))
+        groups = groups_of(catalogue)
+        assert groups[fake] == groups[real]
+        assert len(set(groups.values())) == len({groups[name] for name in groups if "real/" in name})
+        assert catalogue.warnings == ()
+
+    def test_fakes_named_after_no_real_are_counted_with_what_to_do(self, tmp_path):
+        touch(tmp_path, "real/a.mp4", "fake/a_swap.mp4", "fake/b.mp4", "fake/ab.mp4", "real/1/c.mp4", "real/2/c.mp4")
+        touch(tmp_path, "fake/c_swap.mp4")
+        catalogue = read_catalogue(tmp_path)
+        assert {groups_of(catalogue)[f"fake/{name}.mp4"] for name in ("b", "ab", "c_swap")} == {"b", "ab", "c_swap"}
+        assert catalogue.warnings == (
+            "3 FAKE files share no group with a REAL one (first: fake/ab.mp4): each counts as a person of its own, so "
+            "that the same person may be in training and in test; if files show the same people, give them a group in "
+            "a label file",
+        )
+
     def test_frames_in_folders_of_their_own_are_grouped_by_folder(self, tmp_path):
         touch(tmp_path, "real/v1/00.png", "real/v1/01.png", "real/v2/00.png", "fake/v1/00.png", "fake/v9/00.png")
         touch(tmp_path, "real/v1/99.png", "real/00.png")
@@ -115,7 +146,7 @@ class TestFolders:
         }
 
     def test_other_files_are_one_counted_line(self, tmp_path):
-        touch(tmp_path, "real/a.mp4", "fake/b.mp4", "z.mp4", "other/c.mp4")
+        touch(tmp_path, "real/b.mp4", "fake/b.mp4", "z.mp4", "other/c.mp4")
         assert read_catalogue(tmp_path).warnings == (
             f"2 files in {tmp_path} are below neither real/ nor fake/ and were left out (first: other/c.mp4)",
         )
@@ -173,13 +204,13 @@ class TestSource:
             read_catalogue(tmp_path, "dfcd")
 
     def test_a_name_that_no_manifest_can_hold_is_left_out(self, tmp_path):
-        touch(tmp_path, "real/b.mp4", "fake/c.mp4")
+        touch(tmp_path, "real/c.mp4", "fake/c.mp4")
         try:
             touch(tmp_path, "real/a\udcff.mp4")
         except OSError:
             pytest.skip("this file system has Unicode names only")
         catalogue = read_catalogue(tmp_path)
-        assert [video.name for video in catalogue.videos] == ["fake/c.mp4", "real/b.mp4"]
+        assert [video.name for video in catalogue.videos] == ["fake/c.mp4", "real/c.mp4"]
         assert catalogue.warnings == (
             "left out 1 file with a name that is not valid Unicode (first: 'real/a\\udcff.mp4')",
         )
@@ -294,12 +325,18 @@ class TestTable:
 
     def test_only_listed_files_are_the_catalogue(self, tmp_path):
         touch(tmp_path, "a.mp4", "b.mp4", "stray1.mp4", "x/stray2.mp4")
-        table = write(tmp_path / "labels.csv", "file,label\na.mp4,REAL\nb.mp4,FAKE\n")
+        table = write(tmp_path / "labels.csv", "file,label,group\na.mp4,REAL,\nb.mp4,FAKE,b\n")
         catalogue = read_catalogue(tmp_path, str(table))
         assert set(labels_of(catalogue)) == {"a.mp4", "b.mp4"}
         assert catalogue.warnings == (
             f"2 files in {tmp_path} are not in the labels and were left out (first: stray1.mp4)",
         )
+
+    def test_a_fake_with_a_group_of_its_own_choice_is_not_counted_as_ungrouped(self, tmp_path):
+        touch(tmp_path, "a.mp4", "b.mp4", "c.mp4")
+        table = write(tmp_path / "labels.csv", "file,label,group\na.mp4,REAL,\nb.mp4,FAKE,bob\nc.mp4,FAKE,\n")
+        (warning,) = read_catalogue(tmp_path, table).warnings
+        assert warning.startswith("1 FAKE file shares no group with a REAL one (first: c.mp4)")
 
     def test_names_are_relative_to_the_source_or_else_to_the_table(self, tmp_path):
         touch(tmp_path, "data/videos/a.mp4", "work/b.mp4")
@@ -310,7 +347,7 @@ class TestTable:
 
     def test_a_relative_source_gives_the_same_names(self, tmp_path, monkeypatch):
         touch(tmp_path, "v/a.mp4", "v/b.mp4", "v/c.mp4")
-        write(tmp_path / "labels.csv", "file,label\nv/a.mp4,REAL\nv/b.mp4,FAKE\n")
+        write(tmp_path / "labels.csv", "file,label,group\nv/a.mp4,REAL,\nv/b.mp4,FAKE,b\n")
         monkeypatch.chdir(tmp_path)
         catalogue = read_catalogue(Path("v"), "labels.csv")
         assert set(labels_of(catalogue)) == {"a.mp4", "b.mp4"}
@@ -405,7 +442,8 @@ class TestTable:
         table.write_bytes(content.encode())
         catalogue = read_catalogue(tmp_path, table)
         assert labels_of(catalogue) == {"v/a.mp4": False, "v/b.mp4": True}
-        assert catalogue.warnings == ()
+        (warning,) = catalogue.warnings
+        assert warning.startswith("1 FAKE file shares no group with a REAL one (first: v/b.mp4)")
 
     @pytest.mark.parametrize(("on_disk", "listed"), [("NFC", "NFD"), ("NFD", "NFC")])
     def test_both_unicode_forms_of_a_name_are_found(self, tmp_path, on_disk, listed):
