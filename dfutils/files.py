@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from dfutils.errors import DatasetError
 
@@ -23,6 +23,17 @@ except ImportError:  # on Windows
 
 ODD_NAMES = "backslashreplace"
 """Error handler that escapes file names that are not valid Unicode; from JSON they are read back unchanged."""
+
+FolderKind: TypeAlias = Literal["a run", "a face dataset", "verdicts", "a report", "a demo"]
+"""What a command writes into a folder of its own."""
+
+_SIGNS: dict[FolderKind, tuple[str, ...]] = {
+    "a run": ("detector.json", "run.json"),
+    "a face dataset": ("manifest.csv", "extraction.json"),
+    "verdicts": ("job.json",),
+    "a report": ("metrics.json",),  # after runs: those that come with the package have this file too
+}
+"""Files that tell what a folder holds. A demo has none: it has folders of the other kinds."""
 
 
 @contextmanager
@@ -56,6 +67,22 @@ def only_job(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(held)
+
+
+def refuse_other_content(folder: Path, kind: FolderKind) -> None:
+    """Refuse to write into a folder that holds something of another kind, whose files have the same names.
+
+    Args:
+        folder: The folder to write; it need not exist.
+        kind: What will be written. Something of this kind may be there already.
+
+    Raises:
+        DatasetError: The folder holds something else.
+    """
+    for other, names in _SIGNS.items():
+        for name in names:
+            if other != kind and (folder / name).is_file():
+                raise DatasetError(f"{folder}: holds {other} ({name}). Choose another --out.")
 
 
 @contextmanager

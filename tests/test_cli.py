@@ -176,6 +176,72 @@ def test_an_unknown_rule_is_named_with_the_known_ones(tmp_path, capsys):
     assert not any(tmp_path.iterdir())
 
 
+@pytest.fixture
+def inputs(demo_run, demo_faces, demo_labels, tmp_path):
+    """Folders and files that commands read, by name."""
+    verdicts = tmp_path / "verdicts"
+    verdicts.mkdir()
+    (verdicts / "job.json").write_text("{}")
+    known = {"run": demo_run, "faces": demo_faces, "videos": demo_labels.parent, "labels": demo_labels}
+    return {**known, "verdicts": verdicts}
+
+
+OTHER_CONTENT = {
+    "run.json": "a run",
+    "manifest.csv": "a face dataset",
+    "job.json": "verdicts",
+    "metrics.json": "a report",
+}
+
+
+@pytest.mark.parametrize(
+    ("words", "own"),
+    [
+        ("evaluate {run} {faces}", "metrics.json"),
+        ("evaluate {run} {videos} --labels {labels}", "metrics.json"),
+        ("evaluate --verdicts {verdicts} --labels {labels}", "metrics.json"),
+        ("compare {run} inception-cross-2 --faces {faces}", "metrics.json"),
+        ("stress {run} {videos} --labels {labels}", "metrics.json"),
+        ("demo", None),
+        ("extract {videos} --labels {labels}", "manifest.csv"),
+        ("merge {faces}", "manifest.csv"),
+        ("merge {verdicts}", "job.json"),
+        ("predict {videos} --model {run}", "job.json"),
+        ("train {faces}", "run.json"),
+        ("train {faces} --folds 2", "run.json"),
+        ("train {faces} --folds 2 --fold 1", "run.json"),
+    ],
+    ids=lambda value: value.partition(" {")[0] if value else "",
+)
+def test_a_folder_that_holds_something_of_another_kind_is_refused_and_left_as_it_is(
+    words, own, inputs, tmp_path, capsys
+):
+    command = words.format(**inputs).split()
+    for name, what in OTHER_CONTENT.items():
+        if name == own:
+            continue
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / name).write_text("{}")
+        assert main([*command, "--out", str(folder)]) == 1
+        said = f"dfutils {command[0]}: {folder}: holds {what} ({name}). Choose another --out."
+        assert capsys.readouterr().err.splitlines()[-1] == said
+        assert [path.name for path in folder.iterdir()] == [name]
+
+
+def test_a_report_may_replace_an_earlier_report(demo_run, demo_faces, tmp_path):
+    (tmp_path / "metrics.json").write_text("{}")
+    assert main(["evaluate", str(demo_run), str(demo_faces), "--split", "all", "--out", str(tmp_path)]) == 0
+    assert read_json(tmp_path / "metrics.json")["videos"] == 12
+
+
+def test_a_report_does_not_replace_the_predictions_of_its_run(demo_run, demo_faces, capsys):
+    before = (demo_run / "predictions.csv").read_bytes()
+    assert main(["evaluate", str(demo_run), str(demo_faces), "--out", str(demo_run)]) == 1
+    assert f"{demo_run}: holds a run (detector.json). Choose another --out." in capsys.readouterr().err
+    assert (demo_run / "predictions.csv").read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("library", "words", "what", "extra"),
     [

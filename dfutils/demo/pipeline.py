@@ -14,7 +14,7 @@ from dfutils.demo.rendering import DemoSettings
 from dfutils.extraction.catalogue import read_catalogue
 from dfutils.extraction.extract import extract_dataset
 from dfutils.figures.history import write_history_figure
-from dfutils.files import read_csv, write_json
+from dfutils.files import read_csv, refuse_other_content, write_json
 from dfutils.prediction.detector import load_detector, verdict_document
 from dfutils.prediction.outputs import verdict_line
 from dfutils.records import Verdict
@@ -73,8 +73,9 @@ def run_demo(out: Path, *, people: int = 24, workers: int = 2, progress: bool = 
         progress: Show progress bars on a terminal.
 
     Raises:
-        DfutilsError: ``out`` cannot be written, or holds a demo with other settings.
+        DfutilsError: ``out`` cannot be written, or holds a demo with other settings or something else.
     """
+    refuse_other_content(out, "a demo")
     source, faces, run = out / "source", out / "faces", out / "run"
     logger.info("1/5 Drawing %d clips of %d made-up people", 2 * people, people)
     labels = make_demo_videos(source, settings=DemoSettings(people=people), progress=progress)

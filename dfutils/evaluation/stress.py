@@ -29,7 +29,7 @@ from dfutils.evaluation.predictions import Scores
 from dfutils.evaluation.scoring import RunSplits
 from dfutils.extraction.catalogue import Catalogue
 from dfutils.extraction.recognition import is_image
-from dfutils.files import read_json, write_json, write_text
+from dfutils.files import read_json, refuse_other_content, write_json, write_text
 from dfutils.prediction.detector import Detector, face_pixels, load_detector
 from dfutils.prediction.runtime import EngineChoice
 from dfutils.pretrained import resolve_detector
@@ -78,7 +78,9 @@ def stress_test(
     Raises:
         ReportError: A kind is unknown, or no video of the split is in ``catalogue``.
         RunError: ``run`` is incomplete or was altered, or the engine is not available.
+        DatasetError: ``report`` holds something else than a report.
     """
+    refuse_other_content(report, "a report")
     unknown = [kind for kind in kinds or () if kind not in DAMAGES]
     if unknown:
         raise ReportError(f"--kinds: {unknown[0]!r} is unknown. Choose from: {', '.join(DAMAGES)}.")

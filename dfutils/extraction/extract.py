@@ -21,7 +21,7 @@ from dfutils.extraction.faces import YUNET_SHA256, face_detector
 from dfutils.extraction.shards import WHOLE, Shard, differences
 from dfutils.extraction.tables import append_journal, read_journal, write_tables
 from dfutils.extraction.work import Job, clip_id, identity, is_current, key_of, run
-from dfutils.files import only_job, read_json, write_json
+from dfutils.files import only_job, read_json, refuse_other_content, write_json
 from dfutils.records import Video
 from dfutils.settings import ExtractionSettings
 
@@ -90,9 +90,11 @@ def extract_dataset(
 
     Raises:
         DatasetError: ``folder`` cannot be written, the disk is full, another job is writing there, or it was made with
-            other settings. Finished videos are kept, and the same call continues from there.
+            other settings or holds something else. Finished videos are kept, and the same call continues from there.
         WeightsError: The weight file of the face detector in the package is missing or damaged.
     """
+    if not (folder / "extraction.json").exists():
+        refuse_other_content(folder, "a face dataset")
     for warning in catalogue.warnings:
         logger.warning("%s", warning)
     if trusted:

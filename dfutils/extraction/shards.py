@@ -13,7 +13,15 @@ from typing import Any, Self
 
 from dfutils.errors import DatasetError, DfutilsError
 from dfutils.extraction.tables import FRAME_COLUMNS, REQUIRED_COLUMNS, SKIPPED_COLUMNS, write_manifest
-from dfutils.files import link_or_copy, read_csv, read_json, write_csv, write_json, writing_error
+from dfutils.files import (
+    link_or_copy,
+    read_csv,
+    read_json,
+    refuse_other_content,
+    write_csv,
+    write_json,
+    writing_error,
+)
 from dfutils.records import Video
 from dfutils.settings import ExtractionSettings
 
@@ -91,8 +99,10 @@ def merge_datasets(sources: Sequence[Path], folder: Path) -> MergeSummary:
     leaves no finished dataset, and repeating the call completes it.
 
     Raises:
-        DatasetError: A dataset is not finished, the datasets were cut differently, or two of them hold the same video.
+        DatasetError: A dataset is not finished, the datasets were cut differently, two of them hold the same video, or
+            ``folder`` already holds something.
     """
+    refuse_other_content(folder, "a face dataset")
     if (folder / "manifest.csv").exists():
         raise DatasetError(f"{folder}: already holds a face dataset. Choose another --out, or delete it.")
     for source in sources:

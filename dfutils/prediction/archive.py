@@ -20,7 +20,15 @@ from dfutils.errors import CatalogueError, DatasetError, ReportError
 from dfutils.extraction.remote import is_there, is_url
 from dfutils.extraction.shards import Shard
 from dfutils.extraction.tables import append_journal
-from dfutils.files import ODD_NAMES, only_job, read_csv, read_json, write_json, writing_error
+from dfutils.files import (
+    ODD_NAMES,
+    only_job,
+    read_csv,
+    read_json,
+    refuse_other_content,
+    write_json,
+    writing_error,
+)
 from dfutils.prediction.outputs import plain_verdict
 from dfutils.prediction.verdict_folder import (
     BROKEN,
@@ -132,12 +140,14 @@ def predict_archive(
         progress: Show a bar on a terminal.
 
     Raises:
-        DatasetError: The folder cannot be written, another job is writing there, or it was made by another detector or
-            from another archive.
+        DatasetError: The folder cannot be written, another job is writing there, it was made by another detector or
+            from another archive, or it holds something else.
         DfutilsError: The cluster cannot be used, or its scheduler was lost.
         ReportError: Too many files cannot be read.
     """
     arrow = parquet_module()  # fail before a folder is made
+    if not (folder / "job.json").is_file():
+        refuse_other_content(folder, "verdicts")
     chosen = items[shard.index - 1 :: shard.count]
     names = "\n".join(f"{item.id}\t{item.written}" for item in items)
     about = {  # all that changes the results, and which files they are about

@@ -16,7 +16,7 @@ from typing import Any
 from dfutils.errors import DatasetError, how_to_install
 from dfutils.extraction.shards import Shard
 from dfutils.extraction.tables import read_journal
-from dfutils.files import only_job, read_json, replacing, write_json
+from dfutils.files import only_job, read_json, refuse_other_content, replacing, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -126,6 +126,7 @@ def merge_verdicts(sources: Sequence[Path], folder: Path) -> ArchiveSummary:
         DatasetError: A folder holds no verdicts, they are of other detectors, or two of them have the same file.
     """
     arrow = parquet_module()
+    refuse_other_content(folder, "verdicts")
     if (folder / "job.json").exists():
         raise DatasetError(f"{folder}: already holds verdicts. Choose another --out, or delete it.")
     abouts = [read_job(source) for source in sources]

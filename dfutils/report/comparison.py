@@ -13,6 +13,7 @@ from dfutils.errors import ReportError
 from dfutils.evaluation.metrics import compare_predictions, compute_metrics
 from dfutils.evaluation.scoring import RunSplits, rows_of_split, score_rows
 from dfutils.figures.results import plot_differences
+from dfutils.files import refuse_other_content
 from dfutils.prediction.detector import load_detector
 from dfutils.prediction.runtime import EngineChoice, choose_engine
 from dfutils.pretrained import resolve_detector
@@ -68,8 +69,10 @@ def compare_runs(
 
     Raises:
         ReportError: No video is in the test split of all runs, or a run is named twice.
-        DfutilsError: A run or the dataset is incomplete, or they do not fit each other.
+        DfutilsError: A run or the dataset is incomplete, they do not fit each other, or ``report`` holds something
+            else than a report.
     """
+    refuse_other_content(report, "a report")
     folders = [resolve_detector(run) for run in runs]
     if len({folder.resolve() for folder in folders}) < len(folders) or len(folders) < 2:
         raise ReportError("compare: needs two or more different runs. Name each once.")

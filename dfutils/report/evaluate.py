@@ -21,7 +21,7 @@ from dfutils.evaluation.slices import SLICE, with_columns
 from dfutils.evaluation.stress import read_stress
 from dfutils.extraction.catalogue import Catalogue
 from dfutils.extraction.extract import extract_dataset
-from dfutils.files import read_json, sha256_of
+from dfutils.files import read_json, refuse_other_content, sha256_of
 from dfutils.prediction.detector import Detector, load_detector
 from dfutils.prediction.runtime import EngineChoice
 from dfutils.pretrained import resolve_detector
@@ -87,8 +87,10 @@ def evaluate(
     Raises:
         ReportError: No clip is in the split, an ensemble was trained on some of the clips, or labelled videos are mixed
             with images.
-        DfutilsError: The run or the dataset is incomplete, or they do not fit each other.
+        DfutilsError: The run or the dataset is incomplete, they do not fit each other, or ``report`` holds something
+            else than a report.
     """
+    refuse_other_content(report, "a report")
     run = resolve_detector(run)
     settings, about = RunFolder(run).detector(), RunFolder(run).about()
     splits = RunSplits(run, is_ensemble=bool(settings.members))

@@ -8,6 +8,7 @@ from typing import Any
 
 from dfutils.evaluation.slices import SLICE
 from dfutils.evaluation.verdicts import labelled_verdicts, read_record
+from dfutils.files import refuse_other_content
 from dfutils.prediction.verdict_folder import read_job
 from dfutils.report.examples import worst_mistakes
 from dfutils.report.page import ReportContent, write_report
@@ -31,8 +32,10 @@ def evaluate_verdicts(
         The content of ``metrics.json``.
 
     Raises:
-        DfutilsError: The folder or the label file cannot be read, or they do not fit each other.
+        DfutilsError: The folder or the label file cannot be read, they do not fit each other, or ``report`` holds
+            something else than a report.
     """
+    refuse_other_content(report, "a report")
     record, job = read_record(folder), read_job(folder)
     predictions = labelled_verdicts(folder, labels, columns=columns)
     drawing: dict[str, Any] = {"threshold": record.threshold, "resamples": resamples}

@@ -13,7 +13,7 @@ import dfutils
 from dfutils.errors import RunError
 from dfutils.extraction.dataset import read_face_dataset
 from dfutils.extraction.work import connected_cluster
-from dfutils.files import read_csv, read_json, sha256_of, write_csv, write_json
+from dfutils.files import read_csv, read_json, refuse_other_content, sha256_of, write_csv, write_json
 from dfutils.records import ClipRow
 from dfutils.runs.folder import CHECKSUMMED_OF_FOLDS, PREDICTION_COLUMNS, RunFolder, members_checksum
 from dfutils.runs.identity import RunIdentity, is_finished
@@ -131,11 +131,14 @@ def train_fold(
 
     Raises:
         RunError: The fold is finished with other settings or data, or the time budget is used up.
+        DatasetError: ``run`` holds something else than a run.
         SplitError: There are too few groups of each label.
         ValueError: ``folds`` is below 2, or ``fold`` is not one of them.
     """
     if not 0 <= fold < folds:
         raise ValueError(f"fold: must be from 0 to {folds - 1}. Received: {fold}")
+    if not RunFolder(run).settings_file.is_file():
+        refuse_other_content(run, "a run")
     rows, split = training_rows(read_face_dataset(faces)), settings.split
     plan = fold_videos(rows, folds=folds, seed=split.seed, validation_fraction=split.validation_fraction)
     logger.info("Fold %d of %d", fold + 1, folds)

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import dfutils
 from dfutils.errors import RunError, TimeBudgetError
 from dfutils.extraction.dataset import FaceDataset, read_face_dataset
-from dfutils.files import only_job, read_csv, sha256_of, write_csv, write_json
+from dfutils.files import only_job, read_csv, refuse_other_content, sha256_of, write_csv, write_json
 from dfutils.pretrained import resolve_detector
 from dfutils.records import SPLIT_NAMES, ClipRow, SplitName
 from dfutils.runs.familiarity import MAX_UNFAMILIAR_RATE, MOST_CROPS, Familiarity, fit_limit
@@ -75,8 +75,8 @@ def train(
             names several machines.
         TimeBudgetError: The time budget is used up. ``run`` holds a detector with the best epoch so far, and the same
             call continues the training.
-        DfutilsError: The dataset, split or weights cannot be used, or another job trains into ``run``; the message says
-            why.
+        DfutilsError: The dataset, split or weights cannot be used, ``run`` holds something else than a run, or another
+            job trains into it; the message says why.
     """
     require_one_worker()
     dataset = read_face_dataset(faces).reframed(size=settings.size, margin=settings.margin)
@@ -91,6 +91,8 @@ def train(
     if is_finished(folder, identity):
         logger.info("%s: is already finished", run)
         return folder.detector()
+    if not folder.settings_file.is_file():
+        refuse_other_content(run, "a run")
     if rows[0].frames == 1 and not has_frame_head(settings.model):
         raise RunError(
             f"model {settings.model}: needs clips, but this dataset holds still images. Choose a model with a frame "
