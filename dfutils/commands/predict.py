@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from dfutils.commands.base import count, print_result, say, show
 from dfutils.commands.options import add_engine_option
 from dfutils.pretrained import default_model
+from dfutils.statistics.formatting import probability_text
 
 if TYPE_CHECKING:
     from dfutils.prediction.detector import Detector
@@ -174,8 +175,9 @@ def _load(options: argparse.Namespace) -> Detector:
     detector = load_detector(options.model, engine="keras" if options.explain else options.engine)
     if options.prior is not None:
         detector = detector.for_prior(options.prior)
-    described = (detector.settings.name, detector.engine, *detector.answer_range, detector.prior)
-    logger.info("Detector: %s, on the engine %s; REAL up to %.2f, FAKE from %.2f on; prior %.2g", *described)
+    shares = map(probability_text, (*detector.answer_range, detector.prior))
+    described = (detector.settings.name, detector.engine, *shares)
+    logger.info("Detector: %s, on the engine %s; REAL up to %s, FAKE from %s on; prior %s", *described)
     return detector
 
 

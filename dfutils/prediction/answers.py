@@ -13,6 +13,7 @@ from dfutils.prediction.members import ClipScore
 from dfutils.prediction.views import IN_WORDS
 from dfutils.records import Label, Reason, TrackScore
 from dfutils.runs.record import DetectorRecord, label_of
+from dfutils.statistics.formatting import probability_text
 
 
 class Judge:
@@ -65,11 +66,8 @@ class Judge:
         is_other_mix = self.prior != self.settings.prior
         if label != Label.UNDECIDED and not (is_other_mix and (expected >= 0.5) != (label == Label.FAKE)):
             return label, Reason.OK, ""
-        low, high = self.answer_range
-        detail = (
-            f"the fake probability {expected:.2f} lies between {low:.2f} and {high:.2f}, where this detector does not "
-            "decide"
-        )
+        shown, low, high = map(probability_text, (expected, *self.answer_range))
+        detail = f"the fake probability {shown} lies between {low} and {high}, where this detector does not decide"
         return Label.UNDECIDED, Reason.LOW_CONFIDENCE, detail
 
     def probabilities_of_views(self, score: ClipScore) -> Mapping[str, float]:

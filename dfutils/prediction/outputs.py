@@ -10,6 +10,7 @@ from typing import Any
 
 from dfutils.files import write_bytes, write_csv
 from dfutils.records import ContentCredentials, CredentialsState, Extraction, Verdict
+from dfutils.statistics.formatting import probability_text
 
 VERDICT_COLUMNS = ("input", "label", "fake_probability", "reason", "people", "detail")
 """Columns of ``predict --csv``; the probability is empty if there is none."""
@@ -44,7 +45,7 @@ def verdict_line(verdict: Verdict) -> str:
         >>> verdict_line(Verdict("a.mp4", 0.93, Label.FAKE, Reason.OK))
         'FAKE       0.93  a.mp4'
     """
-    score = "   –" if verdict.fake_probability is None else f"{verdict.fake_probability:.2f}"
+    score = "   –" if verdict.fake_probability is None else probability_text(verdict.fake_probability)
     people = f"  ({whose_score(verdict)})" if len(verdict.tracks) > 1 else ""
     detail = f"  {verdict.detail}" if verdict.detail else ""
     line = f"{verdict.label:<9}  {score}  {verdict.input}{people}{detail}"

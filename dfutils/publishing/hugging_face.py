@@ -25,6 +25,7 @@ from dfutils.publishing.push import check_arrived, check_not_poorer
 from dfutils.publishing.staging import Staged, files_of_detector, lay_out
 from dfutils.runs.folder import DETECTOR_EXTRAS, DETECTOR_NEEDS, PREDICTION_COLUMNS, RunFolder
 from dfutils.runs.record import DetectorRecord
+from dfutils.statistics.formatting import probability_text
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -114,9 +115,9 @@ def hub_card(run: Path, record: DetectorRecord, *, name: str, title: str, licenc
         f'```python\nfrom dfutils import load_detector\n\ndetector = load_detector("hf://{name}")\n'
         'print(detector.predict("video.mp4"))\n```',
         f"```sh\ndfutils predict video.mp4 --model hf://{name}\n```",
-        f"The answer is REAL up to a probability of {real_up_to:.3f}, FAKE from {fake_from:.3f} on, and UNDECIDED "
-        f"between. Calibration and thresholds were fitted on {record.fitted_in_words}, for a share of FAKE of "
-        f"{record.prior:.2g}.",
+        f"The answer is REAL up to a probability of {probability_text(real_up_to, 3)}, FAKE from "
+        f"{probability_text(fake_from, 3)} on, and UNDECIDED between. Calibration and thresholds were fitted on "
+        f"{record.fitted_in_words}, for a share of FAKE of {probability_text(record.prior)}.",
     ]
     if measured and not text:  # the model card has its own table
         rows = [f"| {where} | {value:.2f} |" for where, value in measured.items()]

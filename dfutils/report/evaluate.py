@@ -38,6 +38,7 @@ from dfutils.report.sections import (
 )
 from dfutils.report.slices import CROSS_METRICS, column_section, cross_section, papers_section, slices_section
 from dfutils.runs.folder import RunFolder
+from dfutils.statistics.formatting import probability_text
 
 logger = logging.getLogger(__name__)
 
@@ -246,6 +247,6 @@ class _Evaluation:
             "Videos without a clip": f"{skipped:,} of {skipped + len({row.video for row in dataset.rows}):,} in the "
             "whole dataset",
             "Calibration": calibration,
-            "Operating point": f"{settings.threshold:.3f}, {operating_point}",
+            "Operating point": f"{probability_text(settings.threshold, 3)}, {operating_point}",
             "Versions": ", ".join(f"{name} {version}" for name, version in self.about["versions"].items()),
         }

@@ -17,6 +17,7 @@ from dfutils.prediction.explanation import grad_cam, measure_faithfulness, occlu
 from dfutils.prediction.members import ClipScore
 from dfutils.records import ClipRow, Image
 from dfutils.report.elements import Column, FigurePlan, ImageStrip, Section, Table
+from dfutils.statistics.formatting import probability_text
 
 _SMALL_FACE = 0.4
 _NEAR = 0.1
@@ -108,7 +109,7 @@ def explanation_section(detector: Detector, measured: Measured, *, count: int) -
     for number, index in enumerate(dict.fromkeys(chosen)):
         row, score = measured.rows[index], measured.scores[index]
         crops = measured.dataset.load_clip(row)
-        title = f"{'FAKE' if row.is_fake else 'REAL'}, score {score.fake_probability:.2f}: {row.video}"
+        title = f"{'FAKE' if row.is_fake else 'REAL'}, score {probability_text(score.fake_probability)}: {row.video}"
         strips.append(ImageStrip(title, "These crops are the detector's input.", list(crops)))
         for method, maps in (("Grad-CAM", grad_cam(detector, crops)), ("occlusion", occlusion_maps(detector, crops))):
             found = measure_faithfulness(detector, crops, maps)

@@ -12,7 +12,7 @@ from dfutils.evaluation.metrics import ANSWER_METRICS
 from dfutils.report.verdict_words import ONLY_FACES
 from dfutils.report.wording import METRIC_HEADINGS, headline, limits
 from dfutils.runs.record import DetectorRecord
-from dfutils.statistics.formatting import with_interval
+from dfutils.statistics.formatting import probability_text, with_interval
 
 INTENDED = (
     "Selecting videos for human review; research on detection; teaching.",
@@ -58,6 +58,7 @@ def model_card(
         data: Content of ``run.json``, which has the numbers of ``clips`` and ``groups``.
         leaks: Sentences of the leak report.
     """
+    real_up_to, fake_from = (probability_text(end, 3) for end in detector.answer_range)
     names = (*ANSWER_METRICS, "auc", "balanced_accuracy", "accuracy", "log_loss", "brier", "ece", "coverage")
     numbers = [f"{METRIC_HEADINGS[name]}: {with_interval(name, metrics[name])}" for name in names]
     datasets = ", ".join(f"{row['dataset']} ({row['videos']} videos)" for row in metrics["datasets"])
@@ -74,8 +75,8 @@ def model_card(
             *leaks,
         ],
         "Protocol": [
-            "REAL up to {:.3f}, FAKE from {:.3f} on, UNDECIDED between.".format(*detector.answer_range),
-            f"Threshold {detector.threshold:.3f} ({describe_rule(detector.operating_point)}) and "
+            f"REAL up to {real_up_to}, FAKE from {fake_from} on, UNDECIDED between.",
+            f"Threshold {probability_text(detector.threshold, 3)} ({describe_rule(detector.operating_point)}) and "
             f"{detector.calibration} calibration, fitted on {detector.fitted_in_words} only and frozen before the "
             "measured videos were scored.",
             f"Intervals: {metrics['intervals']}.",

@@ -28,7 +28,7 @@ from dfutils.report import wording
 from dfutils.report.elements import FigurePlan, Section
 from dfutils.report.examples import Mistake
 from dfutils.report.model_card import Card
-from dfutils.statistics.formatting import decimal, unbroken
+from dfutils.statistics.formatting import probability_text, unbroken
 
 logger = logging.getLogger(__name__)
 
@@ -231,6 +231,7 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "svg_uri": svg_uri, "jpeg_uri": jpeg_uri, "decimal": decimal, "dark": dark_svg, "unbroken": unbroken,
+        "svg_uri": svg_uri, "jpeg_uri": jpeg_uri, "dark": dark_svg, "unbroken": unbroken,
+        "probability": probability_text,
     }  # fmt: skip
     return environment.get_template("report.html")

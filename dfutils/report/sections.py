@@ -25,7 +25,7 @@ from dfutils.records import ClipRow, Reason
 from dfutils.report.elements import Column, FigurePlan, Section, Table, metric_columns
 from dfutils.report.wording import describe_costs
 from dfutils.runs.record import DetectorRecord
-from dfutils.statistics.formatting import with_interval
+from dfutils.statistics.formatting import probability_text, with_interval
 
 _LEAKS = {
     "shared_groups": ("groups with videos in two splits", "A test video's person or source may be recognised."),
@@ -49,9 +49,10 @@ def decision_section(predictions: pd.DataFrame, detector: DetectorRecord, *, res
             "To make it answer UNDECIDED when it is uncertain: dfutils calibrate RUN."
         ]
     else:
+        low, high = map(probability_text, (real_up_to, fake_from))
         text = [
-            f"The answer is REAL up to {real_up_to:.2f}, FAKE from {fake_from:.2f} on, and UNDECIDED between. On these "
-            f"videos {with_interval('answered', answers['answered'])} are answered, "
+            f"The answer is REAL up to {low}, FAKE from {high} on, and UNDECIDED between. On these videos "
+            f"{with_interval('answered', answers['answered'])} are answered, "
             f"{with_interval('answer_accuracy', answers['answer_accuracy'])} of them correctly; "
             f"{with_interval('real_called_fake', answers['real_called_fake'])} of the REAL videos are called FAKE, and "
             f"{with_interval('fake_called_real', answers['fake_called_real'])} of the FAKE ones REAL."

@@ -18,6 +18,7 @@ from dfutils.prediction.outputs import credentials_sentence, printable
 from dfutils.records import Extraction, FaceClip, Image, Label, TrackScore, Verdict
 from dfutils.report import verdict_words as words
 from dfutils.report.timeline import timeline
+from dfutils.statistics.formatting import rate_text
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -93,14 +94,12 @@ def verdict_html(
     name = str(verdict.label).lower()
     head = f'<h2 class="df-{name}">{escape(words.HEADLINES[verdict.label])}</h2>'
     if verdict.fake_probability is not None:
-        percent = verdict.fake_probability * 100
-        real_up_to, fake_from = (end * 100 for end in detector.answer_range)
+        (real_up_to, fake_from), score = detector.answer_range, verdict.fake_probability
         head += (
-            f'<p class="df-number"><b>{words.of_a_hundred(verdict.fake_probability)} %</b> probability of FAKE, '
-            'calibrated</p><div class="df-meter" role="img" '
-            f'aria-label="Probability of FAKE {percent:.0f} of 100; REAL up to {real_up_to:.0f}, FAKE from '
-            f'{fake_from:.0f} on"><i style="width:{percent:.1f}%"></i><s style="left:{real_up_to:.1f}%"></s>'
-            f'<s style="left:{fake_from:.1f}%"></s></div>'
+            f'<p class="df-number"><b>{words.of_a_hundred(score)} %</b> probability of FAKE, calibrated</p>'
+            f'<div class="df-meter" role="img" aria-label="Probability of FAKE {rate_text(score)}; REAL up to '
+            f'{rate_text(real_up_to)}, FAKE from {rate_text(fake_from)} on"><i style="width:{score:.1%}"></i>'
+            f'<s style="left:{real_up_to:.1%}"></s><s style="left:{fake_from:.1%}"></s></div>'
         )
     head += "".join(f"<p>{escape(line)}</p>" for line in words.meaning(verdict, detector))
     if is_fake is not None:

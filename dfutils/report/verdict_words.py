@@ -11,6 +11,7 @@ from dfutils.files import read_json
 from dfutils.prediction.detector import Detector, face_pixels
 from dfutils.records import Extraction, Label, Reason, Verdict
 from dfutils.runs.record import DetectorRecord
+from dfutils.statistics.formatting import probability_text, rate_text
 
 SECOND_OPINION = "The verdict is a second opinion of a program, not evidence about anybody."
 
@@ -74,9 +75,10 @@ def meaning(verdict: Verdict, detector: Detector) -> list[str]:
     if verdict.reason == Reason.UNFAMILIAR:  # calibration says nothing about such images
         return lines
     number = of_a_hundred(verdict.fake_probability)
-    mix = "half of all clips" if detector.prior == 0.5 else f"{detector.prior * 100:.2g} of 100 clips"
+    mix = "half" if detector.prior == 0.5 else rate_text(detector.prior)
     lines.append(
-        f"If {mix} were fake, {'about ' if number.isdigit() else ''}{number} of 100 clips scored like this would be."
+        f"If {mix} of all clips were fake, {'about ' if number.isdigit() else ''}{number} of 100 clips scored like "
+        "this would be."
     )
     if verdict.label == Label.UNDECIDED:
         return lines
@@ -85,9 +87,13 @@ def meaning(verdict: Verdict, detector: Detector) -> list[str]:
     in_folds = "clips new to networks that were trained in the same way"
     clips = "its validation clips" if settings.fitted_on == "validation" else in_folds
     if settings.real_up_to is None and detector.prior == settings.prior:
-        rule = f"This detector of an earlier version always answers: FAKE from {settings.threshold:.2f} on, else REAL."
+        rule = (
+            f"This detector of an earlier version always answers: FAKE from {probability_text(settings.threshold)} on, "
+            "else REAL."
+        )
     else:
-        rule = "It says REAL up to {:.2f}, FAKE from {:.2f} on, and UNDECIDED between.".format(*detector.answer_range)
+        low, high = map(probability_text, detector.answer_range)
+        rule = f"It says REAL up to {low}, FAKE from {high} on, and UNDECIDED between."
     if (costs := settings.answer_costs) is not None:
         rule += (
             f" On {clips} it called {of_a_hundred(costs.false_positive_rate.value)} of 100 REAL ones FAKE and "

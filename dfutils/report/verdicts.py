@@ -14,6 +14,7 @@ from dfutils.report.examples import worst_mistakes
 from dfutils.report.page import ReportContent, write_report
 from dfutils.report.sections import decision_section
 from dfutils.report.slices import column_section, slices_section
+from dfutils.statistics.formatting import probability_text
 
 
 def evaluate_verdicts(
@@ -44,7 +45,8 @@ def evaluate_verdicts(
         "Detector": f"{record.name} {record.version}, {record.weights_sha256[:12]}",
         "Verdicts": f"{folder.name}: {len(predictions):,} labelled files of {job['files']:,}, on the engine "
         f"{job['engine']}",
-        "Answers": f"given for a share of {job['prior']:.2g} of FAKE; probabilities below are for {record.prior:.2g}",
+        "Answers": f"given for a share of {probability_text(job['prior'])} of FAKE; probabilities below are for "
+        f"{probability_text(record.prior)}",
     }
     content = ReportContent(
         title=f"{record.name} on {folder.name}",

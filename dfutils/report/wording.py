@@ -10,7 +10,16 @@ from typing import Any
 from dfutils.runs.record import AnswerCosts, Rate
 from dfutils.statistics.bootstrap import Estimate
 from dfutils.statistics.estimates import LOG_LOSS_CLIP
-from dfutils.statistics.formatting import decimal, format_interval, format_value, percent, unbroken, with_interval
+from dfutils.statistics.formatting import (
+    decimal,
+    format_interval,
+    format_value,
+    percent,
+    probability_text,
+    rate_text,
+    unbroken,
+    with_interval,
+)
 
 COIN_TOSS_LOG_LOSS = math.log(2)
 FEW_GROUPS = 30
@@ -201,11 +210,11 @@ def describe_costs(costs: AnswerCosts, *, fitted_on: str) -> list[str]:
         f"{shown(costs.false_negative_rate)} of the FAKE ones REAL, and {shown(costs.undecided)} were UNDECIDED at "
         "equal numbers of both. The thresholds were chosen on these clips, so expect somewhat more errors.",
         f"Bounds for a clip of one person of a new, similar group: REAL called FAKE at most "
-        f"{percent(costs.false_positive_bound)} (wanted: {percent(costs.max_false_positive_rate)}; "
-        f"{costs.real_groups} groups), FAKE called REAL at most {percent(costs.false_negative_bound)} (wanted: "
-        f"{percent(costs.max_false_negative_rate)}; {costs.fake_groups} groups). They are split-conformal, on average "
-        "over such fits, and approximate if the network was chosen on the same clips. They do not cover other cameras, "
-        "people or forgeries, nor the highest score among several people.",
+        f"{rate_text(costs.false_positive_bound)} (wanted: {rate_text(costs.max_false_positive_rate)}; "
+        f"{costs.real_groups} groups), FAKE called REAL at most {rate_text(costs.false_negative_bound)} (wanted: "
+        f"{rate_text(costs.max_false_negative_rate)}; {costs.fake_groups} groups). They are split-conformal, on "
+        "average over such fits, and approximate if the network was chosen on the same clips. They do not cover other "
+        "cameras, people or forgeries, nor the highest score among several people.",
     ]
 
 
@@ -224,7 +233,7 @@ def _number(name: str, metrics: Mapping[str, Any]) -> Number:
         )
         bar = Bar(value or 0.0, low, high, chance)
         meaning = _MEANINGS[name].format(
-            threshold=decimal(metrics["threshold"]),
+            threshold=probability_text(metrics["threshold"]),
             fake_share=percent(fake / (real + fake)),
             common="FAKE" if fake >= real else "REAL",
             common_share=percent(common_share),

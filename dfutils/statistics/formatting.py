@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 
@@ -26,6 +27,32 @@ def percent(share: float | None) -> str:
 def decimal(value: float | None, digits: int = 2) -> str:
     """Return a number with ``digits`` decimals, or a dash for None."""
     return "–" if value is None else f"{value:.{digits}f}"
+
+
+def probability_text(value: float, digits: int = 2) -> str:
+    """Return a probability with ``digits`` decimals, or with as many as show that it is neither 0 nor 1.
+
+    Example:
+        >>> [probability_text(value) for value in (0.5, 0.014, 0.0042, 0.9996, 1.0)]
+        ['0.50', '0.01', '0.004', '0.9996', '1.00']
+    """
+    return f"{value:.{max(digits, -_magnitude(value))}f}"
+
+
+def rate_text(share: float) -> str:
+    r"""Return a share as a percentage with two digits, counted from whichever is nearer of 0 and 100 %.
+
+    Example:
+        >>> [rate_text(share) for share in (1 / 3, 0.03, 0.0244, 0.9996, 0.0)]
+        ['33\xa0%', '3\xa0%', '2.4\xa0%', '99.96\xa0%', '0\xa0%']
+    """
+    return f"{round(100 * share, max(0, -1 - _magnitude(share))):.15g}\xa0%"
+
+
+def _magnitude(share: float) -> int:
+    """Return the power of ten of the distance from whichever is nearer of 0 and 1; 0 if there is none."""
+    distance = min(share, 1 - share)
+    return math.floor(math.log10(distance) + 1e-9) if distance > 0 else 0  # 1 - 0.99999 is a little too small
 
 
 def interval_text(low: str, high: str) -> str:

@@ -133,7 +133,7 @@ def test_a_detector_of_an_earlier_version_says_that_it_always_answers():
     older = settings.model_copy(update={"real_up_to": None, "fake_from": None})
     said = " ".join(meaning(Verdict("a", 0.57, Label.REAL, Reason.OK), older))
     assert f"of an earlier version always answers: FAKE from {settings.threshold:.2f} on, else REAL." in said
-    assert "If 62 of 100 clips were fake, about 57 of 100 clips scored like this would be." in said
+    assert "If 62\xa0% of all clips were fake, about 57 of 100 clips scored like this would be." in said
     point = next(point for point in settings.operating_points if point.rule == settings.operating_point)
     assert f"it called {point.false_positive_rate * 100:.0f} of 100 REAL ones FAKE" in said
 

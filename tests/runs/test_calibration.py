@@ -284,6 +284,7 @@ def test_another_prior_changes_the_probability_and_makes_answers_rarer_but_never
     label, reason, detail = rare.decide(0.8)
     assert (label, reason) == (Label.UNDECIDED, Reason.LOW_CONFIDENCE)
     assert detail == "the fake probability 0.31 lies between 0.05 and 0.50, where this detector does not decide"
+    assert detector.for_prior(0.01).decide(0.8)[2].startswith("the fake probability 0.04 lies between 0.004 and 0.50,")
     assert [rare.decide(value)[0] for value in (0.2, 0.5, 0.95)] == [Label.REAL, Label.UNDECIDED, Label.FAKE]
     assert detector.prior == 0.5
     for prior in (0, 1, float("nan")):
