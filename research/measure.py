@@ -4,7 +4,8 @@
 
 WORK holds ``sets/`` with the label files that ``research/README.md`` describes. Verdicts are written to
 ``WORK/measured/NAME/PART.csv``, one row per file, and are not made twice; the figures are printed and written beside
-them. Intervals are 95 % percentiles of 2,000 bootstrap resamples of whole groups: people, or source pairs.
+them. Intervals are 95 % percentiles of 2,000 bootstrap resamples of whole groups: people, or source pairs; that of a
+share which is the same in all groups, such as 0, is exact (Clopper–Pearson) over groups.
 
 ``dfdc_validation`` and ``photos_validation`` are for choices; the other parts are measured once, when a detector is
 final. Half of DFDC's test people are not measured: the shipped detector is calibrated on them (`research.ship`).
@@ -28,7 +29,7 @@ from dfutils.evaluation.metrics import estimate_metrics
 from dfutils.evaluation.predictions import Scores, read_predictions, write_predictions
 from dfutils.files import read_csv, write_json
 from dfutils.prediction.detector import Detector, load_detector
-from dfutils.statistics.bootstrap import Estimate, bootstrap_over_groups, estimate
+from dfutils.statistics.bootstrap import SHARE, Estimate, bootstrap_estimates
 from research.train_detector import GENERATORS, dfdc_split_of_file, fold_of_group, split_of_group
 
 FILES_AT_ONCE = 200
@@ -144,8 +145,14 @@ def figures_of(table: pd.DataFrame, threshold: float) -> dict[str, Any]:
 
 def share(is_in: npt.NDArray[np.float64], groups: npt.NDArray[Any]) -> Estimate:
     """Return the mean of 0 and 1 with an interval over groups."""
-    drawn = bootstrap_over_groups(groups, lambda weights: weights @ is_in / weights.sum(axis=1), resamples=2000)
-    return estimate(float(is_in.mean()), drawn)
+    found = bootstrap_estimates(
+        groups,
+        lambda weights: weights @ is_in / weights.sum(axis=1),
+        {"share": ()},
+        ranges={"share": SHARE},
+        resamples=2000,
+    )
+    return found["share"]
 
 
 def even_calibration_error(scored: pd.DataFrame) -> float:

@@ -15,11 +15,28 @@ import pandas as pd
 
 from dfutils.errors import ReportError
 from dfutils.evaluation.predictions import Scores, answers_of, check_predictions
-from dfutils.statistics.bootstrap import Estimate, bootstrap_estimates, bootstrap_over_groups, estimate
+from dfutils.statistics.bootstrap import (
+    DIFFERENCE,
+    SHARE,
+    Estimate,
+    bootstrap_estimates,
+    bootstrap_over_groups,
+    estimate,
+)
 from dfutils.statistics.delong import DeLong, delong_test
-from dfutils.statistics.estimates import METRIC_NAMES, TWO_CLASS_METRICS, BoolArray, FloatArray, ratio, weighted_metrics
+from dfutils.statistics.estimates import (
+    METRIC_NAMES,
+    SHARE_METRICS,
+    TWO_CLASS_METRICS,
+    BoolArray,
+    FloatArray,
+    ratio,
+    weighted_metrics,
+)
 
-INTERVALS = "95 % percentile bootstrap over groups"
+INTERVALS = (
+    "95 % percentile bootstrap over groups, or Clopper–Pearson over groups for a share that is the same in all of them"
+)
 COMPARED = ("auc", "average_precision", "balanced_accuracy", "accuracy", "log_loss", "brier", "ece")
 COMPARED_ANSWERS = ("answered", "answer_accuracy")
 ANSWER_METRICS = ("answered", "answer_accuracy", "real_called_fake", "fake_called_real", "fake_called_fake")
@@ -36,7 +53,8 @@ def compute_metrics(
     with a score is answered by ``threshold``. The other metrics are computed on the scored rows, whose share is
     ``coverage``, with two classes: FAKE if ``fake_probability >= threshold``. Log loss clips scores at 1e-7 from 0 and
     1; ECE has 10 equal-width bins.
-    A resample in which a metric does not exist (one class absent) is left out of that metric's interval.
+    A resample in which a metric does not exist (one class absent) is left out of that metric's interval. A share that
+    is the same in all groups, such as 0, has an exact interval; see `bootstrap_estimates`.
 
     Args:
         predictions: One row per video with `PREDICTION_COLUMNS` and perhaps ``label``; a missing ``fake_probability``
@@ -67,6 +85,7 @@ def compute_metrics(
         rows["group"].to_numpy(),
         lambda weights: weights @ is_scored / weights.sum(axis=1),
         {"coverage": ()},
+        ranges={"coverage": SHARE},
         resamples=resamples,
         seed=seed,
     )
@@ -106,7 +125,9 @@ def estimate_metrics(scores: Scores, *, threshold: float, resamples: int = 1000,
     def statistic(weights: FloatArray) -> FloatArray:
         return weighted_metrics(scores.is_fake, scores.fake_probability, weights, threshold=threshold)
 
-    return bootstrap_estimates(scores.groups, statistic, _needs(scores.is_fake), resamples=resamples, seed=seed)
+    needs = _needs(scores.is_fake, scores.fake_probability >= threshold)
+    ranges = dict.fromkeys(SHARE_METRICS, SHARE)
+    return bootstrap_estimates(scores.groups, statistic, needs, ranges=ranges, resamples=resamples, seed=seed)
 
 
 def estimate_answers(
@@ -121,7 +142,8 @@ def estimate_answers(
         return answer_shares(is_fake, called, weights)
 
     needs = dict(zip(ANSWER_METRICS, ((), (is_answered,), (~is_fake,), (is_fake,), (is_fake,)), strict=True))
-    return bootstrap_estimates(predictions["group"].to_numpy(), statistic, needs, resamples=resamples, seed=seed)
+    groups, ranges = predictions["group"].to_numpy(), dict.fromkeys(ANSWER_METRICS, SHARE)
+    return bootstrap_estimates(groups, statistic, needs, ranges=ranges, resamples=resamples, seed=seed)
 
 
 def answer_shares(is_fake: BoolArray, called: npt.NDArray[np.str_], weights: FloatArray) -> FloatArray:
@@ -156,7 +178,8 @@ def estimate_rates(scores: Scores, *, threshold: float, resamples: int = 1000) -
         "true_positive_rate": (is_fake,),
         "balanced_accuracy": (is_fake, ~is_fake),
     }
-    return bootstrap_estimates(scores.groups, statistic, needs, resamples=resamples)
+    ranges = dict.fromkeys(needs, SHARE)
+    return bootstrap_estimates(scores.groups, statistic, needs, ranges=ranges, resamples=resamples)
 
 
 def compare_predictions(
@@ -211,8 +234,10 @@ def compare_predictions(
         return one - two
 
     is_answered = [called != "UNDECIDED" for called in answers]
-    needs = {**_needs(is_fake), "answered": (), "answer_accuracy": is_answered}
-    differences = bootstrap_estimates(groups, statistic, needs, resamples=resamples, seed=seed)
+    called_fake = (score >= threshold for score, threshold in zip(scores, thresholds, strict=True))
+    needs = {**_needs(is_fake, *called_fake), "answered": (), "answer_accuracy": is_answered}
+    ranges = dict.fromkeys((*SHARE_METRICS, *COMPARED_ANSWERS), DIFFERENCE)
+    differences = bootstrap_estimates(groups, statistic, needs, ranges=ranges, resamples=resamples, seed=seed)
     delong = None
     if min(is_fake.sum(), (~is_fake).sum()) >= 2:
         test = delong_test(is_fake, *scores)
@@ -225,8 +250,11 @@ def compare_predictions(
     }
 
 
-def _needs(is_fake: BoolArray) -> dict[str, Sequence[BoolArray]]:
-    return {name: (is_fake, ~is_fake) if name in TWO_CLASS_METRICS else () for name in METRIC_NAMES}
+def _needs(is_fake: BoolArray, *called_fake: BoolArray) -> dict[str, Sequence[BoolArray]]:
+    """Return the subsets of rows of each of `METRIC_NAMES`, for one detector or the difference of two."""
+    needs: dict[str, Sequence[BoolArray]] = dict.fromkeys(METRIC_NAMES, ())
+    needs |= dict.fromkeys(TWO_CLASS_METRICS, (is_fake, ~is_fake))
+    return {**needs, "recall": (is_fake,), "precision": called_fake}
 
 
 def _counts(rows: pd.DataFrame) -> dict[str, int]:
@@ -260,5 +288,5 @@ def _reasons(scores: Scores, metrics: dict[str, Estimate]) -> dict[str, str]:
         elif found["value"] is None:
             reasons[name] = f"Not defined here, because its denominator is 0: {counts}."
         elif found["low"] is None:
-            reasons[name] = "No interval: it needs at least 2 groups, of each class where both matter."
+            reasons[name] = "No interval: it needs at least 2 groups with such videos, of each class where both matter."
     return reasons

@@ -14,7 +14,7 @@ import pandas as pd
 from dfutils.errors import ReportError
 from dfutils.evaluation.metrics import ANSWER_METRICS, answer_shares, estimate_answers, estimate_metrics, estimate_rates
 from dfutils.evaluation.predictions import Scores, answers_of, check_predictions
-from dfutils.statistics.bootstrap import Estimate, bootstrap_over_groups
+from dfutils.statistics.bootstrap import Estimate, bootstrap_over_groups, most_unlike_groups
 from dfutils.statistics.estimates import BoolArray, FloatArray, class_weights_by_score, weighted_auc
 
 SLICE = "slice: "
@@ -234,7 +234,12 @@ def by_column(
 def _differences(
     rows: pd.DataFrame, called: npt.NDArray[np.str_], inside: BoolArray, *, tests: int, resamples: int
 ) -> list[str]:
-    """Return what differs for certain between the videos of a slice and all others."""
+    """Return what differs for certain between the videos of a slice and all others.
+
+    A share of 0 or 1 does not vary between resamples, so its exact uncertainty is added to that of the difference, as
+    the root of the sum of squares. Source: Newcombe, "Interval Estimation for the Difference between Independent
+    Proportions" (1998), method 10, https://doi.org/10.1002/(SICI)1097-0258(19980430)17:8<873::AID-SIM779>3.0.CO;2-I.
+    """
     if min(rows["group"][inside].nunique(), rows["group"][~inside].nunique()) < FEWEST_GROUPS or not resamples:
         return []
     is_fake = rows["is_fake"].to_numpy(bool)
@@ -251,13 +256,22 @@ def _differences(
         return of(inside, weights) - of(~inside, weights)
 
     drawn = bootstrap_over_groups(rows["group"].to_numpy(), difference, resamples=resamples)
-    value = difference(np.ones((1, len(rows))))[0]
+    once = np.ones((1, len(rows)))
+    value = difference(once)[0]
     sentences = []
     for index, (sentence, more, less) in enumerate(_DIFFERENCES):
         present = drawn[:, index][~np.isnan(drawn[:, index])]
         if np.isnan(value[index]) or not len(present):
             continue
         low, high = np.percentile(present, [2.5 / tests, 100 - 2.5 / tests])
+        for mask, sign in ((inside, 1), (~inside, -1)) if index == 0 else ():
+            share = of(mask, once)[0, 0]
+            if share in (0, 1):
+                unlike = most_unlike_groups(rows["group"][mask & ~is_fake].nunique(), error=0.05 / tests)
+                if sign * (0.5 - share) > 0:
+                    high = value[0] + np.hypot(high - value[0], unlike)
+                else:
+                    low = value[0] - np.hypot(value[0] - low, unlike)
         if low > 0 or high < 0:
             interval = f"{value[index]:+.2f} ({low:+.2f} to {high:+.2f})".replace("-", "−")
             sentences.append(f"{sentence.format(more if low > 0 else less)}: {interval}.")

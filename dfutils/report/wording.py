@@ -162,6 +162,8 @@ def difference_sentence(difference: Estimate, *, whose: str = "The detector's") 
     words = f"{whose} AUC is {abs(value):.2f} {'higher' if value >= 0 else 'lower'}"
     if low is None or high is None:
         return f"{words}, but there are too few groups for an interval."
+    if value == low == high == 0:
+        return f"{whose} AUC is the same in every resample: these videos cannot tell the two apart."
     shown = "more than chance explains" if low > 0 or high < 0 else "which may be chance"
     return f"{words} (paired, 95 % interval {low:+.2f} to {high:+.2f}), {shown}.".replace("-", "−")
 
@@ -174,8 +176,16 @@ def limits(metrics: Mapping[str, Any]) -> list[str]:
         "The intervals show how much the numbers would vary with other groups of the same kind. They do not include "
         "the randomness of training (another seed) or any difference between these videos and yours.",
     ]
-    if any(metrics[name]["low"] is not None and metrics[name]["low"] == metrics[name]["high"] for name in _CARDS):
-        sentences.append("An interval of zero width means that all resamples agreed, not that the value is certain.")
+    agreed = [
+        heading
+        for name, heading in METRIC_HEADINGS.items()
+        if metrics[name]["low"] is not None and metrics[name]["low"] == metrics[name]["high"]
+    ]
+    if agreed:
+        sentences.append(
+            "An interval of no width means that all resamples agreed, not that the value is certain. Here: "
+            f"{', '.join(agreed)}."
+        )
     if metrics["groups"] < FEW_GROUPS:
         sentences.append(f"With only {metrics['groups']} groups the intervals are rough, and tend to be too narrow.")
     sentences.append(
@@ -183,12 +193,16 @@ def limits(metrics: Mapping[str, Any]) -> list[str]:
         "precision, recall and F1 are too good."
     )
     real, fake = _scored(metrics)
-    false_positive_rate, recall = metrics["real_called_fake"]["value"], metrics["fake_called_fake"]["value"]
-    if recall is not None and false_positive_rate is not None and recall + false_positive_rate:
-        wrong = 0.99 * false_positive_rate / (0.99 * false_positive_rate + 0.01 * recall)
+    recall, rate = metrics["fake_called_fake"]["value"], metrics["real_called_fake"]
+    if recall is not None and rate["value"] is not None and recall + rate["value"]:
+        wrong, at_most = (
+            None if called is None else percent(0.99 * called / (0.99 * called + 0.01 * recall))
+            for called in (rate["value"], rate["high"])
+        )
         sentences.append(
-            f"Here {percent(fake / (real + fake))} of the videos are FAKE. If only 1 in 100 were, "
-            f"{percent(wrong)} of the videos that this detector calls FAKE would be REAL."
+            f"Here {percent(fake / (real + fake))} of the videos are FAKE. If only 1 in 100 were, {wrong} of the "
+            "videos that this detector calls FAKE would be REAL"
+            + (f", or {at_most} at the upper end of the interval of REAL called FAKE." if at_most else ".")
         )
     sentences.append("A fake probability is not evidence about a person. Do not judge anybody by it alone.")
     if metrics["one_class_resamples"]:

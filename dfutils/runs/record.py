@@ -50,7 +50,7 @@ class OperatingPoint(Settings):
 
 
 class Rate(Settings):
-    """A share with its 95 % interval, a bootstrap over groups; without an interval if there are too few groups."""
+    """A share with its 95 % interval over groups; see `dfutils.statistics.bootstrap`. Too few groups have none."""
 
     value: float = Field(ge=0, le=1)
     """The share."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from dfutils.runs.probabilities import EPSILON, Floats, Probabilities, isotonic_logits, logit, platt_logits, sigmoid
 from dfutils.runs.record import AnswerCosts, CalibrationMethod, DetectorRecord, OperatingPoint, Rate
-from dfutils.statistics.bootstrap import bootstrap_estimates
+from dfutils.statistics.bootstrap import SHARE, bootstrap_estimates
 from dfutils.statistics.conformal import score_seldom_exceeded
 from dfutils.statistics.estimates import ratio
 
@@ -217,7 +217,7 @@ def choose_answers(
         return np.column_stack([*rates, (open_real + open_fake) / 2])
 
     needs = {"false_positive_rate": (~is_fake,), "false_negative_rate": (is_fake,), "undecided": (is_fake, ~is_fake)}
-    rates = bootstrap_estimates(groups, statistic, needs)
+    rates = bootstrap_estimates(groups, statistic, needs, ranges=dict.fromkeys(needs, SHARE))
     costs = AnswerCosts(
         max_false_positive_rate=max_false_positive_rate,
         max_false_negative_rate=max_false_negative_rate,

@@ -1,4 +1,4 @@
-"""Bootstrap over groups: how much a number would vary on other videos of the same kind."""
+"""Intervals over groups: how much a number would vary on other videos of the same kind."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dfutils.statistics.estimates import BoolArray, FloatArray, class_weights_by_score, weighted_auc
+
+SHARE, DIFFERENCE = (0.0, 1.0), (-1.0, 1.0)
+"""Range of a share of rows, and of a difference of two such shares."""
 
 _WEIGHTS_AT_ONCE = 2_000_000  # 16 MB of float64: large enough to be fast, small enough for any machine
 
@@ -56,18 +59,32 @@ def bootstrap_estimates(
     statistic: Statistic,
     needs: Mapping[str, Sequence[BoolArray]],
     *,
+    ranges: Mapping[str, tuple[float, float]] | None = None,
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Estimate]:
     """Return each column of a statistic with its 95 % interval from a bootstrap over groups.
+
+    A share that is the same in every group, such as 0 errors, is the same in every resample too, and a bootstrap would
+    give it an interval of no width. It has the exact interval instead, with groups as the unit: see
+    `most_unlike_groups`. For the mean of two shares, or their difference, the subset with the fewest groups counts,
+    which is conservative.
 
     Args:
         groups: ``(N,)`` group of each row.
         statistic: Its columns are named by the keys of ``needs``, in order.
         needs: For each column the subsets of rows that it compares, as masks ``(N,)``. Without two groups in each
             subset (and in all rows) there is no interval: resamples would be alike and look far too certain.
+        ranges: `SHARE` or `DIFFERENCE` for each column that is a share of the rows of its subset (of all rows without
+            one), a mean of such shares, or a difference.
         resamples: Number of resamples; 0 gives values without intervals.
         seed: See `bootstrap_over_groups`.
+
+    Example:
+        >>> is_wrong = np.zeros(5)
+        >>> error_rate = lambda weights: weights @ is_wrong / weights.sum(axis=1)
+        >>> bootstrap_estimates(list("abcde"), error_rate, {"errors": ()}, ranges={"errors": SHARE})
+        {'errors': {'value': 0.0, 'low': 0.0, 'high': 0.521824}}
     """
     names = np.asarray(groups)
     values = statistic(np.ones((1, len(names)))).ravel()
@@ -76,9 +93,35 @@ def bootstrap_estimates(
         drawn = bootstrap_over_groups(names, statistic, resamples=resamples, seed=seed).reshape(resamples, -1)
     estimates = {}
     for column, (name, subsets) in enumerate(needs.items()):
-        has_interval = drawn is not None and all(len(np.unique(names[subset])) >= 2 for subset in subsets)
-        estimates[name] = estimate(values[column], drawn[:, column] if drawn is not None and has_interval else None)
+        fewest = min(len(np.unique(names[subset])) for subset in subsets or [np.ones(len(names), bool)])
+        found = estimate(values[column], drawn[:, column] if drawn is not None and fewest >= 2 else None)
+        if ranges and name in ranges and found["value"] is not None and found["low"] == found["high"] == found["value"]:
+            lowest, highest = ranges[name]
+            value, unlike = found["value"], most_unlike_groups(fewest)
+            ends = {"low": value + unlike * (lowest - value), "high": value + unlike * (highest - value)}
+            found |= {end: round(at, 6) for end, at in ends.items()}
+        estimates[name] = found
     return estimates
+
+
+def most_unlike_groups(groups: int, *, error: float = 0.05) -> float:
+    """Return the largest share of all groups that may be unlike the given number of groups, which are all alike.
+
+    This is the upper end of the exact two-sided interval for 0 of n, ``1 - (error / 2) ** (1 / n)``. The unit is the
+    group and not the video, because videos of one group are right or wrong together.
+
+    Source: Clopper and Pearson, "The Use of Confidence or Fiducial Limits Illustrated in the Case of the Binomial"
+    (1934), https://doi.org/10.1093/biomet/26.4.404.
+
+    Args:
+        groups: Number of groups, at least 1.
+        error: Probability that the interval misses the true share.
+
+    Example:
+        >>> [round(most_unlike_groups(groups), 4) for groups in (5, 100)]
+        [0.5218, 0.0362]
+    """
+    return float(1 - (error / 2) ** (1 / groups))
 
 
 def auc_with_interval(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dfutils.statistics.bootstrap import Estimate, Statistic, bootstrap_estimates
+from dfutils.statistics.bootstrap import DIFFERENCE, SHARE, Estimate, Statistic, bootstrap_estimates
 from dfutils.statistics.estimates import BoolArray, FloatArray, class_weights_by_score, log_losses, ratio
 
 MEASURES = ("auc", "balanced_accuracy", "log_loss")
@@ -69,7 +69,7 @@ def measure(
         groups: N names.
         resamples: Bootstrap resamples.
     """
-    return _estimates(_statistic(scores, is_fake), is_fake, groups, resamples=resamples)
+    return _estimates(_statistic(scores, is_fake), is_fake, groups, within=SHARE, resamples=resamples)
 
 
 def measure_difference(
@@ -77,7 +77,9 @@ def measure_difference(
 ) -> dict[str, Estimate]:
     """Return ``scores`` minus ``baseline``, paired: both are measured on the same resamples of groups."""
     one, two = _statistic(scores, is_fake), _statistic(baseline, is_fake)
-    return _estimates(lambda weights: one(weights) - two(weights), is_fake, groups, resamples=resamples)
+    return _estimates(
+        lambda weights: one(weights) - two(weights), is_fake, groups, within=DIFFERENCE, resamples=resamples
+    )
 
 
 def auc_within_folds(
@@ -105,11 +107,17 @@ def auc_within_folds(
 
 
 def _estimates(
-    statistic: Statistic, is_fake: BoolArray, groups: Sequence[str], *, resamples: int
+    statistic: Statistic,
+    is_fake: BoolArray,
+    groups: Sequence[str],
+    *,
+    within: tuple[float, float],
+    resamples: int,
 ) -> dict[str, Estimate]:
     both = (is_fake, ~is_fake)
     needs: dict[str, Sequence[BoolArray]] = {"auc": both, "balanced_accuracy": both, "log_loss": ()}
-    found = bootstrap_estimates(groups, statistic, needs, resamples=resamples)
+    ranges = {"balanced_accuracy": within}
+    found = bootstrap_estimates(groups, statistic, needs, ranges=ranges, resamples=resamples)
     return {
         name: {end: None if value is None else round(value, 4) for end, value in one.items()}
         for name, one in found.items()

@@ -20,6 +20,8 @@ BoolArray: TypeAlias = npt.NDArray[np.bool_]
 
 LOG_LOSS_CLIP = 1e-7
 TWO_CLASS_METRICS = ("balanced_accuracy", "auc", "average_precision")
+SHARE_METRICS = ("accuracy", "balanced_accuracy", "precision", "recall")
+"""Those of `METRIC_NAMES` that are a share of rows, or the mean of two such shares."""
 METRIC_NAMES = (
     "accuracy",
     "balanced_accuracy",

@@ -5,7 +5,8 @@
 WORK is that of ``research.first_release.recipe``; its candidates X and S are the columns without and with
 FaceForensics++. Two more columns have a frozen backbone: a frame head on the same crops, folds and calibration as S,
 and the LSTM and GRU of typical notebooks on clips. Intervals are 95 % percentiles of 2,000 bootstrap resamples of whole
-groups: persons for DFDC, source pairs for FaceForensics++.
+groups: persons for DFDC, source pairs for FaceForensics++. That of a share which is the same in all groups, such as 0,
+is exact (Clopper–Pearson) over groups.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from dfutils.prediction.members import load_members
 from dfutils.records import ClipRow
 from dfutils.runs.probabilities import logit, sigmoid
 from dfutils.runs.record import DetectorRecord
-from dfutils.statistics.bootstrap import bootstrap_over_groups, percentile_interval
+from dfutils.statistics.bootstrap import SHARE, Estimate, bootstrap_estimates
 from dfutils.statistics.cross_validation import FoldScores, measure, measure_difference
 from research.first_release.recipe import X, crops_of
 
@@ -204,19 +205,14 @@ def _figures(
     return {f"{name}_{key}": value for key, value in measured.items()}
 
 
-def false_positive_rate(rows: Sequence[ClipRow], called: npt.NDArray[np.bool_]) -> dict[str, float | None]:
-    """Return the share of REAL clips that were called FAKE.
-
-    Where none was, all resamples are equal; the upper end is then that of an exact interval (Clopper & Pearson 1934)
-    over groups.
-    """
+def false_positive_rate(rows: Sequence[ClipRow], called: npt.NDArray[np.bool_]) -> Estimate:
+    """Return the share of REAL clips that were called FAKE."""
     wrong = called[np.array([not row.is_fake for row in rows])].astype(float)
     groups = [row.group for row in rows if not row.is_fake]
-    drawn = bootstrap_over_groups(groups, lambda weights: (weights @ wrong / weights.sum(axis=1))[:, None])
-    low, high = percentile_interval(drawn[:, 0]) or (None, None)
-    if not wrong.any():
-        high = 1 - 0.025 ** (1 / len(set(groups)))
-    return {"value": round(float(wrong.mean()), 4), "low": low, "high": high}
+    found = bootstrap_estimates(
+        groups, lambda weights: weights @ wrong / weights.sum(axis=1), {"rate": ()}, ranges={"rate": SHARE}
+    )
+    return found["rate"]
 
 
 def table(results: Mapping[str, Any]) -> str:

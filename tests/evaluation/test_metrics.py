@@ -228,6 +228,41 @@ def test_without_two_groups_per_class_two_class_metrics_have_no_interval():
     assert document["accuracy"]["low"] is not None
 
 
+def test_shares_without_an_error_have_intervals_of_their_groups_and_the_auc_has_none():
+    groups = [f"g{index // 2}" for index in range(10)]  # five people with a REAL and a FAKE video each
+    document = compute_metrics(table([True, False] * 5, [0.9, 0.1] * 5, groups), threshold=0.5, resamples=50)
+    for name in ("real_called_fake", "fake_called_real"):
+        assert document[name] == {"value": 0, "low": 0, "high": 0.521824}, name
+    all_right = ("answered", "answer_accuracy", "fake_called_fake", "coverage")
+    for name in (*all_right, "accuracy", "balanced_accuracy", "precision", "recall"):
+        assert document[name] == {"value": 1, "low": 0.478176, "high": 1}, name
+    assert document["datasets"][0]["accuracy"] == document["accuracy"]
+    assert document["auc"] == {"value": 1, "low": 1, "high": 1}
+
+
+def test_rates_of_a_threshold_without_an_error_have_intervals_of_their_groups():
+    is_fake = np.array([True, False] * 5)
+    rates = estimate_rates(Scores(is_fake, is_fake * 0.8 + 0.1, np.arange(10) // 2), threshold=0.5, resamples=50)
+    assert rates["false_positive_rate"] == {"value": 0, "low": 0, "high": 0.521824}
+    assert rates["true_positive_rate"] == {"value": 1, "low": 0.478176, "high": 1}
+
+
+def test_recall_and_precision_need_two_groups_of_the_videos_that_they_count():
+    predictions = table([True, True, False, False], [0.9, 0.4, 0.3, 0.2], ["f", "f", "r1", "r2"])
+    document = compute_metrics(predictions, threshold=0.5)
+    assert document["recall"] == {"value": 0.5, "low": None, "high": None}
+    assert document["precision"] == {"value": 1, "low": None, "high": None}
+    assert "2 groups" in document["reasons"]["recall"]
+
+
+def test_detectors_that_agree_on_every_video_may_differ_on_others():
+    rows = table([True, False] * 5, [0.9, 0.1] * 5)
+    found = compare_predictions(rows, rows.assign(fake_probability=[0.8, 0.2] * 5), thresholds=(0.5, 0.5), resamples=50)
+    for name in ("accuracy", "answered", "answer_accuracy"):
+        assert found[name] == {"value": 0, "low": -0.308497, "high": 0.308497}, name  # ten groups
+    assert found["balanced_accuracy"]["high"] == 0.521824  # five of each class
+
+
 def test_videos_without_a_score_count_in_coverage_only():
     scored = table([True, False, True, False], [0.9, 0.2, 0.4, 0.6])
     document = compute_metrics(table([True, False, True, False, True], [0.9, 0.2, 0.4, 0.6, np.nan]), threshold=0.5)

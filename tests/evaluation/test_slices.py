@@ -97,6 +97,14 @@ def test_equal_slices_and_slices_of_few_groups_are_not_said_to_differ():
     assert by_column(few, f"{SLICE}camera", threshold=0.5, resamples=200)[1] == []
 
 
+@pytest.mark.parametrize(("count", "is_told"), [(6, False), (60, True)])
+def test_no_false_positive_in_a_slice_of_few_people_is_not_said_to_be_fewer_than_others_have(count, is_told):
+    table = pd.concat([people(count, wrong=0, camera="phone"), people(40, wrong=12, camera="studio")])
+    said = by_column(table, f"{SLICE}camera", threshold=0.5, resamples=400)[1]
+    assert any(one.startswith("camera phone: REAL videos are called FAKE less") for one in said) == is_told
+    assert any(one.startswith("camera studio: REAL videos are called FAKE more") for one in said) == is_told
+
+
 def test_a_slice_without_scores_or_of_one_class_has_no_number_instead_of_a_wrong_one():
     table = people(6, wrong=0, camera="a").assign(**{f"{SLICE}camera": ["x"] * 10 + ["y"] * 2})
     table.loc[table[f"{SLICE}camera"] == "y", ["fake_probability", "label"]] = [np.nan, "UNDECIDED"]

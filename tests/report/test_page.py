@@ -256,3 +256,40 @@ def test_with_rare_fakes_most_positives_are_false():
         "95\xa0% of the videos that this detector calls FAKE would be REAL" in sentence
         for sentence in wording.limits(metrics)
     )
+
+
+@pytest.fixture
+def faultless():
+    """Metrics of five people with a REAL and a FAKE video each, all of which are called rightly."""
+    rows = made_up().iloc[:10].assign(is_fake=[True, False] * 5, label=["FAKE", "REAL"] * 5)
+    scores = [0.95 - index / 50 if index % 2 == 0 else index / 50 for index in range(10)]
+    rows = rows.assign(fake_probability=scores, group=[str(index // 2) for index in range(10)])
+    return compute_metrics(rows, threshold=0.5, resamples=50)
+
+
+def test_without_a_false_positive_the_share_of_false_alarms_is_told_at_the_end_of_the_interval(faultless):
+    (said,) = (sentence for sentence in wording.limits(faultless) if "1 in 100" in sentence)
+    # 0.99 × 0.5218 / (0.99 × 0.5218 + 0.01 × 1) = 98.1 %.
+    assert "0\xa0% of the videos that this detector calls FAKE would be REAL, or 98\xa0% at the upper end" in said
+
+
+def test_only_metrics_that_are_no_shares_are_said_to_have_an_interval_of_no_width(faultless):
+    (said,) = (sentence for sentence in wording.limits(faultless) if "no width" in sentence)
+    assert said.endswith("not that the value is certain. Here: AUC, Average precision, F1.")
+    shown = {number.key: number.interval for number in wording.all_numbers(faultless)}
+    assert (shown["real_called_fake"], shown["answered"]) == ("0–52\xa0%", "48–100\xa0%")
+    assert "Clopper–Pearson over groups" in faultless["intervals"]
+
+
+@pytest.mark.parametrize(
+    ("ends", "expected"),
+    [
+        ((0.0, 0.0, 0.0), "Its AUC is the same in every resample: these videos cannot tell the two apart."),
+        ((0.0, -0.1, 0.1), "Its AUC is 0.00 higher (paired, 95 % interval −0.10 to +0.10), which may be chance."),
+        ((0.2, 0.1, 0.3), "Its AUC is 0.20 higher (paired, 95 % interval +0.10 to +0.30), more than chance explains."),
+        ((0.1, None, None), "Its AUC is 0.10 higher, but there are too few groups for an interval."),
+    ],
+    ids=["the same", "chance", "better", "few groups"],
+)
+def test_a_difference_is_told_with_what_it_shows(ends, expected):
+    assert wording.difference_sentence(dict(zip(("value", "low", "high"), ends, strict=True)), whose="Its") == expected

@@ -1,9 +1,10 @@
 """Figures of the shipped detector, worked out by hand, and people who are calibrated on or measured, but never both."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from research.measure import calibrates, figures_of
+from research.measure import calibrates, figures_of, share
 
 
 def test_half_of_the_people_calibrate_and_always_the_same_ones():
@@ -33,3 +34,7 @@ def test_answers_are_counted_over_all_files_and_their_accuracy_over_those_answer
     }  # fmt: skip
     assert {name: figures[name]["value"] for name in wanted} == pytest.approx(wanted, abs=1e-4)
     assert (figures["files"], figures["without_a_score"]) == (8, 1)
+
+
+def test_no_error_in_few_source_pairs_still_has_an_upper_bound():
+    assert share(np.zeros(31), np.arange(31) % 17) == {"value": 0, "low": 0, "high": 0.195064}

@@ -67,6 +67,7 @@ def test_with_few_groups_the_answers_begin_beyond_all_mistakes_and_the_bound_say
     assert (costs.false_positive_rate.value, costs.false_negative_rate.value) == (0, 0)
     assert costs.undecided.value == pytest.approx(1 / 3)
     assert (costs.real_groups, costs.fake_groups) == (3, 3)
+    assert (costs.false_positive_rate.low, costs.false_positive_rate.high) == (0, 0.707598)  # 0 of 3 groups
 
 
 def test_real_is_never_said_above_one_half_and_fake_never_below():

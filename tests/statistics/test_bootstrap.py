@@ -4,11 +4,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
 from dfutils.evaluation.metrics import estimate_metrics
 from dfutils.evaluation.predictions import Scores
-from dfutils.statistics.bootstrap import auc_with_interval, bootstrap_over_groups, percentile_interval
+from dfutils.statistics.bootstrap import (
+    DIFFERENCE,
+    SHARE,
+    auc_with_interval,
+    bootstrap_estimates,
+    bootstrap_over_groups,
+    percentile_interval,
+)
 from dfutils.statistics.estimates import class_weights_by_score, weighted_auc
 
 RESAMPLES = 800
@@ -80,6 +88,46 @@ def test_groups_widen_an_interval_that_single_rows_would_make_too_narrow():
         for key in (group, np.arange(len(group)))
     )
     assert grouped > 1.3 * single
+
+
+def estimate_of(values, groups, within, *, resamples=50, subsets=()):
+    def mean(weights):
+        return weights @ values / weights.sum(axis=1)
+
+    found = bootstrap_estimates(groups, mean, {"it": subsets}, ranges={"it": within}, resamples=resamples)["it"]
+    return tuple(found.values())
+
+
+@pytest.mark.parametrize(("groups", "width"), [(5, 0.5218), (17, 0.1951), (100, 0.0362)])
+@pytest.mark.parametrize("videos", [1, 4])
+def test_a_share_of_0_or_1_has_the_exact_interval_over_groups_however_many_videos_they_have(groups, width, videos):
+    names = np.repeat(np.arange(groups), videos)
+    assert estimate_of(np.zeros(len(names)), names, SHARE) == pytest.approx((0, 0, width), abs=5e-5)
+    assert estimate_of(np.ones(len(names)), names, SHARE) == pytest.approx((1, 1 - width, 1), abs=5e-5)
+    exact = binomtest(0, groups).proportion_ci(0.95, method="exact")
+    assert estimate_of(np.zeros(len(names)), names, SHARE)[1:] == pytest.approx((exact.low, exact.high), abs=1e-6)
+
+
+def test_a_difference_that_is_0_in_every_group_may_be_either_way_in_others():
+    assert estimate_of(np.zeros(5), np.arange(5), DIFFERENCE) == pytest.approx((0, -0.5218, 0.5218), abs=5e-5)
+    assert estimate_of(np.ones(5), np.arange(5), DIFFERENCE) == pytest.approx((1, 1 - 2 * 0.5218, 1), abs=1e-4)
+
+
+def test_the_subset_with_the_fewest_groups_gives_the_width():
+    few = np.arange(20) < 5
+    found = estimate_of(np.ones(20), np.arange(20), SHARE, subsets=(few, ~few))
+    assert found == pytest.approx((1, 1 - 0.5218, 1), abs=5e-5)
+
+
+def test_one_group_and_no_resamples_still_give_no_interval():
+    assert estimate_of(np.zeros(3), ["g"] * 3, SHARE) == (0, None, None)
+    assert estimate_of(np.zeros(3), list("abc"), SHARE, resamples=0) == (0, None, None)
+
+
+def test_a_share_that_varies_between_groups_keeps_its_bootstrap_interval():
+    values, groups = np.array([0.0, 0.0, 1.0, 1.0, 1.0, 0.0]), np.arange(6)
+    drawn = bootstrap_over_groups(groups, lambda weights: weights @ values / weights.sum(axis=1), resamples=50)
+    assert estimate_of(values, groups, SHARE)[1:] == pytest.approx(percentile_interval(drawn), abs=1e-6)
 
 
 @settings(deadline=None, max_examples=50)

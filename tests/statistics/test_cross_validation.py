@@ -42,6 +42,15 @@ def test_measures_agree_with_plain_ones():
     assert row["log_loss"]["value"] == pytest.approx(-np.log(truth).mean(), abs=1e-4)
 
 
+def test_a_faultless_balanced_accuracy_and_a_difference_of_none_have_the_exact_interval_over_groups():
+    is_fake, groups = np.array([True, False] * 5), list("aabbccddee")
+    faultless = scores_of(np.where(is_fake, 0.9, 0.1))
+    found = measure(faultless, is_fake, groups, resamples=50)["balanced_accuracy"]
+    assert found == {"value": 1, "low": 0.4782, "high": 1}
+    difference = measure_difference(faultless, faultless, is_fake, groups, resamples=50)["balanced_accuracy"]
+    assert difference == {"value": 0, "low": -0.5218, "high": 0.5218}
+
+
 def test_a_paired_difference_is_tighter_than_two_intervals():
     rng = np.random.default_rng(1)
     values = np.clip(rng.normal(0.5 + 0.1 * IS_FAKE, 0.2), 0.01, 0.99)
