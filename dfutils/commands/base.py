@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from dfutils.errors import DfutilsError, how_to_install
 from dfutils.files import json_text
+from dfutils.statistics.formatting import probability_text, rate_text
 
 if TYPE_CHECKING:
     from dfutils.records import Result
@@ -88,22 +89,24 @@ def answer_lines(detector: DetectorRecord) -> list[str]:
     """Describe when a detector answers REAL and FAKE, how often it was wrong, and what can be expected."""
     method = "Platt scaling" if detector.calibration == "platt" else "isotonic calibration"
     faces = f", faces from {detector.min_face_pixels} pixels" if detector.min_face_pixels else ""
-    real_up_to, fake_from = detector.answer_range
-    lines = [
-        f"REAL up to {real_up_to:.3f}, FAKE from {fake_from:.3f}, two-class threshold {detector.threshold:.3f}, "
-        f"{method}{faces}"
-    ]
+    ends = (*detector.answer_range, detector.threshold)
+    real_up_to, fake_from, threshold = (probability_text(end, 3) for end in ends)
+    lines = [f"REAL up to {real_up_to}, FAKE from {fake_from}, two-class threshold {threshold}, {method}{faces}"]
+    if detector.members:
+        lines.append("Bounds for new people: none, since every clip was used to train some member of the ensemble.")
     if (costs := detector.answer_costs) is None:
         return lines
     lines.append(
-        f"On {detector.fitted_in_words}: {costs.false_positive_rate.value:.1%} of REAL called FAKE, "
-        f"{costs.false_negative_rate.value:.1%} of FAKE called REAL, {costs.undecided.value:.1%} UNDECIDED. Bounds for "
-        f"new, similar people: {costs.false_positive_bound:.1%} and {costs.false_negative_bound:.1%}."
+        f"On {detector.fitted_in_words}: {rate_text(costs.false_positive_rate.value)} of REAL called FAKE, "
+        f"{rate_text(costs.false_negative_rate.value)} of FAKE called REAL, {rate_text(costs.undecided.value)} "
+        f"UNDECIDED. Bounds for new, similar people: {rate_text(costs.false_positive_bound)} and "
+        f"{rate_text(costs.false_negative_bound)}."
     )
-    wanted = costs.max_false_positive_rate, costs.max_false_negative_rate
-    if costs.false_positive_bound > wanted[0] or costs.false_negative_bound > wanted[1]:
+    rates = costs.max_false_positive_rate, costs.max_false_negative_rate
+    if costs.false_positive_bound > rates[0] or costs.false_negative_bound > rates[1]:
+        wanted = " and ".join(map(rate_text, rates))
         lines.append(
             f"{costs.real_groups} groups with REAL and {costs.fake_groups} with FAKE clips are too few for bounds of "
-            f"{wanted[0]:.0%} and {wanted[1]:.0%}: train with more people, or use `dfutils calibrate --out-of-fold`."
+            f"{wanted}: train with more people, or use `dfutils calibrate --out-of-fold`."
         )
     return lines

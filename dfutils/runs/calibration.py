@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,10 @@ from dfutils.runs.thresholds import (
     fit_decision,
     mean_decision,
 )
+from dfutils.statistics.conformal import fewest_groups
+from dfutils.statistics.formatting import rate_text
+
+logger = logging.getLogger(__name__)
 
 
 def recalibrate(
@@ -44,6 +49,8 @@ def recalibrate(
     If the validation split is small, all clips of the dataset can be used instead: cross-validation with the same
     settings and data has scored each clip with a network that was not trained on it (Platt 1999). Those networks were
     trained on less data than this one, which is therefore a little better than their scores suggest.
+
+    A rate that cannot be guaranteed is a warning of the log, and the thresholds are as strict as the clips allow.
 
     Args:
         run: A finished run folder.
@@ -82,7 +89,10 @@ def recalibrate(
         max_false_negative_rate=max_false_negative_rate,
     )
     if not detector.members:
-        return _recalibrate_one(folder, detector, fit, None if out_of_fold is None else RunFolder(out_of_fold))
+        detector = _recalibrate_one(folder, detector, fit, None if out_of_fold is None else RunFolder(out_of_fold))
+        for sentence in missed_rates(detector):
+            logger.warning("%s", sentence)
+        return detector
     if out_of_fold is not None:
         raise RunError(f"{run}: is an ensemble, whose members have a validation split each. Omit --out-of-fold.")
     # The list makes sure that all members are checked before the first is changed.
@@ -103,7 +113,30 @@ def recalibrate(
     write_csv(folder.predictions_file, tuple(rows[0]), rows)
     detector.write(folder.detector_file)
     folder.refresh_checksums(CHECKSUMMED_OF_FOLDS)
+    logger.warning(
+        "--max-fpr %g and --max-fnr %g cannot be guaranteed for an ensemble, and no bound can be given: its thresholds "
+        "are means over its members, and no clip is left to check them on, since every clip was used to train some "
+        "member. Measure it on new people with `dfutils evaluate`.",
+        max_false_positive_rate,
+        max_false_negative_rate,
+    )
     return detector
+
+
+def missed_rates(detector: DetectorRecord) -> list[str]:
+    """Say which of the wanted error rates cannot be guaranteed, since the thresholds were fitted on too few groups."""
+    if (costs := detector.answer_costs) is None:
+        return []
+    limits = (
+        ("--max-fpr", costs.max_false_positive_rate, costs.false_positive_bound, "REAL", costs.real_groups),
+        ("--max-fnr", costs.max_false_negative_rate, costs.false_negative_bound, "FAKE", costs.fake_groups),
+    )
+    return [
+        f"{option} {wanted:g} cannot be guaranteed: that takes {fewest_groups(wanted)} groups with {label} videos, and "
+        f"the thresholds were fitted on {groups} ({detector.fitted_in_words}); the bound is {rate_text(bound)}."
+        for option, wanted, bound, label, groups in limits
+        if bound > wanted
+    ]
 
 
 def _recalibrate_one(

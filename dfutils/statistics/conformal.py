@@ -7,6 +7,7 @@ not: every calibration group counts once, however many videos it has.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,20 @@ class BoundedScore:
     bound: float
 
 
+_ROUNDING = 1e-9
+"""Keeps a rate such as 0.1 from needing one more group because 10 * 0.1 could be a little below 1."""
+
+
+def fewest_groups(max_rate: float) -> int:
+    """Return from how many groups on `score_seldom_exceeded` can keep this rate.
+
+    Example:
+        >>> fewest_groups(0.01), fewest_groups(0.03)
+        (99, 33)
+    """
+    return math.ceil((1 - _ROUNDING) / max_rate) - 1
+
+
 def score_seldom_exceeded(
     scores: npt.NDArray[np.floating], groups: npt.NDArray[Any], *, max_rate: float
 ) -> BoundedScore:
@@ -36,8 +51,8 @@ def score_seldom_exceeded(
     Args:
         scores: ``(N,)``, at least one.
         groups: ``(N,)`` group of each score.
-        max_rate: Between 0 and 1. With n groups no rate below 1 / (n + 1) can be promised: then the highest score is
-            returned, with that bound.
+        max_rate: Between 0 and 1. With n groups no rate below 1 / (n + 1) can be promised (`fewest_groups`): then the
+            highest score is returned, with that bound.
 
     Raises:
         ValueError: There are no scores, or ``max_rate`` is not between 0 and 1.
@@ -57,7 +72,7 @@ def score_seldom_exceeded(
     ascending = scores[order][::-1]
     # Groups above a score, each group in parts if only some of its videos are; the new group counts as one above.
     above = np.r_[0.0, np.cumsum(1 / sizes[index][order])]
-    allowed = max_rate * (len(sizes) + 1) - 1 + 1e-9
+    allowed = max_rate * (len(sizes) + 1) - 1 + _ROUNDING
     number = int(np.searchsorted(above, allowed, side="right")) - 1  # how many scores may be above
     if number < 0:
         return BoundedScore(float(ascending[-1]), 1 / (len(sizes) + 1))

@@ -29,6 +29,7 @@ from dfutils.runs.probabilities import calibrated_logits, sigmoid
 from dfutils.runs.record import DetectorRecord, FamiliarityRecord
 from dfutils.runs.thresholds import HeldOutScores, fit_decision
 from dfutils.settings import TrainingSettings, has_frame_head
+from dfutils.statistics.conformal import fewest_groups
 from dfutils.training.augmentation import augment_clip
 from dfutils.training.backbones import Backbone, build_backbone, rebuilt_as
 from dfutils.training.backend import keras, tf
@@ -253,7 +254,7 @@ def _fit_familiarity(job: TrainingJob, groups: npt.NDArray[Any]) -> FamiliarityR
         job: The training.
         groups: Group of each REAL validation clip.
     """
-    if (len(set(groups)) + 1) * MAX_UNFAMILIAR_RATE < 1:
+    if len(set(groups)) < fewest_groups(MAX_UNFAMILIAR_RATE):
         return None
     data = job.data
     rows = data.in_splits("train")

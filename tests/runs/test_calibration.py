@@ -19,6 +19,7 @@ from dfutils.runs.folder import CHECKSUMMED, RunFolder
 from dfutils.runs.probabilities import calibrated_logits, logit, sigmoid
 from dfutils.runs.record import DetectorRecord
 from dfutils.runs.thresholds import STANDARD_RULES, choose_threshold, fit_isotonic, mean_decision, operating_points
+from dfutils.statistics.formatting import rate_text
 
 
 @pytest.fixture
@@ -180,10 +181,26 @@ def test_a_stricter_bound_moves_its_own_threshold_only(run, capsys):
     assert 0.5 <= after.fake_from <= before.fake_from
     assert main(["calibrate", str(run), "--max-fpr", "0.6"]) == 0
     said, costs = capsys.readouterr().out, after.answer_costs
-    assert f"Bounds for new, similar people: 60.0% and {costs.false_negative_bound:.1%}." in said
+    assert f"Bounds for new, similar people: 60\xa0% and {rate_text(costs.false_negative_bound)}." in said
     assert costs.false_negative_bound > 0.1
     groups = f"{costs.real_groups} groups with REAL and {costs.fake_groups} with FAKE clips"
-    assert f"{groups} are too few for bounds of 60% and 10%" in said
+    assert f"{groups} are too few for bounds of 60\xa0% and 10\xa0%" in said
+
+
+def test_a_rate_that_cannot_be_guaranteed_is_a_warning_with_the_number_of_groups_that_it_takes(run, caplog):
+    costs = recalibrate(run, max_false_positive_rate=0.01, max_false_negative_rate=0.6).answer_costs
+    (said,) = caplog.messages
+    assert said == (
+        "--max-fpr 0.01 cannot be guaranteed: that takes 99 groups with REAL videos, and the thresholds were fitted on "
+        f"{costs.real_groups} (the validation split); the bound is {rate_text(1 / (costs.real_groups + 1))}."
+    )
+    caplog.clear()
+    recalibrate(run, max_false_positive_rate=0.6, max_false_negative_rate=0.04)
+    (said,) = caplog.messages
+    assert said.startswith("--max-fnr 0.04 cannot be guaranteed: that takes 24 groups with FAKE videos, and ")
+    caplog.clear()
+    recalibrate(run, max_false_positive_rate=0.6, max_false_negative_rate=0.6)
+    assert not caplog.messages
 
 
 @pytest.mark.parametrize(("name", "value"), [("--max-fpr", "0"), ("--max-fnr", "1"), ("--max-fpr", "nan")])

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from dfutils.statistics.conformal import score_seldom_exceeded
+from dfutils.statistics.conformal import fewest_groups, score_seldom_exceeded
 
 ROUNDS = 1500
 
@@ -30,6 +32,20 @@ def test_videos_of_new_people_exceed_the_score_no_more_often_than_promised(count
     assert np.mean(shares) <= found.bound + 3 * noise
     # It is not kept by calling nothing FAKE: the share is of the order of the bound.
     assert np.mean(shares) >= found.bound / 4
+
+
+@given(st.floats(0.001, 0.999), st.integers(1, 400))
+def test_a_rate_is_kept_from_the_fewest_groups_on_and_not_with_one_less(max_rate, more):
+    fewest = fewest_groups(max_rate)
+    for count in {max(fewest, 1), fewest + more}:
+        assert score_seldom_exceeded(np.arange(count), np.arange(count), max_rate=max_rate).bound == max_rate
+    if fewest > 1:
+        assert score_seldom_exceeded(np.arange(fewest - 1), np.arange(fewest - 1), max_rate=max_rate).bound > max_rate
+
+
+@pytest.mark.parametrize(("max_rate", "fewest"), [(0.5, 1), (0.1, 9), (0.05, 19), (0.03, 33), (0.01, 99), (0.001, 999)])
+def test_a_rate_of_one_in_n_takes_one_group_less_than_n(max_rate, fewest):
+    assert fewest_groups(max_rate) == fewest
 
 
 def test_counting_videos_instead_of_people_breaks_the_promise():

@@ -302,6 +302,14 @@ def test_an_altered_ensemble_gives_no_report_and_is_not_recalibrated(copied_run,
         recalibrate(copied_run)
 
 
+def test_a_recalibrated_ensemble_says_that_nothing_is_guaranteed_and_why(copied_run, caplog, capsys):
+    assert main(["calibrate", str(copied_run), "--max-fpr", "0.01"]) == 0
+    (said,) = (record.message for record in caplog.records if record.levelname == "WARNING")
+    assert said.startswith("--max-fpr 0.01 and --max-fnr 0.1 cannot be guaranteed for an ensemble, and no bound can be")
+    assert "every clip was used to train some member" in said
+    assert "Bounds for new people: none, since every clip was used to train some member" in capsys.readouterr().out
+
+
 def test_a_recalibrated_ensemble_passes_its_checks_with_all_its_members(copied_run, run):
     before = DetectorRecord.read(run / "detector.json")
     assert recalibrate(copied_run, method="isotonic").members != before.members
