@@ -172,8 +172,19 @@ def test_a_failure_exits_with_1_and_one_line_of_reason(tmp_path, arguments, reas
 
 def test_an_unknown_rule_is_named_with_the_known_ones(tmp_path, capsys):
     assert main(["calibrate", str(tmp_path), "--operating-point", "luck"]) == 1
-    assert "operating point 'luck': there is no such rule. Choose one of balanced_accuracy, " in capsys.readouterr().err
+    assert (
+        "operating point 'luck': there is no such rule. Give balanced_accuracy, fpr_N such as "
+        in capsys.readouterr().err
+    )
     assert not any(tmp_path.iterdir())
+
+
+def test_the_help_says_that_the_operating_point_does_not_change_the_answers(capsys):
+    text = " ".join(help_of(["calibrate"], capsys).split())
+    assert (
+        "--operating-point RULE threshold of the two-class metrics in reports; it does not change the answers" in text
+    )
+    assert "options that are omitted return to their defaults" in text
 
 
 @pytest.fixture

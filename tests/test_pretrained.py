@@ -37,6 +37,21 @@ def test_detectors_are_found_by_name_and_a_folder_of_that_name_wins(on_shelf, tm
     assert pretrained.resolve_detector("made-up").resolve() == (tmp_path / "made-up").resolve()
 
 
+def test_an_included_detector_and_its_copy_cannot_be_calibrated_anew_and_the_reason_is_given(
+    on_shelf, tmp_path, capsys
+):
+    copy = shutil.copytree(on_shelf / "made-up", tmp_path / "copy")
+    for given, folder in (("made-up", on_shelf / "made-up"), (str(copy), copy)):
+        before = (folder / "detector.json").read_bytes()
+        assert cli.main(["calibrate", given]) == 1
+        said = capsys.readouterr().err
+        assert f"{folder}: cannot be calibrated anew, since detectors of the package or the Hub come without" in said
+        assert "use `dfutils predict --prior`, or train a run" in said
+        assert (folder / "detector.json").read_bytes() == before
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["calibrate", "hf://some-one/detector"])
+
+
 def test_an_unknown_name_lists_the_known_ones(on_shelf):
     with pytest.raises(RunError, match=r"made-down: is neither a run folder.*\(made-up\)"):
         pretrained.resolve_detector("made-down")

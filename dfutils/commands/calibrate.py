@@ -14,14 +14,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     from dfutils.runs.thresholds import MAX_FALSE_NEGATIVE_RATE, MAX_FALSE_POSITIVE_RATE
 
+    parser.description = f"{parser.description}; options that are omitted return to their defaults"
     parser.add_argument("detector", type=Path, metavar="RUN", help="run folder; its detector.json is replaced")
     parser.add_argument("--method", choices=["platt", "isotonic"], default="platt", help="default: %(default)s")
     parser.add_argument(
         "--operating-point",
         default="balanced_accuracy",
         metavar="RULE",
-        help="balanced_accuracy (default); fpr_1 or fpr_5 (highest true positive rate at a false positive rate of at "
-        "most 1 or 5 %%); or cost_10 (a false positive costs as much as ten missed fakes)",
+        help="threshold of the two-class metrics in reports; it does not change the answers, for which --max-fpr is: "
+        "balanced_accuracy (default), fpr_N (highest true positive rate at a false positive rate of at most N %%) or "
+        "cost_N (a false positive costs as much as N missed fakes)",
     )
     parser.add_argument(
         "--max-fpr",
@@ -55,10 +57,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Refit calibration and threshold; for an ensemble, measure the folds again."""
+    if options.detector.as_posix().startswith("hf:"):
+        options.usage_error("a detector of the Hub comes without its validation scores and cannot be calibrated anew")
+    from dfutils.pretrained import resolve_detector
     from dfutils.runs.calibration import recalibrate
 
+    run_folder = resolve_detector(options.detector)
     detector = recalibrate(
-        options.detector,
+        run_folder,
         method=options.method,
         rule=options.operating_point,
         max_false_positive_rate=options.max_fpr,
@@ -69,5 +75,5 @@ def run(options: argparse.Namespace) -> None:
     if detector.members:
         from dfutils.evaluation.out_of_fold import summarise_folds
 
-        summarise_folds(options.detector)
+        summarise_folds(run_folder)
     print_result(options, detector.model_dump(mode="json"), [f"{detector.name}:", *answer_lines(detector)])

@@ -16,11 +16,10 @@ from dfutils.files import read_csv, sha256_of, write_csv
 from dfutils.runs.folder import CHECKSUMMED_OF_FOLDS, PREDICTION_COLUMNS, RunFolder, members_checksum
 from dfutils.runs.identity import RunIdentity
 from dfutils.runs.probabilities import Floats, calibrated_logits, sigmoid
-from dfutils.runs.record import RULE_PATTERN, CalibrationMethod, DetectorRecord
+from dfutils.runs.record import RULE_FORMS, RULE_PATTERN, CalibrationMethod, DetectorRecord
 from dfutils.runs.thresholds import (
     MAX_FALSE_NEGATIVE_RATE,
     MAX_FALSE_POSITIVE_RATE,
-    STANDARD_RULES,
     HeldOutScores,
     fit_decision,
     mean_decision,
@@ -66,17 +65,23 @@ def recalibrate(
             for an ensemble.
 
     Raises:
-        RunError: A folder is incomplete or altered, the clips for the fit lack a class, ``out_of_fold`` has other
-            settings or data, or a rate or rule does not exist.
+        RunError: A folder is incomplete or altered, or a detector without its scores; the clips for the fit lack a
+            class; ``out_of_fold`` has other settings or data; or a rate or rule does not exist.
         DfutilsError: A value is invalid.
     """
     for name, rate in (("max-fpr", max_false_positive_rate), ("max-fnr", max_false_negative_rate)):
         if not 0 < rate < 1:
             raise RunError(f"--{name}: must be above 0 and below 1, such as 0.05. Received: {rate:g}")
     if not re.fullmatch(RULE_PATTERN, rule):
-        raise RunError(f"operating point {rule!r}: there is no such rule. Choose one of {', '.join(STANDARD_RULES)}.")
+        raise RunError(f"operating point {rule!r}: there is no such rule. Give {RULE_FORMS}.")
     folder = RunFolder(run)
     detector = folder.detector()
+    if folder.is_packed:
+        raise RunError(
+            f"{run}: cannot be calibrated anew, since detectors of the package or the Hub come without their "
+            "validation scores. Apply a threshold of your own to fake_probability, use `dfutils predict --prior`, or "
+            "train a run."
+        )
     if folder.about_file.is_file():  # never sign an altered run
         folder.about()
     if min_face_pixels is not None:

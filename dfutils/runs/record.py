@@ -20,6 +20,8 @@ class MemberRecord(Settings):
 
 
 RULE_PATTERN = r"^(balanced_accuracy|fpr_\d+(\.\d+)?|cost_\d+(\.\d+)?)$"
+RULE_FORMS = "balanced_accuracy, fpr_N such as fpr_1 or fpr_0.5, or cost_N such as cost_10"
+"""What `RULE_PATTERN` accepts, in words."""
 
 
 class OperatingPoint(Settings):
