@@ -11,7 +11,9 @@ import pytest
 
 from dfutils.cli import COMMANDS, build_parser, main
 from dfutils.commands.train import draw_history
+from dfutils.errors import RunError
 from dfutils.files import read_json
+from dfutils.runs.calibration import recalibrate
 from dfutils.settings import TrainingSettings
 
 
@@ -142,7 +144,17 @@ def test_the_seed_option_seeds_the_split_too(demo_faces, tmp_path):
         ["stress", "run", "--out", "report"],
         ["publish", "film", "a"],
         ["compare", "run", "--faces", "faces", "--out", "report"],
+        ["extract", "a", "--out", "b", "--frames", "0"],
+        ["extract", "a", "--out", "b", "--shard", "3/2"],
+        ["predict", "a.mp4", "--out", "b", "--shard", "3/2"],
+        ["predict", "a.mp4", "--prior", "1"],
+        ["calibrate", "run", "--max-fpr", "1"],
+        ["calibrate", "run", "--max-fnr", "nan"],
+        ["calibrate", "run", "--operating-point", "luck"],
+        ["calibrate", "run", "--min-face-pixels", "-1"],
+        ["stress", "run", "videos", "--out", "report", "--kinds", "rain"],
     ],
+    ids=" ".join,
 )
 def test_wrong_use_exits_with_2(arguments):
     assert run(*arguments).returncode == 2
@@ -153,12 +165,11 @@ def test_wrong_use_exits_with_2(arguments):
     [
         (["extract", "{tmp}/nowhere", "--out", "{tmp}/faces"], "nowhere"),
         (["extract", "{tmp}", "--out", "{tmp}/faces"], "no videos"),
-        (["extract", "{tmp}", "--out", "{tmp}/faces", "--frames", "0"], "frames"),
         (["train", "{tmp}", "--out", "{tmp}/run"], "manifest.csv"),
         (["evaluate", "{tmp}", "{tmp}", "--out", "{tmp}/report"], "run folder"),
         (["predict", "a.mp4", "--model", "{tmp}"], "run folder"),
         (["compare", "{tmp}", "{tmp}", "--faces", "{tmp}", "--out", "{tmp}/report"], "two or more different runs"),
-        (["calibrate", "{tmp}", "--operating-point", "luck"], "luck"),
+        (["calibrate", "{tmp}"], "run folder"),
     ],
 )
 def test_a_failure_exits_with_1_and_one_line_of_reason(tmp_path, arguments, reason):
@@ -170,12 +181,30 @@ def test_a_failure_exits_with_1_and_one_line_of_reason(tmp_path, arguments, reas
     assert reason in line
 
 
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("calibrate run --max-fpr 1", "argument --max-fpr: must be above 0 and below 1, not 1"),
+        ("calibrate run --min-face-pixels -1", "argument --min-face-pixels: must be 0 or more, not -1"),
+        ("predict a.mp4 --prior nan", "argument --prior: must be above 0 and below 1, not nan"),
+        ("predict a.mp4 --out b --shard 3/2", "argument --shard: '3/2' is not a shard. Write i/n, such as 1/4"),
+        ("extract a --out b --frames 0", "error: options: frames: Input should be greater than or equal to 1"),
+        ("stress run videos --out report --kinds rain", "argument --kinds: 'rain' is unknown. Choose from: jpeg, h264"),
+    ],
+)
+def test_an_impossible_value_of_an_option_is_wrong_use_and_says_what_is_possible(words, reason, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(words.split())
+    assert reason in capsys.readouterr().err
+
+
 def test_an_unknown_rule_is_named_with_the_known_ones(tmp_path, capsys):
-    assert main(["calibrate", str(tmp_path), "--operating-point", "luck"]) == 1
-    assert (
-        "operating point 'luck': there is no such rule. Give balanced_accuracy, fpr_N such as "
-        in capsys.readouterr().err
-    )
+    with pytest.raises(RunError, match="operating point 'luck': there is no such rule. Give balanced_accuracy, fpr_N"):
+        recalibrate(tmp_path, rule="luck")
+    with pytest.raises(SystemExit, match="2"):
+        main(["calibrate", str(tmp_path), "--operating-point", "luck"])
+    said = capsys.readouterr().err
+    assert "argument --operating-point: there is no rule 'luck'. Give balanced_accuracy, fpr_N such as fpr_1" in said
     assert not any(tmp_path.iterdir())
 
 

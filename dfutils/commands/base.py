@@ -56,6 +56,13 @@ def count(text: str) -> int:
     return number
 
 
+def share(text: str) -> float:
+    """Parse the value of an option that is a share: a number between 0 and 1."""
+    if not 0 < (number := float(text)) < 1:
+        raise argparse.ArgumentTypeError(f"must be above 0 and below 1, not {number:g}")
+    return number
+
+
 def show(options: argparse.Namespace, result: Result) -> None:
     """Print the result's document with ``--json``, otherwise its lines."""
     print_result(options, result.document(), result.lines())

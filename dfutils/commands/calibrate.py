@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 
-from dfutils.commands.base import answer_lines, print_result
+from dfutils.commands.base import answer_lines, print_result, share
 
 EXAMPLE = "dfutils calibrate run --max-fpr 0.01 --max-fnr 0.05"
 
@@ -19,6 +20,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--method", choices=["platt", "isotonic"], default="platt", help="default: %(default)s")
     parser.add_argument(
         "--operating-point",
+        type=_rule,
         default="balanced_accuracy",
         metavar="RULE",
         help="threshold of the two-class metrics in reports; it does not change the answers, for which --max-fpr is: "
@@ -27,7 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--max-fpr",
-        type=float,
+        type=share,
         default=MAX_FALSE_POSITIVE_RATE,
         metavar="SHARE",
         help="share of REAL videos of new people that may be called FAKE (default: %(default)s); a lower one leaves "
@@ -35,14 +37,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--max-fnr",
-        type=float,
+        type=share,
         default=MAX_FALSE_NEGATIVE_RATE,
         metavar="SHARE",
         help="share of FAKE videos of new people that may be called REAL (default: %(default)s)",
     )
     parser.add_argument(
         "--min-face-pixels",
-        type=int,
+        type=_pixels,
         metavar="N",
         help="ignore people with a smaller face in the input (0: ignore nobody; default: unchanged)",
     )
@@ -53,6 +55,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="fit on the out-of-fold scores of a run with --folds and the same settings and data, which cover many "
         "more clips than one validation split",
     )
+
+
+def _rule(text: str) -> str:
+    from dfutils.runs.record import RULE_FORMS, RULE_PATTERN
+
+    if not re.fullmatch(RULE_PATTERN, text):
+        raise argparse.ArgumentTypeError(f"there is no rule {text!r}. Give {RULE_FORMS}")
+    return text
+
+
+def _pixels(text: str) -> int:
+    if (number := int(text)) < 0:
+        raise argparse.ArgumentTypeError(f"must be 0 or more, not {number}")
+    return number
 
 
 def run(options: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from dfutils.commands.base import count, show
-from dfutils.commands.options import add_setting_options, settings_of
+from dfutils.commands.options import add_setting_options, settings_of, shard
 
 EXAMPLE = "dfutils extract videos/ --labels videos/labels.csv --out faces --workers 2"
 
@@ -31,7 +31,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--scheduler", default="", metavar="tcp://…", help="use the workers of this Dask scheduler")
     parser.add_argument(
-        "--shard", default="1/1", metavar="i/n", help="extract only this part; join the parts with dfutils merge"
+        "--shard",
+        type=shard,
+        default="1/1",
+        metavar="i/n",
+        help="extract only this part; join the parts with dfutils merge",
     )
     parser.add_argument(
         "--trusted", action="store_true", help="decode your own videos without a child process and its limits"
@@ -46,7 +50,6 @@ def run(options: argparse.Namespace) -> None:
     """Extract the faces, and print how many videos yielded a clip."""
     from dfutils.extraction.catalogue import read_catalogue
     from dfutils.extraction.extract import extract_dataset
-    from dfutils.extraction.shards import Shard
     from dfutils.settings import ExtractionSettings
 
     settings = settings_of(options, ExtractionSettings)
@@ -57,7 +60,7 @@ def run(options: argparse.Namespace) -> None:
         workers=options.workers,
         scheduler=options.scheduler,
         trusted=options.trusted,
-        shard=Shard.parse(options.shard),
+        shard=options.shard,
         verify=options.verify,
     )
     show(options, summary)

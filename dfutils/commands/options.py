@@ -7,10 +7,14 @@ import types
 import typing
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from dfutils.errors import DfutilsError
 from dfutils.files import read_json
 from dfutils.settings import Settings
+
+if TYPE_CHECKING:
+    from dfutils.extraction.shards import Shard
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
@@ -55,11 +59,21 @@ def add_setting_options(parser: argparse._ArgumentGroup, settings: type[Settings
             parser.add_argument(option, type=kind, metavar={int: "N", float: "X"}.get(kind, "NAME"), **common)
 
 
+def shard(text: str) -> Shard:
+    """Parse the value of ``--shard``."""
+    from dfutils.extraction.shards import Shard
+
+    try:
+        return Shard.parse(text)
+    except DfutilsError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def settings_of(options: argparse.Namespace, settings: type[AnySettings]) -> AnySettings:
-    """Return the settings of the file, overridden by the options that were given.
+    """Return the settings of the file, overridden by the options that were given; an invalid option is wrong use.
 
     Raises:
-        DfutilsError: The file cannot be read, or it or an option has an invalid value.
+        DfutilsError: The file cannot be read, or has an invalid value.
     """
     values: dict[str, Any] = {}
     if options.settings:
@@ -68,4 +82,8 @@ def settings_of(options: argparse.Namespace, settings: type[AnySettings]) -> Any
         values = document.get("settings", document) if isinstance(document, dict) else document
         settings.parse(values, source=str(options.settings))
     given = {name: value for name, value in vars(options).items() if name in settings.model_fields}
-    return settings.parse({**values, **given}, source="options")
+    try:
+        return settings.parse({**values, **given}, source="options")
+    except DfutilsError as error:
+        options.usage_error(str(error))
+        raise

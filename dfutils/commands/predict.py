@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dfutils.commands.base import count, print_result, say, show
-from dfutils.commands.options import add_engine_option
+from dfutils.commands.base import count, print_result, say, share, show
+from dfutils.commands.options import add_engine_option, shard
 from dfutils.pretrained import default_model
 from dfutils.statistics.formatting import probability_text
 
@@ -51,7 +51,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json-lines", action="store_true", help="print one JSON document per verdict, in order")
     parser.add_argument(
         "--prior",
-        type=float,
+        type=share,
         metavar="SHARE",
         help="expected share of FAKE among the inputs, for which probabilities are given (default: 0.5; of a "
         "detector of an earlier version, the share in the clips that it was calibrated on)",
@@ -80,7 +80,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="CSV or Parquet with a column file, and perhaps id",
     )
-    archive.add_argument("--shard", default="1/1", metavar="I/N", help="examine part i of n (default: %(default)s)")
+    archive.add_argument(
+        "--shard", type=shard, default="1/1", metavar="I/N", help="examine part i of n (default: %(default)s)"
+    )
     archive.add_argument("--scheduler", default="", metavar="tcp://…", help="use the workers of this Dask scheduler")
     archive.add_argument("--retry-errors", action="store_true", help="retry files that could not be read")
     archive.add_argument(
@@ -110,14 +112,12 @@ def run(options: argparse.Namespace) -> int:
         options.usage_error("--explain: heat maps need Keras; omit --engine openvino")
     if options.json and options.json_lines:
         options.usage_error("--json prints one document of all verdicts, --json-lines one per verdict: omit one")
-    if options.prior is not None and not 0 < options.prior < 1:
-        options.usage_error(f"--prior: must be above 0 and below 1. Received: {options.prior:g}")
     if not options.inputs and options.manifest is None:
         options.usage_error("the following arguments are required: INPUT, or --manifest FILE")
     if options.inputs and options.manifest is not None:
         options.usage_error("--manifest names the inputs: omit the others")
     if options.out is None and (
-        options.manifest or options.shard != "1/1" or options.scheduler or options.retry_errors
+        options.manifest or str(options.shard) != "1/1" or options.scheduler or options.retry_errors
     ):
         options.usage_error("--manifest, --shard, --scheduler and --retry-errors need a verdict folder: give --out")
     if not 0 < options.max_error_rate <= 1:
@@ -142,7 +142,6 @@ def run(options: argparse.Namespace) -> int:
 def _predict_archive(options: argparse.Namespace) -> int:
     from dfutils.extraction.isolation import close_children
     from dfutils.extraction.remote import is_url
-    from dfutils.extraction.shards import Shard
     from dfutils.prediction.archive import ArchiveItem, predict_archive, read_archive
     from dfutils.prediction.batch import expand_inputs
 
@@ -157,7 +156,7 @@ def _predict_archive(options: argparse.Namespace) -> int:
         _load(options),
         items,
         options.out,
-        shard=Shard.parse(options.shard),
+        shard=options.shard,
         workers=options.workers,
         scheduler=options.scheduler,
         retry_errors=options.retry_errors,

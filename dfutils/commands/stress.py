@@ -27,12 +27,25 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--split", choices=["train", "validation", "test", "all"], default="test", help="default: %(default)s"
     )
     parser.add_argument(
-        "--kinds", nargs="+", metavar="KIND", help="such as jpeg and h264; an unknown one lists them (default: all)"
+        "--kinds",
+        nargs="+",
+        type=_kind,
+        metavar="KIND",
+        help="such as jpeg and h264; an unknown one lists them (default: all)",
     )
     parser.add_argument(
         "--most", type=count, default=60, metavar="N", help="use at most N videos (default: %(default)s)"
     )
     add_engine_option(parser)
+
+
+def _kind(text: str) -> str:
+    with needing("report", "the stress test"):
+        from dfutils.evaluation.damage import DAMAGES
+
+    if text not in DAMAGES:
+        raise argparse.ArgumentTypeError(f"{text!r} is unknown. Choose from: {', '.join(DAMAGES)}")
+    return text
 
 
 def run(options: argparse.Namespace) -> None:

@@ -49,7 +49,7 @@ class Shard:
         """
         index, slash, count = text.partition("/")
         if not (slash and index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
-            raise DfutilsError(f"--shard: {text!r} is not a shard. Write i/n, such as 1/4, 2/4, 3/4 and 4/4.")
+            raise DfutilsError(f"{text!r} is not a shard. Write i/n, such as 1/4, 2/4, 3/4 and 4/4.")
         return cls(int(index), int(count))
 
     def part(self, videos: Sequence[Video]) -> Sequence[Video]:

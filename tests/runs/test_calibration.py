@@ -203,11 +203,18 @@ def test_a_rate_that_cannot_be_guaranteed_is_a_warning_with_the_number_of_groups
     assert not caplog.messages
 
 
-@pytest.mark.parametrize(("name", "value"), [("--max-fpr", "0"), ("--max-fnr", "1"), ("--max-fpr", "nan")])
-def test_a_rate_that_is_no_share_is_refused_and_changes_nothing(run, capsys, name, value):
+@pytest.mark.parametrize(
+    ("option", "name", "value"),
+    [
+        ("--max-fpr", "max_false_positive_rate", 0.0),
+        ("--max-fnr", "max_false_negative_rate", 1.0),
+        ("--max-fpr", "max_false_positive_rate", float("nan")),
+    ],
+)
+def test_a_rate_that_is_no_share_is_refused_and_changes_nothing(run, option, name, value):
     before = (run / "detector.json").read_bytes()
-    assert main(["calibrate", str(run), name, value]) == 1
-    assert f"{name}: must be above 0 and below 1, such as 0.05. Received: {float(value):g}" in capsys.readouterr().err
+    with pytest.raises(RunError, match=f"{option}: must be above 0 and below 1, such as 0.05. Received: {value:g}"):
+        recalibrate(run, **{name: value})
     assert (run / "detector.json").read_bytes() == before
 
 
@@ -220,10 +227,10 @@ def test_the_smallest_face_that_decides_is_saved_kept_and_applied(run, demo_vide
     assert recalibrate(run, min_face_pixels=0).min_face_pixels == 0
 
 
-def test_an_impossible_size_of_faces_is_refused_and_changes_nothing(run, capsys):
+def test_an_impossible_size_of_faces_is_refused_and_changes_nothing(run):
     before = (run / "detector.json").read_bytes(), (run / "predictions.csv").read_bytes()
-    assert main(["calibrate", str(run), "--method", "isotonic", "--min-face-pixels", "-1"]) == 1
-    assert "min_face_pixels" in capsys.readouterr().err
+    with pytest.raises(DfutilsError, match="min_face_pixels"):
+        recalibrate(run, method="isotonic", min_face_pixels=-1)
     assert ((run / "detector.json").read_bytes(), (run / "predictions.csv").read_bytes()) == before
 
 
