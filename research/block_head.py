@@ -1,7 +1,7 @@
 """Train a head on the means of all blocks of the second release's network, without training the network itself.
 
     python -m research.block_head WORK draw     # features of drawn crops; resumes when repeated
-    python -m research.block_head WORK plain    # the same of DFDC's training crops without augmentation; resumes
+    python -m research.block_head WORK plain    # the same of training files as `dfutils predict` cuts them; resumes
     python -m research.block_head WORK noise    # by how much features of training crops change in 8 bits
     python -m research.block_head WORK fit      # WORK/runs/blocks: a run folder for `research.ship`
 
@@ -17,7 +17,7 @@ import argparse
 import functools
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -43,7 +43,14 @@ from dfutils.training.input_pipeline import BatchSource
 from dfutils.training.model import ClipNetwork, build_head, compose
 from dfutils.training.saved_network import load_network, write_weights
 from dfutils.training.splits import write_splits
-from research.train_detector import FORGED, dfdc_split_of_file, join_forged
+from research.train_detector import (
+    FORGED,
+    GENERATORS,
+    dfdc_split_of_file,
+    fold_of_group,
+    join_forged,
+    split_of_group,
+)
 
 BACKBONE = "InceptionV3Blocks"
 
@@ -55,6 +62,9 @@ SEED = 2
 STEPS_OF_A_FILE = 25
 
 PLAIN_OF_A_FILE = 600
+
+MOST_PLAIN = {"photos": 3000}
+"""Files of a set that are taken as they are; otherwise all."""
 
 NOISE_CROPS = 5000
 
@@ -85,22 +95,31 @@ def draw(work: Path) -> None:
 
 
 def plain(work: Path) -> None:
-    """Write the features and targets of DFDC's training crops, cut as `dfutils predict` cuts them."""
+    """Write the features and targets of training files, cut as `dfutils predict` cuts them.
+
+    They are DFDC's crops, photographs, and ten frames of each clip that fold 0 is trained on.
+    """
     extraction, network = RunFolder(work / "second_release").detector().extraction, _network(work)
     faces, split_of = face_detector(extraction.min_detection_score), dfdc_split_of_file(work)
-    rows = [row for row in read_csv(work / "sets" / "dfdc.csv", ("file", "label")) if split_of(row["file"]) == "train"]
-    rows.sort(key=lambda row: hashlib.sha256(row["file"].encode()).hexdigest())
-    for first in tqdm(range(0, len(rows), PLAIN_OF_A_FILE)):
-        path = work / "blocks-plain" / f"{first:05d}.npz"
-        if path.is_file():
-            continue
-        features, targets = [], []
-        for row in rows[first : first + PLAIN_OF_A_FILE]:
-            with suppress(MediaError):  # no face is found
-                crop = extract_clips(work / "sets" / row["file"], extraction, faces).clips[0].images[:1]
-                features.append(network.features(crop))
-                targets.append(row["label"] == "FAKE")
-        _write_features(path, features, targets)
+    chosen: dict[str, Callable[[dict[str, str]], bool]] = {
+        "dfdc": lambda row: split_of(row["file"]) == "train",
+        "photos": lambda row: split_of_group(row["group"]) == "train",
+        "clips": lambda row: fold_of_group(row["group"]) != 0 and row["dataset"] != GENERATORS[0],
+    }
+    for name, is_in in chosen.items():
+        rows = [row for row in read_csv(work / "sets" / f"{name}.csv", ("file", "label", "group")) if is_in(row)]
+        rows.sort(key=lambda row: hashlib.sha256(row["file"].encode()).hexdigest())
+        for first in tqdm(range(0, len(rows[: MOST_PLAIN.get(name)]), PLAIN_OF_A_FILE), name):
+            path = work / "blocks-plain" / f"{name}-{first:05d}.npz"
+            if path.is_file():
+                continue
+            features, targets = [], []
+            for row in rows[first : first + PLAIN_OF_A_FILE]:
+                with suppress(MediaError):  # no face is found
+                    crops = extract_clips(work / "sets" / row["file"], extraction, faces).clips[0].images
+                    features.append(network.features(crops))
+                    targets += [row["label"] == "FAKE"] * len(crops)
+            _write_features(path, features, targets)
 
 
 def _write_features(path: Path, features: Sequence[Features], targets: Sequence[float]) -> None:

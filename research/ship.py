@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import RESEARCH_RESULTS, with_interval, write_results
-from dfutils.extraction.dataset import read_face_dataset
-from dfutils.files import read_json, write_json, write_text
+from dfutils.files import read_csv, read_json, write_json, write_text
 from dfutils.prediction.detector import load_detector
 from dfutils.prediction.export import export_detector
 from dfutils.pretrained import FOLDER
@@ -151,27 +150,27 @@ of 0.82 (0.76 to 0.89) on the c23 clips.
 
 
 def calibration_scores(work: Path, run: Path) -> HeldOutScores:
-    """Score the crops that calibration and thresholds are fitted to, as means over views of raw logits."""
-    detector = load_detector(run, engine="keras")
+    """Score the files that calibration and thresholds are fitted to by `dfutils predict`, without a calibration."""
+    detector = load_detector(run, engine="openvino")
     detector.settings = detector.settings.model_copy(update={**UNFITTED, "views": VIEWS})
-    parts = {
-        "dfdc_real": lambda row: calibrates(row.group) and dfdc_split_of_file(work)(row.video) == "test",
-        "dfdc_fake": lambda row: calibrates(row.group) and dfdc_split_of_file(work)(row.video) == "test",
-        "photos": lambda row: split_of_group(row.group) == "validation",
-    }
-    is_fake: list[bool] = []
-    probability: list[float] = []
-    groups: list[str] = []
-    for name, is_in in parts.items():
-        dataset = read_face_dataset(work / "faces" / name).reframed(
-            size=detector.settings.extraction.size, margin=detector.settings.extraction.margin
-        )
-        chosen = [row for row in dataset.rows if row.track == 0 and is_in(row)]
-        rows = tuple(sorted(chosen, key=lambda row: hashlib.sha256(row.clip_id.encode()).hexdigest())[:MOST_OF_A_PART])
-        scores = detector.score_dataset(dataset, rows)
-        is_fake += [row.is_fake for row in rows]
-        probability += [score.fake_probability for score in scores]
-        groups += [f"{name.split('_')[0]} {row.group}" for row in rows]
+    split_of = dfdc_split_of_file(work)
+
+    def is_in(row: dict[str, str]) -> bool:
+        if row["dataset"] == "dfdc":
+            return calibrates(row["group"]) and split_of(row["file"]) == "test"
+        return split_of_group(row["group"]) == "validation"
+
+    chosen: list[dict[str, str]] = []
+    for name in ("dfdc_real", "dfdc_fake", "photos"):
+        rows = [row for row in read_csv(work / "sets" / f"{name}.csv", ("file", "label", "group")) if is_in(row)]
+        chosen += sorted(rows, key=lambda row: hashlib.sha256(row["file"].encode()).hexdigest())[:MOST_OF_A_PART]
+    verdicts = detector.predict_many([work / "sets" / row["file"] for row in chosen], workers=2, credentials=False)
+    scored = [
+        (row["label"] == "FAKE", verdict.fake_probability, row["group"])
+        for row, verdict in zip(chosen, verdicts, strict=True)
+        if verdict.fake_probability is not None  # a face was found
+    ]
+    is_fake, probability, groups = zip(*scored, strict=True)
     return HeldOutScores(np.array(is_fake), np.array(probability), np.array(groups))
 
 
