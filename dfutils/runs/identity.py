@@ -91,5 +91,11 @@ def is_finished(run: RunFolder, identity: RunIdentity) -> bool:
         rows = read_csv(run.history_file, ("loss",)) if run.history_file.is_file() else []
         is_finite = all(row["loss"] and math.isfinite(float(row["loss"])) for row in rows)
         return is_finite and bool(about.get("is_complete", True))
-    what = "settings" if before.settings != identity.settings else "data or splits"
-    raise RunError(f"{run}: holds a finished run with other {what}. Choose another --out, or delete the folder.")
+    if before.settings != identity.settings:
+        what = "with other settings"
+    elif before.folds != identity.folds:
+        was, now = (f"{one.folds} folds" if one.folds else "one detector" for one in (before, identity))
+        what = f"of {was}, not of {now}"
+    else:
+        what = "with other data or splits"
+    raise RunError(f"{run}: holds a finished run {what}. Choose another --out, or delete the folder.")

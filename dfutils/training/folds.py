@@ -6,7 +6,7 @@ import functools
 import logging
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import dfutils
@@ -14,7 +14,7 @@ from dfutils.errors import RunError
 from dfutils.extraction.dataset import read_face_dataset
 from dfutils.extraction.work import connected_cluster
 from dfutils.files import read_csv, read_json, refuse_other_content, sha256_of, write_csv, write_json
-from dfutils.records import ClipRow
+from dfutils.records import ClipRow, SplitName
 from dfutils.runs.folder import CHECKSUMMED_OF_FOLDS, PREDICTION_COLUMNS, RunFolder, members_checksum
 from dfutils.runs.identity import RunIdentity, is_finished
 from dfutils.runs.record import DetectorRecord, MemberRecord
@@ -22,7 +22,7 @@ from dfutils.runs.thresholds import mean_decision
 from dfutils.settings import TrainingSettings
 from dfutils.training.fold_process import train_in_process
 from dfutils.training.run import train, training_rows
-from dfutils.training.splits import fold_videos, group_videos
+from dfutils.training.splits import fold_videos, group_videos, read_splits
 
 logger = logging.getLogger(__name__)
 
@@ -130,7 +130,8 @@ def train_fold(
         The settings of the fold's detector.
 
     Raises:
-        RunError: The fold is finished with other settings or data, or the time budget is used up.
+        RunError: ``run`` holds a fold with other settings or data or of another number of folds, or the time budget is
+            used up.
         DatasetError: ``run`` holds something else than a run.
         SplitError: There are too few groups of each label.
         ValueError: ``folds`` is below 2, or ``fold`` is not one of them.
@@ -141,9 +142,40 @@ def train_fold(
         refuse_other_content(run, "a run")
     rows, split = training_rows(read_face_dataset(faces)), settings.split
     plan = fold_videos(rows, folds=folds, seed=split.seed, validation_fraction=split.validation_fraction)
-    logger.info("Fold %d of %d", fold + 1, folds)
+    identity = RunIdentity(settings, dataset=sha256_of(faces / "manifest.csv"), folds=folds)
+    is_finished(RunFolder(run), identity)  # an error if the folds were joined with other settings or data
+    _require_same_job(RunFolder(run), identity, plan)
     own = RunFolder(run).fold(fold).path
+    logger.info("Fold %d of %d (%s)", fold, folds, own.name)
     return train(faces, own, settings=settings, assignment=plan[fold], since=since, progress=progress)
+
+
+def _require_same_job(run: RunFolder, identity: RunIdentity, plan: Sequence[Mapping[str, SplitName]]) -> None:
+    """Refuse to train a fold that could not be joined with those that are there, finished or not.
+
+    Raises:
+        RunError: One of them has other settings or data, or is one of another number of folds.
+    """
+    for path in sorted(run.path.glob("fold-*")):
+        known, number = RunFolder(path), path.name.removeprefix("fold-")
+        if not (number.isdecimal() and known.settings_file.is_file() and known.splits_file.is_file()):
+            continue
+        dataset, splits = identity.dataset, read_splits(known.splits_file)
+        if known.about_file.is_file():
+            dataset = read_json(known.about_file)["identity"]["dataset"]
+        settings = RunIdentity(TrainingSettings.read(known.settings_file), dataset=dataset).settings
+        names = TrainingSettings.model_fields
+        if different := [name for name in names if getattr(settings, name) != getattr(identity.settings, name)]:
+            what = f"other settings ({', '.join(different)})"
+        elif dataset != identity.dataset or set(splits) != set(plan[0]):
+            what = "other data"
+        elif int(number) >= len(plan) or splits != plan[int(number)]:
+            what = f"another number of folds than {len(plan)}"
+        else:
+            continue
+        raise RunError(
+            f"{run}: its {path.name} has {what}. Choose another --out, or repeat the command that started it."
+        )
 
 
 def _out_of_fold(

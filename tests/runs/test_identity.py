@@ -57,8 +57,10 @@ def test_a_finished_run_of_an_earlier_version_is_no_stranger(tmp_path, others):
 def test_finished_folds_of_an_earlier_version_are_no_strangers(tmp_path):
     run = finished(tmp_path, {"settings": OLD_SETTINGS, "dataset": "d", "folds": 5})
     assert is_finished(run, RunIdentity(OLD_SETTINGS_TODAY, dataset="d", folds=5))
-    with pytest.raises(RunError, match="other data or splits"):
+    with pytest.raises(RunError, match="holds a finished run of 5 folds, not of one detector"):
         is_finished(run, TODAY)
+    with pytest.raises(RunError, match="holds a finished run of 5 folds, not of 3 folds"):
+        is_finished(run, RunIdentity(OLD_SETTINGS_TODAY, dataset="d", folds=3))
 
 
 def test_a_run_that_its_time_budget_ended_is_not_finished(tmp_path):

@@ -27,7 +27,7 @@ from dfutils.runs.thresholds import fit_platt, operating_points
 from dfutils.settings import SplitSettings, TrainingSettings
 from dfutils.training import folds
 from dfutils.training.fold_process import train_in_process
-from dfutils.training.folds import OUT_OF_FOLD_COLUMNS, train_folds
+from dfutils.training.folds import OUT_OF_FOLD_COLUMNS, train_fold, train_folds
 from dfutils.training.run import train
 from dfutils.training.saved_network import load_network
 
@@ -151,13 +151,67 @@ def test_an_error_in_the_process_of_a_fold_is_its_message(tmp_path):
         train_in_process(tmp_path, tmp_path / "cv", settings=TrainingSettings(), folds=2, fold=0)
 
 
-@pytest.mark.parametrize("finished", [True, False])
-def test_folds_of_another_number_are_not_mixed(copied_run, demo_faces, finished):
-    if not finished:
-        (copied_run / "run.json").unlink()
+def keep_all(run):
+    pass
+
+
+def forget_joining(run):
+    (run / "run.json").unlink()
+
+
+def keep_an_unfinished_fold(run):
+    forget_joining(run)
+    shutil.rmtree(run / "fold-1")
+    for path in (run / "fold-0").iterdir():
+        if path.name not in ("settings.json", "splits.csv"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("kept", "words"),
+    [
+        (keep_all, "holds a finished run of 2 folds, not of 3 folds"),
+        (forget_joining, "its fold-0 has another number of folds than 3"),
+        (keep_an_unfinished_fold, "its fold-0 has another number of folds than 3"),
+    ],
+)
+def test_folds_of_another_number_are_refused_before_any_is_trained(copied_run, demo_faces, capsys, kept, words):
+    kept(copied_run)
+    before = sorted(copied_run.rglob("*"))
     settings = TrainingSettings.read(copied_run / "settings.json")
-    with pytest.raises(RunError, match="other data or splits"):
+    with pytest.raises(RunError, match=words):
         train_folds(demo_faces, copied_run, settings=settings, folds=3, progress=False)
+    options = ["--folds", "3", "--fold", "2", "--settings", str(copied_run / "settings.json")]
+    assert main(["train", str(demo_faces), "--out", str(copied_run), *options]) == 1
+    assert f"{copied_run}: {words}" in capsys.readouterr().err
+    assert sorted(copied_run.rglob("*")) == before
+
+
+def test_a_fold_of_a_smaller_number_of_folds_is_refused(copied_run, demo_faces):
+    forget_joining(copied_run)
+    (copied_run / "fold-1").rename(copied_run / "fold-7")
+    shutil.rmtree(copied_run / "fold-0")
+    settings = TrainingSettings.read(copied_run / "settings.json")
+    with pytest.raises(RunError, match="its fold-7 has another number of folds than 2"):
+        train_fold(demo_faces, copied_run, settings=settings, folds=FOLDS, fold=0, progress=False)
+
+
+def test_a_fold_of_other_settings_or_data_is_refused_before_another_is_trained(copied_run, demo_faces, tmp_path):
+    forget_joining(copied_run)
+    settings = TrainingSettings.read(copied_run / "settings.json")
+    other = settings.model_copy(update={"epochs": 7})
+    with pytest.raises(RunError, match=r"its fold-0 has other settings \(epochs\)\. Choose another --out, or repeat"):
+        train_fold(demo_faces, copied_run, settings=other, folds=FOLDS, fold=1, progress=False)
+    faces = renamed(demo_faces, tmp_path / "faces")
+    with pytest.raises(RunError, match="its fold-0 has other data"):
+        train_fold(faces, copied_run, settings=settings, folds=FOLDS, fold=1, progress=False)
+
+
+def test_the_log_numbers_a_fold_as_its_folder_does(copied_run, demo_faces, caplog):
+    caplog.set_level("INFO")
+    settings = TrainingSettings.read(copied_run / "settings.json")
+    train_fold(demo_faces, copied_run, settings=settings, folds=FOLDS, fold=1, progress=False)
+    assert "Fold 1 of 2 (fold-1)" in caplog.messages
 
 
 def test_the_time_budget_is_for_all_folds_together(demo_faces, tmp_path, monkeypatch):
