@@ -23,9 +23,10 @@ from dfutils.figures.calibration import plot_calibration, plot_risk_coverage
 from dfutils.figures.results import plot_stress
 from dfutils.records import ClipRow, Reason
 from dfutils.report.elements import Column, FigurePlan, Section, Table, metric_columns
-from dfutils.report.wording import describe_costs
+from dfutils.report.wording import describe_costs, trained_on_warning
 from dfutils.runs.record import DetectorRecord
 from dfutils.statistics.formatting import probability_text, with_interval
+from dfutils.training.leaks import find_trained_on
 
 _LEAKS = {
     "shared_groups": ("groups with videos in two splits", "A test video's person or source may be recognised."),
@@ -162,7 +163,7 @@ def calibration_section(predictions: pd.DataFrame, detector: DetectorRecord, *, 
 def leak_section(
     leaks: Mapping[str, Any] | None,
     *,
-    training_groups: set[str] | None,
+    training_groups: Collection[str] | None,
     training_files: Mapping[str, Collection[str]] | None,
     rows: Sequence[ClipRow],
 ) -> Section:
@@ -170,34 +171,30 @@ def leak_section(
 
     Args:
         leaks: ``leaks.json`` of the run; None if there is none, as for an ensemble.
-        training_groups: Groups used for training or validation; None if the detector does not record them.
-        training_files: Names of the videos used for training or validation by the SHA-256 of their file; None if the
-            run did not record them. A re-encoded file counts as another file.
+        training_groups: As for `find_trained_on`.
+        training_files: As for `find_trained_on`.
         rows: Clips measured in this report.
     """
     groups = {row.group for row in rows}
-    shared = sorted(groups & (training_groups or set()))
+    found = find_trained_on(rows, training_groups=training_groups, training_files=training_files)
+    shared, renamed = found.groups, found.renamed
     unknown = "not known: the run is of an earlier version"
-    if training_groups is None:
+    if shared is None:
         unknown = "not known: the detector does not record its training data"
-    renamed: list[str] | None = None
-    if training_files is not None:
-        found = ((row.video, training_files.get(row.sha256, ())) for row in rows)
-        renamed = [f"{video} is {min(names)}" for video, names in found if names and video not in names]
     table: list[dict[str, Any]] = [
         {
             "what": "measured groups (people, sources) used in training or validation",
-            "count": None if training_groups is None else len(shared),
+            "count": None if shared is None else len(shared),
             "of": f"{len(groups)} groups",
             "means": "A score on people seen in training says nothing about strangers.",
-            "examples": unknown if training_groups is None else ", ".join(shared[:5]),
+            "examples": unknown if shared is None else ", ".join(shared[:5]),
         },
         {
             "what": "measured clips whose file was used in training or validation under another name",
             "count": None if renamed is None else len(renamed),
             "of": f"{len(rows)} clips",
             "means": "The detector was trained on the file, which counts as unseen.",
-            "examples": unknown if renamed is None else "; ".join(renamed[:3]),
+            "examples": unknown if renamed is None else "; ".join(f"{video} is {name}" for video, name in renamed[:3]),
         },
     ]
     shortcut: list[dict[str, Any]] = []
@@ -210,18 +207,17 @@ def leak_section(
             auc = {name: leaks["shortcut"][key] for name, key in (("value", "auc"), ("low", "low"), ("high", "high"))}
             what = "size, frame rate, duration and bit rate of the file"
             shortcut.append({"what": what, "auc": auc, "groups": leaks["shortcut"]["groups"]})
-    flags = []
-    if shared:
-        flags.append(f"{len(shared)} of the measured groups were used in training or validation.")
-    if renamed:
-        flags.append(
-            f"The files of {len(renamed)} measured clips were used in training or validation under another name."
-        )
+    document = {
+        "measured_groups": len(groups),
+        "known_to_training": len(shared or ()),
+        "trained_under_another_name": None if renamed is None else len(renamed),
+        "run": dict(leaks or {}),
+    }
     return Section(
         name="leaks",
         title="Leaks and shortcuts",
         text=["This run has no leak report: each of its members has its own."] if leaks is None else leaks["lines"],
-        flag=" ".join([*flags, "The numbers in this report are too optimistic."]) if flags else "",
+        flag=trained_on_warning(document),
         tables=[
             Table(
                 "leaks",
@@ -245,12 +241,7 @@ def leak_section(
                 shortcut,
             ),
         ],
-        document={
-            "measured_groups": len(groups),
-            "known_to_training": len(shared),
-            "trained_under_another_name": None if renamed is None else len(renamed),
-            "run": dict(leaks or {}),
-        },
+        document=document,
     )
 
 

@@ -99,11 +99,26 @@ class Baseline:
 
 
 def headline(metrics: Mapping[str, Any]) -> str:
-    """Return what the detector's answers are worth, and whether its scores are better than chance."""
+    """Return what the detector's answers are worth, whether its scores beat chance, and whether it knew the videos."""
     answers = f"The detector answers {with_interval('answered', metrics['answered'])} of the videos"
     if metrics["answer_accuracy"]["value"] is not None:
         answers += f", and {with_interval('answer_accuracy', metrics['answer_accuracy'])} of these answers are right"
-    return f"{answers}. {_ranking(metrics)}"
+    warning = trained_on_warning(metrics["leaks"]) if "leaks" in metrics else ""
+    return f"{answers}. {_ranking(metrics)} {warning}".rstrip()
+
+
+def trained_on_warning(leaks: Mapping[str, Any]) -> str:
+    """Return a warning if measured videos were used in training or validation, else nothing.
+
+    Args:
+        leaks: Document of the section on leaks in ``metrics.json``.
+    """
+    flags = []
+    if groups := leaks["known_to_training"]:
+        flags.append(f"{groups} of the measured groups were used in training or validation.")
+    if clips := leaks["trained_under_another_name"]:
+        flags.append(f"The files of {clips} measured clips were used in training or validation under another name.")
+    return " ".join([*flags, "The numbers in this report are too optimistic."]) if flags else ""
 
 
 def _ranking(metrics: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any, TypeAlias
@@ -144,6 +144,43 @@ def find_leaks(
         flat_clips=flat,
         shortcut=measure_shortcut(rows),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedOn:
+    """What a run used in training or validation of some clips; the result of `find_trained_on`.
+
+    Attributes:
+        groups: Groups of the clips that were used, sorted; None if the detector does not record them.
+        renamed: For each clip whose file was used under another name, its video and that name; None if the run did not
+            record its files.
+    """
+
+    groups: tuple[str, ...] | None
+    renamed: tuple[tuple[str, str], ...] | None
+
+
+def find_trained_on(
+    rows: Sequence[ClipRow],
+    *,
+    training_groups: Collection[str] | None,
+    training_files: Mapping[str, Collection[str]] | None,
+) -> TrainedOn:
+    """Find groups of clips that a run used in training or validation, and files that it used under another name.
+
+    Args:
+        rows: Clips that are measured.
+        training_groups: Groups used for training or validation; None if the detector does not record them.
+        training_files: Names of the videos used for training or validation by the SHA-256 of their file; None if the
+            run did not record them. A re-encoded file counts as another file.
+    """
+    groups = renamed = None
+    if training_groups is not None:
+        groups = tuple(sorted({row.group for row in rows}.intersection(training_groups)))
+    if training_files is not None:
+        found = ((row.video, training_files.get(row.sha256, ())) for row in rows)
+        renamed = tuple((video, min(names)) for video, names in found if names and video not in names)
+    return TrainedOn(groups, renamed)
 
 
 def difference_hashes(image: Image) -> tuple[Hashes, float]:

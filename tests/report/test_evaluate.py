@@ -10,6 +10,7 @@ from dfutils.cli import main
 from dfutils.errors import DatasetError, DfutilsError, ReportError, RunError
 from dfutils.evaluation.predictions import read_predictions
 from dfutils.files import read_csv, read_json
+from dfutils.report import wording
 from dfutils.report.comparison import compare_runs
 from dfutils.report.evaluate import evaluate
 from dfutils.report.verdict_words import ONLY_FACES
@@ -94,6 +95,14 @@ def test_measuring_on_training_videos_is_flagged(report, metrics):
         "used in training or validation. The numbers in this report are too optimistic."
         in (report / "report.html").read_text()
     )
+
+
+def test_the_summary_and_the_page_say_at_the_top_that_videos_were_trained_on(report, metrics):
+    warning = (
+        "of the measured groups were used in training or validation. The numbers in this report are too optimistic."
+    )
+    assert wording.headline(metrics).endswith(warning)
+    assert warning in (report / "report.html").read_text().partition('<p class="counts">')[0]
 
 
 def test_the_order_of_frames_does_not_matter_to_a_model_that_averages_them(metrics):

@@ -248,6 +248,25 @@ def test_the_headline_says_whether_the_interval_includes_chance(auc, expected):
     assert said.startswith(f"The detector answers {known} of the videos, and {known} of these answers are right. ")
 
 
+@pytest.mark.parametrize(
+    ("known", "renamed", "expected"),
+    [
+        (0, 0, ""),
+        (0, None, ""),
+        (2, None, " 2 of the measured groups were used in training or validation. The numbers in this report are"),
+        (0, 3, " The files of 3 measured clips were used in training or validation under another name. The numbers"),
+    ],
+    ids=["none", "not recorded", "groups", "files"],
+)
+def test_the_headline_warns_if_videos_were_trained_on(known, renamed, expected):
+    one = {"value": 0.8, "low": 0.7, "high": 0.9}
+    leaks = {"known_to_training": known, "trained_under_another_name": renamed}
+    known_words = wording.headline({"auc": one, "answered": one, "answer_accuracy": one})
+    said = wording.headline({"auc": one, "answered": one, "answer_accuracy": one, "leaks": leaks})
+    assert said.startswith(known_words + expected)
+    assert (said == known_words) == (not expected)
+
+
 def test_with_rare_fakes_most_positives_are_false():
     predictions = made_up().iloc[:10].assign(is_fake=[True] * 5 + [False] * 5, label=["FAKE"] * 6 + ["REAL"] * 4)
     metrics = compute_metrics(predictions, threshold=0.5, resamples=10)
