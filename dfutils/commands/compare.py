@@ -26,7 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Measure all detectors on the videos that are in the test split of every run."""
+    """Measure all detectors on the videos that none of them used in training or validation."""
     if len(options.detectors) < 2:
         options.usage_error("RUN: give two or more")
     with needing("report", "the report"):

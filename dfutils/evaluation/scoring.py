@@ -22,6 +22,7 @@ from dfutils.prediction.members import ClipScore
 from dfutils.records import ClipRow, Video
 from dfutils.runs.folder import RunFolder
 from dfutils.runs.record import DetectorRecord
+from dfutils.settings import ExtractionSettings
 
 MOVING = {".gif", ".apng", ".webp"}
 """Suffixes of images that may have many frames, as a video has."""
@@ -72,12 +73,14 @@ class RunSplits:
     A packed detector does not say what it was trained on: all videos count as test.
 
     Attributes:
+        known_groups: Groups used for training or validation; None for a packed detector.
         trained_files: Names of the videos used for training or validation, by the SHA-256 of their file; None for a
             run of an earlier version, which did not record it.
     """
 
     def __init__(self, run: Path, *, is_ensemble: bool) -> None:
-        if RunFolder(run).is_packed:
+        is_packed = RunFolder(run).is_packed
+        if is_packed:
             rows = []
         elif is_ensemble:  # each video was in the training split of some member
             rows = [{**row, "split": "train"} for row in read_csv(RunFolder(run).predictions_file, ("video", "group"))]
@@ -85,6 +88,8 @@ class RunSplits:
             rows = read_csv(RunFolder(run).splits_file, ("video", "group", "split"))
         self._by_video = {row["video"]: row["split"] for row in rows}
         self._by_group = {row["group"]: row["split"] for row in rows}
+        used = {group for group, split in self._by_group.items() if split != "test"}
+        self.known_groups = None if is_packed else used
         self.trained_files: dict[str, set[str]] | None = None
         if rows and all("sha256" in row for row in rows):
             self.trained_files = {}
@@ -99,11 +104,6 @@ class RunSplits:
     def known(self, video: str, group: str) -> str | None:
         """Return the split of a video; None if the run knows neither the video nor its group."""
         return self._by_video.get(video) or self._by_group.get(group)
-
-    @property
-    def known_groups(self) -> set[str]:
-        """Groups used for training or validation."""
-        return {group for group, split in self._by_group.items() if split != "test"}
 
 
 def videos_of_split(catalogue: Catalogue, splits: RunSplits, split: str) -> Catalogue:
@@ -143,6 +143,14 @@ def videos_of_split(catalogue: Catalogue, splits: RunSplits, split: str) -> Cata
     return Catalogue(tuple(chosen), (*catalogue.warnings, *warnings))
 
 
+def framed_as_trained(dataset: FaceDataset, settings: ExtractionSettings) -> FaceDataset:
+    """Return the dataset with the crops that a run was trained on, if they are parts of those that it holds."""
+    stored = dataset.settings
+    if stored.margin > settings.margin or stored.size > settings.size:
+        dataset = dataset.reframed(size=settings.size, margin=settings.margin)
+    return dataset
+
+
 def rows_of_split(
     run: Path, faces: Path, settings: DetectorRecord, splits: RunSplits, split: str
 ) -> tuple[FaceDataset, tuple[ClipRow, ...]]:
@@ -152,10 +160,7 @@ def rows_of_split(
         ReportError: No clip is in the split, or an ensemble was trained on some of the clips.
         DatasetError: The dataset is incomplete.
     """
-    dataset = read_face_dataset(faces)
-    stored, needed = dataset.settings, settings.extraction
-    if stored.margin > needed.margin or stored.size > needed.size:  # the run was trained on a part of such crops
-        dataset = dataset.reframed(size=settings.extraction.size, margin=settings.extraction.margin)
+    dataset = framed_as_trained(read_face_dataset(faces), settings.extraction)
     rows = tuple(row for row in dataset.rows if split in ("all", splits.of(row.video, row.group)))
     if settings.members and any(splits.of(row.video, row.group) != "test" for row in rows or dataset.rows):
         member = run / settings.members[0].folder

@@ -204,7 +204,7 @@ class _Evaluation:
             calibration_section(predictions, settings, resamples=resamples),
             leak_section(
                 leaks,
-                training_groups=None if RunFolder(self.run).is_packed else self.splits.known_groups,
+                training_groups=self.splits.known_groups,
                 training_files=self.splits.trained_files,
                 rows=[row for one in self.measured for row in one.rows],
             ),
