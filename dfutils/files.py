@@ -35,6 +35,9 @@ _SIGNS: dict[FolderKind, tuple[str, ...]] = {
 }
 """Files that tell what a folder holds. A demo has none: it has folders of the other kinds."""
 
+COPY_OR_REPEAT = "Copy its folder again, whole, or make it again."
+"""Advice on a file that this package writes and that is missing or damaged."""
+
 
 @contextmanager
 def only_job(folder: Path) -> Iterator[None]:
@@ -155,18 +158,18 @@ def json_text(document: Any) -> str:
     return json.dumps(document, indent=2, ensure_ascii=False)
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, *, advice: str = COPY_OR_REPEAT) -> Any:
     """Read a JSON document.
 
     Raises:
-        DatasetError: The file is missing or is not JSON.
+        DatasetError: The file is missing or is not JSON; the message ends with ``advice``.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror}). Is the folder complete?") from error
+        raise DatasetError(f"{path}: cannot be read ({error.strerror}). {advice}") from error
     except ValueError as error:
-        raise DatasetError(f"{path}: is not valid JSON ({error}). Make the folder again.") from error
+        raise DatasetError(f"{path}: is not valid JSON ({error}). {advice}") from error
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
@@ -180,21 +183,24 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, ob
             writer.writerow(row)
 
 
-def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+def read_csv(path: Path, columns: Sequence[str], *, advice: str = COPY_OR_REPEAT) -> list[dict[str, str]]:
     """Read the rows of a CSV with at least ``columns``.
 
     Raises:
-        DatasetError: The file is missing, or lacks one of the columns.
+        DatasetError: The file is missing, or lacks one of the columns; the message ends with ``advice``.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             missing = [name for name in columns if name not in (reader.fieldnames or [])]
             if missing:
-                raise DatasetError(f"{path}: column {missing[0]!r} is missing. It has: {reader.fieldnames}.")
+                found = ", ".join(reader.fieldnames or []) or "nothing"
+                raise DatasetError(
+                    f"{path}: column {missing[0]!r} is missing in its first line, which has: {found}. {advice}"
+                )
             return list(reader)
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror}). Is the folder complete?") from error
+        raise DatasetError(f"{path}: cannot be read ({error.strerror}). {advice}") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{path}: is not a CSV in UTF-8 ({error}). Save it as one.") from error
 

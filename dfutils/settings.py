@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -14,6 +16,9 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 View = Literal["mirrored", "compressed", "rescaled"]
 """A copy of the crops that is scored beside them; see `dfutils.prediction.views`."""
+
+ModelName = Literal["inception_lstm_gru", "inception_gru", "inception_mean"]
+"""A head on the features of the frames; `dfutils.training.model.HEADS` builds it."""
 
 BackboneWeights = Annotated[str, BeforeValidator(lambda name: "nsfwjs" if name == "stand-in" else name)]
 """Name of backbone weights; earlier versions called the nsfwjs weights ``stand-in``."""
@@ -46,6 +51,14 @@ class Settings(BaseModel):
         return cls.parse(read_json(path), source=str(path))
 
     @classmethod
+    def names(cls) -> Iterator[str]:
+        """Yield the name of every setting, and after it those below it, such as ``finetune`` and ``finetune.patch``."""
+        for name, field in cls.model_fields.items():
+            yield name
+            if isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
+                yield from (f"{name}.{own}" for own in field.annotation.names())
+
+    @classmethod
     def parse(cls, values: object, *, source: str) -> Self:
         """Validate plain values; ``source`` names them in the error.
 
@@ -59,6 +72,11 @@ class Settings(BaseModel):
             where = ".".join(str(part) for part in first["loc"]) or "settings"
             if first["type"] == "value_error":  # from a validator below, whose message names the value
                 raise DfutilsError(f"{source}: {where}: {first['ctx']['error']}.") from error
+            if first["type"] == "extra_forbidden":
+                known = {name.rpartition(".")[2]: name for name in reversed([*cls.names()])}
+                close = get_close_matches(str(first["loc"][-1]), known, n=1)
+                advice = f"Did you mean {known[close[0]]}?" if close else "Correct or remove it."
+                raise DfutilsError(f"{source}: {where}: no such setting ({first['input']!r}). {advice}") from error
             received = "" if first["type"] == "missing" else f" Received: {first['input']!r}."
             raise DfutilsError(f"{source}: {where}: {first['msg']}.{received}") from error
 
@@ -225,7 +243,7 @@ class DeviceSettings(Settings):
 class TrainingSettings(Settings):
     """How a detector is trained on a face dataset."""
 
-    model: str = "inception_gru"
+    model: ModelName = "inception_gru"
     """``inception_lstm_gru``, ``inception_gru``, or ``inception_mean``, which averages frame scores and so also judges
     still images."""
     mode: Literal["cached", "finetune"] = "cached"

@@ -1,6 +1,6 @@
 """Named, checksummed weight files and the places where they are searched.
 
-Search order: an explicit path; the folders in ``$DFUTILS_WEIGHTS`` (separated by ``:``, ``;`` on Windows); attached
+Search order: the folders in ``$DFUTILS_WEIGHTS`` (separated by ``:``, ``;`` on Windows); attached
 Kaggle inputs; the user's cache; then the network, unless ``$DFUTILS_OFFLINE`` is set. Every file found is verified.
 """
 
@@ -61,26 +61,32 @@ WEIGHT_FILES: dict[str, WeightFile] = {
 }
 
 
-def find_weights(name: str, *, explicit: Path | None = None) -> Path:
+def find_weights(name: str, *, without_it: str = "") -> Path:
     """Find and verify the file called ``name``.
 
     Args:
         name: A key of `WEIGHT_FILES`.
-        explicit: A path given by the user; no other place is searched.
+        without_it: How to do without the file, as a clause; the message of an error begins its advice with it.
 
     Raises:
         WeightsError: The file is missing or is another one; the message says how to get it.
     """
     known = WEIGHT_FILES[name]
-    if explicit is not None:
-        return _verified(explicit, known)
     folders = [Path(folder) for folder in os.environ.get("DFUTILS_WEIGHTS", "").split(os.pathsep) if folder]
     for folder in (*folders, kaggle_input_folder(), cache_folder() / "weights"):
         for depth in range(7):  # Kaggle nests owner, dataset and version
             if found := sorted(folder.glob(f"{'*/' * depth}{known.filename}")):
-                return _verified(found[0], known)
-    if not known.url or os.environ.get("DFUTILS_OFFLINE"):
-        raise WeightsError(f"{known.filename}: not found. {_ways_to_get(known)}")
+                return _verified(found[0], known, without_it)
+    place = f"put the file into {cache_folder() / 'weights'} or a folder named in $DFUTILS_WEIGHTS"
+    if kaggle_input_folder().is_dir():
+        place += ", or attach a Kaggle dataset that holds it"
+    if not known.url:
+        raise WeightsError(f"backbone weights {known.filename}: not on this machine. {_advice(without_it, place)}")
+    if os.environ.get("DFUTILS_OFFLINE"):
+        raise WeightsError(
+            f"backbone weights {known.filename}: not on this machine, and DFUTILS_OFFLINE is set, which prevents their "
+            f"download. {_advice(without_it, 'unset DFUTILS_OFFLINE', place)}"
+        )
     path = cache_folder() / "weights" / known.filename
     logger.info("Downloading %s (%.1f MB) from %s", known.filename, known.size_bytes / 1e6, known.url)
     try:
@@ -88,11 +94,12 @@ def find_weights(name: str, *, explicit: Path | None = None) -> Path:
             content = response.read(known.size_bytes + 1)
     except OSError as error:
         raise WeightsError(
-            f"{known.filename}: not found, and the download failed ({error}). {_ways_to_get(known)}"
+            f"backbone weights {known.filename}: not on this machine, and its download failed ({error}). "
+            f"{_advice(without_it, f'download {known.url} and {place}')}"
         ) from error
     with replacing(path) as temporary:
         temporary.write_bytes(content)
-        _verified(temporary, known)
+        _verified(temporary, known, without_it)
     return path
 
 
@@ -118,25 +125,24 @@ def kaggle_input_folder() -> Path:
     return Path(os.environ.get("DFUTILS_KAGGLE_INPUT") or "/kaggle/input")
 
 
-def _verified(path: Path, known: WeightFile) -> Path:
+def _verified(path: Path, known: WeightFile, without_it: str) -> Path:
     algorithm, expected = known.checksum.split(":")
     try:
         with path.open("rb") as file:
             actual = hashlib.file_digest(file, algorithm).hexdigest()
     except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror}). {_ways_to_get(known)}") from error
+        advice = _advice(without_it, "check its permissions")
+        raise WeightsError(f"{path}: cannot be read ({error.strerror}). {advice}") from error
     if actual != expected:
         raise WeightsError(
             f"{path}: is not {known.filename} ({algorithm} {actual[:12]}…, expected {expected[:12]}…, "
-            f"{path.stat().st_size} of {known.size_bytes} bytes). Delete it. {_ways_to_get(known)}"
+            f"{path.stat().st_size} of {known.size_bytes} bytes). {_advice(without_it, 'delete or replace it')}"
         )
     logger.debug("%s: %s", known.filename, path)
     return path
 
 
-def _ways_to_get(known: WeightFile) -> str:
-    download = f"download {known.url} and " if known.url else ""
-    return (
-        f"To get it, {download}put the file into a folder named in $DFUTILS_WEIGHTS, "
-        f"or into {cache_folder() / 'weights'}; on Kaggle, attach a dataset that holds it. It is: {known.origin}."
-    )
+def _advice(*ways: str) -> str:
+    """Return a sentence that offers the ways that are not empty."""
+    text = "; or ".join(way for way in ways if way)
+    return f"{text[0].upper()}{text[1:]}."

@@ -135,7 +135,8 @@ def _fit_head(task: Task) -> Callable[[npt.NDArray[np.float32]], Floats]:
         task.train_features[train],
         task.is_fake[train],
         validation=(task.train_features[held], task.is_fake[held]),
-        settings=TrainingSettings(model=task.model, seed=task.seed, epochs=task.epochs),
+        # Not validated: the head may be one of research/heads.py.
+        settings=TrainingSettings(seed=task.seed, epochs=task.epochs).model_copy(update={"model": task.model}),
         progress=False,
     )
     return lambda features: head.predict(features, batch_size=256, verbose=0)[:, 0].astype(np.float64)

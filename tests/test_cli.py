@@ -108,10 +108,17 @@ def test_the_settings_of_a_face_dataset_can_be_reused(demo_faces, demo_labels, t
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ('{"epohcs": 2}', "settings.json: epohcs: Extra inputs are not permitted"),
+        ('{"epohcs": 2}', "settings.json: epohcs: no such setting (2). Did you mean epochs?"),
+        ('{"self_blend": 1}', "settings.json: self_blend: no such setting (1). Did you mean finetune.self_blended?"),
+        (
+            '{"finetune": {"patches": 64}}',
+            "finetune.patches: no such setting (64). Did you mean finetune.patch?",
+        ),
+        ('{"colour": "red"}', "settings.json: colour: no such setting ('red'). Correct or remove it."),
+        ('{"model": "resnet"}', "or 'inception_mean'. Received: 'resnet'."),
         ('{"epochs": 0}', "settings.json: epochs: "),
         ("epochs = 2", "settings.json: is not valid JSON"),
-        (None, "settings.json: cannot be read"),
+        (None, "settings.json: cannot be read (No such file or directory). Name a JSON file with settings, such as"),
         ("[1]", "settings.json: settings: Input should be a valid dictionary"),
     ],
 )
@@ -140,6 +147,7 @@ def test_the_seed_option_seeds_the_split_too(demo_faces, tmp_path):
         ["extract", "a", "--out", "b", "--sampling", "best"],
         ["train", "faces", "--out", "run", "--epochs", "many"],
         ["train", "faces", "--out", "run", "--mode", "best"],
+        ["train", "faces", "--out", "run", "--model", "resnet"],
         ["train", "faces", "--out", "run", "--folds", "1"],
         ["stress", "run", "--out", "report"],
         ["publish", "film", "a"],

@@ -1,5 +1,6 @@
 import errno
 import json
+from functools import partial
 
 import pytest
 
@@ -35,10 +36,20 @@ def test_a_row_with_other_keys_than_the_columns_is_refused(tmp_path, row):
         write_csv(tmp_path / "a.csv", ["file", "label"], [row])
 
 
-def test_a_missing_column_is_named(tmp_path):
-    (tmp_path / "a.csv").write_text("file\n1\n")
-    with pytest.raises(DatasetError, match="'label' is missing"):
+def test_a_missing_column_is_named_with_what_to_do(tmp_path):
+    (tmp_path / "a.csv").write_text("file,x\n1,2\n")
+    with pytest.raises(DatasetError, match=r"'label' is missing in its first line, which has: file, x\. Copy"):
         read_csv(tmp_path / "a.csv", ["file", "label"])
+    with pytest.raises(DatasetError, match=r"which has: file, x\. Add it\.$"):
+        read_csv(tmp_path / "a.csv", ["file", "label"], advice="Add it.")
+
+
+@pytest.mark.parametrize("read", [read_json, partial(read_csv, columns=())], ids=["JSON", "CSV"])
+def test_a_missing_file_is_named_with_what_to_do(tmp_path, read):
+    with pytest.raises(DatasetError, match=r"a: cannot be read \(No such file or directory\)\. Copy its folder again"):
+        read(tmp_path / "a")
+    with pytest.raises(DatasetError, match=r"a: cannot be read \(No such file or directory\)\. Name another\.$"):
+        read(tmp_path / "a", advice="Name another.")
 
 
 def test_a_table_in_another_encoding_is_named(tmp_path):

@@ -2,6 +2,7 @@ import hashlib
 import os
 import threading
 import urllib.request
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -53,14 +54,24 @@ def test_an_altered_file_is_refused(known, tmp_path):
 
 
 def test_a_missing_file_is_named_with_ways_to_get_it(known):
-    with pytest.raises(WeightsError, match=r"toy.bin: not found.*DFUTILS_WEIGHTS.*made for this test"):
+    with pytest.raises(WeightsError, match=r": not on this machine\. Put the file into .*cache/weights or a folder"):
         find_weights("toy")
 
 
-def test_an_explicit_path_is_the_only_place_searched(known, tmp_path):
-    put(tmp_path / "cache/weights/toy.bin")
-    with pytest.raises(WeightsError, match="cannot be read"):
-        find_weights("toy", explicit=tmp_path / "elsewhere.bin")
+def test_a_file_that_cannot_be_opened_is_named(known, tmp_path):
+    (tmp_path / "cache/weights/toy.bin").mkdir(parents=True)
+    with pytest.raises(WeightsError, match=r"toy\.bin: cannot be read \(Is a directory\)\. Go without; or check its"):
+        find_weights("toy", without_it="go without")
+
+
+def test_a_file_that_is_not_downloaded_is_named_with_the_reason(known, monkeypatch):
+    monkeypatch.setitem(weights.WEIGHT_FILES, "toy", replace(known, url="http://127.0.0.1:9/toy.bin"))
+    with pytest.raises(WeightsError, match=r"and DFUTILS_OFFLINE is set.*\. Unset DFUTILS_OFFLINE"):
+        find_weights("toy")
+    monkeypatch.delenv("DFUTILS_OFFLINE")
+    monkeypatch.setattr(urllib.request, "_opener", None)
+    with pytest.raises(WeightsError, match=r"its download failed \(.*\)\. Download http://127\S+/toy\.bin and put"):
+        find_weights("toy")
 
 
 @pytest.mark.parametrize(("served", "fits"), [(CONTENT, True), (b"a page that says no", False)])

@@ -86,6 +86,10 @@ class OneVerdict(_Document):
     """Why; a file that cannot be read, or shows no face, is UNDECIDED."""
     detail: str
     """What there is to say about the answer; empty if nothing."""
+    is_incomplete: bool
+    """Whether the file is truncated, so that the answer is about a part of it."""
+    person: Annotated[int, Field(ge=0)] | None
+    """Index in `tracks` of the person whose score is that of the file; null without a score."""
     tracks: list[TrackDocument]
     """The people whose faces were scored."""
     credentials: CredentialsDocument | None
@@ -176,6 +180,8 @@ EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
                 "label": "FAKE",
                 "reason": "ok",
                 "detail": "",
+                "is_incomplete": False,
+                "person": 0,
                 "tracks": [_TRACK],
                 "credentials": None,
             }

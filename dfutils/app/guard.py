@@ -37,7 +37,7 @@ UPLOAD, PROGRESS = "/gradio_api/upload", "/gradio_api/upload_progress"
 JOIN = "/gradio_api/queue/join"
 API_UPLOAD = "/v1/verdicts"
 API = re.compile(r"/v1(/.*)?|/(healthz|metrics|openapi\.json)", re.DOTALL)
-"""Paths that the API answers."""
+"""Paths that the API answers beside the page; without a page, it answers all."""
 MAX_JSON_BYTES = 65_536
 CLIENT_GONE = 499
 """Status under which a request is counted whose client has gone, as in nginx."""
@@ -61,7 +61,7 @@ class Guard:
         outer: Application of the server's start and end, and of the page.
         intake: Receives the uploads.
         has_page: Whether the page is served.
-        api: The application that answers the paths `API`, if there is one.
+        api: The application that answers the paths `API`, and all others if there is no page; None without an API.
         metrics: Counts the requests to the API.
     """
 
@@ -86,7 +86,7 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008})
             return
         is_upload = (scope["method"], scope["path"]) in {("POST", UPLOAD), ("POST", API_UPLOAD)}
-        is_for_api = self._api is not None and API.fullmatch(scope["path"])
+        is_for_api = self._api is not None and (not self._has_page or API.fullmatch(scope["path"]))
         body = _CountedBody(scope, receive, self._intake, is_upload=is_upload)
         status = 0
 
@@ -127,13 +127,13 @@ class Guard:
     async def _handle_page(self, scope: Scope, receive: Receive, send: Send) -> Response | None:
         """Return the response, or None if Gradio has given it."""
         method, path = scope["method"], scope["path"]
-        if self._has_page and (method, path) == ("POST", UPLOAD):
+        if (method, path) == ("POST", UPLOAD):
             return JSONResponse([(await self._intake.receive(Request(scope, receive), field="files")).token])
-        if self._has_page and (method, path) == ("GET", PROGRESS):
+        if (method, path) == ("GET", PROGRESS):
             # Gradio's page asks for this beside an upload; the browser's own progress bar is enough.
             return StreamingResponse(iter([f"data: {json.dumps({'msg': 'done'})}\n\n"]), media_type="text/event-stream")
         allowed = ALLOWED.get("GET" if method == "HEAD" else method)
-        if not self._has_page or allowed is None or not allowed.fullmatch(path) or ".." in path:
+        if allowed is None or not allowed.fullmatch(path) or ".." in path:
             raise RefusedError("Not found", status=404)
         is_event = path.rstrip("/") == JOIN
         await self._outer(scope, await _without_files(scope, receive) if is_event else receive, send)

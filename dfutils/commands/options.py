@@ -77,7 +77,7 @@ def settings_of(options: argparse.Namespace, settings: type[AnySettings]) -> Any
     """
     values: dict[str, Any] = {}
     if options.settings:
-        document = read_json(options.settings)
+        document = read_json(options.settings, advice="Name a JSON file with settings, such as one that a job wrote.")
         # In the extraction.json of a face dataset the settings are one entry among others.
         values = document.get("settings", document) if isinstance(document, dict) else document
         settings.parse(values, source=str(options.settings))

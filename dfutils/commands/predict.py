@@ -184,17 +184,20 @@ def _predict_all(options: argparse.Namespace) -> int:
     from dfutils.prediction.batch import expand_inputs
     from dfutils.prediction.detector import verdict_document
     from dfutils.prediction.outputs import write_verdicts
+    from dfutils.records import Reason
 
     inputs = expand_inputs(options.inputs)
     if options.report and len(inputs) > 1:
         options.usage_error(f"--report writes a page about one input, but {options.inputs[0]} holds {len(inputs)}")
     detector = _load(options)
     outcomes: set[str] = set()
+    reasons: set[Reason] = set()
     kept: list[Verdict] = []
 
     def noted() -> Iterator[Verdict]:
         for verdict in _shown(options, detector, inputs):
             outcomes.update([verdict.label, *(["incomplete"] if verdict.is_incomplete else [])])
+            reasons.add(verdict.reason)
             if options.json:  # otherwise verdicts are not kept, so that memory suffices for a folder of any size
                 kept.append(verdict)
             yield verdict
@@ -205,7 +208,7 @@ def _predict_all(options: argparse.Namespace) -> int:
         deque(noted(), maxlen=0)
     if options.json:
         print_result(options, verdict_document(detector, kept), [])
-    elif not options.json_lines:
+    elif not options.json_lines and reasons - {Reason.UNREADABLE, Reason.TOO_LARGE}:
         from dfutils.report.verdict_words import ONLY_FACES
 
         logger.info("%s", ONLY_FACES)

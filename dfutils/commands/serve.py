@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> None:
         from dfutils.files import read_json
 
         keys = None if options.api_keys is None else ApiKeys.read(options.api_keys)
-        values = {} if options.settings is None else read_json(options.settings)
+        values = {} if options.settings is None else read_json(options.settings, advice="Name a JSON file with limits.")
         limits = ServerLimits.parse(values, source=str(options.settings))
         if options.page and not _is_this_machine(options.host):
             logger.warning("The page asks for no key: everybody who reaches %s can use it.", options.host)

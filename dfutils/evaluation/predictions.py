@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from dfutils.errors import DatasetError, ReportError
-from dfutils.files import replacing
+from dfutils.files import COPY_OR_REPEAT, replacing
 from dfutils.statistics.estimates import BoolArray, FloatArray
 
 PREDICTION_COLUMNS = ("video", "dataset", "group", "is_fake", "fake_probability")
@@ -108,7 +108,7 @@ def read_predictions(path: Path) -> pd.DataFrame:
         if "fake_probability" in rows:  # pandas' own parser is not exact in every version
             rows["fake_probability"] = [float(text or "nan") for text in rows["fake_probability"]]
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror}). Is the folder complete?") from error
+        raise DatasetError(f"{path}: cannot be read ({error.strerror}). {COPY_OR_REPEAT}") from error
     except ValueError as error:
         raise DatasetError(f"{path}: is not a table of predictions ({error}). Make the report again.") from error
     return check_predictions(rows)

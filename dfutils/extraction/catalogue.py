@@ -166,7 +166,10 @@ def read_columns(table: Path, columns: Sequence[str], *, ids: Collection[str] = 
     for _, row in _iter_rows(table):
         if missing := [name for name in columns if name.lower() not in row]:
             known = ", ".join(name for name in row if name not in ("file", "label"))
-            raise CatalogueError(f"{table}: column {missing[0]!r} is missing; besides file and label it has: {known}.")
+            raise CatalogueError(
+                f"{table}: column {missing[0]!r} is missing; besides file and label it has: {known}. "
+                "Name one of these, or add the column."
+            )
         is_path = row["file"] not in ids and not is_url(row["file"])
         name = posixpath.normpath(row["file"].replace("\\", "/")) if is_path else row["file"]
         found[name] = {column: row[column.lower()] for column in columns}
@@ -183,7 +186,10 @@ def _iter_rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
         next(reader, None)
         if missing := [name for name in ("file", "label") if name not in columns]:
             found = ", ".join(columns) or "nothing"
-            raise CatalogueError(f"{table}: column {missing[0]!r} is missing in its first line, which has: {found}.")
+            raise CatalogueError(
+                f"{table}: column {missing[0]!r} is missing in its first line, which has: {found}. "
+                "Name the columns file and label there, and perhaps group, dataset and split."
+            )
         if twice := [name for name, count in Counter(columns).items() if name and count > 1]:
             raise CatalogueError(f"{table}: column {twice[0]!r} appears twice. Remove or rename one of the two.")
         for line in reader:

@@ -130,9 +130,10 @@ class FaceDataset:
             )
         shown = round(self.settings.size * (1 + 2 * margin) / (1 + 2 * self.settings.margin))
         if size > shown + 1:
+            least = math.ceil(size * (1 + 2 * self.settings.margin) / (1 + 2 * margin))
             raise DatasetError(
                 f"{self.folder}: at a face margin of {margin:g}, its crops have {shown} pixels, but "
-                f"{size} are needed. Extract again with a larger --size."
+                f"{size} are needed. Extract again with --size {least} or more."
             )
         settings = self.settings.model_copy(update={"size": size, "margin": margin})
         return replace(self, settings=settings, stored=self.stored or self.settings)

@@ -95,7 +95,7 @@ def read_archive(manifest: Path) -> list[ArchiveItem]:
         columns = {name: table[name].to_pylist() for name in ("file", "id") if name in table.column_names}
         rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
     else:
-        rows = read_csv(manifest, ("file",))
+        rows = read_csv(manifest, ("file",), advice="Name the files of the archive in a column file.")
     if empty := [number for number, row in enumerate(rows, start=1) if not row["file"]]:
         raise CatalogueError(f"{manifest}: names no file in row {empty[0]}. Correct or remove it.")
     files = [(str(row["file"]), row.get("id")) for row in rows]
@@ -295,6 +295,8 @@ def _rows(
                 "reason": str(verdict.reason),
                 "detail": _valid(verdict.detail),
                 "fake_probability": verdict.fake_probability,
+                "is_incomplete": verdict.is_incomplete,
+                "person": verdict.person,
                 "tracks": json.dumps(plain_verdict(verdict)["tracks"], allow_nan=False),
                 "seconds": round(now - before, 3),
                 "attempts": attempts,

@@ -116,6 +116,8 @@ def plain_verdict(verdict: Verdict) -> dict[str, Any]:
         "label": str(verdict.label),
         "reason": str(verdict.reason),
         "detail": verdict.detail,
+        "is_incomplete": verdict.is_incomplete,
+        "person": verdict.person,
         "tracks": tracks,
         "credentials": credentials,
     }

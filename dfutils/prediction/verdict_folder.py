@@ -28,13 +28,16 @@ VERDICT_FIELDS = {
     "reason": "string",
     "detail": "string",
     "fake_probability": "float64",
+    "is_incomplete": "bool",
+    "person": "int32",
     "tracks": "string",
     "seconds": "float64",
     "attempts": "int32",
     "detector_sha256": "string",
     "package_version": "string",
 }
-"""Columns of the parts, with their Arrow types. ``tracks`` is JSON, as in ``predict --json``."""
+"""Columns of the parts, with their Arrow types. ``tracks`` is JSON, as in ``predict --json``. Parts of earlier versions
+lack ``is_incomplete`` and ``person``."""
 
 MOST_ATTEMPTS = 3
 """A file that exists and failed this often is quarantined: it is not tried again."""

@@ -76,7 +76,7 @@ def stage_space(project: Path, staging: Path) -> dict[str, int]:
     header = staging / "README.md"
     is_ours = header.is_file() and "sdk: gradio" in header.read_text(encoding="utf-8", errors="replace")
     if staging.exists() and not is_ours and (not staging.is_dir() or any(staging.iterdir())):
-        raise PublishError(f"{staging}: holds something other than a staged Space. Choose another folder.")
+        raise PublishError(f"{staging}: holds something other than a staged Space. Choose another folder (--staging).")
     with tempfile.TemporaryDirectory() as scratch:
         wheel = build_wheel(project, Path(scratch))
         pins = pinned_versions((project / "constraints.txt").read_text(encoding="utf-8"))

@@ -168,14 +168,15 @@ def lay_out(
     _check_files(files, staging)
     here, target = source.resolve(), staging.resolve()
     if here.is_relative_to(target) or target.is_relative_to(here):
-        raise PublishError(f"{staging}: lies in {source}, or around it. Choose a folder beside it.")
+        raise PublishError(f"{staging}: lies in {source}, or around it. Choose a folder beside it (--staging).")
     marker, earlier = next(iter(documents)), None
     identity = _identity(documents[marker])
     with suppress(DatasetError, AttributeError):
         earlier = _identity(read_json(staging / marker))
     if staging.exists() and (not staging.is_dir() or (any(staging.iterdir()) and earlier != identity)):
         raise PublishError(
-            f"{staging}: holds something other than a staged {identity}. Choose another folder, or delete this one."
+            f"{staging}: holds something other than a staged {identity}. Choose another folder (--staging), or delete "
+            "this one."
         )
     partial = target.with_name(f".{target.name}.partial")
     try:

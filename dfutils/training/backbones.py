@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from dfutils.errors import RunError, WeightsError
 from dfutils.files import sha256_of
+from dfutils.pretrained import default_model
 from dfutils.records import Crops
 from dfutils.settings import DEFAULT_BACKBONE
 from dfutils.training.backend import keras
@@ -145,8 +146,10 @@ def _resolve_weights(weights: str, family: str) -> tuple[str, Path | None]:
     known = FAMILIES[family].weights
     if weights == "random":
         return "random", None
+    default = default_model()
+    without_it = f"give --init-from {default} to start from the included detector" if default else ""
     if weights in known:
-        return weights, find_weights(weights)
+        return weights, find_weights(weights, without_it=without_it)
     if weights != "auto":
         path = Path(weights)
         if not path.is_file():
@@ -155,13 +158,15 @@ def _resolve_weights(weights: str, family: str) -> tuple[str, Path | None]:
                 "Check the path."
             )
         return path.name, path
-    problems = [] if known else [f"This package knows no file for {family}: give the path of Keras' file."]
+    problems: list[WeightsError] = []
     for name in known:
         try:
-            return name, find_weights(name)
+            return name, find_weights(name, without_it=without_it)
         except WeightsError as error:
-            problems.append(str(error))
+            problems.append(error)
+    if problems:
+        raise problems[0]  # of the best file
     raise WeightsError(
-        "backbone weights: none could be found. " + " ".join(problems) + " To train from random weights instead (much "
-        "worse), use --backbone-weights random."
+        f"backbone weights: no file is known for {family}. Give the path of the one that Keras publishes as "
+        "--backbone-weights; or random, which is much worse."
     )

@@ -20,6 +20,7 @@ from dfutils.runs.identity import RunIdentity, is_finished
 from dfutils.runs.record import DetectorRecord, MemberRecord
 from dfutils.runs.thresholds import mean_decision
 from dfutils.settings import TrainingSettings
+from dfutils.training.families import family_of
 from dfutils.training.fold_process import train_in_process
 from dfutils.training.run import train, training_rows
 from dfutils.training.splits import fold_videos, group_videos, read_splits
@@ -69,6 +70,7 @@ def train_folds(
         ValueError: ``folds`` is below 2.
     """
     started = time.monotonic()
+    family_of(settings.backbone)
     rows = training_rows(read_face_dataset(faces))
     folder = RunFolder(run)
     identity = RunIdentity(settings, dataset=sha256_of(faces / "manifest.csv"), folds=folds)

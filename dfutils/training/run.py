@@ -34,7 +34,7 @@ from dfutils.training.augmentation import augment_clip
 from dfutils.training.backbones import Backbone, build_backbone, rebuilt_as
 from dfutils.training.backend import keras, tf
 from dfutils.training.devices import Devices, require_one_worker, training_devices
-from dfutils.training.families import keras_name
+from dfutils.training.families import family_of, keras_name
 from dfutils.training.features import Features, backbone_key, clip_features
 from dfutils.training.finetune import Start, finetune
 from dfutils.training.fit import Flags, fit_head
@@ -80,7 +80,8 @@ def train(
             job trains into it; the message says why.
     """
     require_one_worker()
-    dataset = read_face_dataset(faces).reframed(size=settings.size, margin=settings.margin)
+    family_of(settings.backbone)  # fail now, not after the leak report
+    dataset = read_face_dataset(faces)
     rows = training_rows(dataset)
     folder = RunFolder(run)
     identity = RunIdentity(
@@ -99,6 +100,7 @@ def train(
             f"model {settings.model}: needs clips, but this dataset holds still images. Choose a model with a frame "
             "head such as inception_mean."
         )
+    dataset = _framed(dataset, settings)
     started = time.monotonic()
     with only_job(run):
         if assignment is None:
@@ -142,6 +144,30 @@ def training_rows(dataset: FaceDataset) -> tuple[ClipRow, ...]:
     return tuple(row for row in dataset.rows if row.track == 0)
 
 
+def _framed(dataset: FaceDataset, settings: TrainingSettings) -> FaceDataset:
+    """Return the dataset with the crops to train on: those of the settings, or else of the network to start from.
+
+    Larger crops than that network was trained on are reduced, as they are when it is evaluated.
+
+    Raises:
+        DatasetError: The stored crops are too small.
+        RunError: The network to start from was trained on crops of another size.
+    """
+    start, size = settings.init_from, settings.size
+    if start is None:
+        return dataset.reframed(size=size, margin=settings.margin)
+    needed = RunFolder(resolve_detector(start)).detector().extraction.size
+    if size not in (None, needed):
+        raise RunError(
+            f"{start}: was trained on crops of {needed} pixels, but the setting size is {size}. "
+            f"Set size to {needed}, or leave it out."
+        )
+    framed = dataset.reframed(size=needed, margin=settings.margin)
+    if size is None and needed != dataset.settings.size:
+        logger.info("%s: takes crops of %d pixels; those of %d are reduced", start, needed, dataset.settings.size)
+    return framed
+
+
 def _start(settings: TrainingSettings, dataset: FaceDataset) -> Start:
     size = dataset.settings.size
     if settings.init_from is None:
@@ -152,11 +178,6 @@ def _start(settings: TrainingSettings, dataset: FaceDataset) -> Start:
         raise RunError(
             f"{settings.init_from}: its backbone is {known.backbone}, not {settings.backbone}. "
             f"Set backbone to {known.backbone} in the settings."
-        )
-    if known.extraction.size != size:
-        raise RunError(
-            f"{settings.init_from}: was trained on crops of {known.extraction.size} pixels, "
-            f"but {dataset.folder} has {size}. Set size to {known.extraction.size} in the settings, or extract with it."
         )
     origin = f"fine-tuned by the run {known.name}, from {known.backbone_weights}"
     if not is_same and settings.mode == "finetune":

@@ -158,7 +158,7 @@ def read_splits(path: Path) -> dict[str, SplitName]:
     """
     assignment: dict[str, SplitName] = {}
     names: dict[str, SplitName] = {name: name for name in SPLIT_NAMES}
-    for row in read_csv(path, ("video", "split")):
+    for row in read_csv(path, ("video", "split"), advice="Name the splits.csv of a run folder."):
         if row["split"] not in names:
             raise SplitError(f"{path}: {row['video']} has split {row['split']!r}. Write {', '.join(SPLIT_NAMES)}.")
         if row["video"] in assignment:

@@ -356,7 +356,11 @@ class TestTable:
     @pytest.mark.parametrize(
         ("content", "message"),
         [
-            pytest.param("file|label\na.mp4|REAL\n", r"column 'file' is missing.*has: file\|label", id="separator"),
+            pytest.param(
+                "file|label\na.mp4|REAL\n",
+                r"column 'file' is missing.*has: file\|label\. Name the columns file and label",
+                id="separator",
+            ),
             pytest.param("", r"labels\.csv: is empty. Write a first line `file,label`", id="empty file"),
             pytest.param("\n \n", r"labels\.csv: is empty", id="blank file"),
             pytest.param("file,label\n,\n", "contains only a header", id="header only"),

@@ -84,6 +84,7 @@ def test_every_file_has_the_verdict_that_predict_gives(whole, detector, items):
         verdict, row = detector.predict(item.path), rows[item.id]
         assert (row["label"], row["reason"], row["detail"]) == (verdict.label, verdict.reason, verdict.detail)
         assert row["fake_probability"] == verdict.fake_probability
+        assert (row["person"], row["is_incomplete"]) == (verdict.person, verdict.is_incomplete)
     assert [row["status"] for row in rows.values()] == ["scored"] * CLIPS + ["error"] * 2
     tracks = json.loads(rows_of_parts(whole)[0]["tracks"])
     assert tracks[0]["frames"][0]["box"]
@@ -361,6 +362,9 @@ def test_a_manifest_without_files_or_with_equal_ids_is_refused(tmp_path):
     write_csv(tmp_path / "a.csv", ("file", "id"), [{"file": f"{n}.mp4", "id": "one"} for n in range(2)])
     with pytest.raises(CatalogueError, match=r"a\.csv: one is there twice. Give each file an id of its own"):
         read_archive(tmp_path / "a.csv")
+    (tmp_path / "b.csv").write_text("path\na\n")
+    with pytest.raises(DatasetError, match=r"column 'file' is missing .* has: path\. Name the files of the archive"):
+        read_archive(tmp_path / "b.csv")
     parquet.write_table(pa.table({"path": ["a"]}), tmp_path / "b.parquet")
     with pytest.raises(CatalogueError, match=r"b\.parquet: has no column file"):
         read_archive(tmp_path / "b.parquet")

@@ -89,7 +89,9 @@ def test_a_small_face_in_the_background_does_not_decide_about_the_large_one(dete
     assert [track.counts for track in decided.tracks] == [side >= int(max(sides)) for side in sides]
     whose = f"2 people; the score is that of person {decided.person + 1}, the highest among faces that are large enough"
     assert whose in verdict_line(decided)
-    assert [track["counts"] for track in plain_verdict(decided)["tracks"]] == [one.counts for one in decided.tracks]
+    document = plain_verdict(decided)
+    assert [track["counts"] for track in document["tracks"]] == [one.counts for one in decided.tracks]
+    assert document["tracks"][document["person"]]["fake_probability"] == document["fake_probability"]
     assert verdict.fake_probability == max(track.fake_probability for track in verdict.tracks)
 
 
@@ -148,6 +150,7 @@ def test_a_file_that_was_cut_off_keeps_its_label_and_says_so(demo_run, demo_vide
     assert (whole.reason, verdict.reason) == (Reason.OK, Reason.INCOMPLETE)
     assert verdict.detail == "the file ends after 1.6 of 4.0 s"
     assert (whole.is_incomplete, verdict.is_incomplete) == (False, True)
+    assert [plain_verdict(one)["is_incomplete"] for one in (whole, verdict)] == [False, True]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from dfutils.records import Video
     ("arguments", "reason"),
     [
         ("{faces} {tmp} --labels folders", "is not a face dataset. A folder of videos is measured by itself"),
+        ("{tmp}", "is not a face dataset. If it holds videos, give their labels, as --labels folders or"),
         ("{faces} --labels folders", "--labels CSV needs --slice COLUMN"),
         ("{tmp} --labels folders --slice age", "there is no file folders"),
     ],

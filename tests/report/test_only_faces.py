@@ -56,6 +56,12 @@ def test_the_command_line_says_it_once_and_not_in_documents(files, caplog, capsy
         assert ONLY_FACES not in capsys.readouterr().out
 
 
+def test_nothing_is_said_about_faces_where_no_file_could_be_read(files, tmp_path, caplog):
+    with caplog.at_level("INFO"):
+        assert main(["predict", str(files[1]), str(tmp_path / "nowhere.mp4")]) == 0
+    assert ONLY_FACES not in caplog.messages
+
+
 def test_the_tables_of_the_notebooks_say_it_once(detector, files):
     verdicts = list(detector.predict_many(files))
     assert unescape(verdicts_table(verdicts)._repr_html_()).count(ONLY_FACES) == 1

@@ -1,10 +1,14 @@
+from typing import get_args
+
 import keras
 import numpy as np
 import pytest
 from rounding import FEATURES, HEAD, SCORE
 
 from dfutils.errors import DfutilsError, WeightsError
+from dfutils.pretrained import DEFAULT
 from dfutils.runs.probabilities import logit
+from dfutils.settings import ModelName
 from dfutils.training.backbones import build_backbone
 from dfutils.training.model import HEADS, build_head, compose
 
@@ -126,9 +130,19 @@ def test_unknown_backbone_weights_are_an_error_before_anything_is_built():
         build_backbone("imagenett", size=SIZE)
 
 
-def test_without_any_weights_random_ones_need_a_request(monkeypatch, tmp_path):
+def test_without_any_weights_the_message_says_why_and_what_works_without_a_network(monkeypatch, tmp_path):
     monkeypatch.setenv("DFUTILS_WEIGHTS", str(tmp_path))
     monkeypatch.setenv("DFUTILS_CACHE", str(tmp_path))
     monkeypatch.setenv("DFUTILS_KAGGLE_INPUT", str(tmp_path))
-    with pytest.raises(WeightsError, match="--backbone-weights random"):
+    with pytest.raises(WeightsError) as raised:
         build_backbone("auto", size=SIZE)
+    assert str(raised.value) == (
+        "backbone weights inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5: not on this machine, and "
+        f"DFUTILS_OFFLINE is set, which prevents their download. Give --init-from {DEFAULT} to start from the included "
+        f"detector; or unset DFUTILS_OFFLINE; or put the file into {tmp_path / 'weights'} or a folder named in "
+        "$DFUTILS_WEIGHTS, or attach a Kaggle dataset that holds it."
+    )
+
+
+def test_every_model_that_settings_accept_can_be_built():
+    assert tuple(HEADS) == get_args(ModelName)

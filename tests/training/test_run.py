@@ -1,8 +1,10 @@
 """From a face dataset to a complete run folder."""
 
 import json
+import logging
 import shutil
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,9 +13,12 @@ from training_helpers import traced_steps
 from dfutils.errors import DatasetError, RunError, SplitError
 from dfutils.extraction.dataset import read_face_dataset
 from dfutils.files import only_job, read_csv, write_csv
+from dfutils.prediction.detector import load_detector
+from dfutils.pretrained import DEFAULT
 from dfutils.settings import TrainingSettings
 from dfutils.training.features import clip_features
 from dfutils.training.fit import BestEpoch, fit_head
+from dfutils.training.folds import train_folds
 from dfutils.training.run import _start, train
 from dfutils.training.saved_network import load_network
 
@@ -105,11 +110,23 @@ def test_a_model_of_clips_is_not_trained_on_still_images(demo_faces, tmp_path):
 
 def test_weights_of_a_run_with_crops_of_another_size_are_refused(demo_faces, demo_run, tmp_path):
     settings = settings_of(demo_run).model_copy(update={"init_from": str(demo_run), "size": 80})
-    with pytest.raises(
-        RunError, match=r"was trained on crops of 96 pixels, but .*faces\d+ has 80\. Set size to 96 in the"
-    ):
+    with pytest.raises(RunError, match=r"of 96 pixels, but the setting size is 80\. Set size to 96, or leave"):
         train(demo_faces, tmp_path / "run", settings=settings, progress=False)
-    assert not (tmp_path / "run" / "detector.json").exists()
+    settings = settings.model_copy(update={"init_from": DEFAULT, "size": None})
+    with pytest.raises(DatasetError, match=r"96 pixels, but 224 are needed\. Extract again with --size 224 or more"):
+        train(demo_faces, tmp_path / "run", settings=settings, progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_crops_that_are_larger_than_those_of_the_first_network_are_reduced(demo_faces, demo_run, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    first, second = tmp_path / "first", tmp_path / "second"
+    settings = settings_of(demo_run).model_copy(update={"epochs": 1, "size": 75})
+    train(demo_faces, first, settings=settings, progress=False)
+    settings = settings.model_copy(update={"init_from": str(first), "size": None})
+    assert train(demo_faces, second, settings=settings, progress=False).extraction.size == 75
+    assert f"{first}: takes crops of 75 pixels; those of 96 are reduced" in caplog.messages
+    assert load_detector(second, engine="keras").settings.extraction.size == 75
 
 
 @pytest.mark.parametrize(("backbone", "channels"), [("InceptionV3", 2048), ("InceptionV3Blocks", 10048)])
@@ -124,10 +141,11 @@ def test_training_starts_from_a_network_of_which_it_may_take_other_features(demo
     assert (start.head is not None) == (backbone == "InceptionV3")  # the head reads other features
 
 
-def test_an_unknown_backbone_is_named_before_a_run_is_continued_with_it(demo_faces, demo_run, tmp_path):
+def test_an_unknown_backbone_is_named_before_anything_is_read(demo_run, tmp_path):
     settings = settings_of(demo_run).model_copy(update={"init_from": str(demo_run), "backbone": "InceptionV33"})
-    with pytest.raises(RunError, match=r"there is no 'InceptionV33'. Choose one of: InceptionV3, InceptionV3Blocks"):
-        train(demo_faces, tmp_path / "run", settings=settings, progress=False)
+    for begin in (train, partial(train_folds, folds=2)):
+        with pytest.raises(RunError, match=r"there is no 'InceptionV33'. Choose one of: InceptionV3, InceptionV3B"):
+            begin(tmp_path / "no faces", tmp_path / "run", settings=settings, progress=False)
 
 
 class CountingBackbone:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dfutils.errors import SplitError
+from dfutils.errors import DatasetError, SplitError
 from dfutils.records import SPLIT_NAMES, ClipRow
 from dfutils.settings import SplitSettings
 from dfutils.training.splits import extend_split, fold_videos, group_videos, read_splits, split_videos, write_splits
@@ -285,6 +285,11 @@ class TestExtending:
 
 
 class TestFile:
+    def test_a_table_that_is_no_splits_file_is_refused_with_the_name_of_one(self, tmp_path):
+        (tmp_path / "manifest.csv").write_text("video\na.mp4\n")
+        with pytest.raises(DatasetError, match=r"'split' is missing .*\. Name the splits\.csv of a run folder\.$"):
+            read_splits(tmp_path / "manifest.csv")
+
     def test_what_is_written_is_read(self, tmp_path):
         rows = [*make_pairs(6), make_row("comma, and ü", group="g000")]
         rows[0] = replace(rows[0], sha256="5ad1")
