@@ -174,7 +174,7 @@ def test_wrong_use_exits_with_2(arguments):
         (["extract", "{tmp}/nowhere", "--out", "{tmp}/faces"], "nowhere"),
         (["extract", "{tmp}", "--out", "{tmp}/faces"], "no videos"),
         (["train", "{tmp}", "--out", "{tmp}/run"], "manifest.csv"),
-        (["evaluate", "{tmp}", "{tmp}", "--out", "{tmp}/report"], "run folder"),
+        (["evaluate", "{tmp}", "{tmp}/faces", "--out", "{tmp}/report"], "run folder"),
         (["predict", "a.mp4", "--model", "{tmp}"], "run folder"),
         (["compare", "{tmp}", "{tmp}", "--faces", "{tmp}", "--out", "{tmp}/report"], "two or more different runs"),
         (["calibrate", "{tmp}"], "run folder"),

@@ -259,7 +259,9 @@ def _require_equal(run: Path, export: ExportRecord) -> None:
         raise RunError(
             f"{run}: {export.precision} is judged by AUC, which needs REAL and FAKE clips. Use another dataset."
         )
-    loss, same = export.auc_keras - export.auc, 0.0 if export.same_sides is None else export.same_sides
+    loss = export.auc_keras - export.auc
+    # Exports of earlier versions only have the share of equal answers, which is never larger.
+    same = export.same_labels if export.same_sides is None else export.same_sides
     if loss > LARGEST_LOSS or same < FEWEST_SAME:
         raise RunError(
             f"{run}: not exported: {export.precision} costs {loss:.4f} of AUC ({LARGEST_LOSS:g} is allowed), and "
