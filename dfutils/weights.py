@@ -1,7 +1,7 @@
 """Named, checksummed weight files and the places where they are searched.
 
-Search order: the folders in ``$DFUTILS_WEIGHTS`` (separated by ``:``, ``;`` on Windows); attached
-Kaggle inputs; the user's cache; then the network, unless ``$DFUTILS_OFFLINE`` is set. Every file found is verified.
+Search order: the folders in ``$DFUTILS_WEIGHTS`` (separated by ``:``, ``;`` on Windows); attached Kaggle inputs; the
+user's cache; then the network, unless ``$DFUTILS_OFFLINE`` is set. Every file found is verified.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def find_weights(name: str, *, without_it: str = "") -> Path:
             content = response.read(known.size_bytes + 1)
     except OSError as error:
         raise WeightsError(
-            f"backbone weights {known.filename}: not on this machine, and its download failed ({error}). "
+            f"backbone weights {known.filename}: not on this machine, and their download failed ({error}). "
             f"{_advice(without_it, f'download {known.url} and {place}')}"
         ) from error
     with replacing(path) as temporary:

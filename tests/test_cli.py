@@ -197,7 +197,7 @@ def test_a_failure_exits_with_1_and_one_line_of_reason(tmp_path, arguments, reas
         ("predict a.mp4 --prior nan", "argument --prior: must be above 0 and below 1, not nan"),
         ("predict a.mp4 --out b --shard 3/2", "argument --shard: '3/2' is not a shard. Write i/n, such as 1/4"),
         ("extract a --out b --frames 0", "error: options: frames: Input should be greater than or equal to 1"),
-        ("stress run videos --out report --kinds rain", "argument --kinds: 'rain' is unknown. Choose from: jpeg, h264"),
+        ("stress run videos --out report --kinds rain", "error: --kinds: 'rain' is unknown. Choose from: jpeg, h264"),
     ],
 )
 def test_an_impossible_value_of_an_option_is_wrong_use_and_says_what_is_possible(words, reason, capsys):
@@ -212,7 +212,7 @@ def test_an_unknown_rule_is_named_with_the_known_ones(tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["calibrate", str(tmp_path), "--operating-point", "luck"])
     said = capsys.readouterr().err
-    assert "argument --operating-point: there is no rule 'luck'. Give balanced_accuracy, fpr_N such as fpr_1" in said
+    assert "error: --operating-point: there is no rule 'luck'. Give balanced_accuracy, fpr_N such as fpr_1" in said
     assert not any(tmp_path.iterdir())
 
 

@@ -70,7 +70,7 @@ def test_a_file_that_is_not_downloaded_is_named_with_the_reason(known, monkeypat
         find_weights("toy")
     monkeypatch.delenv("DFUTILS_OFFLINE")
     monkeypatch.setattr(urllib.request, "_opener", None)
-    with pytest.raises(WeightsError, match=r"its download failed \(.*\)\. Download http://127\S+/toy\.bin and put"):
+    with pytest.raises(WeightsError, match=r"their download failed \(.*\)\. Download http://127\S+/toy\.bin and put"):
         find_weights("toy")
 
 

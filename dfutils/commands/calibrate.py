@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import re
 from pathlib import Path
 
-from dfutils.commands.base import answer_lines, print_result, share
+from dfutils.commands.base import answer_lines, count, print_result, share
 
 EXAMPLE = "dfutils calibrate run --max-fpr 0.01 --max-fnr 0.05"
 
@@ -20,7 +21,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--method", choices=["platt", "isotonic"], default="platt", help="default: %(default)s")
     parser.add_argument(
         "--operating-point",
-        type=_rule,
         default="balanced_accuracy",
         metavar="RULE",
         help="threshold of the two-class metrics in reports; it does not change the answers, for which --max-fpr is: "
@@ -44,7 +44,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--min-face-pixels",
-        type=_pixels,
+        type=functools.partial(count, least=0),
         metavar="N",
         help="ignore people with a smaller face in the input (0: ignore nobody; default: unchanged)",
     )
@@ -57,27 +57,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _rule(text: str) -> str:
-    from dfutils.runs.record import RULE_FORMS, RULE_PATTERN
-
-    if not re.fullmatch(RULE_PATTERN, text):
-        raise argparse.ArgumentTypeError(f"there is no rule {text!r}. Give {RULE_FORMS}")
-    return text
-
-
-def _pixels(text: str) -> int:
-    if (number := int(text)) < 0:
-        raise argparse.ArgumentTypeError(f"must be 0 or more, not {number}")
-    return number
-
-
 def run(options: argparse.Namespace) -> None:
     """Refit calibration and threshold; for an ensemble, measure the folds again."""
     if options.detector.as_posix().startswith("hf:"):
         options.usage_error("a detector of the Hub comes without its validation scores and cannot be calibrated anew")
     from dfutils.pretrained import resolve_detector
     from dfutils.runs.calibration import recalibrate
+    from dfutils.runs.record import RULE_FORMS, RULE_PATTERN
 
+    if not re.fullmatch(RULE_PATTERN, options.operating_point):
+        options.usage_error(f"--operating-point: there is no rule {options.operating_point!r}. Give {RULE_FORMS}")
     run_folder = resolve_detector(options.detector)
     detector = recalibrate(
         run_folder,

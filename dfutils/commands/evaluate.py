@@ -74,13 +74,13 @@ def run(options: argparse.Namespace) -> None:
         from dfutils.extraction.catalogue import read_catalogue
         from dfutils.extraction.dataset import is_face_dataset
 
-        others = [folder for folder in options.faces if not is_face_dataset(folder)]
-        if not options.labels and (videos := [folder for folder in others if folder.is_dir()]):
+        others = [folder for folder in options.faces if options.labels and not is_face_dataset(folder)]
+        unlabelled = [folder for folder in options.faces if folder.is_dir() and not is_face_dataset(folder)]
+        if unlabelled and not options.labels:
             options.usage_error(
-                f"{videos[0]}: is not a face dataset. If it holds videos, give their labels, as --labels folders or "
-                f"--labels CSV, or extract their faces first, with dfutils extract {videos[0]} --out FACES"
+                f"{unlabelled[0]}: is not a face dataset. If it holds videos, give their labels, as --labels folders "
+                f"or --labels CSV, or extract their faces first, with dfutils extract {unlabelled[0]} --out FACES"
             )
-        others = others if options.labels else []
         if others and len(options.faces) > 1:
             options.usage_error(f"{others[0]}: is not a face dataset. A folder of videos is measured by itself")
         if not others and bool(options.slice) != bool(options.labels):

@@ -27,11 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--split", choices=["train", "validation", "test", "all"], default="test", help="default: %(default)s"
     )
     parser.add_argument(
-        "--kinds",
-        nargs="+",
-        type=_kind,
-        metavar="KIND",
-        help="such as jpeg and h264; an unknown one lists them (default: all)",
+        "--kinds", nargs="+", metavar="KIND", help="such as jpeg and h264; an unknown one lists them (default: all)"
     )
     parser.add_argument(
         "--most", type=count, default=60, metavar="N", help="use at most N videos (default: %(default)s)"
@@ -39,19 +35,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_engine_option(parser)
 
 
-def _kind(text: str) -> str:
-    with needing("report", "the stress test"):
-        from dfutils.evaluation.damage import DAMAGES
-
-    if text not in DAMAGES:
-        raise argparse.ArgumentTypeError(f"{text!r} is unknown. Choose from: {', '.join(DAMAGES)}")
-    return text
-
-
 def run(options: argparse.Namespace) -> None:
     """Damage the videos of a split at several strengths, and measure the detector at each."""
     with needing("report", "the stress test"):
+        from dfutils.evaluation.damage import DAMAGES
         from dfutils.evaluation.stress import stress_lines, stress_test
+    if unknown := [kind for kind in options.kinds or () if kind not in DAMAGES]:
+        options.usage_error(f"--kinds: {unknown[0]!r} is unknown. Choose from: {', '.join(DAMAGES)}")
     from dfutils.extraction.catalogue import read_catalogue
 
     rows = stress_test(

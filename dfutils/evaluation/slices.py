@@ -264,14 +264,13 @@ def _differences(
         if np.isnan(value[index]) or not len(present):
             continue
         low, high = np.percentile(present, [2.5 / tests, 100 - 2.5 / tests])
-        for mask, sign in ((inside, 1), (~inside, -1)) if index == 0 else ():
-            share = of(mask, once)[0, 0]
-            if share in (0, 1):
-                unlike = most_unlike_groups(rows["group"][mask & ~is_fake].nunique(), error=0.05 / tests)
-                if sign * (0.5 - share) > 0:
-                    high = value[0] + np.hypot(high - value[0], unlike)
-                else:
-                    low = value[0] - np.hypot(value[0] - low, unlike)
+        shares = [(of(mask, once)[0, 0], mask, sign) for mask, sign in ((inside, 1), (~inside, -1)) if index == 0]
+        for share, mask, sign in (one for one in shares if one[0] in (0, 1)):
+            unlike = most_unlike_groups(rows["group"][mask & ~is_fake].nunique(), error=0.05 / tests)
+            if (share == 0) == (sign == 1):  # a larger share of this mask would move the difference up
+                high = value[0] + np.hypot(high - value[0], unlike)
+            else:
+                low = value[0] - np.hypot(value[0] - low, unlike)
         if low > 0 or high < 0:
             interval = f"{value[index]:+.2f} ({low:+.2f} to {high:+.2f})".replace("-", "−")
             sentences.append(f"{sentence.format(more if low > 0 else less)}: {interval}.")
