@@ -36,7 +36,7 @@ from dfutils.runs.folder import RunFolder
 from dfutils.runs.record import DetectorRecord, ExportRecord
 
 if TYPE_CHECKING:
-    import openvino as ov
+    from dfutils.prediction.openvino_backend import ov
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def export_detector(
     if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
         raise RunError(f"export to {precision}: needs {' and '.join(missing)}. {how_to_install('export')}.")
     if precision == "bfloat16":
-        import openvino as ov
+        from dfutils.prediction.openvino_backend import ov
 
         if "BF16" not in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise RunError(
@@ -135,14 +135,12 @@ def _graph(run: Path, settings: DetectorRecord, reference: Network) -> ov.Model:
     """Build InceptionV3 from its weights, and convert any other backbone."""
     if is_inception(settings.backbone):
         return read_backbone(run, settings)
-    import openvino as ov
-    from openvino.frontend.tensorflow import utils
-
+    from dfutils.prediction.openvino_backend import ov
     from dfutils.training.backend import tf
 
     # OpenVINO asks for the version by exec("import tensorflow") and exec("del tensorflow"), which since Python 3.13 do
     # not share their local names (PEP 667): there, every conversion would fail with a NameError.
-    utils.get_environment_setup = lambda _framework: {"tensorflow": tf.__version__}
+    ov.frontend.tensorflow.utils.get_environment_setup = lambda _framework: {"tensorflow": tf.__version__}
     backbone, size = keras_network(reference).backbone, settings.extraction.size
     example = tf.TensorSpec((1, size, size, 3), tf.uint8)
     traced = tf.function(lambda crops: backbone(crops, training=False)).get_concrete_function(example)
@@ -187,7 +185,7 @@ def _compared(
     *,
     split: str,
 ) -> ExportRecord:
-    import openvino as ov
+    from dfutils.prediction.openvino_backend import ov
 
     reference, ported = (clip_scores(settings, network, map(dataset.load_clip, rows)) for network in networks)
     is_fake = np.array([row.is_fake for row in rows])
@@ -272,7 +270,7 @@ def _require_equal(run: Path, export: ExportRecord) -> None:
 
 def _write_model(model: ov.Model, folder: Path, precision: Precision) -> ov.Model:
     """Write the backbone's files and read them again, so that the files that are kept are those that are compared."""
-    import openvino as ov
+    from dfutils.prediction.openvino_backend import ov
 
     try:
         ov.save_model(model, folder / BACKBONE_FILES[0], compress_to_fp16=precision == "bfloat16")

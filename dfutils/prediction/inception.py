@@ -18,7 +18,8 @@ from dfutils.training.families import FAMILIES, keras_name
 
 if TYPE_CHECKING:
     import h5py
-    import openvino as ov
+
+    from dfutils.prediction.openvino_backend import ov
 
 Kernel: TypeAlias = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 """Filters ``(out, in, height, width)`` and bias ``(1, out, 1, 1)`` of a convolution with folded batch normalisation."""
@@ -60,8 +61,7 @@ def build_inception(weights: h5py.File, *, size: int, backbone: str = DEFAULT_BA
     Raises:
         RunError: The weights are not those of InceptionV3, or not where Keras saves them.
     """
-    import openvino as ov
-    from openvino import opset13 as ops
+    from dfutils.prediction.openvino_backend import ops, ov
 
     kernels = iter(_read_kernels(weights))
     crops = ops.parameter([1, size, size, 3], np.uint8, name="crops")

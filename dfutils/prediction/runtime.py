@@ -16,7 +16,6 @@ import functools
 import importlib.util
 import logging
 import os
-import tempfile
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -35,8 +34,7 @@ from dfutils.runs.probabilities import Probabilities
 from dfutils.runs.record import DetectorRecord, ExportRecord
 
 if TYPE_CHECKING:
-    import openvino as ov
-
+    from dfutils.prediction.openvino_backend import ov
     from dfutils.training.model import ClipNetwork
 
 logger = logging.getLogger(__name__)
@@ -67,7 +65,7 @@ class OpenVinoNetwork:
     def features(self, images: Crops) -> Features:
         """Return features ``(N, channels)`` of images ``(N, size, size, 3)``."""
         backbone = self._backbone()
-        import openvino as ov
+        from dfutils.prediction.openvino_backend import ov
 
         features = np.empty((len(images), backbone.output(0).shape[1]), np.float32)
 
@@ -243,15 +241,6 @@ def _opened(path: Path) -> Any:
 
 @functools.cache
 def _core() -> ov.Core:
-    needs_home = False
-    try:
-        Path.home()
-    except RuntimeError:  # a user without a home folder, for whom OpenVINO cannot be imported
-        needs_home = True
-        os.environ["HOME"] = tempfile.gettempdir()
-    try:
-        import openvino as ov
-    finally:
-        if needs_home:
-            del os.environ["HOME"]
+    from dfutils.prediction.openvino_backend import ov
+
     return ov.Core()
