@@ -15,13 +15,16 @@ PERCENTAGES = frozenset(
 
 
 def percent(share: float | None) -> str:
-    r"""Return a share as a percentage, or a dash for None.
+    r"""Return a share as a whole percentage, with decimals if it is nearly 0 or 100 %, or a dash for None.
 
     Example:
-        >>> percent(0.834)
-        '83\xa0%'
+        >>> [percent(share) for share in (0.834, 0.997, 0.0042, 1.0)]
+        ['83\xa0%', '99.7\xa0%', '0.42\xa0%', '100\xa0%']
     """
-    return "–" if share is None else f"{share * 100:.0f}\xa0%"
+    if share is None:
+        return "–"
+    is_nearly_whole = 0 < share <= 0.005 or 0.995 <= share < 1
+    return rate_text(share) if is_nearly_whole else f"{share * 100:.0f}\xa0%"
 
 
 def decimal(value: float | None, digits: int = 2) -> str:
