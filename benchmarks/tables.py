@@ -3,7 +3,7 @@
     python -m benchmarks.tables
 
 A page marks the place of a table with ``<!-- begin NAME -->`` and ``<!-- end NAME -->``. README.md shows one small
-table, ``summary``, which is made from ``research/results/second_release.json``.
+table, ``summary``, which is made from ``research/results/third_release.json``.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ BLOCK = re.compile(r"(<!-- begin (?P<name>[a-z_]+) -->\n).*?(<!-- end (?P=name) 
 SUMMARY = {
     "dfdc_test_auc": "face crops of new people, Deepfake Detection Challenge (DFDC): AUC",
     "dfdc_test_answered": "the same: share that is answered REAL or FAKE",
+    "dfdc_test_answered_right": "the same: share of these answers that are right",
     "dfdc_test_real_answered_fake": "REAL called FAKE, the same",
     "photos_test_real_answered_fake": "REAL called FAKE, photographs of new people",
     "celeba_real_answered_fake": "REAL called FAKE, photographs of a data set that no training has seen (CelebA)",
@@ -40,7 +41,7 @@ def read_tables() -> dict[str, str]:
 
 
 def summary(results: Mapping[str, Any]) -> str:
-    """Return the front page's table of what the shipped detector scores, from ``second_release.json``."""
+    """Return the front page's table of what the shipped detector scores, from ``third_release.json``."""
     rows = [f"| {words} | {with_interval(results['figures'][key])} |" for key, words in SUMMARY.items()]
     return "\n".join(["| test | measured |", "|---|---|", *rows]) + "\n"
 
@@ -58,7 +59,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.parse_args()
-    write_text(RESEARCH_RESULTS / "summary.md", summary(read_json(RESEARCH_RESULTS / "second_release.json")))
+    write_text(RESEARCH_RESULTS / "summary.md", summary(read_json(RESEARCH_RESULTS / "third_release.json")))
     tables = read_tables()
     for page in pages():
         write_text(page, filled(page.read_text(encoding="utf-8"), tables))

@@ -248,7 +248,7 @@ OTHER_CONTENT = {
         ("evaluate {run} {faces}", "metrics.json"),
         ("evaluate {run} {videos} --labels {labels}", "metrics.json"),
         ("evaluate --verdicts {verdicts} --labels {labels}", "metrics.json"),
-        ("compare {run} inception-cross-2 --faces {faces}", "metrics.json"),
+        ("compare {run} inception-cross-3 --faces {faces}", "metrics.json"),
         ("stress {run} {videos} --labels {labels}", "metrics.json"),
         ("demo", None),
         ("extract {videos} --labels {labels}", "manifest.csv"),

@@ -160,7 +160,7 @@ class ErrorDocument(_Document):
 
 
 _DETECTOR = {
-    "name": "inception-cross-2",
+    "name": "inception-cross-3",
     "version": "0.1.0",
     "sha256": "3f1c0a6f4e8f6a58e4c3d0b7a9d1f2c4b5a69788796a5b4c3d2e1f0011223344",
     "real_up_to": 0.5,

@@ -23,6 +23,7 @@ DEMO_QUICK_LOOK = DEMO_TRAINING.model_copy(update={"model": "inception_lstm_gru"
 DEMO_FINETUNING = TrainingSettings(
     model="inception_mean",
     mode="finetune",
+    backbone="InceptionV3Blocks",
     init_from=DEFAULT,
     epochs=2,
     batch_size=8,

@@ -11,7 +11,7 @@ from dfutils.runs.folder import RunFolder
 
 FOLDER = Path(__file__).parent
 
-DEFAULT = "inception-cross-2"
+DEFAULT = "inception-cross-3"
 """The detector that ``dfutils predict`` uses by default, if the package contains it."""
 
 

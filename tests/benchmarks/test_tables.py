@@ -54,7 +54,7 @@ def test_the_front_page_is_short_and_has_one_generated_table():
 
 
 def test_the_summary_is_made_from_the_detector_s_figures():
-    results = read_json(RESEARCH_RESULTS / "second_release.json")
+    results = read_json(RESEARCH_RESULTS / "third_release.json")
     text = summary(results)
     assert text == read_tables()["summary"]
     assert results["figures"] == read_json(FOLDER / DEFAULT / "metrics.json")["figures"]
