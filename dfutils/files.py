@@ -24,14 +24,15 @@ except ImportError:  # on Windows
 ODD_NAMES = "backslashreplace"
 """Error handler that escapes file names that are not valid Unicode; from JSON they are read back unchanged."""
 
-FolderKind: TypeAlias = Literal["a run", "a face dataset", "verdicts", "a report", "a demo"]
+FolderKind: TypeAlias = Literal["a run", "a detector", "a face dataset", "verdicts", "a report", "a demo"]
 """What a command writes into a folder of its own."""
 
 _SIGNS: dict[FolderKind, tuple[str, ...]] = {
-    "a run": ("detector.json", "run.json"),
+    "a run": ("run.json", "settings.json"),
+    "a detector": ("detector.json",),  # without a sign of a run: trained elsewhere
     "a face dataset": ("manifest.csv", "extraction.json"),
     "verdicts": ("job.json",),
-    "a report": ("metrics.json",),  # after runs: those that come with the package have this file too
+    "a report": ("metrics.json",),  # last: the included detector has this file too
 }
 """Files that tell what a folder holds. A demo has none: it has folders of the other kinds."""
 

@@ -236,6 +236,8 @@ def inputs(demo_run, demo_faces, demo_labels, tmp_path):
 
 OTHER_CONTENT = {
     "run.json": "a run",
+    "settings.json": "a run",
+    "detector.json": "a detector",
     "manifest.csv": "a face dataset",
     "job.json": "verdicts",
     "metrics.json": "a report",
@@ -266,7 +268,7 @@ def test_a_folder_that_holds_something_of_another_kind_is_refused_and_left_as_it
 ):
     command = words.format(**inputs).split()
     for name, what in OTHER_CONTENT.items():
-        if name == own:
+        if what == OTHER_CONTENT.get(own):
             continue
         folder = tmp_path / name
         folder.mkdir()
@@ -286,7 +288,7 @@ def test_a_report_may_replace_an_earlier_report(demo_run, demo_faces, tmp_path):
 def test_a_report_does_not_replace_the_predictions_of_its_run(demo_run, demo_faces, capsys):
     before = (demo_run / "predictions.csv").read_bytes()
     assert main(["evaluate", str(demo_run), str(demo_faces), "--out", str(demo_run)]) == 1
-    assert f"{demo_run}: holds a run (detector.json). Choose another --out." in capsys.readouterr().err
+    assert f"{demo_run}: holds a run (run.json). Choose another --out." in capsys.readouterr().err
     assert (demo_run / "predictions.csv").read_bytes() == before
 
 
