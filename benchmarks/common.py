@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from dfutils.files import read_json, write_json, write_text
+from dfutils.statistics.formatting import rate_text
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -84,18 +85,29 @@ def rounded(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 or float(value).is_integer() else f"{value:.2f}"
 
 
-def with_interval(estimate: Mapping[str, float | None] | None, *, sign: str = "", missing: str = "–") -> str:
-    """Format ``{"value", "low", "high"}``; ``sign="+"`` writes plus signs too.
+def with_interval(
+    estimate: Mapping[str, float | None] | None, *, sign: str = "", missing: str = "–", is_share: bool = False
+) -> str:
+    """Format ``{"value", "low", "high"}``, shares as percentages; ``sign="+"`` writes plus signs too.
 
     Example:
         >>> with_interval({"value": -0.02, "low": -0.04, "high": 0.01}, sign="+")
         '−0.02 (−0.04 to +0.01)'
+        >>> with_interval({"value": 0.53, "low": 0.0025, "high": 0.59}, is_share=True)
+        '53 % (0.25 to 59 %)'
     """
     if estimate is None or estimate["value"] is None:
         return missing
+
+    def shown(number: float) -> str:
+        return rate_text(number).replace("\xa0", " ") if is_share else f"{number:{sign}.2f}".replace("-", "−")
+
     numbers = [estimate[key] for key in ("value", "low", "high")]
-    value, *interval = [f"{number:{sign}.2f}".replace("-", "−") for number in numbers if number is not None]
-    return f"{value} ({' to '.join(interval)})" if len(interval) == 2 else value
+    value, *interval = [shown(number) for number in numbers if number is not None]
+    if len(interval) < 2:
+        return value
+    low, high = interval
+    return f"{value} ({low.removesuffix(' %')} to {high})"
 
 
 def wall_seconds(work: Callable[[], object]) -> float:

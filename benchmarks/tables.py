@@ -20,13 +20,22 @@ from dfutils.files import read_json, write_text
 BLOCK = re.compile(r"(<!-- begin (?P<name>[a-z_]+) -->\n).*?(<!-- end (?P=name) -->)", re.DOTALL)
 
 SUMMARY = {
-    "dfdc_test_auc": "face crops of new people, Deepfake Detection Challenge (DFDC): AUC",
-    "dfdc_test_answered": "the same: share that is answered REAL or FAKE",
-    "dfdc_test_answered_right": "the same: share of these answers that are right",
-    "dfdc_test_real_answered_fake": "REAL called FAKE, the same",
-    "photos_test_real_answered_fake": "REAL called FAKE, photographs of new people",
-    "celeba_real_answered_fake": "REAL called FAKE, photographs of a data set that no training has seen (CelebA)",
+    "dfdc_test_auc": "Deepfake Detection Challenge (DFDC), face crops of new people: AUC",
+    "dfdc_test_answered": "DFDC: answered REAL or FAKE",
+    "dfdc_test_answered_right": "DFDC: answers that are right",
+    "dfdc_test_fake_answered_fake": "DFDC: FAKE called FAKE",
+    "dfdc_test_real_answered_fake": "DFDC: REAL called FAKE",
+    "photos_test_real_answered_fake": "Photographs of new people: REAL called FAKE",
+    "celeba_real_answered_fake": "Photographs of a data set that no training has seen (CelebA): REAL called FAKE",
 }
+
+NOT_SHARES = ("auc", "log_loss", "ece_even_mix")
+"""Figures of `research.measure` that are no shares of images."""
+
+
+def figure_text(key: str, estimate: Mapping[str, float | None]) -> str:
+    """Return a figure of `research.measure` with its interval: shares as percentages."""
+    return with_interval(estimate, is_share=not key.endswith(NOT_SHARES), missing="")
 
 
 def pages() -> list[Path]:
@@ -42,7 +51,7 @@ def read_tables() -> dict[str, str]:
 
 def summary(results: Mapping[str, Any]) -> str:
     """Return the front page's table of what the shipped detector scores, from ``third_release.json``."""
-    rows = [f"| {words} | {with_interval(results['figures'][key])} |" for key, words in SUMMARY.items()]
+    rows = [f"| {words} | {figure_text(key, results['figures'][key])} |" for key, words in SUMMARY.items()]
     return "\n".join(["| test | measured |", "|---|---|", *rows]) + "\n"
 
 

@@ -29,7 +29,7 @@ FolderKind: TypeAlias = Literal["a run", "a detector", "a face dataset", "verdic
 
 _SIGNS: dict[FolderKind, tuple[str, ...]] = {
     "a run": ("run.json", "settings.json"),
-    "a detector": ("detector.json",),  # without a sign of a run: trained elsewhere
+    "a detector": ("detector.json",),  # without a run: packaged or downloaded
     "a face dataset": ("manifest.csv", "extraction.json"),
     "verdicts": ("job.json",),
     "a report": ("metrics.json",),  # last: the included detector has this file too
@@ -83,10 +83,12 @@ def refuse_other_content(folder: Path, kind: FolderKind) -> None:
     Raises:
         DatasetError: The folder holds something else.
     """
-    for other, names in _SIGNS.items():
-        for name in names:
-            if other != kind and (folder / name).is_file():
-                raise DatasetError(f"{folder}: holds {other} ({name}). Choose another --out.")
+    held = {name: other for other, names in _SIGNS.items() for name in names if (folder / name).is_file()}
+    if "a run" in held.values():
+        held.pop("detector.json", None)  # its own
+    for name, other in held.items():
+        if other != kind:
+            raise DatasetError(f"{folder}: holds {other} ({name}). Choose another --out.")
 
 
 @contextmanager

@@ -49,10 +49,14 @@ def needing(extra: str, what: str) -> Iterator[None]:
         raise DfutilsError(f"{error.name}: is not installed, but {what} needs it. {how_to_install(extra)}.") from error
 
 
-def count(text: str, *, least: int = 1) -> int:
-    """Parse the value of an option that counts something: an integer from ``least`` on."""
-    if (number := int(text)) < least:
-        raise argparse.ArgumentTypeError(f"must be {least} or more, not {number}")
+def count(text: str, *, minimum: int = 1) -> int:
+    """Parse the value of an option that counts something: an integer from ``minimum`` on."""
+    try:
+        number = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be an integer, not {text!r}") from None
+    if number < minimum:
+        raise argparse.ArgumentTypeError(f"must be {minimum} or more, not {number}")
     return number
 
 

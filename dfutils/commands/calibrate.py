@@ -44,7 +44,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--min-face-pixels",
-        type=functools.partial(count, least=0),
+        type=functools.partial(count, minimum=0),
         metavar="N",
         help="ignore people with a smaller face in the input (0: ignore nobody; default: unchanged)",
     )

@@ -264,8 +264,9 @@ def _differences(
         if np.isnan(value[index]) or not len(present):
             continue
         low, high = np.percentile(present, [2.5 / tests, 100 - 2.5 / tests])
-        shares = [(of(mask, once)[0, 0], mask, sign) for mask, sign in ((inside, 1), (~inside, -1)) if index == 0]
-        for share, mask, sign in (one for one in shares if one[0] in (0, 1)):
+        for mask, sign in ((inside, 1), (~inside, -1)) if index == 0 else ():
+            if (share := of(mask, once)[0, 0]) not in (0, 1):
+                continue
             unlike = most_unlike_groups(rows["group"][mask & ~is_fake].nunique(), error=0.05 / tests)
             if (share == 0) == (sign == 1):  # a larger share of this mask would move the difference up
                 high = value[0] + np.hypot(high - value[0], unlike)

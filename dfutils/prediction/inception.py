@@ -82,7 +82,7 @@ def build_inception(weights: h5py.File, *, size: int, backbone: str = DEFAULT_BA
 
 
 def _branch(data: Any, letters: str, kernels: list[Kernel]) -> Any:
-    from openvino import opset13 as ops
+    from dfutils.prediction.openvino_backend import ops
 
     waiting = iter(kernels)
     for letter in letters:
@@ -98,8 +98,7 @@ def _branch(data: Any, letters: str, kernels: list[Kernel]) -> Any:
 
 
 def _convolution(data: Any, letter: str, kernel: Kernel) -> Any:
-    from openvino import op
-    from openvino import opset13 as ops
+    from dfutils.prediction.openvino_backend import op, ops
 
     # Explicit constants: arrays would be converted through lists of Python numbers.
     filters, bias = (op.Constant(values, shared_memory=True) for values in kernel)

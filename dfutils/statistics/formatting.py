@@ -23,8 +23,8 @@ def percent(share: float | None) -> str:
     """
     if share is None:
         return "–"
-    is_nearly_whole = 0 < share <= 0.005 or 0.995 <= share < 1
-    return rate_text(share) if is_nearly_whole else f"{share * 100:.0f}\xa0%"
+    rounds_to_an_end = 0 < share <= 0.005 or 0.995 <= share < 1
+    return rate_text(share) if rounds_to_an_end else f"{share * 100:.0f}\xa0%"
 
 
 def decimal(value: float | None, digits: int = 2) -> str:

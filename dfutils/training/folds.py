@@ -140,8 +140,7 @@ def train_fold(
     """
     if not 0 <= fold < folds:
         raise ValueError(f"fold: must be from 0 to {folds - 1}. Received: {fold}")
-    if not RunFolder(run).settings_file.is_file():
-        refuse_other_content(run, "a run")
+    refuse_other_content(run, "a run")
     rows, split = training_rows(read_face_dataset(faces)), settings.split
     plan = fold_videos(rows, folds=folds, seed=split.seed, validation_fraction=split.validation_fraction)
     identity = RunIdentity(settings, dataset=sha256_of(faces / "manifest.csv"), folds=folds)

@@ -93,8 +93,7 @@ def train(
     if is_finished(folder, identity):
         logger.info("%s: is already finished", run)
         return folder.detector()
-    if not folder.settings_file.is_file():
-        refuse_other_content(run, "a run")
+    refuse_other_content(run, "a run")
     if rows[0].frames == 1 and not has_frame_head(settings.model):
         raise RunError(
             f"model {settings.model}: needs clips, but this dataset holds still images. Choose a model with a frame "

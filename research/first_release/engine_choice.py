@@ -55,8 +55,7 @@ class Candidate:
 
 def candidates(folder: Path) -> dict[str, Candidate]:
     """Return Keras, OpenVINO and LiteRT; files that have to be made first are written into ``folder``."""
-    import openvino as ov
-
+    from dfutils.prediction.openvino_backend import ov
     from dfutils.training.backend import tf
 
     run = resolve_detector(DEFAULT)

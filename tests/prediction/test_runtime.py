@@ -136,12 +136,12 @@ def test_predict_on_openvino_imports_no_tensorflow_and_no_decoder(demo_run, demo
     assert json.loads(done.stdout)["verdicts"][0]["reason"] == "ok"
 
 
-def test_nobody_is_told_of_a_prediction(demo_run, demo_videos, tmp_path):
+def test_predict_sends_no_telemetry(demo_run, demo_videos, tmp_path):
     environment = {name: value for name, value in os.environ.items() if name != "CI"} | {"HOME": str(tmp_path)}
     command = [sys.executable, "-m", "dfutils", "predict", str(demo_videos[0]), "--model", str(demo_run)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
-    assert not (tmp_path / "intel").exists()  # where OpenVINO's telemetry keeps the number of its user
+    assert not (tmp_path / "intel").exists()  # where OpenVINO's telemetry keeps its client ID
 
 
 def test_evaluation_needs_no_tensorflow_and_says_which_engine_it_used(demo_run, demo_faces, demo_labels, tmp_path):
