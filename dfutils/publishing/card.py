@@ -19,6 +19,7 @@ HEAD_SENTENCES = {
     "inception_gru": "A recurrent head (GRU) reads them in order.",
     "inception_lstm_gru": "A recurrent head of two layers (LSTM, then GRU) reads them in order.",
 }
+FEATURE_WORDS = {"InceptionV3Blocks": "InceptionV3 features (means of all blocks)"}
 SAMPLING_WORDS = {
     "motion": "the frames that move most",
     "uniform": "evenly spaced frames",
@@ -67,7 +68,8 @@ def network_text(run: Path, detector: Mapping[str, Any]) -> str:
             f"{run / 'detector.json'}: {error} is missing or unknown. "
             "Send it with the version of dfutils that made it, or train it again."
         ) from error
-    return f"{detector.get('backbone', DEFAULT_BACKBONE)} features of {crops} face crops from {sampling}. {head}"
+    name = detector.get("backbone", DEFAULT_BACKBONE)
+    return f"{FEATURE_WORDS.get(name, f'{name} features')} of {crops} face crops from {sampling}. {head}"
 
 
 def check_integrity(dataset: FaceDataset) -> dict[str, str]:

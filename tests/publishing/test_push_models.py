@@ -118,7 +118,7 @@ def test_a_shipped_detector_is_staged_with_its_licence_and_card_and_described(pu
     assert (shipped / "LICENSE").read_text().strip() in model["description"]
     assert variation["instanceSlug"] == "inception-mean"
     assert variation["overview"] == (
-        "InceptionV3 features of 10 face crops from the frames that move most. "
+        "InceptionV3 features (means of all blocks) of 10 face crops from the frames that move most. "
         "A linear head scores each crop by itself; the video's score is their mean, in any order."
     )
     assert variation["overview"] in model["description"]
