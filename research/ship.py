@@ -67,32 +67,32 @@ ABOUT = (
 
 FIGURES = {
     "dfdc_test": {
-        "auc": "DFDC face crops of new people: AUC",
-        "log_loss": "the same: log loss (a constant scores 0.69)",
-        "ece_even_mix": "the same: calibration error at an even mix",
-        "answered": "the same: share answered",
-        "answered_right": "the same: share of answers that are right",
-        "real_answered_fake": "REAL called FAKE, DFDC face crops of new people",
-        "fake_answered_fake": "FAKE called FAKE, the same",
-        "fake_answered_real": "FAKE called REAL, the same",
+        "answered": "Face crops of new people, Deepfake Detection Challenge (DFDC): answered REAL or FAKE",
+        "answered_right": "DFDC: answers that are right",
+        "real_answered_fake": "DFDC: REAL called FAKE",
+        "fake_answered_fake": "DFDC: FAKE called FAKE",
+        "fake_answered_real": "DFDC: FAKE called REAL",
+        "auc": "DFDC: AUC",
+        "log_loss": "DFDC: log loss (a constant scores 0.69)",
+        "ece_even_mix": "DFDC: calibration error at an even mix",
+    },
+    "photos_test": {"real_answered_fake": "Photographs of new people (LFW, UTKFace, FFHQ): REAL called FAKE"},
+    "celeba": {"real_answered_fake": "Photographs of CelebA, which no training has seen: REAL called FAKE"},
+    "modern": {
+        "auc": "Talking heads, real and made by four generators, three of them trained on: AUC",
+        "real_answered_fake": "Talking heads: REAL called FAKE",
     },
     "modern_unseen": {
-        "auc": "nine talking heads, three real and six by EchoMimic v1, that no training has seen: AUC",
+        "auc": "Nine talking heads that no training has seen, three real and six by EchoMimic v1: AUC",
     },
-    "photos_test": {"real_answered_fake": "REAL called FAKE, photographs of new people (LFW, UTKFace, FFHQ)"},
-    "celeba": {"real_answered_fake": "REAL called FAKE, CelebA, which no training has seen"},
     "ffpp_c23": {
-        "auc": "FaceForensics++ c23 clips, all of them trained on: AUC",
-        "real_answered_fake": "REAL called FAKE, the same clips",
-        "fake_answered_fake": "FAKE called FAKE, the same clips",
+        "auc": "FaceForensics++ clips (c23), all of them trained on: AUC",
+        "real_answered_fake": "FaceForensics++ c23: REAL called FAKE",
+        "fake_answered_fake": "FaceForensics++ c23: FAKE called FAKE",
     },
     "ffpp_c40": {
-        "auc": "FaceForensics++ c40 clips, all of them trained on: AUC",
-        "fake_answered_fake": "FAKE called FAKE, the same c40 clips",
-    },
-    "modern": {
-        "auc": "talking heads, real and made by four generators, three of them trained on: AUC",
-        "real_answered_fake": "REAL called FAKE, the same talking heads",
+        "auc": "FaceForensics++ clips (c40, strongly compressed), all of them trained on: AUC",
+        "fake_answered_fake": "FaceForensics++ c40: FAKE called FAKE",
     },
 }
 """Parts of `research.measure` and the figures of each that are published, with their words."""

@@ -194,7 +194,7 @@ EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
     },
     AboutDocument: {
         "detector": _DETECTOR,
-        "measured": {"DFDC face crops of new people: AUC": "0.82 (0.78 to 0.86)"},
+        "measured": {"DFDC: AUC": "0.83 (0.75 to 0.90)"},
         "weaknesses": ["Crops cut in another way than `dfutils extract` cuts them."],
         "limits": {**_LIMITS, "waiting": 20, "result_seconds": 3600},
     },
