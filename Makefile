@@ -94,7 +94,7 @@ IMAGE_READY := $(IMAGE_VENV)/.ready
 
 test-kaggle-image: $(IMAGE_READY) ## the package's tests with the versions of Kaggle's image, or of IMAGE=next; its wheel with OpenCV 4.13 and 5
 	@$(IMAGE_VENV)/bin/python --version
-	$(HERMETIC) $(IMAGE_VENV)/bin/python -m pytest -n 2 --dist loadfile --ignore tests/notebooks
+	$(HERMETIC) $(IMAGE_VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/notebooks
 	PYTHONPATH=. $(IMAGE_VENV)/bin/python tests/kaggle_image/check_wheel.py
 
 $(IMAGE_READY): $(IMAGE_CONSTRAINTS) requirements.txt requirements-dev.txt

@@ -192,8 +192,9 @@ def hub_account(home: Path) -> Iterator[dict[str, str]]:
     server = HubStub()
     own = {"HF_ENDPOINT": server.address, "HF_TOKEN": TOKEN, "HF_HOME": str(home / "hub"), "HF_HUB_DISABLE_XET": "1"}
     direct = f"127.0.0.1,localhost:{server.server.server_address[1]}"  # past the proxy that leads to Kaggle's stub
+    online = {"DFUTILS_OFFLINE": "", "HF_HUB_OFFLINE": "0"}  # a test of the web page may have set it for this process
     try:
-        yield own | {"DFUTILS_OFFLINE": "", "NO_PROXY": direct, "no_proxy": direct}
+        yield own | online | {"NO_PROXY": direct, "no_proxy": direct}
     finally:
         server.close()
 
