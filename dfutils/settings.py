@@ -191,8 +191,9 @@ class FinetuneSettings(Settings):
     framing_jitter: float = Field(0.0, ge=0, le=0.2)
     """Standard deviation of the size of training crops, as a fraction of their side; their position varies by half as
     much. This imitates a face detector's box, and needs crops with some face margin to spare."""
-    augment: bool = True
-    """Apply random camera, compression and geometry changes, the same for REAL and FAKE."""
+    augment: float = Field(1.0, ge=0, le=1)
+    """Share of the pairs whose camera, compression and geometry are changed at random, REAL and FAKE alike. The others
+    are only mirrored, half of the time, so that a network also sees crops as prediction does."""
     patch: int | None = Field(None, ge=1)
     """Train on a random square of this side from each crop, at full resolution, instead of the whole crop; validation
     and prediction use whole crops (as Touvron et al. 2019 train small and test large). Half the pixels allow twice

@@ -25,11 +25,11 @@ COLUMNS = ("file", "label", "dataset", "group")
 MOST_OF_A_PERSON = 2
 """Photographs of one person of LFW: half of its people have one, and one of them has 530."""
 MOST_OF_UTKFACE = 6_000
-MOST_VALIDATION_FAKES = 700
 STARTS = {
     "start": "c5f18a6:dfutils/pretrained/inception-cross-1",
     "first_release": "e0d011f:dfutils/pretrained/inception-cross-1",
     "second_release": "02468c6:dfutils/pretrained/inception-cross-2",
+    "third_release": "a89bea2:dfutils/pretrained/inception-cross-3",
 }
 """Where this repository's history holds candidates X and S of the first release, and the second release, by their
 folders in WORK."""
@@ -107,12 +107,8 @@ def main() -> None:
     more = linked(work, "more", options.more, read_csv(options.more / "more.csv", COLUMNS))
     split = first_release_split(work, dfdc)
     write_json(work / "dfdc_split.json", split)
-    real, fake = ([row for row in dfdc if row["label"] == label] for label in ("REAL", "FAKE"))
     sets = {
         "dfdc": dfdc,
-        "dfdc_real": real,
-        "dfdc_fake": fake,
-        "dfdc_val_fake": shuffled(row for row in fake if split[row["file"]] == "validation")[:MOST_VALIDATION_FAKES],
         "photos": chosen_photos(row for row in more if row["dataset"] in ("lfw", "utkface", "ffhq")),
         "celeba": [row for row in more if row["dataset"] == "celeba"],
         "clips": ffpp + [row for row in more if row["dataset"].startswith(("talking", "echomimic", "edtalk"))],
@@ -124,8 +120,8 @@ def main() -> None:
         print("dfdc", *split_name, f"{count:,}")
     for name, place in STARTS.items():
         (work / name).mkdir(exist_ok=True)
-        files = ["model.weights.h5", "detector.json", *(["familiarity.npz"] if name == "second_release" else [])]
-        for file in files:
+        has_familiarity = name in ("second_release", "third_release")
+        for file in ("model.weights.h5", "detector.json", *(["familiarity.npz"] if has_familiarity else [])):
             with replacing(work / name / file) as part, part.open("wb") as target:
                 subprocess.run(["git", "show", f"{place}/{file}"], stdout=target, check=True)
 

@@ -180,10 +180,9 @@ def calibration_scores(work: Path, folder: Path) -> tuple[HeldOutScores, npt.NDA
         return split_of_group(row["group"]) == "validation"
 
     chosen: list[dict[str, str]] = []
-    for name in ("dfdc_real", "dfdc_fake", "photos"):
-        rows = [
-            row for row in read_csv(work / "sets" / f"{name}.csv", ("file", "label", "dataset", "group")) if is_in(row)
-        ]
+    for name, label in (("dfdc", "REAL"), ("dfdc", "FAKE"), ("photos", "REAL")):
+        rows = read_csv(work / "sets" / f"{name}.csv", ("file", "label", "dataset", "group"))
+        rows = [row for row in rows if row["label"] == label and is_in(row)]
         chosen += sorted(rows, key=lambda row: hashlib.sha256(row["file"].encode()).hexdigest())[:MOST_OF_A_PART]
     verdicts = detector.predict_many([work / "sets" / row["file"] for row in chosen], workers=2, credentials=False)
     scored = [
@@ -246,7 +245,7 @@ def pack(work: Path, run: Path, folder: Path) -> None:
 
 
 def _export(work: Path, folder: Path) -> ExportRecord:
-    return export_detector(folder, work / "joined" / "fold-0", precision="int8", most=MOST_JUDGED)[0]
+    return export_detector(folder, work / "joined" / "plain-fold-0", precision="int8", most=MOST_JUDGED)[0]
 
 
 def finish(work: Path, run: Path, packed: Path, folder: Path) -> None:

@@ -18,7 +18,7 @@ from dfutils.errors import RunError, SplitError
 from dfutils.extraction.dataset import FaceDataset
 from dfutils.records import ClipRow, Crops
 from dfutils.settings import FinetuneSettings
-from dfutils.training.augmentation import DEFAULT_SETTINGS, augment_clip
+from dfutils.training.augmentation import DEFAULT_SETTINGS, AugmentationSettings, augment_clip
 from dfutils.training.blending import BlendingSettings, Donor, blend_clip
 
 Batch: TypeAlias = tuple[Crops, npt.NDArray[np.float32]]
@@ -28,6 +28,9 @@ Fake: TypeAlias = Literal["forged", "self_blended", "donor_blended"]
 
 DONORS_COMPARED = 64
 """Number of random REAL clips from which the one with the most similar landmarks is chosen as the donor."""
+
+MIRRORED = AugmentationSettings.only(flip_probability=DEFAULT_SETTINGS.flip_probability)
+"""What happens to the pairs that are not augmented."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,12 +162,11 @@ class PairLoader:
             real, fake, _ = blend_clip(real, landmarks=landmarks, rng=rng, donor=donor, settings=self._blending)
         seed = rng.integers(2**31)
         top, left = rng.integers(self._crop_size - self.size + 1, size=2)
-        if self._settings.augment:
-            # Both get the same seed: an augmentation of only one would tell them apart.
-            real, fake = (
-                augment_clip(clip, rng=np.random.default_rng(seed), settings=self._augmentation)
-                for clip in (real, fake)
-            )
+        changes = self._augmentation if rng.random() < self._settings.augment else MIRRORED
+        # Both get the same seed: an augmentation of only one would tell them apart.
+        real, fake = (
+            augment_clip(clip, rng=np.random.default_rng(seed), settings=changes) for clip in (real, fake)
+        )
         return np.stack([real, fake])[:, :, top : top + self.size, left : left + self.size]
 
     def _read(self, row: int, jitter: npt.NDArray[np.float64], seed: int) -> tuple[Crops, npt.NDArray[np.float32]]:

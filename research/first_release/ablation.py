@@ -46,7 +46,7 @@ ROWS: dict[str, TrainingSettings] = {
     "no self-blended fakes": changed(BASE, finetune={"self_blended": 0.0}),
     "self-blended fakes alone": changed(BASE, finetune={"self_blended": 1.0}),
     "fakes of any person (not paired)": changed(BASE, finetune={"paired": False}),
-    "no augmentation": changed(BASE, finetune={"augment": False}),
+    "no augmentation": changed(BASE, finetune={"augment": 0}),
     "patches of 160 pixels": changed(BASE, finetune={"patch": 160}),
 }
 """The first part of candidate X, and what each row changes in it."""

@@ -113,7 +113,7 @@ def test_batches_of_the_pipeline_equal_the_same_step_run_alone(dataset):
 
 def test_a_patch_is_one_square_of_all_frames_at_full_resolution(dataset):
     row = next(index for index, row in enumerate(dataset.rows) if not row.is_fake)
-    own = FinetuneSettings(augment=False, patch=64)
+    own = FinetuneSettings(augment=0, patch=64)
     loader = PairLoader(dataset, dataset.rows, frames=10, settings=own)
     crops, places = dataset.load_clip(dataset.rows[row]), set()
     for seed in range(4):
@@ -122,7 +122,7 @@ def test_a_patch_is_one_square_of_all_frames_at_full_resolution(dataset):
             (top, left)
             for top in range(96 - 64 + 1)
             for left in range(96 - 64 + 1)
-            if np.array_equal(crops[:, top : top + 64, left : left + 64], patch)
+            if is_same_or_mirrored(patch, crops[:, top : top + 64, left : left + 64])
         ]
         places.update(found)
     assert len(places) > 1  # where the base of the pair was left as it is
@@ -133,12 +133,28 @@ def test_a_patch_larger_than_the_crop_is_refused(dataset):
         PairLoader(dataset, dataset.rows, frames=1, settings=FinetuneSettings(patch=97))
 
 
-def test_without_augmentation_crops_come_as_they_are(dataset):
+def is_same_or_mirrored(crops, stored):
+    return np.array_equal(crops, stored) or np.array_equal(crops[:, :, ::-1], stored)
+
+
+def test_without_augmentation_crops_are_mirrored_at_most(dataset):
     steps = BatchPlan(dataset.rows, batch_size=4, settings=FinetuneSettings(), seed=3)
-    (crops, _), *_ = batches(dataset, start=0, stop=1, augment=False, self_blended=0.0, frames=10)
+    (crops, _), *_ = batches(dataset, start=0, stop=1, augment=0, self_blended=0.0, frames=10)
     places = [place for pair in steps.pairs(0) for place in (pair.real, pair.forged)]
     for crop, place in zip(crops, places, strict=True):
-        assert np.array_equal(crop, dataset.load_clip(dataset.rows[place]))
+        assert is_same_or_mirrored(crop, dataset.load_clip(dataset.rows[place]))
+
+
+def test_the_share_of_augmented_pairs_is_as_set(dataset):
+    real = next(index for index, row in enumerate(dataset.rows) if not row.is_fake)
+    loader = PairLoader(dataset, dataset.rows, frames=1, settings=FinetuneSettings(augment=0.5))
+    stored = [dataset.load_frames(dataset.rows[real], [index]) for index in range(10)]
+    augmented = 0
+    for seed in range(60):
+        crops, other = loader.load(Pair(real, "forged", real, seed))
+        assert np.array_equal(crops, other)
+        augmented += not any(is_same_or_mirrored(crops, frame) for frame in stored)
+    assert 18 <= augmented <= 42  # 60 draws at one half: three standard deviations
 
 
 def test_both_of_a_pair_get_the_same_augmentation(dataset):

@@ -90,7 +90,7 @@ def test_scores_written_by_training_are_those_of_the_saved_weights(finetuned, de
 
 
 def test_training_starts_from_the_head_of_another_run_and_on_patches(finetuned, demo_faces, tmp_path):
-    still = {**FINETUNE, "steps_per_epoch": 1, "patch": 80, "augment": False, "backbone_lr_multiplier": 2.0}
+    still = {**FINETUNE, "steps_per_epoch": 1, "patch": 80, "augment": 0, "backbone_lr_multiplier": 2.0}
     values = SETTINGS.model_dump() | {
         "init_from": str(finetuned),
         "epochs": 1,
@@ -290,7 +290,7 @@ def test_two_replicas_train_what_one_trains(demo_faces, tmp_path):
     results = []
     for strategy in ("none", "mirrored"):
         # A small gradient norm, so that it matters whether each replica's gradients are clipped or their sum.
-        own = {**FINETUNE, "augment": False, "self_blended": 0.0, "clip_norm": 0.01}
+        own = {**FINETUNE, "augment": 0, "self_blended": 0.0, "clip_norm": 0.01}
         # A batch of 3, so that one replica has more of it than the other.
         changes = {"finetune": own, "batch_size": 3, "devices": {"strategy": strategy}}
         settings = TrainingSettings.model_validate({**SETTINGS.model_dump(), **changes})
