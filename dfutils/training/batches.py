@@ -164,9 +164,7 @@ class PairLoader:
         top, left = rng.integers(self._crop_size - self.size + 1, size=2)
         changes = self._augmentation if rng.random() < self._settings.augment else MIRRORED
         # Both get the same seed: an augmentation of only one would tell them apart.
-        real, fake = (
-            augment_clip(clip, rng=np.random.default_rng(seed), settings=changes) for clip in (real, fake)
-        )
+        real, fake = (augment_clip(clip, rng=np.random.default_rng(seed), settings=changes) for clip in (real, fake))
         return np.stack([real, fake])[:, :, top : top + self.size, left : left + self.size]
 
     def _read(self, row: int, jitter: npt.NDArray[np.float64], seed: int) -> tuple[Crops, npt.NDArray[np.float32]]:
