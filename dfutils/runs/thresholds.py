@@ -197,7 +197,9 @@ def choose_answers(
     """Return the probability up to which the answer is REAL, that from which it is FAKE, and what they cost.
 
     Each is as far out as its bound on new groups demands (`dfutils.statistics.conformal`), and on its own side of one
-    half. Errors of both kinds are bounded apart, so that neither depends on the mix.
+    half. Where groups differ in size, that bound may leave more errors than wanted among the clips of a few large
+    groups; the thresholds keep to the wanted rate among the clips too. Errors of both kinds are bounded apart, so that
+    neither depends on the mix.
     """
     fake_from, false_positive_bound = _seldom_reached(
         fake_probability, groups, ~is_fake, max_rate=max_false_positive_rate
@@ -232,9 +234,11 @@ def choose_answers(
 
 def _seldom_reached(scores: Floats, groups: npt.NDArray[Any], chosen: Flags, *, max_rate: float) -> tuple[float, float]:
     """Return the lowest threshold of at least one half that the chosen clips seldom reach, and the bound."""
-    bounded = score_seldom_exceeded(scores[chosen], groups[chosen], max_rate=max_rate)  # below 1, see `platt_logits`
-    above = scores[scores > bounded.score]
-    threshold = (bounded.score + (float(above.min()) if above.size else 1.0)) / 2
+    own = scores[chosen]
+    bounded = score_seldom_exceeded(own, groups[chosen], max_rate=max_rate)  # below 1, see `platt_logits`
+    highest = max(bounded.score, float(np.sort(own)[-1 - int(max_rate * len(own) + 1e-9)]))
+    above = scores[scores > highest]
+    threshold = (highest + (float(above.min()) if above.size else 1.0)) / 2
     return max(0.5, threshold), bounded.bound
 
 

@@ -96,6 +96,17 @@ def test_clips_of_one_group_count_as_one_group():
     assert costs.false_positive_bound == pytest.approx(1 / 3)
 
 
+def test_errors_of_one_large_group_count_by_the_clip_too():
+    # 199 groups of one clip without an error, and one of 101 clips that all score higher: 1 in 200 groups, but a third
+    # of the clips.
+    scores = np.r_[np.linspace(0.1, 0.4, 199), np.linspace(0.6, 0.7, 101), np.linspace(0.8, 0.9, 50)]
+    groups = np.array([f"group {index}" for index in range(199)] + ["large"] * 101 + ["fake"] * 50)
+    wanted = {"max_false_positive_rate": 0.03, "max_false_negative_rate": 0.1}
+    _, fake_from, costs = choose_answers(np.arange(350) >= 300, scores, groups, **wanted)
+    assert costs.false_positive_rate.value == 0.03  # 9 of 300
+    assert np.count_nonzero(scores[:300] >= fake_from) == 9
+
+
 def test_calibration_and_thresholds_fit_together():
     rng = np.random.default_rng(1)
     is_fake = rng.random(300) < 0.7
