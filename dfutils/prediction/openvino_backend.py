@@ -14,6 +14,6 @@ __all__ = ["op", "ops", "ov"]
 
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type] # as documented for sys.modules
 
-import openvino as ov  # noqa: E402 - after the line above
-from openvino import op  # noqa: E402
-from openvino import opset13 as ops  # noqa: E402
+import openvino as ov  # noqa: E402, TID251 - after the line above
+from openvino import op  # noqa: E402, TID251
+from openvino import opset13 as ops  # noqa: E402, TID251

@@ -166,8 +166,7 @@ def test_an_export_without_its_libraries_says_what_to_install(demo_run, demo_fac
 
 
 def test_a_disk_that_is_full_while_the_export_is_written_is_an_error(tmp_path):
-    import openvino as ov
-    from openvino import opset13 as ops
+    from dfutils.prediction.openvino_backend import ops, ov
 
     given = ops.parameter([1, 4], np.float32)
     model = ov.Model([ops.relu(given)], [given], "small")
@@ -177,7 +176,7 @@ def test_a_disk_that_is_full_while_the_export_is_written_is_an_error(tmp_path):
 
 
 def test_the_bfloat16_export_is_the_one_that_was_judged(demo_run, demo_faces, tmp_path):
-    import openvino as ov
+    from dfutils.prediction.openvino_backend import ov
 
     if "BF16" not in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         pytest.skip("this processor does not compute in bfloat16")
@@ -330,8 +329,7 @@ def test_int8_is_calibrated_on_training_clips(small_run, demo_faces, tmp_path, m
 
 
 def test_int8_does_not_clip_activations_that_few_training_crops_cause():
-    import openvino as ov
-    from openvino import opset13 as ops
+    from dfutils.prediction.openvino_backend import ops, ov
 
     crops = ops.parameter([1, 8, 8, 3], np.uint8)
     pixels = ops.transpose(ops.convert(crops, np.float32), np.array([0, 3, 1, 2]))
