@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> None:
     exports = export_detector(folder, options.faces, precision=options.precision, most=options.most)
     lines = [
         f"{folder}: exported to {one.precision}; on {one.clips} clips the largest difference in probability is "
-        f"{one.largest_difference:.2g}, {one.same_labels:.1%} of the labels are the same"
+        f"{one.largest_difference:.2g}, {one.same_labels:.1%} of the answers are the same"
         + ("" if one.auc is None else f", AUC {one.auc:.4f} (Keras {one.auc_keras:.4f})")
         for one in exports
     ]
