@@ -1,12 +1,12 @@
 """Calibrate a candidate and write it as package data: three commands, in this order.
 
     python -m research.ship WORK RUN pack      # WORK/packed: weights, calibration, export in 8 bits
-    python -m research.measure WORK WORK/packed/inception-cross-4 fourth --most 400 --parts …  # see README.md
+    python -m research.measure WORK WORK/packed/inception-cross-3 third --most 400 --parts …  # see README.md
     python -m research.ship WORK RUN finish    # the package's folder: figures, model card, licence, golden scores
 
-RUN is the run folder of `research.train_detector`. Delete ``WORK/measured/fourth`` after packing again:
-`research.measure` makes no verdict twice. Calibration and thresholds are fitted to half of DFDC's test people and to
-photographs of validation people, none of whom any training saw; `research.measure` measures it on the others.
+RUN is the run folder of `research.block_head`. Delete ``WORK/measured/third`` after packing again: `research.measure`
+makes no verdict twice. Its calibration and thresholds are fitted to half of DFDC's test people
+and to photographs of validation people, none of whom any training saw; `research.measure` measures it on the others.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from dfutils.statistics.formatting import rate_text
 from dfutils.weights import WEIGHT_FILES
 from research.measure import calibrates
 from research.packing import GOLDEN, golden_scores, pack_detector
-from research.train_detector import BLOCKS, dfdc_split_of_file, split_of_group
+from research.train_detector import dfdc_split_of_file, split_of_group
 
-NAME = "inception-cross-4"
+NAME = "inception-cross-3"
 
 VIEWS: tuple[View, ...] = ("mirrored", "compressed", "rescaled")
 """Chosen on validation images; see ``LOG.md``."""
@@ -62,7 +62,7 @@ LICENCE = "Weights for research use only, see LICENSE beside them; the code is M
 
 ABOUT = (
     "Trained on face crops of the Deepfake Detection Challenge, photographs, frames of FaceForensics++ clips and of "
-    "modern talking heads, and on blended faces. Its head sees all blocks of the network."
+    "modern talking heads, and on blended faces. The head sees all blocks of the network."
 )
 
 FIGURES = {
@@ -127,12 +127,11 @@ It is no evidence about anybody, and no tool for decisions about people. {only_f
 
 * The first release was trained on 19,000 face crops of the Deepfake Detection Challenge (DFDC), frames of 125
   FaceForensics++ clips (c23 and c40), and faces blended from REAL crops.
-* The second release went on with DFDC, photographs of LFW, UTKFace and FFHQ, FaceForensics++, and real and made talking
-  heads of 2024 and 2025. The third put a new head on it, which was fitted to 24,000 augmented crops and to 23,624 as
-  `dfutils predict` cuts them.
-* This one was trained on from the third, network and head together, for {steps:,} steps of {batch} crops of the same
-  files, cut as `dfutils predict` cuts them. Half of the pairs of a REAL and a FAKE crop were augmented, the others only
-  mirrored. About a sixth of the fakes of videos, and all fakes from photographs, were blended on the fly.
+* The network is that of the second release, `inception-cross-2`, unchanged. From the first release on, it was trained
+  with DFDC, photographs of LFW, UTKFace and FFHQ, FaceForensics++, and real and made talking heads of 2024 and 2025.
+* The head was fitted to {drawn:,} crops of the same kinds, drawn from {clips:,} images of {groups:,} people and
+  sources, and to {plain:,} crops of DFDC, photographs and clips exactly as `dfutils predict` cuts them. Of the drawn
+  ones, three fakes in ten, and all fakes from photographs, are blended on the fly.
 * DFDC's crops are split by person (clusters of face embeddings). A fifth of the people of each set of photographs, all
   of CelebA, and all clips of EchoMimic v1 were never trained on.
 * Calibration and thresholds are fitted to half of DFDC's test people and to photographs of people of the validation
@@ -151,8 +150,8 @@ All clips of FaceForensics++ were trained on in the first release, so these rows
 their kind. Candidate X of the second release, which was trained on blended faces without FaceForensics++, has an AUC
 of 0.82 (0.76 to 0.89) on the c23 clips.
 
-DFDC's test people and the test photographs had been measured before, with the second and third release and with one
-candidate between them.
+DFDC's test people and the test photographs had been measured before, with the second release and with one earlier
+candidate of this one.
 
 ## Where it fails
 
@@ -251,7 +250,7 @@ def _export(work: Path, folder: Path) -> ExportRecord:
 
 def finish(work: Path, run: Path, packed: Path, folder: Path) -> None:
     """Write the package's folder of the detector, and the tables of the pages."""
-    parts = {part: read_json(work / "measured" / "fourth" / f"{part}.json") for part in FIGURES}
+    parts = {part: read_json(work / "measured" / "third" / f"{part}.json") for part in FIGURES}
     figures = {f"{part}_{key}": _estimate(parts[part][key]) for part, keys in FIGURES.items() for key in keys}
     measured = {
         words: figure_text(key, figures[f"{part}_{key}"])
@@ -259,8 +258,8 @@ def finish(work: Path, run: Path, packed: Path, folder: Path) -> None:
         for key, words in keys.items()
     }
     lines = "\n".join(["| test | measured |", "|---|---|", *(f"| {a} | {b} |" for a, b in measured.items())])
-    before = read_json(RESEARCH_RESULTS / "third_release.json")["figures"]
-    both = ["| test | third release | this one |", "|---|---|---|"]
+    before = read_json(RESEARCH_RESULTS / "second_release.json")["figures"]
+    both = ["| test | second release | this one |", "|---|---|---|"]
     both += [
         f"| {words} | {figure_text(key, before[f'{part}_{key}'])} | {figure_text(key, figures[f'{part}_{key}'])} |"
         for part, keys in FIGURES.items()
@@ -282,15 +281,17 @@ def finish(work: Path, run: Path, packed: Path, folder: Path) -> None:
         "only_faces": ONLY_FACES,
         "about": ABOUT,
         "size": RunFolder(folder).detector().extraction.size,
-        "steps": BLOCKS.epochs * (BLOCKS.finetune.steps_per_epoch or 0),
-        "batch": BLOCKS.batch_size,
+        "drawn": about["crops"]["drawn"],
+        "plain": about["crops"]["plain"],
+        "clips": about["clips"],
+        "groups": about["groups"],
         "origin": origin,
         "table": lines,
     }
     write_text(folder / "MODEL_CARD.md", CARD.format(**values))
     write_text(folder / "LICENSE", LICENSE.format(origin=origin))
     write_json(folder / GOLDEN, golden_scores(folder))
-    write_results(RESEARCH_RESULTS, "fourth_release", {"figures": figures}, "\n".join([*both, ""]))
+    write_results(RESEARCH_RESULTS, "third_release", {"figures": figures}, "\n".join([*both, ""]))
 
 
 def _estimate(figure: Any) -> Estimate:
