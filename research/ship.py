@@ -245,7 +245,7 @@ def pack(work: Path, run: Path, folder: Path) -> None:
 
 
 def _export(work: Path, folder: Path) -> ExportRecord:
-    return export_detector(folder, work / "joined" / "plain-fold-0", precision="int8", most=MOST_JUDGED)[0]
+    return export_detector(folder, work / "joined" / "fold-0", precision="int8", most=MOST_JUDGED)[0]
 
 
 def finish(work: Path, run: Path, packed: Path, folder: Path) -> None:
