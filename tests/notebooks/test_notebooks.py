@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
@@ -144,13 +145,26 @@ def test_neighbours_are_linked_and_every_link_resolves(path, notebook):
         assert target.startswith("https://") or (FOLDER / target).is_file(), target
 
 
-@pytest.mark.parametrize(("kept", "agrees"), [("AUC 0.81\n", True), ("AUC 0.82\n", False)])
+@pytest.mark.parametrize(
+    ("kept", "agrees"),
+    [
+        ("AUC 0.81 of 12 videos, 0.4567\n", True),
+        ("AUC 0.83 of 12 videos, 0.5432\n", True),
+        ("AUC 0.84 of 12 videos, 0.4567\n", True),  # 4 % more
+        ("AUC 0.86 of 12 videos, 0.4567\n", False),
+        ("AUC 0.81 of 12 videos, 0.5678\n", False),
+        ("AUC 0.81 of 13 videos, 0.4567\n", False),
+        ("auc 0.81 of 12 videos, 0.4567\n", False),
+        ("AUC 0.81 of 12 videos\n", False),
+    ],
+)
 def test_the_comparison_fails_if_an_output_differs_from_the_committed_one(tmp_path, kept, agrees):
-    cell = nbformat.v4.new_code_cell("print('AUC', 0.81)", execution_count=1)
+    cell = nbformat.v4.new_code_cell("print('AUC 0.81 of 12 videos, 0.4567')", execution_count=1)
     cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=kept)]
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "one.ipynb")
-    options = ["-o", "addopts=", "-p", "no:cacheprovider", "--nbval", "--nbval-current-env"]
+    options = ["-o", "addopts=", "-p", "no:cacheprovider", "-p", "close_numbers", "--nbval", "--nbval-current-env"]
     command = [sys.executable, "-m", "pytest", "-q", *options, "--nbval-sanitize-with", str(SANITIZING), "one.ipynb"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+    own = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    done = subprocess.run(command, cwd=tmp_path, env=own, capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode == 0) == agrees, done.stdout
     assert ("1 passed" if agrees else "1 failed") in done.stdout
