@@ -164,7 +164,8 @@ def test_the_comparison_fails_if_an_output_differs_from_the_committed_one(tmp_pa
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "one.ipynb")
     options = ["-o", "addopts=", "-p", "no:cacheprovider", "-p", "close_numbers", "--nbval", "--nbval-current-env"]
     command = [sys.executable, "-m", "pytest", "-q", *options, "--nbval-sanitize-with", str(SANITIZING), "one.ipynb"]
-    own = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    own = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     done = subprocess.run(command, cwd=tmp_path, env=own, capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode == 0) == agrees, done.stdout
     assert ("1 passed" if agrees else "1 failed") in done.stdout
