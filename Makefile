@@ -12,7 +12,7 @@ HERMETIC := env -u DFUTILS_WEIGHTS DFUTILS_OFFLINE=1 DFUTILS_CACHE=$(CURDIR)/.ca
 
 # The same for notebooks, which run in their own folder; a warning may name the cache, so its path names no machine, and
 # how quick an epoch was is not told. Without oneDNN, which TensorFlow takes on some processors only and which rounds
-# otherwise, a training gives almost the same second decimals on all.
+# differently, training gives almost the same second decimals on all.
 PAGES := $(HERMETIC) DFUTILS_CACHE=../.cache DFUTILS_PROGRESS=0 TF_ENABLE_ONEDNN_OPTS=0
 
 .DEFAULT_GOAL := help

@@ -192,8 +192,9 @@ class FinetuneSettings(Settings):
     """Standard deviation of the size of training crops, as a fraction of their side; their position varies by half as
     much. This imitates a face detector's box, and needs crops with some face margin to spare."""
     augment: float = Field(1.0, ge=0, le=1)
-    """Share of the pairs whose camera, compression and geometry are changed at random, REAL and FAKE alike. The others
-    are only mirrored, half of the time, so that a network also sees crops as prediction does."""
+    """Share of the pairs that get random camera, compression and geometry changes, the same for REAL and FAKE. The
+    others are only mirrored, half of the time, so that the network also sees crops like those at prediction. Framing
+    jitter, patches and blending apply to all pairs."""
     patch: int | None = Field(None, ge=1)
     """Train on a random square of this side from each crop, at full resolution, instead of the whole crop; validation
     and prediction use whole crops (as Touvron et al. 2019 train small and test large). Half the pixels allow twice

@@ -4,7 +4,7 @@
 
 DATA holds ``dfdc_faces.csv`` (file,label,group,person) and ``videos.csv`` (file,label,dataset,group), MORE has
 ``more.csv`` (file,label,dataset,group) with photographs, talking heads and modern fakes. WORK receives ``sets/``,
-``dfdc_split.json`` and three starts, as ``research/README.md`` describes them; files are linked.
+``dfdc_split.json`` and four starting points, as ``research/README.md`` describes them; files are linked.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ STARTS = {
     "second_release": "02468c6:dfutils/pretrained/inception-cross-2",
     "third_release": "a89bea2:dfutils/pretrained/inception-cross-3",
 }
-"""Where this repository's history holds candidates X and S of the first release, and the second release, by their
-folders in WORK."""
+"""Where this repository's history holds candidates X and S of the first release, and the second and third releases, by
+their folders in WORK."""
 
 
 def shuffled(rows: Iterable[dict[str, str]]) -> list[dict[str, str]]:

@@ -1,9 +1,9 @@
-"""Train the second generation of the shipped detector. A stage that was interrupted continues when it is given again.
+"""Train the network of the second release and of later ones. An interrupted stage continues when it is given again.
 
     python -m research.train_detector WORK --stage pseudo      # candidate X, without FaceForensics++
     python -m research.train_detector WORK --stage forged-0    # candidate S, with it, without fold 0; also 1 to 4
     python -m research.train_detector WORK --stage forged      # candidate S on everything
-    python -m research.train_detector WORK --stage blocks      # the third release goes on, without fold 0
+    python -m research.train_detector WORK --stage blocks      # trains the third release further, without fold 0
 
 WORK holds the inputs that ``research/README.md`` describes: ``faces/``, ``plain/``, ``start/``, ``first_release/``,
 ``third_release/`` and ``dfdc_split.json``.
@@ -105,8 +105,8 @@ BLOCKS = FORGED.model_copy(
         ),
     }
 )
-"""The third release's network under its head. The head, whose weights are thousands, hardly moves. Half of the pairs
-are cut exactly as `dfutils predict` cuts them."""
+"""The third release's network under its head, which has thousands of weights and hardly moves. All crops are cut as
+`dfutils predict` cuts them; half of the pairs are then augmented, the others at most mirrored."""
 
 DRAWS = {"dfdc": 6, "ffpp_c23": 4, "ffpp_c40": 2, "talking": 2}
 """Parts into which data sets with forgeries are divided by person. Each part counts as a data set of its own when they
@@ -172,13 +172,13 @@ def train_forged(work: Path, fold: int | None = None) -> None:
 
 
 def train_blocks(work: Path) -> None:
-    """Go on with the third release, on the files that candidate S of fold 0 is trained on."""
-    joined, splits = join_forged(work, fold=0, faces="plain")
+    """Train the third release further, on the files that candidate S of fold 0 is trained on."""
+    joined, splits = join_forged(work, fold=0, folder="plain")
     settings = BLOCKS.model_copy(update={"init_from": str(work / "third_release")})
     train(joined, work / "runs" / "blocks-trained", settings=settings, assignment=splits)
 
 
-def join_forged(work: Path, fold: int | None, faces: str = "faces") -> tuple[Path, dict[str, SplitName]]:
+def join_forged(work: Path, fold: int | None, folder: str = "faces") -> tuple[Path, dict[str, SplitName]]:
     """Join the face datasets of candidate S, and return the folder and the split of each video.
 
     REAL and FAKE are paired within a data set: FaceForensics++ of one quality is one data set, whatever forged it, and
@@ -197,11 +197,11 @@ def join_forged(work: Path, fold: int | None, faces: str = "faces") -> tuple[Pat
 
     dfdc, name = dfdc_split(work), "all" if fold is None else f"fold-{fold}"
     parts = [
-        Part(work / faces / "photos", photo_split),
-        Part(work / faces / "dfdc", dfdc, domain),
-        Part(work / faces / "clips", clip_split, domain),
+        Part(work / folder / "photos", photo_split),
+        Part(work / folder / "dfdc", dfdc, domain),
+        Part(work / folder / "clips", clip_split, domain),
     ]
-    joined = work / "joined" / (name if faces == "faces" else f"{faces}-{name}")
+    joined = work / "joined" / (name if folder == "faces" else f"{folder}-{name}")
     return joined, join_faces(joined, parts)
 
 

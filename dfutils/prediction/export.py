@@ -160,8 +160,8 @@ def quantised(model: ov.Model, dataset: FaceDataset, rows: Sequence[ClipRow]) ->
         raise RunError(
             f"{dataset.folder}: int8 calibration needs training clips, but the dataset has no `train` split."
         )
-    import nncf
-    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
+    import nncf  # noqa: TID251 - after openvino_backend
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet  # noqa: TID251
 
     chosen = evenly_spaced(rows, CALIBRATION_CLIPS)
     # Only the middle frame of each clip: its neighbours look the same.

@@ -182,7 +182,7 @@ def detector_sentence(settings: DetectorRecord, folder: Path) -> str:
     """Return the name of the detector with its measured AUC and false-positive rate."""
     name, measured = f"{settings.name} {settings.version}", measurements(folder)
     told = [f"{what} {value}" for what, value in measured.items() if what.endswith("AUC")]
-    accused = [f"{what} {value}" for what, value in measured.items() if what.endswith("REAL called FAKE")]
+    accused = [f"{what} {value}" for what, value in measured.items() if "REAL called FAKE" in what]
     if not told:
         return f"{name}: it comes without measurements on other people's clips."
     return (

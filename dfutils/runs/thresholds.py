@@ -197,9 +197,9 @@ def choose_answers(
     """Return the probability up to which the answer is REAL, that from which it is FAKE, and what they cost.
 
     Each is as far out as its bound on new groups demands (`dfutils.statistics.conformal`), and on its own side of one
-    half. Where groups differ in size, that bound may leave more errors than wanted among the clips of a few large
-    groups; the thresholds keep to the wanted rate among the clips too. Errors of both kinds are bounded apart, so that
-    neither depends on the mix.
+    half. Where groups differ in size, a few large groups may leave more errors among the clips than wanted although the
+    bound holds, so the thresholds also keep the error rate among these clips at or below the wanted one. The two kinds
+    of error are bounded separately, so that neither depends on the mix.
     """
     fake_from, false_positive_bound = _seldom_reached(
         fake_probability, groups, ~is_fake, max_rate=max_false_positive_rate
@@ -233,10 +233,14 @@ def choose_answers(
 
 
 def _seldom_reached(scores: Floats, groups: npt.NDArray[Any], chosen: Flags, *, max_rate: float) -> tuple[float, float]:
-    """Return the lowest threshold of at least one half that the chosen clips seldom reach, and the bound."""
+    """Return the lowest threshold of at least one half that few of the chosen clips reach, and the bound.
+
+    Few are counted both by group, which the bound is about, and by clip.
+    """
     own = scores[chosen]
     bounded = score_seldom_exceeded(own, groups[chosen], max_rate=max_rate)  # below 1, see `platt_logits`
-    highest = max(bounded.score, float(np.sort(own)[-1 - int(max_rate * len(own) + 1e-9)]))
+    allowed = int(max_rate * len(own) + 1e-9)  # clips that may reach it, where 0.29 * 100 is a little below 29
+    highest = max(bounded.score, float(np.sort(own)[-1 - allowed]))
     above = scores[scores > highest]
     threshold = (highest + (float(above.min()) if above.size else 1.0)) / 2
     return max(0.5, threshold), bounded.bound

@@ -30,7 +30,7 @@ DONORS_COMPARED = 64
 """Number of random REAL clips from which the one with the most similar landmarks is chosen as the donor."""
 
 MIRRORED = AugmentationSettings.only(flip_probability=DEFAULT_SETTINGS.flip_probability)
-"""What happens to the pairs that are not augmented."""
+"""Changes to the pairs that are not augmented: none but mirroring, half of the time."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ pytest.importorskip("gradio", reason="the web page needs pip install '.[app]'")
 
 from dfutils.app.examples import EXAMPLES, ExampleFolder
 from dfutils.app.uploads import Uploads, UploadsFullError
+from dfutils.files import write_json
 from dfutils.prediction.detector import Detector
 from dfutils.pretrained import DEFAULT, FOLDER
 from dfutils.records import Label, Reason, Verdict
@@ -84,6 +85,14 @@ def test_the_sentence_about_the_detector_agrees_with_its_files(settings):
     assert f"DFDC: REAL called FAKE {measured['DFDC: REAL called FAKE']}" in said
     assert f"{settings.name} {settings.version}" in said
     assert len(words.weaknesses(SHIPPED)) >= 3
+
+
+def test_the_rate_in_the_words_of_an_earlier_detector_is_found(settings, tmp_path):
+    measured = {"DFDC: AUC": "0.78", "REAL called FAKE, DFDC face crops of new people": "0.04"}
+    write_json(tmp_path / "metrics.json", {"measured": measured})
+    assert "AUC 0.78; REAL called FAKE, DFDC face crops of new people 0.04." in words.detector_sentence(
+        settings, tmp_path
+    )
 
 
 def test_a_detector_without_measurements_says_so(settings, tmp_path):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from close_numbers import CloseText
 from notebook_series import FOLDER, NAMES, PATHS
 
 SANITIZING = Path(__file__).parents[1] / "nbval.cfg"
@@ -146,20 +147,34 @@ def test_neighbours_are_linked_and_every_link_resolves(path, notebook):
 
 
 @pytest.mark.parametrize(
-    ("kept", "agrees"),
+    ("kept", "new", "agrees"),
     [
-        ("AUC 0.81 of 12 videos, 0.4567\n", True),
-        ("AUC 0.83 of 12 videos, 0.5432\n", True),
-        ("AUC 0.84 of 12 videos, 0.4567\n", True),  # 4 % more
-        ("AUC 0.86 of 12 videos, 0.4567\n", False),
-        ("AUC 0.81 of 12 videos, 0.5678\n", False),
-        ("AUC 0.81 of 13 videos, 0.4567\n", False),
-        ("auc 0.81 of 12 videos, 0.4567\n", False),
-        ("AUC 0.81 of 12 videos\n", False),
+        ("AUC 0.81 of 12", "AUC 0.81 of 12", True),
+        ("AUC 0.83 (0.70–0.9)", "AUC 0.81 (0.69–0.91)", True),
+        ("loss 3.15", "loss 3.23", True),
+        ("loss 3.15", "loss 3.35", False),
+        ("AUC 0.84", "AUC 0.79", False),
+        ("clip 0.4567", "clip 0.5432", True),
+        ("clip 0.4567", "clip 0.5678", False),
+        ("0.012 to 0.1", "0.015 to 0.1", True),
+        ("rate 0.001", "rate 0.01", False),
+        ("decay 0.0001", "decay 0.0900", False),
+        ("AUC 0.81 of 12", "AUC 0.81 of 13", False),
+        ("AUC 0.81", "auc 0.81", False),
+        ("AUC 0.81", "AUC ", False),
+        ("0.81", "", False),
+        ("-0.81", "0.81", False),
+        ("2.17.1", "2.16.1", False),
     ],
 )
+def test_numbers_that_are_close_are_equal_and_all_other_text_must_be(kept, new, agrees):
+    assert (CloseText(kept) == CloseText(new)) == agrees
+    assert (CloseText(kept) != CloseText(new)) != agrees
+
+
+@pytest.mark.parametrize(("kept", "agrees"), [("AUC 0.81\n", True), ("AUC 0.82\n", True), ("AUC 0.91\n", False)])
 def test_the_comparison_fails_if_an_output_differs_from_the_committed_one(tmp_path, kept, agrees):
-    cell = nbformat.v4.new_code_cell("print('AUC 0.81 of 12 videos, 0.4567')", execution_count=1)
+    cell = nbformat.v4.new_code_cell("print('AUC', 0.81)", execution_count=1)
     cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=kept)]
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "one.ipynb")
     options = ["-o", "addopts=", "-p", "no:cacheprovider", "-p", "close_numbers", "--nbval", "--nbval-current-env"]

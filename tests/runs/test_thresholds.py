@@ -97,14 +97,19 @@ def test_clips_of_one_group_count_as_one_group():
 
 
 def test_errors_of_one_large_group_count_by_the_clip_too():
-    # 199 groups of one clip without an error, and one of 101 clips that all score higher: 1 in 200 groups, but a third
-    # of the clips.
+    # 199 groups of one clip each, and one of 101 clips that all score higher: 1 group in 200, but a third of the clips.
     scores = np.r_[np.linspace(0.1, 0.4, 199), np.linspace(0.6, 0.7, 101), np.linspace(0.8, 0.9, 50)]
     groups = np.array([f"group {index}" for index in range(199)] + ["large"] * 101 + ["fake"] * 50)
     wanted = {"max_false_positive_rate": 0.03, "max_false_negative_rate": 0.1}
     _, fake_from, costs = choose_answers(np.arange(350) >= 300, scores, groups, **wanted)
     assert costs.false_positive_rate.value == 0.03  # 9 of 300
     assert np.count_nonzero(scores[:300] >= fake_from) == 9
+
+    # The same with REAL and FAKE exchanged.
+    wanted = {"max_false_positive_rate": 0.1, "max_false_negative_rate": 0.03}
+    real_up_to, _, costs = choose_answers(np.arange(350) < 300, 1 - scores, groups, **wanted)
+    assert costs.false_negative_rate.value == 0.03
+    assert np.count_nonzero(1 - scores[:300] <= real_up_to) == 9
 
 
 def test_calibration_and_thresholds_fit_together():

@@ -149,17 +149,20 @@ def test_the_share_of_augmented_pairs_is_as_set(dataset):
     real = next(index for index, row in enumerate(dataset.rows) if not row.is_fake)
     loader = PairLoader(dataset, dataset.rows, frames=1, settings=FinetuneSettings(augment=0.5))
     stored = [dataset.load_frames(dataset.rows[real], [index]) for index in range(10)]
-    augmented = 0
+    augmented, mirrored = 0, 0
     for seed in range(60):
         crops, other = loader.load(Pair(real, "forged", real, seed))
         assert np.array_equal(crops, other)
         augmented += not any(is_same_or_mirrored(crops, frame) for frame in stored)
+        mirrored += any(np.array_equal(crops[:, :, ::-1], frame) for frame in stored)
     assert 18 <= augmented <= 42  # 60 draws at one half: three standard deviations
+    assert 4 <= mirrored <= 26  # 60 draws at a quarter
 
 
-def test_both_of_a_pair_get_the_same_augmentation(dataset):
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_both_of_a_pair_get_the_same_augmentation(dataset, share):
     real = next(index for index, row in enumerate(dataset.rows) if not row.is_fake)
-    loader = PairLoader(dataset, dataset.rows, frames=1, settings=FinetuneSettings())
+    loader = PairLoader(dataset, dataset.rows, frames=1, settings=FinetuneSettings(augment=share))
     for seed in range(6):
         first, second = loader.load(Pair(real, "forged", real, seed))  # the same clip on both sides of the pair
         assert np.array_equal(first, second)
