@@ -48,7 +48,7 @@ types: $(READY) ## check types
 	$(BIN)/mypy
 
 unit: $(READY) ## unit tests, doctests and one end-to-end run
-	$(HERMETIC) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(HERMETIC) $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 notebooks-check: $(READY) ## run the committed notebooks and compare what they say, but no images (tests/nbval.cfg)
 	rm -rf notebooks/output notebooks/submission.csv

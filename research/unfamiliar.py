@@ -1,11 +1,12 @@
 """Measure which inputs a detector calls unfamiliar, by plain ``dfutils predict``.
 
-    python -m research.unfamiliar WORK RUN [--most 100]
+    python -m research.unfamiliar WORK RUN [--most 100] [--made-up FOLDER]
 
 REAL faces of people that no training has seen should seldom be: DFDC's test people, photographs of test people, CelebA
-(a domain that was left out of training) and real talking heads. Photographs of test people after heavy filters, and the
-people that ``dfutils demo`` draws, should be. Intervals are 95 % percentiles of 2,000 bootstrap resamples of whole
-groups. The figures are printed, and written to ``WORK/measured/unfamiliar.json``.
+(a domain that was left out of training) and real talking heads. Photographs of test people after heavy filters, the
+people that ``dfutils demo`` draws, and the faces in FOLDER, which a generator made up, should be. Intervals are 95 %
+percentiles of 2,000 bootstrap resamples of whole groups. The figures are printed, and written to
+``WORK/measured/unfamiliar.json``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import hashlib
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ import numpy as np
 
 from dfutils.demo.clips import make_demo_videos
 from dfutils.demo.rendering import DemoSettings
+from dfutils.extraction.media_files import is_media, iter_files
 from dfutils.files import read_csv, write_json
 from dfutils.prediction.detector import Detector, load_detector
 from dfutils.records import Image, Reason, Verdict
@@ -79,17 +82,21 @@ def real_files(work: Path, name: str, most: int) -> list[tuple[Path, str]]:
 
 
 def figures(verdicts: Sequence[Verdict], groups: Sequence[str]) -> dict[str, Any]:
-    """Return the share of the scored files that are unfamiliar, and how many have no score."""
+    """Return how many files have no score, how many got each answer, and which share of the scored is unfamiliar."""
     scored = [(verdict, group) for verdict, group in zip(verdicts, groups, strict=True) if verdict.person is not None]
-    found: dict[str, Any] = {"files": len(verdicts), "without_a_score": len(verdicts) - len(scored)}
+    found: dict[str, Any] = {
+        "files": len(verdicts),
+        "without_a_score": len(verdicts) - len(scored),
+        "answers": Counter(str(verdict.label) for verdict in verdicts),
+    }
     if scored:
         unfamiliar = np.array([verdict.reason == Reason.UNFAMILIAR for verdict, _ in scored], float)
         found["unfamiliar"] = share(unfamiliar, np.array([group for _, group in scored]))
     return found
 
 
-def measure(work: Path, detector: Detector, *, most: int) -> dict[str, Any]:
-    """Return the figures of every part and filter."""
+def measure(work: Path, detector: Detector, *, most: int, made_up: Path | None = None) -> dict[str, Any]:
+    """Return the figures of every part and filter, and of the images in ``made_up``."""
     found: dict[str, Any] = {}
     for name in REAL_PARTS:
         files = real_files(work, name, most)
@@ -107,6 +114,9 @@ def measure(work: Path, detector: Detector, *, most: int) -> dict[str, Any]:
         rows = read_csv(labels, ("file", "group"))
         demo = list(detector.predict_many([labels.parent / row["file"] for row in rows]))
         found["drawn, the demo's people"] = figures(demo, [row["group"] for row in rows])
+    if made_up:
+        paths = sorted(filter(is_media, iter_files(made_up)))
+        found["made up, whole faces"] = figures(list(detector.predict_many(paths)), [path.name for path in paths])
     return found
 
 
@@ -116,8 +126,9 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("run", help="run folder, or name of an included detector")
     parser.add_argument("--most", type=int, default=100, help="most files of each part (default: %(default)s)")
+    parser.add_argument("--made-up", type=Path, metavar="FOLDER", help="images of faces that a generator made up")
     options = parser.parse_args()
-    found = measure(options.work, load_detector(options.run), most=options.most)
+    found = measure(options.work, load_detector(options.run), most=options.most, made_up=options.made_up)
     print(json.dumps(found, indent=2))
     write_json(options.work / "measured" / "unfamiliar.json", found)
 

@@ -1,7 +1,10 @@
 """Data that the tests share: a handful of made-up clips, and what the line makes of them."""
 
+import fcntl
 import inspect
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import messages
@@ -68,11 +71,30 @@ def own_cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def demo_labels(tmp_path_factory) -> Path:
+def made_once(tmp_path_factory):
+    """A function that fills a folder once for all workers of pytest-xdist: the others wait for it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def fill(name: str, write: Callable[[Path], object]) -> Path:
+        folder, done = shared / f"shared-{name}", shared / f"shared-{name}.done"
+        with (shared / f"shared-{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # half written by a worker that failed
+                write(folder)
+                done.touch()
+        return folder
+
+    return fill
+
+
+@pytest.fixture(scope="session")
+def demo_labels(made_once) -> Path:
     """labels.csv of 12 clips of 6 made-up people, 2 seconds each."""
-    return make_demo_videos(
-        tmp_path_factory.mktemp("demo"), settings=DemoSettings(people=PEOPLE, seconds=2.0), progress=False
-    )
+    settings = DemoSettings(people=PEOPLE, seconds=2.0)
+    folder = made_once("demo", lambda folder: make_demo_videos(folder, settings=settings, progress=False))
+    return folder / "labels.csv"
 
 
 @pytest.fixture(scope="session")
@@ -82,21 +104,18 @@ def demo_videos(demo_labels) -> list[Path]:
 
 
 @pytest.fixture(scope="session")
-def demo_faces(demo_labels, tmp_path_factory) -> Path:
+def demo_faces(demo_labels, made_once) -> Path:
     """Their face dataset."""
-    folder = tmp_path_factory.mktemp("faces")
-    extract_dataset(read_catalogue(demo_labels.parent, demo_labels), folder, settings=SMALL, progress=False)
-    return folder
+    catalogue = read_catalogue(demo_labels.parent, demo_labels)
+    return made_once("faces", lambda folder: extract_dataset(catalogue, folder, settings=SMALL, progress=False))
 
 
 @pytest.fixture(scope="session")
-def demo_run(demo_faces, tmp_path_factory) -> Path:
+def demo_run(demo_faces, made_once) -> Path:
     """A run of the frame-average model on them."""
     from dfutils.training.run import train
 
-    run = tmp_path_factory.mktemp("run")
-    train(demo_faces, run, settings=TRAINING, progress=False)
-    return run
+    return made_once("run", lambda run: train(demo_faces, run, settings=TRAINING, progress=False))
 
 
 @pytest.fixture(scope="session")

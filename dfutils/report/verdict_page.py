@@ -23,7 +23,10 @@ from dfutils.statistics.formatting import rate_text
 TEMPLATES = Path(__file__).parent / "templates"
 
 MOST_PEOPLE = 5
-"""People whose faces are shown on a page of its own, which is to be printed."""
+"""People whose faces are shown on a page of its own."""
+
+MOST_PRINTED = 2
+"""People whose faces are printed: then the page fits on two sheets, even with heat maps."""
 
 
 def verdict_page(
@@ -52,7 +55,7 @@ def verdict_page(
             credentials_html(verdict),
             f"<section><h3>What was not examined</h3><p>{escape(words.not_examined(extraction))}</p>"
             f"<p>{escape(words.SECOND_OPINION)}</p></section>",
-            f"<section><h3>The detector</h3>{detector_html(detector, folded=False)}"
+            f'<section class="df-long"><h3>The detector</h3>{detector_html(detector, folded=False)}'
             f'<p class="df-small">Checksum of its weights: {escape(detector.settings.weights_sha256)}</p></section>',
         ]
     )
@@ -112,9 +115,12 @@ def verdict_html(
         parts.append(player)
         parts.append(timeline(verdict, extraction, thresholds=detector.answer_range))
         counting = people_who_count(verdict)
-        for number in counting[:people]:
+        for place, number in enumerate(counting[:people]):
             clip, track = extraction.clips[number], verdict.tracks[number]
-            parts.append(_person(number, clip, track, detector, of=len(verdict.tracks)))
+            shown = _person(number, clip, track, detector, of=len(verdict.tracks))
+            parts.append(shown if place < MOST_PRINTED else f'<div class="df-screen">{shown}</div>')
+        if len(counting[:people]) > MOST_PRINTED:
+            parts.append('<p class="df-paper">The other people are shown on the page itself, but not printed.</p>')
         if hidden := len(counting[people:]):
             whose = "1 more person was" if hidden == 1 else f"{hidden} more people were"
             parts.append(f"<p>{whose} scored but not shown; the JSON has the scores.</p>")
@@ -153,18 +159,27 @@ def file_html(verdict: Verdict, extraction: Extraction | None, file: Path) -> st
 
 def detector_html(detector: Detector, *, folded: bool = True) -> str:
     """Return the detector's name, measurements and limits, folded away or in full."""
-    measured = [f"{what}: {value}" for what, value in words.measurements(detector.folder).items()]
+    measured = _record(words.measurements(detector.folder))
     fails = words.weaknesses(detector.folder)
     if not folded and measured:  # what is folded away is not printed
         name = f"{detector.settings.name} {detector.settings.version}"
         auc = "AUC is how often a FAKE scores above a REAL one: 0.5 is a coin toss, 1 perfect."
         failures = f"<h4>Where it fails</h4>{_points(fails)}" if fails else ""
-        return f"<p>{escape(name)} was measured, with 95 % intervals. {auc}</p>{_points(measured)}{failures}"
+        return f"<p>{escape(name)} was measured, with 95 % intervals. {auc}</p>{measured}{failures}"
     parts = [f"<p>{escape(words.detector_sentence(detector.settings, detector.folder))}</p>"]
-    for title, points in (("All measurements", measured), ("Where it fails", fails)):
-        if points:
-            parts.append(f"<details><summary>{title}</summary>{_points(points)}</details>")
+    for title, content in (("All measurements", measured), ("Where it fails", _points(fails) if fails else "")):
+        if content:
+            parts.append(f"<details><summary>{title}</summary>{content}</details>")
     return "".join(parts)
+
+
+def _record(measured: Mapping[str, str]) -> str:
+    """Return measurements as a table, or nothing if there are none; no line ends between a number and its %."""
+    rows = "".join(
+        f"<tr><th scope=row>{escape(what)}</th><td>{escape(value.replace(' %', chr(0xA0) + '%'))}</td></tr>"
+        for what, value in measured.items()
+    )
+    return f'<table class="df-record">{rows}</table>' if rows else ""
 
 
 def _points(sentences: Sequence[str]) -> str:
@@ -174,18 +189,20 @@ def _points(sentences: Sequence[str]) -> str:
 def heat_html(maps: Mapping[int, Sequence[Image]]) -> str:
     """Return the faces with heat maps over them, one row per person, by the person's number from 0."""
     rows = []
-    for number, images in ((person + 1, images) for person, images in maps.items()):
+    for place, (number, images) in enumerate((person + 1, images) for person, images in maps.items()):
         figures = "".join(
             f'<li><img src="{_data(image)}" alt="Heat map over face {index} of person {number}"></li>'
             for index, image in enumerate(images, start=1)
         )
         title = "" if list(maps) == [0] else f"<h4>Person {number}</h4>"
-        rows.append(f'{title}<ul class="df-faces">{figures}</ul>')
+        row = f'{title}<ul class="df-faces">{figures}</ul>'
+        rows.append(row if place < MOST_PRINTED else f'<div class="df-screen">{row}</div>')
     note = (
-        "Bright and orange areas raised the network's score most in that image (Grad-CAM). The maps are coarse, "
-        "and every face has one, REAL faces too: they hint at where to look and are not evidence."
+        "The same faces in the same order: bright and orange areas raised the score most (Grad-CAM). The maps "
+        "are coarse, and every face has one, REAL faces too: they hint at where to look and are not evidence."
     )
-    return f'<section class="df-answer" aria-label="Heat maps"><h3>Heat maps</h3><p>{note}</p>{"".join(rows)}</section>'
+    heading = f"<h3>Heat maps</h3><p>{note}</p>"
+    return f'<section class="df-answer df-long" aria-label="Heat maps">{heading}{"".join(rows)}</section>'
 
 
 def _person(number: int, clip: FaceClip, track: TrackScore, detector: Detector, *, of: int) -> str:

@@ -21,6 +21,9 @@ from dfutils.weights import WEIGHT_FILES, find_weights
 
 logger = logging.getLogger(__name__)
 
+BATCH_SIZE = 16
+"""Images that a backbone sees at a time where it is not trained."""
+
 
 @dataclass(frozen=True, slots=True)
 class Backbone:
@@ -42,7 +45,18 @@ class Backbone:
 
     def features(self, images: Crops) -> npt.NDArray[np.float32]:
         """Return features ``(N, channels)`` of images ``(N, size, size, 3)``."""
-        return self.model.predict(images, batch_size=16, verbose=0)
+        return features_of(self.model, images)
+
+
+def features_of(backbone: keras.Model, images: Crops) -> npt.NDArray[np.float32]:
+    """Return features ``(N, channels)`` of uint8 images ``(N, size, size, 3)``.
+
+    The last batch is filled up with its last image: TensorFlow traces a network anew for a batch of another size, which
+    takes seconds, and a GPU chooses its algorithms anew.
+    """
+    filled = np.concatenate([images, np.repeat(images[-1:], -len(images) % BATCH_SIZE, axis=0)])
+    # Not predict_on_batch: under MirroredStrategy it joins the replicas' results along the wrong axis.
+    return backbone.predict(filled, batch_size=BATCH_SIZE, verbose=0)[: len(images)]
 
 
 def build_backbone(weights: str, *, size: int, seed: int = 0, family: str = DEFAULT_BACKBONE) -> Backbone:

@@ -68,6 +68,7 @@ class Reader:
         environment: Environment of the commands.
         output: Output files of the notebook on Kaggle that is fetched, by name.
         names: Names that the Python blocks of the page have defined so far.
+        preloaded: Folder of another ``dfutils``, which runs the commands sooner.
     """
 
     folder: Path
@@ -75,6 +76,7 @@ class Reader:
     environment: dict[str, str]
     output: dict[str, bytes]
     names: dict = field(default_factory=dict)
+    preloaded: Path | None = None
 
     def follow(self, block: CodeBlock) -> None:
         """Run a block; an `AssertionError` says what went wrong."""
@@ -102,10 +104,13 @@ class Reader:
             self.done |= {line.strip() for line in block.text.splitlines()}
 
     def _type(self, block: CodeBlock, text: str, more: dict[str, str] | None = None) -> None:
+        environment = self.environment | (more or {})
+        if self.preloaded:
+            environment["PATH"] = os.pathsep.join([str(self.preloaded), environment["PATH"]])
         done = subprocess.run(
             ["bash", "-e", "-o", "pipefail", "-c", text],
             cwd=self.folder,
-            env=self.environment | (more or {}),
+            env=environment,
             capture_output=True,
             text=True,
             check=False,
@@ -225,7 +230,11 @@ def reader_environment(commands: Path, weights: Path) -> dict[str, str]:
 def write_command(commands: Path, *, weights_name: str, checksum: str) -> None:
     """Write the reader's ``dfutils``, which expects this checksum for the weights of this name and cuts small crops."""
     commands.mkdir()
-    script = commands / "dfutils"
-    script.write_text(COMMAND.format(python=sys.executable))
-    script.chmod(0o755)
+    write_script(commands / "dfutils", COMMAND.format(python=sys.executable))
     (commands / "sitecustomize.py").write_text(CUSTOMIZE.format(name=weights_name, checksum=checksum, size=SIZE))
+
+
+def write_script(path: Path, text: str) -> None:
+    """Write an executable file."""
+    path.write_text(text)
+    path.chmod(0o755)

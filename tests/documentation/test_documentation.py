@@ -8,6 +8,7 @@ first it holds the inputs that the pages name: `videos/` with `labels.csv` and t
 import hashlib
 import re
 import shutil
+import sys
 from dataclasses import replace
 from subprocess import CalledProcessError
 
@@ -15,7 +16,8 @@ import cv2
 import keras
 import pytest
 from code_blocks import MarkerError, read_blocks
-from reader import PROJECT, SIZE, Reader, reader_environment, write_command
+from preloaded import SCRIPT, start_server
+from reader import PROJECT, SIZE, Reader, reader_environment, write_command, write_script
 from stub import files_of
 
 from dfutils import weights
@@ -64,11 +66,30 @@ def folder(demo_labels, tmp_path_factory):
     return folder, set()
 
 
+@pytest.fixture(scope="module")
+def commands(backbone, tmp_path_factory):
+    """Folder of the reader's ``dfutils``."""
+    name, checksum, _ = backbone
+    folder = tmp_path_factory.mktemp("reader") / "commands"
+    write_command(folder, weights_name=name, checksum=checksum)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def preloaded(commands, backbone):
+    """Folder of a ``dfutils`` that need not import TensorFlow."""
+    folder = commands.parent / "preloaded"
+    folder.mkdir()
+    write_script(folder / "dfutils", SCRIPT.format(python=sys.executable, socket=str(folder / "socket")))
+    with start_server(folder / "socket", environment=reader_environment(commands, backbone[-1])) as server:
+        yield folder
+        server.kill()
+
+
 @pytest.fixture
-def reader(folder, backbone, demo_faces, tmp_path, monkeypatch):
+def reader(folder, commands, backbone, demo_faces, monkeypatch):
     name, checksum, place = backbone
-    write_command(tmp_path / "commands", weights_name=name, checksum=checksum)
-    environment = reader_environment(tmp_path / "commands", place)
+    environment = reader_environment(commands, place)
     # The same for Python blocks, which are run in this process.
     monkeypatch.setitem(weights.WEIGHT_FILES, name, replace(weights.WEIGHT_FILES[name], checksum=checksum))
     monkeypatch.setenv("DFUTILS_WEIGHTS", str(place))
@@ -81,7 +102,9 @@ def reader(folder, backbone, demo_faces, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_the_code_blocks_of_a_page_work(page, reader):
+def test_the_code_blocks_of_a_page_work(page, reader, preloaded):
+    if page.name != "README.md":  # whose commands are processes of their own, as at a reader's terminal
+        reader.preloaded = preloaded
     for block in read_blocks(page):
         try:
             reader.follow(block)

@@ -13,7 +13,7 @@ from dfutils.demo.examples import make_two_people_video
 from dfutils.files import sha256_of
 from dfutils.prediction.detector import load_detector, verdict_document
 from dfutils.records import Label
-from dfutils.report.verdict_page import people_who_count, verdict_html, verdict_page
+from dfutils.report.verdict_page import MOST_PEOPLE, people_who_count, verdict_html, verdict_page
 from dfutils.report.verdict_words import doubts
 
 HOSTILE = "<img src=x onerror=alert(1)>.mp4"
@@ -64,7 +64,16 @@ def test_the_page_is_whole_in_a_browser_without_the_network(page, browser_page, 
     assert shown.evaluate("() => document.documentElement.scrollWidth") <= width
 
 
-def test_the_page_is_printed_on_two_sheets(page, browser_page):
+@pytest.mark.parametrize("people", [1, 2, MOST_PEOPLE + 1])
+def test_the_page_of_the_included_detector_is_printed_on_two_sheets_with_heat_maps(people, browser_page, tmp_path):
+    detector = load_detector()
+    verdict, extraction = detector.examine(make_two_people_video(tmp_path / "clip.mp4"))
+    verdict = replace(verdict, tracks=verdict.tracks[:1] * people, person=0)
+    extraction = replace(extraction, clips=extraction.clips[:1] * people)
+    maps = {number: extraction.clips[number].images for number in range(min(people, MOST_PEOPLE))}
+    page = tmp_path / "verdict.html"
+    page.write_text(verdict_page(verdict, extraction, detector, file=Path(verdict.input), maps=maps), encoding="utf-8")
+    assert page.read_text().count("<img ") == 2 * sum(map(len, maps.values()))
     printed = browser_page.open(page).page.pdf(prefer_css_page_size=True)
     assert len(re.findall(rb"/Type\s*/Page\b", printed)) <= 2
 
