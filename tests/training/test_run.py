@@ -121,7 +121,7 @@ def test_weights_of_a_run_with_crops_of_another_size_are_refused(demo_faces, dem
 def test_crops_that_are_larger_than_those_of_the_first_network_are_reduced(demo_faces, demo_run, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     first, second = tmp_path / "first", tmp_path / "second"
-    settings = settings_of(demo_run).model_copy(update={"epochs": 1, "size": 75})
+    settings = settings_of(demo_run).model_copy(update={"epochs": 1, "size": 75, "backbone": "MobileNet"})
     train(demo_faces, first, settings=settings, progress=False)
     settings = settings.model_copy(update={"init_from": str(first), "size": None})
     assert train(demo_faces, second, settings=settings, progress=False).extraction.size == 75
