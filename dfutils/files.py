@@ -108,8 +108,12 @@ def temporary_folder(beside: Path | None = None) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, keep: bool = False) -> Iterator[Path]:
     """Yield a temporary path that replaces ``path`` if the block succeeds.
+
+    Args:
+        path: The file.
+        keep: Keep the file as it is: the block only tries whether it could be written.
 
     Raises:
         DatasetError: The path is a folder, its folder cannot be written, or the disk is full; the old file, if any, is
@@ -121,7 +125,8 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        temporary.replace(path)
+        if not keep:
+            temporary.replace(path)
     except OSError as error:
         raise writing_error(path, error) from error
     finally:

@@ -192,10 +192,11 @@ def test_a_failure_exits_with_1_and_one_line_of_reason(tmp_path, arguments, reas
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        ("calibrate run --max-fpr 1", "argument --max-fpr: must be above 0 and below 1, not 1"),
+        ("calibrate run --max-fpr 1", "argument --max-fpr: must be a number above 0 and below 1, such as 0.05, not 1"),
         ("calibrate run --min-face-pixels -1", "argument --min-face-pixels: must be 0 or more, not -1"),
         ("calibrate run --min-face-pixels some", "argument --min-face-pixels: must be an integer, not 'some'"),
-        ("predict a.mp4 --prior nan", "argument --prior: must be above 0 and below 1, not nan"),
+        ("predict a.mp4 --prior 50%", "argument --prior: must be a number above 0 and below 1, such as 0.05, not 50%"),
+        ("predict a.mp4 --prior nan", "argument --prior: must be a number above 0 and below 1, such as 0.05, not nan"),
         ("predict a.mp4 --out b --shard 3/2", "argument --shard: '3/2' is not a shard. Write i/n, such as 1/4"),
         ("extract a --out b --frames 0", "error: options: frames: Input should be greater than or equal to 1"),
         ("stress run videos --out report --kinds rain", "error: --kinds: 'rain' is unknown. Choose from: jpeg, h264"),

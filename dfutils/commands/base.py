@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -62,8 +63,12 @@ def count(text: str, *, minimum: int = 1) -> int:
 
 def share(text: str) -> float:
     """Parse the value of an option that is a share: a number between 0 and 1."""
-    if not 0 < (number := float(text)) < 1:
-        raise argparse.ArgumentTypeError(f"must be above 0 and below 1, not {number:g}")
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < 1:
+        raise argparse.ArgumentTypeError(f"must be a number above 0 and below 1, such as 0.05, not {text}")
     return number
 
 
@@ -113,11 +118,13 @@ def answer_lines(detector: DetectorRecord) -> list[str]:
         f"UNDECIDED. Bounds for new, similar people: {rate_text(costs.false_positive_bound)} and "
         f"{rate_text(costs.false_negative_bound)}."
     )
-    rates = costs.max_false_positive_rate, costs.max_false_negative_rate
-    if costs.false_positive_bound > rates[0] or costs.false_negative_bound > rates[1]:
-        wanted = " and ".join(map(rate_text, rates))
-        lines.append(
-            f"{costs.real_groups} groups with REAL and {costs.fake_groups} with FAKE clips are too few for bounds of "
-            f"{wanted}: train with more people, or use `dfutils calibrate --out-of-fold`."
-        )
+    for label, groups, bound, rate in (
+        ("REAL", costs.real_groups, costs.false_positive_bound, costs.max_false_positive_rate),
+        ("FAKE", costs.fake_groups, costs.false_negative_bound, costs.max_false_negative_rate),
+    ):
+        if bound > rate:
+            lines.append(
+                f"{groups} groups with {label} clips are too few for a bound of {rate_text(rate)}: train with more "
+                "people, or use `dfutils calibrate --out-of-fold`."
+            )
     return lines

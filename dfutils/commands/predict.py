@@ -108,8 +108,6 @@ def run(options: argparse.Namespace) -> int:
     from dfutils.extraction.isolation import close_children, start_child
     from dfutils.extraction.remote import is_url
 
-    if options.explain and options.engine == "openvino":
-        options.usage_error("--explain: heat maps need Keras; omit --engine openvino")
     if options.json and options.json_lines:
         options.usage_error("--json prints one document of all verdicts, --json-lines one per verdict: omit one")
     if not options.inputs and options.manifest is None:
@@ -127,8 +125,6 @@ def run(options: argparse.Namespace) -> int:
         options.usage_error(f"--out writes a verdict folder: omit --{given[0].replace('_', '-')}")
     if options.report and is_url(options.inputs[0]):
         options.usage_error("--report states facts of the file, which must be here: download it first")
-    if options.report and options.report.resolve() == Path(options.inputs[0]).resolve():
-        options.usage_error("--report: is the input itself. Name another file")
     if options.report and len(options.inputs) > 1:
         options.usage_error("--report writes a page about one input: name a single file")
     start_child()  # the child imports its decoder while this process imports the engine
@@ -171,9 +167,11 @@ def _predict_archive(options: argparse.Namespace) -> int:
 def _load(options: argparse.Namespace) -> Detector:
     from dfutils.prediction.detector import load_detector
 
-    detector = load_detector(options.model, engine="keras" if options.explain else options.engine)
+    detector = load_detector(options.model, engine=options.engine)
     if options.prior is not None:
         detector = detector.for_prior(options.prior)
+    if options.explain:
+        _ = detector.reference  # loaded now, so that a missing TensorFlow is not noticed after the work
     shares = map(probability_text, (*detector.answer_range, detector.prior))
     described = (detector.settings.name, detector.engine, *shares)
     logger.info("Detector: %s, on the engine %s; REAL up to %s, FAKE from %s on; prior %s", *described)
@@ -189,6 +187,7 @@ def _predict_all(options: argparse.Namespace) -> int:
     inputs = expand_inputs(options.inputs)
     if options.report and len(inputs) > 1:
         options.usage_error(f"--report writes a page about one input, but {options.inputs[0]} holds {len(inputs)}")
+    _check_outputs(options, inputs)
     detector = _load(options)
     outcomes: set[str] = set()
     reasons: set[Reason] = set()
@@ -213,6 +212,26 @@ def _predict_all(options: argparse.Namespace) -> int:
 
         logger.info("%s", ONLY_FACES)
     return EXIT_FOUND if outcomes & set(options.fail_on) else 0
+
+
+def _check_outputs(options: argparse.Namespace, inputs: Sequence[str]) -> None:
+    """Fail before any work if an output would replace an input or another output, or a page cannot be written."""
+    from dfutils.files import replacing
+
+    named: dict[Path, str] = {}
+    for name in ("csv", "report", "frames_dir", "explain"):
+        if (path := getattr(options, name)) is None:
+            continue
+        option = f"--{name.replace('_', '-')}"
+        if other := named.get(path.resolve()):
+            options.usage_error(f"{option} and {other} name the same path: {path}")
+        named[path.resolve()] = option
+    paths = {Path(one).resolve() for one in inputs}
+    if taken := next((path for path in named if path in paths), None):
+        options.usage_error(f"{named[taken]}: {taken} is an input. Name another file")
+    if options.report:
+        with replacing(options.report, keep=True) as temporary:
+            temporary.touch()
 
 
 def _shown(options: argparse.Namespace, detector: Detector, inputs: Sequence[str]) -> Iterator[Verdict]:

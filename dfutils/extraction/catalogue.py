@@ -162,14 +162,15 @@ def read_columns(table: Path, columns: Sequence[str], *, ids: Collection[str] = 
     Raises:
         CatalogueError: The file cannot be read, or lacks a column.
     """
+    _, there = _delimiter_and_columns(_text_of(table))
+    if missing := [name for name in columns if name.lower() not in there]:
+        known = ", ".join(name for name in there if name not in ("file", "label")) or "none"
+        raise CatalogueError(
+            f"{table}: column {missing[0]!r} is missing; besides file and label it has: {known}. "
+            "Name one of these, or add the column."
+        )
     found: dict[str, dict[str, str]] = {}
     for _, row in _iter_rows(table):
-        if missing := [name for name in columns if name.lower() not in row]:
-            known = ", ".join(name for name in row if name not in ("file", "label"))
-            raise CatalogueError(
-                f"{table}: column {missing[0]!r} is missing; besides file and label it has: {known}. "
-                "Name one of these, or add the column."
-            )
         is_path = row["file"] not in ids and not is_url(row["file"])
         name = posixpath.normpath(row["file"].replace("\\", "/")) if is_path else row["file"]
         found[name] = {column: row[column.lower()] for column in columns}
@@ -179,10 +180,9 @@ def read_columns(table: Path, columns: Sequence[str], *, ids: Collection[str] = 
 def _iter_rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield each row with its line number; cells are stripped, and empty if a column is missing."""
     text = _text_of(table)
-    delimiter = next((one for one in ",;\t" if {"file", "label"} <= set(_columns(text, one))), ",")
+    delimiter, columns = _delimiter_and_columns(text)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
-        columns = _columns(text, delimiter)
         next(reader, None)
         if missing := [name for name in ("file", "label") if name not in columns]:
             found = ", ".join(columns) or "nothing"
@@ -205,6 +205,11 @@ def _iter_rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
         raise CatalogueError(
             f"{table}, line {reader.line_num}: cannot be read ({error}). Close its quotes, or save it as CSV again."
         ) from error
+
+
+def _delimiter_and_columns(text: str) -> tuple[str, list[str]]:
+    delimiter = next((one for one in ",;\t" if {"file", "label"} <= set(_columns(text, one))), ",")
+    return delimiter, _columns(text, delimiter)
 
 
 def _columns(text: str, delimiter: str) -> list[str]:

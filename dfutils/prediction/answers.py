@@ -12,6 +12,7 @@ from dfutils.errors import RunError
 from dfutils.prediction.members import ClipScore
 from dfutils.prediction.views import IN_WORDS
 from dfutils.records import Label, Reason, TrackScore
+from dfutils.runs.probabilities import EPSILON
 from dfutils.runs.record import DetectorRecord, label_of
 from dfutils.statistics.formatting import probability_text
 
@@ -37,8 +38,11 @@ class Judge:
         Raises:
             RunError: ``prior`` is not above 0 and below 1.
         """
-        if not 0 < prior < 1:
-            raise RunError(f"prior: must be above 0 and below 1, the expected share of FAKE. Received: {prior:g}")
+        if not EPSILON <= prior <= 1 - EPSILON:
+            raise RunError(
+                f"prior: must be from {EPSILON:.6f} to {1 - EPSILON:.6f}, the expected share of FAKE. "
+                f"Received: {prior:g}"
+            )
         other = copy.copy(self)
         other.prior = prior
         return other
@@ -67,6 +71,8 @@ class Judge:
         if label != Label.UNDECIDED and not (is_other_mix and (expected >= 0.5) != (label == Label.FAKE)):
             return label, Reason.OK, ""
         shown, low, high = map(probability_text, (expected, *self.answer_range))
+        if shown in (low, high):  # but for its rounding it is not there
+            shown, low, high = (probability_text(one, 4) for one in (expected, *self.answer_range))
         detail = f"the fake probability {shown} lies between {low} and {high}, where this detector does not decide"
         return Label.UNDECIDED, Reason.LOW_CONFIDENCE, detail
 

@@ -160,7 +160,7 @@ def write_heat_maps(folder: Path, detector: Detector, clips: Iterable[FaceClip])
     for clip in clips:
         for index, (image, heat) in enumerate(zip(clip.images, grad_cam(detector, clip.images), strict=True)):
             content = encode_image(overlay(image, heat), image_format="png")
-            write_bytes(folder / f"person-{clip.track}" / f"{index:02d}.png", content)
+            write_bytes(folder / f"person-{clip.track + 1}" / f"{index:02d}.png", content)
 
 
 def _member_cam(member: Member, images: Crops) -> HeatMaps:

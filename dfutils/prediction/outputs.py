@@ -131,7 +131,7 @@ def credentials_sentence(credentials: ContentCredentials | None) -> str:
         'No content credentials; that says nothing.'
     """
     if credentials is None:
-        return "Content credentials were not looked for, because c2pa-python is not installed."
+        return "Content credentials were not looked for: c2pa-python is not installed, or the file cannot be opened."
     signer, tool = (f"“{printable(text)}”" if text else "" for text in (credentials.signer, credentials.tool))
     signed = f"Signed{f' by {signer}' if signer else ''}{f', using {tool}' if tool else ''}"
     claims = printable(", ".join(credentials.claims)) or "nothing about how the file was made"
@@ -195,7 +195,7 @@ def write_faces(folder: Path, number: int, verdict: Verdict, extraction: Extract
     from dfutils.extraction.dataset import encode_image  # takes 0.1 s for OpenCV, often needlessly
 
     for clip in extraction.clips:
-        own = input_folder(folder, number, verdict) / f"person-{clip.track}"
+        own = input_folder(folder, number, verdict) / f"person-{clip.track + 1}"
         for index, image in enumerate(clip.images):
             write_bytes(own / f"{index:02d}.png", encode_image(image, image_format="png"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -150,7 +151,9 @@ def column_section(predictions: pd.DataFrame, column: str, *, threshold: float, 
     """Show the answers and the AUC for each value of a column of the labels, and which values differ for certain."""
     rows, differences = by_column(predictions, column, threshold=threshold, resamples=resamples)
     name = column.removeprefix(SLICE)
-    key = f"slice_{re.sub(r'[^a-z0-9]+', '_', name.lower()).strip('_')}"
+    safe = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+    # Names that differ in other characters only, such as "a b" and "a_b", would replace each other's files.
+    key = f"slice_{safe}" if safe == name.lower() else f"slice_{safe}_{zlib.crc32(name.encode()):08x}"
     return Section(
         name=key,
         title=f"By {name}",

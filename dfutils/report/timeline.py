@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from dfutils.records import Extraction, Verdict
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 220, 66, 44, 18, 38
 MOST_POINTS = 300
-DASHES = ("", "6 3", "2 3")
-"""Dash patterns that tell people apart."""
+DASHES = {"solid": "", "dashed": "6 3", "dotted": "2 3", "dash and dot": "9 3 2 3", "long dashes": "14 4"}
+"""Patterns that tell people apart, by name."""
 
 
-def timeline(verdict: Verdict, extraction: Extraction, *, thresholds: tuple[float, float]) -> str:
+def timeline(
+    verdict: Verdict, extraction: Extraction, *, thresholds: tuple[float, float], people: Sequence[int]
+) -> str:
     """Draw the motion of the clip as an area and the scores of each person as a line with dots; empty for an image.
 
     Args:
         verdict: Verdict with the scores.
         extraction: Extraction with the motion.
         thresholds: Probability up to which the answer is REAL, and that from which it is FAKE.
+        people: People who are shown, as indices, at most as many as there are `DASHES`.
     """
     times = extraction.trace.times_seconds
     if len(times) < 2 or not extraction.info.duration_seconds:
@@ -29,15 +34,17 @@ def timeline(verdict: Verdict, extraction: Extraction, *, thresholds: tuple[floa
     points = " ".join(f"L{_x(times[n], end):.1f} {_y(extraction.trace.motion[n] / (peak or 1.0)):.1f}" for n in chosen)
     motion = f'<path class="df-motion" d="M{LEFT} {_y(0):.1f} {points} L{_x(times[-1], end):.1f} {_y(0):.1f}Z"/>'
     lines = ""
-    for number, track in enumerate(verdict.tracks):
-        scored = {(one.time_seconds, one.fake_probability) for one in track.frames if one.fake_probability is not None}
+    patterns = dict(zip(people, DASHES, strict=False))
+    for number, pattern in patterns.items():
+        frames = verdict.tracks[number].frames
+        scored = {(one.time_seconds, one.fake_probability) for one in frames if one.fake_probability is not None}
         places = [(_x(time, end), _y(score)) for time, score in sorted(scored)]
         if places:
             dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4"/>' for x, y in places)
             path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
-            dash = DASHES[number % len(DASHES)]
-            lines += f'<g class="df-scores"><path d="{path}" stroke-dasharray="{dash}"/>{dots}</g>'
-    pattern = ", with a dash pattern per person" if len(verdict.tracks) > 1 else ""
+            lines += f'<g class="df-scores"><path d="{path}" stroke-dasharray="{DASHES[pattern]}"/>{dots}</g>'
+    named = ", ".join(f"person {number + 1} {pattern}" for number, pattern in patterns.items())
+    whose = f" ({named})" if len(verdict.tracks) > 1 else ""
     across = "".join(f"M{LEFT} {_y(threshold):.1f}H{WIDTH - RIGHT}" for threshold in sorted(set(thresholds)))
     axis = "".join(
         f'<text x="{LEFT - 6}" y="{_y(share) + 4:.0f}" text-anchor="end">{share * 100:.0f} %</text>'
@@ -48,7 +55,7 @@ def timeline(verdict: Verdict, extraction: Extraction, *, thresholds: tuple[floa
         f'<text x="{_x(at, end):.0f}" y="{HEIGHT - 14}" text-anchor="middle">{at:.1f} s</text>'
         for at in (0.0, end / 2, end)
     )
-    dots = f"Dots: probability of FAKE of each face that was scored{pattern}. " if lines else ""
+    dots = f"Dots: probability of FAKE of each face that was scored{whose}. " if lines else ""
     rule = "REAL up to the lower line, FAKE from the upper one on" if len(set(thresholds)) == 2 else "FAKE from here on"
     return (
         "<section><h3>Score and motion over time</h3>"
@@ -56,8 +63,8 @@ def timeline(verdict: Verdict, extraction: Extraction, *, thresholds: tuple[floa
         f'data-to="{WIDTH - RIGHT}" role="img" aria-label="Scores of the faces over '
         f'{end:.1f} seconds, above the motion of the image">{axis}{seconds}{motion}'
         f'<path class="df-threshold" d="{across}"/>{lines}</svg>'
-        f'<p class="df-small">{dots}Dashed: {rule}. '
-        f"Grey: motion of the face as a fraction of its maximum ({peak:.3f} of full brightness from frame to frame)."
+        f'<p class="df-small">{dots}Orange: {rule}. '
+        f"Grey: how much the face changes from one frame to the next, at most {peak * 100:.1f} % of full brightness."
         "</p></section>"
     )
 

@@ -26,7 +26,7 @@ MOST_PEOPLE = 5
 """People whose faces are shown on a page of its own."""
 
 MOST_PRINTED = 2
-"""People whose faces are printed: then the page fits on two sheets, even with heat maps."""
+"""People whose faces are printed, the first one with heat maps: then the page fits on two sheets."""
 
 
 def verdict_page(
@@ -96,10 +96,10 @@ def verdict_html(
     """
     name = str(verdict.label).lower()
     head = f'<h2 class="df-{name}">{escape(words.HEADLINES[verdict.label])}</h2>'
-    if verdict.fake_probability is not None:
+    if verdict.fake_probability is not None and words.is_calibrated(verdict):
         (real_up_to, fake_from), score = detector.answer_range, verdict.fake_probability
         head += (
-            f'<p class="df-number"><b>{words.of_a_hundred(score)} %</b> probability of FAKE, calibrated</p>'
+            f'<p class="df-number"><b>{words.of_a_hundred(score)} %</b> probability of FAKE</p>'
             f'<div class="df-meter" role="img" aria-label="Probability of FAKE {rate_text(score)}; REAL up to '
             f'{rate_text(real_up_to)}, FAKE from {rate_text(fake_from)} on"><i style="width:{score:.1%}"></i>'
             f'<s style="left:{real_up_to:.1%}"></s><s style="left:{fake_from:.1%}"></s></div>'
@@ -111,10 +111,12 @@ def verdict_html(
     if doubts := words.doubts(verdict, extraction, detector):
         title = "What makes this uncertain" if verdict.label == Label.UNDECIDED else "What speaks against it"
         parts.append(f"<section><h3>{title}</h3>{_points(doubts)}</section>")
+    elif verdict.label != Label.UNDECIDED:
+        parts.append(f"<section><h3>What speaks against it</h3><p>{words.NO_DOUBTS}</p></section>")
     if extraction is not None:
         parts.append(player)
-        parts.append(timeline(verdict, extraction, thresholds=detector.answer_range))
         counting = people_who_count(verdict)
+        parts.append(timeline(verdict, extraction, thresholds=detector.answer_range, people=counting[:people]))
         for place, number in enumerate(counting[:people]):
             clip, track = extraction.clips[number], verdict.tracks[number]
             shown = _person(number, clip, track, detector, of=len(verdict.tracks))
@@ -196,7 +198,7 @@ def heat_html(maps: Mapping[int, Sequence[Image]]) -> str:
         )
         title = "" if list(maps) == [0] else f"<h4>Person {number}</h4>"
         row = f'{title}<ul class="df-faces">{figures}</ul>'
-        rows.append(row if place < MOST_PRINTED else f'<div class="df-screen">{row}</div>')
+        rows.append(f'<div class="df-screen">{row}</div>' if place else row)  # on paper there is room for one
     note = (
         "The same faces in the same order: bright and orange areas raised the score most (Grad-CAM). The maps "
         "are coarse, and every face has one, REAL faces too: they hint at where to look and are not evidence."
@@ -215,10 +217,11 @@ def _person(number: int, clip: FaceClip, track: TrackScore, detector: Detector, 
         if crop.frame_index in seen:
             continue  # a short track repeats some frames
         seen.add(crop.frame_index)
-        at = f"{frame.time_seconds:.1f} s"
-        score_of_frame = frame.fake_probability
-        text = at if score_of_frame is None else f"{at} · {words.of_a_hundred(score_of_frame, short=True)} %"
-        alt = f"Face of person {number + 1} at {at}"
+        at = f"{frame.time_seconds:.1f} s" if len(clip.crops) > 1 else ""  # an image has no time
+        share = frame.fake_probability
+        score_of_frame = "" if share is None else f"{words.of_a_hundred(share, short=True)} %"
+        text = " · ".join(filter(None, (at, score_of_frame)))
+        alt = f"Face of person {number + 1}{f' at {at}' if at else ''}"
         items.append(f'<li><img src="{_data(image)}" alt="{alt}"><span>{escape(text)}</span></li>')
     note = "" if detector.has_frame_head else "<p>This detector scores a person's faces together, not one by one.</p>"
     return (

@@ -6,10 +6,13 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
+
 from dfutils.errors import DatasetError
 from dfutils.files import read_json
 from dfutils.prediction.detector import Detector, face_pixels
 from dfutils.records import Extraction, Label, Reason, Verdict
+from dfutils.runs.probabilities import logit
 from dfutils.runs.record import DetectorRecord
 from dfutils.statistics.formatting import probability_text, rate_text
 
@@ -22,8 +25,13 @@ ONLY_FACES = (
 )
 """What no verdict is about, and what else to try: the same words wherever people read a verdict."""
 
-NEAR = 0.05
-"""A probability that is less than this from its threshold is close to it."""
+NEAR = 0.3
+"""A probability whose log-odds differ by less than this from those of its threshold is close to it, at any prior."""
+
+NO_DOUBTS = (
+    "None of what is looked for: a score close to its threshold, faces that disagree, small or few faces, an "
+    "incomplete file."
+)
 
 WIDE = 0.5
 """Faces of one person whose probabilities differ by more than this disagree."""
@@ -38,8 +46,8 @@ REASONS = {
     Reason.OK: "",
     Reason.NO_FACE: "No sufficiently large face was found. That says nothing about whether the file is real.",
     Reason.TOO_FEW_FACES: "There are too few faces to examine. That says nothing about whether the file is real.",
-    Reason.UNREADABLE: "The file could not be read as a video or image. Try saving it again as MP4 or JPEG.",
-    Reason.TOO_LARGE: "The file is too long or too large for this page{limit}. Cut it, or scale it down.",
+    Reason.UNREADABLE: "The file could not be read as a video or image{why}. Try saving it again as MP4 or JPEG.",
+    Reason.TOO_LARGE: "The file is too long or too large{why}. Cut it, or scale it down.",
     Reason.INCOMPLETE: "The file is truncated; only the part that exists was examined.",
     Reason.TOO_MANY_FACES: "There are more faces than can be examined, so a forged one may have been missed.",
     Reason.LOW_CONFIDENCE: "The detector does not answer REAL or FAKE here.",
@@ -62,45 +70,59 @@ def of_a_hundred(probability: float, *, short: bool = False) -> str:
     return f"{probability * 100:.0f}"
 
 
+def is_calibrated(verdict: Verdict) -> bool:
+    """Return whether the probability means something: not of unfamiliar images, or of faces too small to decide."""
+    is_large = verdict.person is None or verdict.tracks[verdict.person].counts
+    return verdict.fake_probability is not None and verdict.reason != Reason.UNFAMILIAR and is_large
+
+
 def meaning(verdict: Verdict, detector: Detector) -> list[str]:
     """Return what the score means, in sentences, or why there is none."""
     settings = detector.settings
     if verdict.fake_probability is None:
-        limit = verdict.detail.partition(". ")[0].removeprefix("is ")  # the rest is advice about the command line
-        return [REASONS[verdict.reason].format(limit=f" ({limit})" if limit else "")]
+        why = verdict.detail.partition(". ")[0].removeprefix("is ")  # the rest is advice about the command line
+        return [REASONS[verdict.reason].format(why=f" ({why})" if why else "")]
     lines = []
     if verdict.reason != Reason.OK:
         detail = f"{verdict.detail[0].upper()}{verdict.detail[1:]}." if verdict.detail else ""
         lines.append(f"{REASONS[verdict.reason]} {detail}".strip())
-    if verdict.reason == Reason.UNFAMILIAR:  # calibration says nothing about such images
+    if not is_calibrated(verdict):
         return lines
     number = of_a_hundred(verdict.fake_probability)
     mix = "half" if detector.prior == 0.5 else rate_text(detector.prior)
     lines.append(
-        f"If {mix} of all clips were fake, {'about ' if number.isdigit() else ''}{number} of 100 clips scored like "
-        "this would be."
+        f"If {mix} of all clips were fake, {'about ' if number.isdigit() else ''}{number} of 100 clips with such a "
+        "score would be fake."
     )
     if verdict.label == Label.UNDECIDED:
         return lines
     fake_from = settings.answer_range[1]
     # Out-of-fold scores are not of this network but of others like it that had not seen the clips.
     in_folds = "clips new to networks that were trained in the same way"
-    clips = "its validation clips" if settings.fitted_on == "validation" else in_folds
+    clips = "clips that it was not trained on" if settings.fitted_on == "validation" else in_folds
     if settings.real_up_to is None and detector.prior == settings.prior:
         rule = (
             f"This detector of an earlier version always answers: FAKE from {probability_text(settings.threshold)} on, "
             "else REAL."
         )
     else:
-        low, high = map(probability_text, detector.answer_range)
-        rule = f"It says REAL up to {low}, FAKE from {high} on, and UNDECIDED between."
+        low, high = map(rate_text, detector.answer_range)
+        rule = f"The detector says REAL up to {low}, FAKE from {high} on"
+        rule += "." if low == high else ", and UNDECIDED between."
     if (costs := settings.answer_costs) is not None:
         rule += (
             f" On {clips} it called {of_a_hundred(costs.false_positive_rate.value)} of 100 REAL ones FAKE and "
             f"{of_a_hundred(costs.false_negative_rate.value)} of 100 FAKE ones REAL; for other people like the "
-            f"{costs.real_groups} REAL and {costs.fake_groups} FAKE ones there, expect up to "
-            f"{of_a_hundred(costs.false_positive_bound)} and {of_a_hundred(costs.false_negative_bound)}."
+            f"{costs.real_groups} in REAL and {costs.fake_groups} in FAKE clips there, expect up to "
+            f"{of_a_hundred(costs.false_positive_bound)} and {of_a_hundred(costs.false_negative_bound)} of 100."
         )
+        if detector.prior != settings.prior:
+            rule += f" These rates are those where {rate_text(settings.prior)} of the clips are FAKE."
+        if (people := sum(track.counts for track in verdict.tracks)) > 1:
+            rule += (
+                f" They hold for one person; here the highest score of {people} people counts, so REAL is called FAKE "
+                "more often."
+            )
     elif (point := next((one for one in settings.operating_points if one.threshold == fake_from), None)) is not None:
         rule += (
             f" On {clips} it called {point.false_positive_rate * 100:.0f} of 100 REAL ones FAKE and found "
@@ -129,8 +151,8 @@ def doubts(verdict: Verdict, extraction: Extraction | None, detector: Detector) 
     if len(scores) > 1 and max(scores) - min(scores) > WIDE:
         lowest, highest = of_a_hundred(min(scores)), of_a_hundred(max(scores))
         sentences.append(f"The faces disagree: their probabilities of FAKE go from {lowest} to {highest} %.")
-    margin = {Label.FAKE: track.fake_probability - fake_from, Label.REAL: real_up_to - track.fake_probability}
-    if margin.get(verdict.label, 1.0) < NEAR:
+    threshold = {Label.FAKE: fake_from, Label.REAL: real_up_to}.get(verdict.label)
+    if threshold is not None and abs(np.diff(logit(np.array([track.fake_probability, threshold])))[0]) < NEAR:
         sentences.append(f"The probability is close to the threshold for {verdict.label}.")
     pixels, size = face_pixels([frame.box for frame in track.frames]), detector.settings.extraction.size
     if pixels < size / 2:
@@ -164,9 +186,10 @@ def not_examined(extraction: Extraction | None) -> str:
         return f"The surroundings of the faces of this image were not examined. {ONLY_FACES}"
     shown = {crop.frame_index for clip in extraction.clips for crop in clip.crops}
     frames = len(extraction.trace.times_seconds)
+    whole = "The part that exists" if extraction.info.is_truncated else "The whole length"
     return (
-        f"The whole length ({extraction.info.duration_seconds:.1f} s) was searched for faces and motion; "
-        f"{len(shown)} of {frames} frames were scored, without the surroundings of the faces. {ONLY_FACES}"
+        f"{whole} ({extraction.info.duration_seconds:.1f} s) was searched for faces and motion; in {len(shown)} of "
+        f"{frames} frames the faces were scored, without what surrounds them. {ONLY_FACES}"
     )
 
 

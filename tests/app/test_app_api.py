@@ -71,7 +71,7 @@ def test_a_clip_gets_the_verdict_that_the_command_line_gives(client, demo_run, d
     assert "Done" in status
     assert verdict["label"] == str(expected.label)
     assert verdict["fake_probability"] == pytest.approx(expected.fake_probability, abs=SCORE)
-    assert f"{of_a_hundred(expected.fake_probability)} of 100 clips scored like this would be." in result
+    assert f"{of_a_hundred(expected.fake_probability)} of 100 clips with such a score would be fake." in result
     assert "<svg" in result
     assert result.count("<img") == len({frame.time_seconds for frame in expected.tracks[0].frames})
     assert uploads_of(client) == []

@@ -52,7 +52,7 @@ def examine(page, path):
 def test_a_clip_is_uploaded_scored_and_explained(page, demo_videos):
     said = examine(page, demo_videos[1])
     number = re.search(r"([^\n]+) % probability of FAKE", said)[1]
-    assert re.search(f"(about )?{number} of 100 clips scored like this would be", said)
+    assert re.search(f"(about )?{number} of 100 clips with such a score would be fake", said)
     assert re.search(r"(REAL|FAKE|UNDECIDED): ", said)
     with page.page.expect_download() as coming:
         page.page.click(".df-download:text('JSON')")

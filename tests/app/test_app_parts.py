@@ -18,6 +18,7 @@ from dfutils.pretrained import DEFAULT, FOLDER
 from dfutils.records import Label, Reason, Verdict
 from dfutils.report import verdict_words as words
 from dfutils.runs.record import AnswerCosts, DetectorRecord, Rate
+from dfutils.statistics.formatting import rate_text
 
 SHIPPED = FOLDER / DEFAULT
 
@@ -112,17 +113,24 @@ def test_a_file_above_a_limit_is_told_the_limit(settings):
     (said,) = words.meaning(
         Verdict("a", None, Label.UNDECIDED, Reason.TOO_LARGE, detail), Detector(settings, [], SHIPPED)
     )
-    assert said == "The file is too long or too large for this page (longer than 300 s). Cut it, or scale it down."
+    assert said == "The file is too long or too large (longer than 300 s). Cut it, or scale it down."
 
 
 def test_a_verdict_says_for_which_mix_its_probability_is_and_where_the_answers_begin(settings):
     known = settings.model_copy(update={"real_up_to": 0.31, "fake_from": 0.84, "answer_costs": COSTS})
     said = " ".join(meaning(Verdict("a", 0.17, Label.REAL, Reason.OK), known))
-    assert "If half of all clips were fake, about 17 of 100 clips scored like this would be." in said
-    assert "It says REAL up to 0.31, FAKE from 0.84 on, and UNDECIDED between." in said
-    assert "it called 2 of 100 REAL ones FAKE and 9 of 100 FAKE ones REAL; for other people like the 80 REAL" in said
-    assert "expect up to 3 and 10." in said
+    assert "If half of all clips were fake, about 17 of 100 clips with such a score would be fake." in said
+    assert "The detector says REAL up to 31\xa0%, FAKE from 84\xa0% on, and UNDECIDED between." in said
+    assert "it called 2 of 100 REAL ones FAKE and 9 of 100 FAKE ones REAL; for other people like the 80 in REAL" in said
+    assert "expect up to 3 and 10 of 100." in said
     assert "REAL is not proof" in said
+    assert "These rates" not in said
+    rare = Detector(known, [], SHIPPED).for_prior(0.01)
+    said = " ".join(words.meaning(Verdict("a", 0.01, Label.REAL, Reason.OK), rare))
+    assert "These rates are those where 50\xa0% of the clips are FAKE." in said
+    sure = known.model_copy(update={"real_up_to": 0.5, "fake_from": 0.5})
+    said = " ".join(meaning(Verdict("a", 0.17, Label.REAL, Reason.OK), sure))
+    assert "REAL up to 50\xa0%, FAKE from 50\xa0% on. On" in said
 
 
 COSTS = AnswerCosts(
@@ -143,7 +151,7 @@ def test_a_detector_of_an_earlier_version_says_that_it_always_answers():
     older = settings.model_copy(update={"real_up_to": None, "fake_from": None})
     said = " ".join(meaning(Verdict("a", 0.57, Label.REAL, Reason.OK), older))
     assert f"of an earlier version always answers: FAKE from {settings.threshold:.2f} on, else REAL." in said
-    assert "If 62\xa0% of all clips were fake, about 57 of 100 clips scored like this would be." in said
+    assert "If 62\xa0% of all clips were fake, about 57 of 100 clips with such a score would be fake." in said
     point = next(point for point in settings.operating_points if point.rule == settings.operating_point)
     assert f"it called {point.false_positive_rate * 100:.0f} of 100 REAL ones FAKE" in said
 
@@ -155,13 +163,13 @@ def test_the_included_detector_never_says_real_above_one_half(settings):
         *(Label.REAL, Label.UNDECIDED, Label.UNDECIDED, Label.FAKE)
     ]
     said = " ".join(meaning(Verdict("a", 0.9, Label.FAKE, Reason.OK), settings))
-    assert f"It says REAL up to {real_up_to:.2f}, FAKE from {fake_from:.2f} on, and UNDECIDED between." in said
+    assert f"REAL up to {rate_text(real_up_to)}, FAKE from {rate_text(fake_from)} on, and UNDECIDED between." in said
 
 
 @pytest.mark.parametrize(
     ("fitted_on", "clips"),
     [
-        ("validation", "On its validation clips"),
+        ("validation", "On clips that it was not trained on"),
         ("out_of_fold", "On clips new to networks that were trained in the same way"),
     ],
 )

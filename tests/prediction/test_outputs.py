@@ -61,7 +61,7 @@ def test_the_table_says_what_the_lines_say(predicted):
 def test_only_the_faces_of_persons_are_written(predicted, demo_run):
     _, _, out = predicted
     assert sorted(path.name for path in (out / "faces").iterdir()) == ["0000-a_face_0.mp4", "0001-a_face_1.mp4"]
-    crops = sorted((out / "faces" / "0000-a_face_0.mp4" / "person-0").glob("*.png"))
+    crops = sorted((out / "faces" / "0000-a_face_0.mp4" / "person-1").glob("*.png"))
     settings = load_detector(demo_run).settings.extraction
     assert len(crops) == settings.frames
     assert cv2.imread(str(crops[0])).shape == (settings.size, settings.size, 3)

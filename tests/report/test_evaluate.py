@@ -9,10 +9,12 @@ import pytest
 from dfutils.cli import main
 from dfutils.errors import DatasetError, DfutilsError, ReportError, RunError
 from dfutils.evaluation.predictions import read_predictions
+from dfutils.evaluation.slices import SLICE
 from dfutils.files import read_csv, read_json
 from dfutils.report import wording
 from dfutils.report.comparison import compare_runs
 from dfutils.report.evaluate import evaluate
+from dfutils.report.slices import column_section
 from dfutils.report.verdict_words import ONLY_FACES
 from dfutils.runs.calibration import recalibrate
 
@@ -268,7 +270,18 @@ def test_columns_of_the_labels_become_sections(demo_run, demo_faces, demo_labels
     assert [row["value"] for row in rows] == ["not stated", "phone"]
     assert "By Camera" in (tmp_path / "report" / "report.html").read_text()
     assert main([*command, "--labels", str(labels), "--slice", "age"]) == 1
-    assert "column 'age' is missing; besides file and label it has: " in capsys.readouterr().err
+    assert "column 'age' is missing; besides file and label it has: group, dataset, camera. " in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main([*command, "--slice", "age"])
     assert "--slice COLUMN needs --labels CSV" in capsys.readouterr().err
+
+
+def test_columns_whose_names_differ_in_odd_characters_have_files_of_their_own():
+    names = ["camera", "a b", "a_b", "年齢", "возраст"]
+    rows = [(f"v{n}", "own", f"g{n}", bool(n % 2), n / 10, "REAL", *("x" for _ in names)) for n in range(8)]
+    columns = ["video", "dataset", "group", "is_fake", "fake_probability", "label", *(SLICE + name for name in names)]
+    predictions = pd.DataFrame(rows, columns=columns)
+    keys = [column_section(predictions, SLICE + name, threshold=0.5, resamples=20).name for name in names]
+    assert keys[0] == "slice_camera"
+    assert len(set(keys)) == len(names)
+    assert all(key.isascii() for key in keys)

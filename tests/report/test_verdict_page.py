@@ -12,9 +12,10 @@ from dfutils.cli import main
 from dfutils.demo.examples import make_two_people_video
 from dfutils.files import sha256_of
 from dfutils.prediction.detector import load_detector, verdict_document
-from dfutils.records import Label
+from dfutils.records import Label, Reason
+from dfutils.report.timeline import timeline
 from dfutils.report.verdict_page import MOST_PEOPLE, people_who_count, verdict_html, verdict_page
-from dfutils.report.verdict_words import doubts
+from dfutils.report.verdict_words import doubts, not_examined
 
 HOSTILE = "<img src=x onerror=alert(1)>.mp4"
 
@@ -74,6 +75,7 @@ def test_the_page_of_the_included_detector_is_printed_on_two_sheets_with_heat_ma
     page = tmp_path / "verdict.html"
     page.write_text(verdict_page(verdict, extraction, detector, file=Path(verdict.input), maps=maps), encoding="utf-8")
     assert page.read_text().count("<img ") == 2 * sum(map(len, maps.values()))
+    assert page.read_text().count("<tr>") > 15  # the detector's record
     printed = browser_page.open(page).page.pdf(prefer_css_page_size=True)
     assert len(re.findall(rb"/Type\s*/Page\b", printed)) <= 2
 
@@ -106,6 +108,44 @@ def test_what_speaks_against_an_answer_is_said(detector, examined):
     info = replace(extraction.info, is_truncated=True, declared_seconds=4.0, duration_seconds=1.6)
     said = doubts(with_scores(verdict, [0.8] * 10), replace(extraction, info=info), detector)
     assert [one for one in said if "face" not in one] == ["The file is incomplete: the file ends after 1.6 of 4.0 s."]
+
+
+def test_a_score_near_its_threshold_is_so_at_any_prior(detector, examined):
+    verdict, extraction = examined
+    known = load_detector(detector.folder)
+    known.settings = known.settings.model_copy(update={"real_up_to": 0.3, "fake_from": 0.7})
+    said = "The probability is close to the threshold for REAL."
+    for prior in (0.5, 0.001):
+        judge = known.for_prior(prior)
+        for calibrated, is_near in ((0.05, False), (0.29, True)):
+            score = judge.at_prior(calibrated)
+            track = replace(verdict.tracks[0], fake_probability=score)
+            real = replace(verdict, label=Label.REAL, fake_probability=score, tracks=(track,), person=0)
+            assert (said in doubts(real, extraction, judge)) == is_near
+
+
+def test_a_face_that_is_too_small_to_decide_has_no_large_number(detector, examined):
+    verdict, extraction = examined
+    tracks = tuple(replace(track, counts=False) for track in verdict.tracks)
+    small = replace(verdict, label=Label.UNDECIDED, reason=Reason.LOW_CONFIDENCE, detail="too small", tracks=tracks)
+    shown, hidden = (verdict_html(one, extraction, detector, people=5) for one in (verdict, small))
+    assert ("df-number" in shown, "df-number" in hidden) == (True, False)
+    assert "with such a score would be fake" not in hidden
+
+
+def test_each_person_has_a_line_of_its_own_in_the_timeline(detector, examined):
+    verdict, extraction = examined
+    four = replace(verdict, tracks=verdict.tracks[:1] * 4)
+    drawn = timeline(four, extraction, thresholds=(0.2, 0.8), people=[0, 2, 3])
+    assert drawn.count('class="df-scores"') == 3
+    assert "(person 1 solid, person 3 dashed, person 4 dotted)" in drawn
+
+
+def test_a_file_that_ends_early_was_not_searched_as_a_whole(examined):
+    _, extraction = examined
+    cut = replace(extraction, info=replace(extraction.info, is_truncated=True))
+    assert not_examined(extraction).startswith("The whole length (2.0 s) was searched")
+    assert not_examined(cut).startswith("The part that exists (2.0 s) was searched")
 
 
 def test_only_people_who_count_are_shown_unless_nobody_does(detector, tmp_path):
@@ -142,11 +182,27 @@ def test_repeated_frames_of_a_short_track_count_once(detector, examined):
 
 def test_the_input_is_not_overwritten_by_its_page(demo_run, demo_videos, tmp_path, capsys):
     video = shutil.copy(demo_videos[0], tmp_path / "a.mp4")
-    before = video.read_bytes()
-    with pytest.raises(SystemExit):
-        main(["predict", str(video), "--model", str(demo_run), "--report", str(video)])
-    assert "--report: is the input itself" in capsys.readouterr().err
+    before, same = video.read_bytes(), str(tmp_path / "same.html")
+    refused = {
+        ("--report", str(video)): "is an input. Name another file",
+        ("--csv", str(video)): "is an input. Name another file",
+        ("--report", same, "--csv", same): "--report and --csv name the same path",
+    }
+    for outputs, message in refused.items():
+        for given in (video, tmp_path):  # the file, and the folder that holds it alone
+            with pytest.raises(SystemExit):
+                main(["predict", str(given), "--model", str(demo_run), *outputs])
+            assert message in capsys.readouterr().err
     assert video.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [video]
+
+
+def test_a_page_that_cannot_be_written_is_noticed_before_any_work(demo_run, demo_videos, tmp_path, capsys):
+    (tmp_path / "page").mkdir()
+    outputs = ["--report", str(tmp_path / "page"), "--frames-dir", str(tmp_path / "faces")]
+    assert main(["predict", str(demo_videos[0]), "--model", str(demo_run), *outputs]) == 1
+    assert "page: is a folder. Give a file name." in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["page"]
 
 
 def test_the_command_writes_the_page_with_heat_maps_if_they_are_asked_for(demo_run, demo_videos, tmp_path, capsys):
