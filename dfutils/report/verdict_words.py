@@ -120,7 +120,7 @@ def meaning(verdict: Verdict, detector: Detector) -> list[str]:
             rule += f" These rates are those where {rate_text(settings.prior)} of the clips are FAKE."
         if (people := sum(track.counts for track in verdict.tracks)) > 1:
             rule += (
-                f" They hold for one person; here the highest score of {people} people counts, so REAL is called FAKE "
+                f" The rates hold for one person; here the highest score of {people} people counts, so REAL is called FAKE "
                 "more often."
             )
     elif (point := next((one for one in settings.operating_points if one.threshold == fake_from), None)) is not None:
