@@ -108,30 +108,45 @@ def temporary_folder(beside: Path | None = None) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing(path: Path, *, keep: bool = False) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path that replaces ``path`` if the block succeeds.
-
-    Args:
-        path: The file.
-        keep: Keep the file as it is: the block only tries whether it could be written.
 
     Raises:
         DatasetError: The path is a folder, its folder cannot be written, or the disk is full; the old file, if any, is
             untouched.
     """
-    if os.path.isdir(path):  # noqa: PTH112 - unlike pathlib, it does not raise for a folder without permission
-        raise DatasetError(f"{path}: is a folder. Give a file name.")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial{path.suffix}")
+    temporary = _beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        if not keep:
-            temporary.replace(path)
+        temporary.replace(path)
     except OSError as error:
         raise writing_error(path, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Raise the error that `replacing` would raise, before there is something to write; nothing is left behind.
+
+    Raises:
+        DatasetError: The path is a folder, or cannot be written.
+    """
+    temporary = _beside(path)
+    place = next(parent for parent in path.absolute().parents if parent.exists())
+    try:
+        (place / temporary.name).touch()
+        (place / temporary.name).unlink()
+    except OSError as error:
+        raise writing_error(path, error) from error
+
+
+def _beside(path: Path) -> Path:
+    """Return the temporary path of a file, which must not be a folder."""
+    if os.path.isdir(path):  # noqa: PTH112 - unlike pathlib, it does not raise for a folder without permission
+        raise DatasetError(f"{path}: is a folder. Give a file name.")
+    return path.with_name(f".{path.name}.{os.getpid()}.partial{path.suffix}")
 
 
 def writing_error(path: Path, error: OSError) -> DatasetError:

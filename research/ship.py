@@ -160,8 +160,7 @@ candidate of this one.
 * How often it accuses depends on the people: of the REAL crops of DFDC's people that its thresholds are fitted to, at
   most 3 % are called FAKE; of those of the people measured here, {real_answered_fake}.
 * It is often UNDECIDED: {undecided} of the crops of new people in DFDC.
-* Faces that a model made up as a whole: of 200 images by StyleGAN2 it called 97 REAL and 5 FAKE; it found 2 of them
-  unfamiliar.
+* It does not detect fully generated faces: of 200 StyleGAN2 images, the third release called 97 REAL and only 5 FAKE.
 * Not measured: very small or turned faces.
 * It ignores motion: frames are scored one by one.
 """

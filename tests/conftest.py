@@ -22,7 +22,7 @@ __all__ = ["browser", "browser_page", "pytest_unconfigure"]
 
 SLOW = ("documentation", "end_to_end", "notebooks", "prediction", "training", "app", "report", "publishing")
 """Folders with files that take minutes, in the order in which they start, before all others: a worker that took such a
-file last would still run it when the other has nothing left to do."""
+file last would still run it when the others have nothing left to do."""
 
 BOUNDS = {name for name in vars(rounding) if name.isupper()}
 """Tests that use one of these bounds have the mark ``rounding``."""
@@ -72,7 +72,7 @@ def own_cache(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def made_once(tmp_path_factory):
-    """A function that fills a folder once for all workers of pytest-xdist: the others wait for it."""
+    """Return a function that fills a folder once: other workers of pytest-xdist wait for it. No test writes there."""
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -171,7 +172,7 @@ def _load(options: argparse.Namespace) -> Detector:
     if options.prior is not None:
         detector = detector.for_prior(options.prior)
     if options.explain:
-        _ = detector.reference  # loaded now, so that a missing TensorFlow is not noticed after the work
+        _ = detector.reference  # loaded now, so that a missing TensorFlow is reported before any work
     shares = map(probability_text, (*detector.answer_range, detector.prior))
     described = (detector.settings.name, detector.engine, *shares)
     logger.info("Detector: %s, on the engine %s; REAL up to %s, FAKE from %s on; prior %s", *described)
@@ -216,22 +217,23 @@ def _predict_all(options: argparse.Namespace) -> int:
 
 def _check_outputs(options: argparse.Namespace, inputs: Sequence[str]) -> None:
     """Fail before any work if an output would replace an input or another output, or a page cannot be written."""
-    from dfutils.files import replacing
+    from dfutils.files import check_writable
 
-    named: dict[Path, str] = {}
+    named: dict[str, str] = {}
     for name in ("csv", "report", "frames_dir", "explain"):
         if (path := getattr(options, name)) is None:
             continue
-        option = f"--{name.replace('_', '-')}"
-        if other := named.get(path.resolve()):
+        option, place = f"--{name.replace('_', '-')}", os.path.realpath(path)
+        if other := named.get(place):
             options.usage_error(f"{option} and {other} name the same path: {path}")
-        named[path.resolve()] = option
-    paths = {Path(one).resolve() for one in inputs}
-    if taken := next((path for path in named if path in paths), None):
-        options.usage_error(f"{named[taken]}: {taken} is an input. Name another file")
+        named[place] = option
+    if not named:
+        return
+    for given in inputs:
+        if taken := named.get(os.path.realpath(given)):
+            options.usage_error(f"{taken}: {given} is an input. Choose another path")
     if options.report:
-        with replacing(options.report, keep=True) as temporary:
-            temporary.touch()
+        check_writable(options.report)
 
 
 def _shown(options: argparse.Namespace, detector: Detector, inputs: Sequence[str]) -> Iterator[Verdict]:

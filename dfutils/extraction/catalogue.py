@@ -162,15 +162,15 @@ def read_columns(table: Path, columns: Sequence[str], *, ids: Collection[str] = 
     Raises:
         CatalogueError: The file cannot be read, or lacks a column.
     """
-    _, there = _delimiter_and_columns(_text_of(table))
-    if missing := [name for name in columns if name.lower() not in there]:
-        known = ", ".join(name for name in there if name not in ("file", "label")) or "none"
-        raise CatalogueError(
-            f"{table}: column {missing[0]!r} is missing; besides file and label it has: {known}. "
-            "Name one of these, or add the column."
-        )
     found: dict[str, dict[str, str]] = {}
     for _, row in _iter_rows(table):
+        if missing := [name for name in columns if name.lower() not in row]:
+            _, there = _delimiter_and_columns(_text_of(table))
+            known = ", ".join(name for name in there if name not in ("file", "label")) or "none"
+            raise CatalogueError(
+                f"{table}: column {missing[0]!r} is missing; besides file and label it has: {known}. "
+                "Name one of these, or add the column."
+            )
         is_path = row["file"] not in ids and not is_url(row["file"])
         name = posixpath.normpath(row["file"].replace("\\", "/")) if is_path else row["file"]
         found[name] = {column: row[column.lower()] for column in columns}

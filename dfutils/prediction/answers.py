@@ -36,7 +36,7 @@ class Judge:
         of one half.
 
         Raises:
-            RunError: ``prior`` is not above 0 and below 1.
+            RunError: ``prior`` is nearer to 0 or 1 than `EPSILON`.
         """
         if not EPSILON <= prior <= 1 - EPSILON:
             raise RunError(
@@ -71,7 +71,7 @@ class Judge:
         if label != Label.UNDECIDED and not (is_other_mix and (expected >= 0.5) != (label == Label.FAKE)):
             return label, Reason.OK, ""
         shown, low, high = map(probability_text, (expected, *self.answer_range))
-        if shown in (low, high):  # but for its rounding it is not there
+        if shown in (low, high):  # rounding alone would put it on a threshold
             shown, low, high = (probability_text(one, 4) for one in (expected, *self.answer_range))
         detail = f"the fake probability {shown} lies between {low} and {high}, where this detector does not decide"
         return Label.UNDECIDED, Reason.LOW_CONFIDENCE, detail

@@ -36,7 +36,7 @@ from dfutils.report.sections import (
     leak_section,
     stress_section,
 )
-from dfutils.report.slices import CROSS_METRICS, column_section, cross_section, papers_section, slices_section
+from dfutils.report.slices import CROSS_METRICS, column_sections, cross_section, papers_section, slices_section
 from dfutils.runs.folder import RunFolder
 from dfutils.statistics.formatting import probability_text
 
@@ -195,10 +195,11 @@ class _Evaluation:
             cross_section(cross) if cross else None,
             papers_section(levels["video"], levels.get("frame"), resamples=resamples),
             slices_section(predictions, levels, threshold=threshold, resamples=resamples),
-            *(
-                column_section(predictions, column, threshold=threshold, resamples=resamples)
-                for column in predictions
-                if column.startswith(SLICE)
+            *column_sections(
+                predictions,
+                [column for column in predictions if column.startswith(SLICE)],
+                threshold=threshold,
+                resamples=resamples,
             ),
             decision_section(predictions, settings, resamples=resamples),
             calibration_section(predictions, settings, resamples=resamples),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -147,13 +146,25 @@ def papers_section(videos: pd.DataFrame, frames: pd.DataFrame | None, *, resampl
     )
 
 
-def column_section(predictions: pd.DataFrame, column: str, *, threshold: float, resamples: int) -> Section:
-    """Show the answers and the AUC for each value of a column of the labels, and which values differ for certain."""
-    rows, differences = by_column(predictions, column, threshold=threshold, resamples=resamples)
-    name = column.removeprefix(SLICE)
-    safe = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-    # Names that differ in other characters only, such as "a b" and "a_b", would replace each other's files.
-    key = f"slice_{safe}" if safe == name.lower() else f"slice_{safe}_{zlib.crc32(name.encode()):08x}"
+def column_sections(
+    predictions: pd.DataFrame, columns: Sequence[str], *, threshold: float, resamples: int
+) -> list[Section]:
+    """Show the answers and the AUC for each value of columns of the labels, and which values differ for certain."""
+    sections: dict[str, Section] = {}
+    for column in columns:
+        name = column.removeprefix(SLICE)
+        key = first = "slice_" + re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+        number = 1
+        while key in sections:  # of a name that differs in other characters only, such as "a b" and "a_b"
+            number += 1
+            key = f"{first}_{number}"
+        measured = by_column(predictions, column, threshold=threshold, resamples=resamples)
+        sections[key] = _column_section(key, name, measured)
+    return list(sections.values())
+
+
+def _column_section(key: str, name: str, measured: tuple[list[dict[str, Any]], list[str]]) -> Section:
+    rows, differences = measured
     return Section(
         name=key,
         title=f"By {name}",

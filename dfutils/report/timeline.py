@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dfutils.records import Extraction, Verdict
+from dfutils.statistics.formatting import rate_text
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 220, 66, 44, 18, 38
 MOST_POINTS = 300
@@ -23,7 +24,7 @@ def timeline(
         verdict: Verdict with the scores.
         extraction: Extraction with the motion.
         thresholds: Probability up to which the answer is REAL, and that from which it is FAKE.
-        people: People who are shown, as indices, at most as many as there are `DASHES`.
+        people: People who are shown, as indices; lines beyond the number of `DASHES` are left out.
     """
     times = extraction.trace.times_seconds
     if len(times) < 2 or not extraction.info.duration_seconds:
@@ -44,7 +45,8 @@ def timeline(
             path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
             lines += f'<g class="df-scores"><path d="{path}" stroke-dasharray="{DASHES[pattern]}"/>{dots}</g>'
     named = ", ".join(f"person {number + 1} {pattern}" for number, pattern in patterns.items())
-    whose = f" ({named})" if len(verdict.tracks) > 1 else ""
+    left_out = "; others are left out" if len(people) > len(patterns) else ""
+    whose = f" ({named}{left_out})" if len(verdict.tracks) > 1 else ""
     across = "".join(f"M{LEFT} {_y(threshold):.1f}H{WIDTH - RIGHT}" for threshold in sorted(set(thresholds)))
     axis = "".join(
         f'<text x="{LEFT - 6}" y="{_y(share) + 4:.0f}" text-anchor="end">{share * 100:.0f} %</text>'
@@ -56,15 +58,16 @@ def timeline(
         for at in (0.0, end / 2, end)
     )
     dots = f"Dots: probability of FAKE of each face that was scored{whose}. " if lines else ""
-    rule = "REAL up to the lower line, FAKE from the upper one on" if len(set(thresholds)) == 2 else "FAKE from here on"
+    two = "Horizontal orange lines: REAL up to the lower one, FAKE from the upper one on"
+    rule = two if len(set(thresholds)) == 2 else "Horizontal orange line: FAKE from here on"
     return (
         "<section><h3>Score and motion over time</h3>"
         f'<svg class="df-timeline" viewBox="0 0 {WIDTH} {HEIGHT}" data-end="{end:.4f}" data-from="{LEFT}" '
         f'data-to="{WIDTH - RIGHT}" role="img" aria-label="Scores of the faces over '
         f'{end:.1f} seconds, above the motion of the image">{axis}{seconds}{motion}'
         f'<path class="df-threshold" d="{across}"/>{lines}</svg>'
-        f'<p class="df-small">{dots}Orange: {rule}. '
-        f"Grey: how much the face changes from one frame to the next, at most {peak * 100:.1f} % of full brightness."
+        f'<p class="df-small">{dots}{rule}. '
+        f"Grey area: change of the face between frames; its peak is {rate_text(peak)} of full brightness."
         "</p></section>"
     )
 

@@ -96,7 +96,7 @@ def verdict_html(
     """
     name = str(verdict.label).lower()
     head = f'<h2 class="df-{name}">{escape(words.HEADLINES[verdict.label])}</h2>'
-    if verdict.fake_probability is not None and words.is_calibrated(verdict):
+    if verdict.fake_probability is not None and words.has_meaningful_probability(verdict):
         (real_up_to, fake_from), score = detector.answer_range, verdict.fake_probability
         head += (
             f'<p class="df-number"><b>{words.of_a_hundred(score)} %</b> probability of FAKE</p>'
@@ -112,7 +112,7 @@ def verdict_html(
         title = "What makes this uncertain" if verdict.label == Label.UNDECIDED else "What speaks against it"
         parts.append(f"<section><h3>{title}</h3>{_points(doubts)}</section>")
     elif verdict.label != Label.UNDECIDED:
-        parts.append(f"<section><h3>What speaks against it</h3><p>{words.NO_DOUBTS}</p></section>")
+        parts.append(f"<section><h3>What speaks against it</h3><p>{escape(words.NO_DOUBTS)}</p></section>")
     if extraction is not None:
         parts.append(player)
         counting = people_who_count(verdict)
@@ -122,7 +122,7 @@ def verdict_html(
             shown = _person(number, clip, track, detector, of=len(verdict.tracks))
             parts.append(shown if place < MOST_PRINTED else f'<div class="df-screen">{shown}</div>')
         if len(counting[:people]) > MOST_PRINTED:
-            parts.append('<p class="df-paper">The other people are shown on the page itself, but not printed.</p>')
+            parts.append('<p class="df-paper">The page on the screen shows the other people too.</p>')
         if hidden := len(counting[people:]):
             whose = "1 more person was" if hidden == 1 else f"{hidden} more people were"
             parts.append(f"<p>{whose} scored but not shown; the JSON has the scores.</p>")
@@ -191,7 +191,8 @@ def _points(sentences: Sequence[str]) -> str:
 def heat_html(maps: Mapping[int, Sequence[Image]]) -> str:
     """Return the faces with heat maps over them, one row per person, by the person's number from 0."""
     rows = []
-    for place, (number, images) in enumerate((person + 1, images) for person, images in maps.items()):
+    for place, (person, images) in enumerate(maps.items()):
+        number = person + 1
         figures = "".join(
             f'<li><img src="{_data(image)}" alt="Heat map over face {index} of person {number}"></li>'
             for index, image in enumerate(images, start=1)
@@ -203,6 +204,8 @@ def heat_html(maps: Mapping[int, Sequence[Image]]) -> str:
         "The same faces in the same order: bright and orange areas raised the score most (Grad-CAM). The maps "
         "are coarse, and every face has one, REAL faces too: they hint at where to look and are not evidence."
     )
+    if len(maps) > 1:
+        rows.append('<p class="df-paper">The page on the screen has those of the other people too.</p>')
     heading = f"<h3>Heat maps</h3><p>{note}</p>"
     return f'<section class="df-answer df-long" aria-label="Heat maps">{heading}{"".join(rows)}</section>'
 

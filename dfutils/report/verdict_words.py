@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
 from contextlib import suppress
 from pathlib import Path
-
-import numpy as np
 
 from dfutils.errors import DatasetError
 from dfutils.files import read_json
 from dfutils.prediction.detector import Detector, face_pixels
 from dfutils.records import Extraction, Label, Reason, Verdict
-from dfutils.runs.probabilities import logit
 from dfutils.runs.record import DetectorRecord
 from dfutils.statistics.formatting import probability_text, rate_text
 
@@ -29,9 +27,10 @@ NEAR = 0.3
 """A probability whose log-odds differ by less than this from those of its threshold is close to it, at any prior."""
 
 NO_DOUBTS = (
-    "None of what is looked for: a score close to its threshold, faces that disagree, small or few faces, an "
-    "incomplete file."
+    "Nothing was found. What is checked: whether the score is close to its threshold, the faces disagree, are small or "
+    "few, or the file is incomplete."
 )
+"""Stands where `doubts` has nothing to say about an answer."""
 
 WIDE = 0.5
 """Faces of one person whose probabilities differ by more than this disagree."""
@@ -70,8 +69,8 @@ def of_a_hundred(probability: float, *, short: bool = False) -> str:
     return f"{probability * 100:.0f}"
 
 
-def is_calibrated(verdict: Verdict) -> bool:
-    """Return whether the probability means something: not of unfamiliar images, or of faces too small to decide."""
+def has_meaningful_probability(verdict: Verdict) -> bool:
+    """Return whether the probability may be read as one: not for unfamiliar images or faces too small to decide."""
     is_large = verdict.person is None or verdict.tracks[verdict.person].counts
     return verdict.fake_probability is not None and verdict.reason != Reason.UNFAMILIAR and is_large
 
@@ -86,7 +85,7 @@ def meaning(verdict: Verdict, detector: Detector) -> list[str]:
     if verdict.reason != Reason.OK:
         detail = f"{verdict.detail[0].upper()}{verdict.detail[1:]}." if verdict.detail else ""
         lines.append(f"{REASONS[verdict.reason]} {detail}".strip())
-    if not is_calibrated(verdict):
+    if not has_meaningful_probability(verdict):
         return lines
     number = of_a_hundred(verdict.fake_probability)
     mix = "half" if detector.prior == 0.5 else rate_text(detector.prior)
@@ -106,22 +105,23 @@ def meaning(verdict: Verdict, detector: Detector) -> list[str]:
             "else REAL."
         )
     else:
-        low, high = map(rate_text, detector.answer_range)
-        rule = f"The detector says REAL up to {low}, FAKE from {high} on"
+        low, high = detector.answer_range
+        rule = f"The detector says REAL up to {rate_text(low)}, FAKE from {rate_text(high)} on"
         rule += "." if low == high else ", and UNDECIDED between."
     if (costs := settings.answer_costs) is not None:
         rule += (
             f" On {clips} it called {of_a_hundred(costs.false_positive_rate.value)} of 100 REAL ones FAKE and "
-            f"{of_a_hundred(costs.false_negative_rate.value)} of 100 FAKE ones REAL; for other people like the "
-            f"{costs.real_groups} in REAL and {costs.fake_groups} in FAKE clips there, expect up to "
-            f"{of_a_hundred(costs.false_positive_bound)} and {of_a_hundred(costs.false_negative_bound)} of 100."
+            f"{of_a_hundred(costs.false_negative_rate.value)} of 100 FAKE ones REAL; for new people like those "
+            f"of these clips ({costs.real_groups} with REAL clips, {costs.fake_groups} with FAKE ones), expect up to "
+            f"{of_a_hundred(costs.false_positive_bound)} of 100 and {of_a_hundred(costs.false_negative_bound)} of 100."
         )
         if detector.prior != settings.prior:
-            rule += f" These rates are those where {rate_text(settings.prior)} of the clips are FAKE."
+            usual = rate_text(settings.prior)
+            rule += f" These rates were measured at a prior of {usual}; at this one it answers less often."
         if (people := sum(track.counts for track in verdict.tracks)) > 1:
             rule += (
-                f" The rates hold for one person; here the highest score of {people} people counts, so REAL is called FAKE "
-                "more often."
+                f" These rates are for one person. Here the highest score of {people} people decides, so a REAL video "
+                "is more likely to be called FAKE."
             )
     elif (point := next((one for one in settings.operating_points if one.threshold == fake_from), None)) is not None:
         rule += (
@@ -152,7 +152,7 @@ def doubts(verdict: Verdict, extraction: Extraction | None, detector: Detector) 
         lowest, highest = of_a_hundred(min(scores)), of_a_hundred(max(scores))
         sentences.append(f"The faces disagree: their probabilities of FAKE go from {lowest} to {highest} %.")
     threshold = {Label.FAKE: fake_from, Label.REAL: real_up_to}.get(verdict.label)
-    if threshold is not None and abs(np.diff(logit(np.array([track.fake_probability, threshold])))[0]) < NEAR:
+    if threshold is not None and abs(_log_odds(track.fake_probability) - _log_odds(threshold)) < NEAR:
         sentences.append(f"The probability is close to the threshold for {verdict.label}.")
     pixels, size = face_pixels([frame.box for frame in track.frames]), detector.settings.extraction.size
     if pixels < size / 2:
@@ -166,6 +166,10 @@ def doubts(verdict: Verdict, extraction: Extraction | None, detector: Detector) 
     if extraction.info.is_truncated:
         sentences.append(f"The file is incomplete: {extraction.info.cut_off}.")
     return sentences
+
+
+def _log_odds(probability: float) -> float:
+    return math.log(probability) - math.log1p(-probability)
 
 
 def truth(verdict: Verdict, *, is_fake: bool) -> str:
@@ -188,8 +192,8 @@ def not_examined(extraction: Extraction | None) -> str:
     frames = len(extraction.trace.times_seconds)
     whole = "The part that exists" if extraction.info.is_truncated else "The whole length"
     return (
-        f"{whole} ({extraction.info.duration_seconds:.1f} s) was searched for faces and motion; in {len(shown)} of "
-        f"{frames} frames the faces were scored, without what surrounds them. {ONLY_FACES}"
+        f"{whole} ({extraction.info.duration_seconds:.1f} s) was searched for faces and motion; only the faces "
+        f"in {len(shown)} of {frames} frames were scored, not their surroundings. {ONLY_FACES}"
     )
 
 

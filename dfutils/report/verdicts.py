@@ -13,7 +13,7 @@ from dfutils.prediction.verdict_folder import read_job
 from dfutils.report.examples import worst_mistakes
 from dfutils.report.page import ReportContent, write_report
 from dfutils.report.sections import decision_section
-from dfutils.report.slices import column_section, slices_section
+from dfutils.report.slices import column_sections, slices_section
 from dfutils.statistics.formatting import probability_text
 
 
@@ -57,7 +57,7 @@ def evaluate_verdicts(
         mistakes=worst_mistakes(predictions, threshold=record.threshold),
         sections=[
             slices_section(predictions, levels, **drawing),
-            *(column_section(predictions, f"{SLICE}{column}", **drawing) for column in columns),
+            *column_sections(predictions, [f"{SLICE}{column}" for column in columns], **drawing),
             # For another prior, answers followed other thresholds than those of the record.
             *([decision_section(predictions, record, resamples=resamples)] if job["prior"] == record.prior else []),
         ],

@@ -18,7 +18,7 @@ from dfutils.extraction.dataset import FaceDataset
 from dfutils.files import write_csv
 from dfutils.records import ClipRow
 from dfutils.settings import FinetuneSettings, has_frame_head
-from dfutils.training.backbones import Backbone, block_starts, encode, features_of, network_of
+from dfutils.training.backbones import Backbone, backbone_features, block_starts, encode, network_of
 from dfutils.training.backend import keras, tf
 from dfutils.training.batches import BatchLoader, BatchPlan, PairLoader
 from dfutils.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
@@ -286,7 +286,7 @@ def _features(backbone: keras.Model, dataset: FaceDataset, rows: Sequence[ClipRo
     parts = []
     for start in range(0, len(rows), 16):
         clips = np.stack([dataset.load_clip(row) for row in rows[start : start + 16]])
-        features = features_of(backbone, clips.reshape(-1, *clips.shape[2:]))
+        features = backbone_features(backbone, clips.reshape(-1, *clips.shape[2:]))
         parts.append(features.reshape(*clips.shape[:2], -1))
     return np.concatenate(parts)
 

@@ -12,7 +12,7 @@ from dfutils.errors import DfutilsError
 from dfutils.records import Crops
 from dfutils.runs.probabilities import Probabilities, sigmoid
 from dfutils.settings import DEFAULT_BACKBONE, has_frame_head
-from dfutils.training.backbones import features_of
+from dfutils.training.backbones import backbone_features
 from dfutils.training.backend import keras
 
 
@@ -36,7 +36,7 @@ class ClipNetwork:
 
     def features(self, images: Crops) -> npt.NDArray[np.float32]:
         """Return features ``(N, channels)`` of images ``(N, size, size, 3)``."""
-        return features_of(self.backbone, images)
+        return backbone_features(self.backbone, images)
 
     def score(self, features: npt.NDArray[np.float32]) -> tuple[Probabilities, Probabilities | None]:
         """Return raw probabilities of clips ``(N,)`` and, with a frame head, of their frames ``(N, T)``.

@@ -121,13 +121,13 @@ def test_a_verdict_says_for_which_mix_its_probability_is_and_where_the_answers_b
     said = " ".join(meaning(Verdict("a", 0.17, Label.REAL, Reason.OK), known))
     assert "If half of all clips were fake, about 17 of 100 clips with such a score would be fake." in said
     assert "The detector says REAL up to 31\xa0%, FAKE from 84\xa0% on, and UNDECIDED between." in said
-    assert "it called 2 of 100 REAL ones FAKE and 9 of 100 FAKE ones REAL; for other people like the 80 in REAL" in said
-    assert "expect up to 3 and 10 of 100." in said
+    assert "it called 2 of 100 REAL ones FAKE and 9 of 100 FAKE ones REAL; for new people" in said
+    assert "(80 with REAL clips, 70 with FAKE ones), expect up to 3 of 100 and 10 of 100." in said
     assert "REAL is not proof" in said
     assert "These rates" not in said
     rare = Detector(known, [], SHIPPED).for_prior(0.01)
     said = " ".join(words.meaning(Verdict("a", 0.01, Label.REAL, Reason.OK), rare))
-    assert "These rates are those where 50\xa0% of the clips are FAKE." in said
+    assert "These rates were measured at a prior of 50\xa0%; at this one it answers less often." in said
     sure = known.model_copy(update={"real_up_to": 0.5, "fake_from": 0.5})
     said = " ".join(meaning(Verdict("a", 0.17, Label.REAL, Reason.OK), sure))
     assert "REAL up to 50\xa0%, FAKE from 50\xa0% on. On" in said

@@ -68,7 +68,7 @@ class Reader:
         environment: Environment of the commands.
         output: Output files of the notebook on Kaggle that is fetched, by name.
         names: Names that the Python blocks of the page have defined so far.
-        preloaded: Folder of another ``dfutils``, which runs the commands sooner.
+        preloaded: Folder of the preloaded ``dfutils``, put first on the path; None for the ordinary one.
     """
 
     folder: Path
@@ -105,7 +105,7 @@ class Reader:
 
     def _type(self, block: CodeBlock, text: str, more: dict[str, str] | None = None) -> None:
         environment = self.environment | (more or {})
-        if self.preloaded:
+        if self.preloaded and block.needs != "account":  # clients read where their server is when they are imported
             environment["PATH"] = os.pathsep.join([str(self.preloaded), environment["PATH"]])
         done = subprocess.run(
             ["bash", "-e", "-o", "pipefail", "-c", text],

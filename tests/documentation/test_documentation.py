@@ -8,7 +8,6 @@ first it holds the inputs that the pages name: `videos/` with `labels.csv` and t
 import hashlib
 import re
 import shutil
-import sys
 from dataclasses import replace
 from subprocess import CalledProcessError
 
@@ -16,7 +15,7 @@ import cv2
 import keras
 import pytest
 from code_blocks import MarkerError, read_blocks
-from preloaded import SCRIPT, start_server
+from preloaded import script, start_server
 from reader import PROJECT, SIZE, Reader, reader_environment, write_command, write_script
 from stub import files_of
 
@@ -80,7 +79,7 @@ def preloaded(commands, backbone):
     """Folder of a ``dfutils`` that need not import TensorFlow."""
     folder = commands.parent / "preloaded"
     folder.mkdir()
-    write_script(folder / "dfutils", SCRIPT.format(python=sys.executable, socket=str(folder / "socket")))
+    write_script(folder / "dfutils", script(folder / "socket"))
     with start_server(folder / "socket", environment=reader_environment(commands, backbone[-1])) as server:
         yield folder
         server.kill()
@@ -201,7 +200,9 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("lines", BROKEN.values(), ids=BROKEN)
-def test_a_code_block_that_does_not_work_fails(tmp_path, reader, lines):
+@pytest.mark.parametrize("is_preloaded", [False, True])
+def test_a_code_block_that_does_not_work_fails(tmp_path, reader, preloaded, lines, is_preloaded):
+    reader.preloaded = preloaded if is_preloaded else None
     (block,) = read_blocks(page_of(tmp_path, *lines))
     with pytest.raises((AssertionError, CalledProcessError)):
         reader.follow(block)

@@ -15,7 +15,7 @@ from dfutils.prediction.detector import load_detector, verdict_document
 from dfutils.records import Label, Reason
 from dfutils.report.timeline import timeline
 from dfutils.report.verdict_page import MOST_PEOPLE, people_who_count, verdict_html, verdict_page
-from dfutils.report.verdict_words import doubts, not_examined
+from dfutils.report.verdict_words import NO_DOUBTS, doubts, not_examined
 
 HOSTILE = "<img src=x onerror=alert(1)>.mp4"
 
@@ -69,15 +69,17 @@ def test_the_page_is_whole_in_a_browser_without_the_network(page, browser_page, 
 def test_the_page_of_the_included_detector_is_printed_on_two_sheets_with_heat_maps(people, browser_page, tmp_path):
     detector = load_detector()
     verdict, extraction = detector.examine(make_two_people_video(tmp_path / "clip.mp4"))
-    verdict = replace(verdict, tracks=verdict.tracks[:1] * people, person=0)
+    verdict = replace(verdict, tracks=verdict.tracks[:1] * people, person=0, input=f"{'W' * 240}.mp4")
     extraction = replace(extraction, clips=extraction.clips[:1] * people)
     maps = {number: extraction.clips[number].images for number in range(min(people, MOST_PEOPLE))}
     page = tmp_path / "verdict.html"
-    page.write_text(verdict_page(verdict, extraction, detector, file=Path(verdict.input), maps=maps), encoding="utf-8")
-    assert page.read_text().count("<img ") == 2 * sum(map(len, maps.values()))
-    assert page.read_text().count("<tr>") > 15  # the detector's record
+    page.write_text(
+        verdict_page(verdict, extraction, detector, file=tmp_path / "clip.mp4", maps=maps), encoding="utf-8"
+    )
+    assert html.count("<img ") == 2 * sum(map(len, maps.values()))
+    assert html.count("<tr>") > 15  # the detector's record
     printed = browser_page.open(page).page.pdf(prefer_css_page_size=True)
-    assert len(re.findall(rb"/Type\s*/Page\b", printed)) <= 2
+    assert len(re.findall(rb"/Type\s*/Page\b", printed)) in (1, 2)
 
 
 def test_without_a_face_the_page_says_why(detector, tmp_path):
@@ -115,7 +117,7 @@ def test_a_score_near_its_threshold_is_so_at_any_prior(detector, examined):
     known = load_detector(detector.folder)
     known.settings = known.settings.model_copy(update={"real_up_to": 0.3, "fake_from": 0.7})
     said = "The probability is close to the threshold for REAL."
-    for prior in (0.5, 0.001):
+    for prior in (0.5, 0.001, 1e-6):
         judge = known.for_prior(prior)
         for calibrated, is_near in ((0.05, False), (0.29, True)):
             score = judge.at_prior(calibrated)
@@ -139,6 +141,28 @@ def test_each_person_has_a_line_of_its_own_in_the_timeline(detector, examined):
     drawn = timeline(four, extraction, thresholds=(0.2, 0.8), people=[0, 2, 3])
     assert drawn.count('class="df-scores"') == 3
     assert "(person 1 solid, person 3 dashed, person 4 dotted)" in drawn
+    six = replace(verdict, tracks=verdict.tracks[:1] * 6)
+    drawn = timeline(six, extraction, thresholds=(0.2, 0.8), people=range(6))
+    assert drawn.count('class="df-scores"') == 5
+    assert "person 5 long dashes; others are left out)" in drawn
+
+
+def test_the_rates_of_one_person_are_not_promised_for_several(detector, examined):
+    verdict, extraction = examined
+    one = with_scores(verdict, [0.8] * 10)
+    two, twice = replace(one, tracks=one.tracks * 2), replace(extraction, clips=extraction.clips * 2)
+    assert detector.settings.answer_costs is not None
+    assert "These rates are for one person." not in verdict_html(one, extraction, detector, people=5)
+    assert "Here the highest score of 2 people decides" in verdict_html(two, twice, detector, people=5)
+
+
+def test_an_answer_without_a_doubt_says_what_was_checked(detector, examined):
+    verdict, extraction = examined
+    known = load_detector(detector.folder)
+    known.settings = known.settings.model_copy(update={"real_up_to": 0.3, "fake_from": 0.6})
+    sure = with_scores(verdict, [0.8] * 10)
+    assert doubts(sure, extraction, known) == []
+    assert NO_DOUBTS in verdict_html(sure, extraction, known, people=5)
 
 
 def test_a_file_that_ends_early_was_not_searched_as_a_whole(examined):
@@ -184,8 +208,9 @@ def test_the_input_is_not_overwritten_by_its_page(demo_run, demo_videos, tmp_pat
     video = shutil.copy(demo_videos[0], tmp_path / "a.mp4")
     before, same = video.read_bytes(), str(tmp_path / "same.html")
     refused = {
-        ("--report", str(video)): "is an input. Name another file",
-        ("--csv", str(video)): "is an input. Name another file",
+        ("--report", str(video)): "is an input. Choose another path",
+        ("--csv", str(video)): "is an input. Choose another path",
+        ("--frames-dir", str(video)): "is an input. Choose another path",
         ("--report", same, "--csv", same): "--report and --csv name the same path",
     }
     for outputs, message in refused.items():
@@ -199,10 +224,16 @@ def test_the_input_is_not_overwritten_by_its_page(demo_run, demo_videos, tmp_pat
 
 def test_a_page_that_cannot_be_written_is_noticed_before_any_work(demo_run, demo_videos, tmp_path, capsys):
     (tmp_path / "page").mkdir()
-    outputs = ["--report", str(tmp_path / "page"), "--frames-dir", str(tmp_path / "faces")]
-    assert main(["predict", str(demo_videos[0]), "--model", str(demo_run), *outputs]) == 1
-    assert "page: is a folder. Give a file name." in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["page"]
+    refused = {
+        tmp_path / "page": "page: is a folder. Give a file name.",
+        tmp_path / "new" / ("x" * 255): "cannot be written (File name too long)",
+        demo_videos[0] / "v.html": "cannot be written (Not a directory)",
+    }
+    for page, message in refused.items():
+        outputs = ["--report", str(page), "--frames-dir", str(tmp_path / "faces")]
+        assert main(["predict", str(demo_videos[0]), "--model", str(demo_run), *outputs]) == 1
+        assert message in capsys.readouterr().err
+        assert [path.name for path in tmp_path.iterdir()] == ["page"]
 
 
 def test_the_command_writes_the_page_with_heat_maps_if_they_are_asked_for(demo_run, demo_videos, tmp_path, capsys):

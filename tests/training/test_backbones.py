@@ -13,7 +13,16 @@ from dfutils.errors import RunError, WeightsError
 from dfutils.extraction.dataset import read_face_dataset
 from dfutils.files import read_json
 from dfutils.settings import FinetuneSettings, TrainingSettings
-from dfutils.training.backbones import _scaled, block_starts, build_backbone, encode, network_of, rebuilt_as
+from dfutils.training.backbones import (
+    BATCH_SIZE,
+    _scaled,
+    backbone_features,
+    block_starts,
+    build_backbone,
+    encode,
+    network_of,
+    rebuilt_as,
+)
 from dfutils.training.families import FAMILIES, keras_name
 from dfutils.training.features import backbone_key
 from dfutils.training.finetune import unfreeze
@@ -82,6 +91,17 @@ def test_the_same_layers_encode_images_of_another_size(family):
     features = keras.ops.convert_to_numpy(large.model(images(size + 21)))
     found = keras.ops.convert_to_numpy(again(images(size + 21)))
     assert np.allclose(found, features, rtol=0, atol=FEATURES * features.max())
+
+
+@pytest.mark.parametrize("count", [3, BATCH_SIZE, BATCH_SIZE + 3])
+def test_the_features_of_an_image_do_not_depend_on_how_many_others_there_are(count):
+    model = build_backbone("random", size=32, seed=1, family="MobileNet").model
+    given = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), np.uint8)
+    found = backbone_features(model, given)
+    assert found.shape == (count, *model.output.shape[1:])
+    expected = keras.ops.convert_to_numpy(model(given))
+    assert not np.allclose(expected[0], expected[1])
+    assert np.allclose(found, expected, rtol=0, atol=FEATURES * expected.max())
 
 
 @pytest.mark.parametrize("family", FAMILIES)
