@@ -16,7 +16,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     from dfutils.runs.thresholds import MAX_FALSE_NEGATIVE_RATE, MAX_FALSE_POSITIVE_RATE
 
-    parser.description = f"{parser.description}; without an option its default is taken, but --min-face-pixels is kept"
+    parser.description = (
+        f"{parser.description}; options that are omitted return to their defaults, except --min-face-pixels"
+    )
     parser.add_argument("detector", type=Path, metavar="RUN", help="run folder; its detector.json is replaced")
     parser.add_argument("--method", choices=["platt", "isotonic"], default="platt", help="default: %(default)s")
     parser.add_argument(

@@ -73,9 +73,8 @@ def test_the_page_of_the_included_detector_is_printed_on_two_sheets_with_heat_ma
     extraction = replace(extraction, clips=extraction.clips[:1] * people)
     maps = {number: extraction.clips[number].images for number in range(min(people, MOST_PEOPLE))}
     page = tmp_path / "verdict.html"
-    page.write_text(
-        verdict_page(verdict, extraction, detector, file=tmp_path / "clip.mp4", maps=maps), encoding="utf-8"
-    )
+    html = verdict_page(verdict, extraction, detector, file=tmp_path / "clip.mp4", maps=maps)
+    page.write_text(html, encoding="utf-8")
     assert html.count("<img ") == 2 * sum(map(len, maps.values()))
     assert html.count("<tr>") > 15  # the detector's record
     printed = browser_page.open(page).page.pdf(prefer_css_page_size=True)
