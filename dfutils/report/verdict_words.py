@@ -79,8 +79,8 @@ def meaning(verdict: Verdict, detector: Detector) -> list[str]:
     """Return what the score means, in sentences, or why there is none."""
     settings = detector.settings
     if verdict.fake_probability is None:
-        why = verdict.detail.partition(". ")[0]  # the rest is advice about the command line
-        return [REASONS[verdict.reason].format(why=f": it {why}" if why else "")]
+        why = verdict.detail.partition(". ")[0].removeprefix("is ")  # the rest is advice about the command line
+        return [REASONS[verdict.reason].format(why=f": {why}" if why else "")]
     lines = []
     if verdict.reason != Reason.OK:
         detail = f"{verdict.detail[0].upper()}{verdict.detail[1:]}." if verdict.detail else ""

@@ -113,7 +113,7 @@ def test_a_file_above_a_limit_is_told_the_limit(settings):
     (said,) = words.meaning(
         Verdict("a", None, Label.UNDECIDED, Reason.TOO_LARGE, detail), Detector(settings, [], SHIPPED)
     )
-    assert said == "The file is too long or too large: it is longer than 300 s. Cut it, or scale it down."
+    assert said == "The file is too long or too large: longer than 300 s. Cut it, or scale it down."
 
 
 def test_a_verdict_says_for_which_mix_its_probability_is_and_where_the_answers_begin(settings):
