@@ -265,7 +265,7 @@ def test_without_the_library_the_verdict_says_that_nobody_looked(monkeypatch, tm
     verdict = Verdict("a.jpg", None, Label.UNDECIDED, Reason.NO_FACE)
     assert plain_verdict(verdict)["credentials"] is None
     assert credentials_sentence(None) == (
-        "Content credentials were not looked for, because c2pa-python is not installed."
+        "Content credentials were not looked for: c2pa-python is not installed, or the file cannot be opened."
     )
     monkeypatch.setattr("dfutils.prediction.detector.has_library", lambda: False)
     monkeypatch.setattr("dfutils.prediction.detector.read_credentials_safely", lambda *_: pytest.fail("looked"))
