@@ -17,6 +17,7 @@ from dfutils.records import Crops
 from dfutils.settings import DEFAULT_BACKBONE
 from dfutils.training.backend import keras
 from dfutils.training.families import FAMILIES, SCALINGS, Family, Scaling, family_of, keras_name
+from dfutils.training.inference import infer
 from dfutils.weights import WEIGHT_FILES, find_weights
 
 logger = logging.getLogger(__name__)
@@ -49,15 +50,8 @@ class Backbone:
 
 
 def backbone_features(backbone: keras.Model, images: Crops) -> npt.NDArray[np.float32]:
-    """Return features ``(N, channels)`` of uint8 images ``(N, size, size, 3)``.
-
-    The last of several batches is padded by repeating its last image: TensorFlow traces a network again for a batch of
-    another size, which takes three seconds for InceptionV3 on a CPU.
-    """
-    missing = -len(images) % BATCH_SIZE if len(images) > BATCH_SIZE else 0
-    filled = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)]) if missing else images
-    # Not predict_on_batch: under MirroredStrategy it joins the replicas' results along the wrong axis.
-    return backbone.predict(filled, batch_size=BATCH_SIZE, verbose=0)[: len(images)]
+    """Return features ``(N, channels)`` of uint8 images ``(N, size, size, 3)``."""
+    return infer(backbone, images, batch_size=BATCH_SIZE)
 
 
 def build_backbone(weights: str, *, size: int, seed: int = 0, family: str = DEFAULT_BACKBONE) -> Backbone:

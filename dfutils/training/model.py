@@ -14,6 +14,10 @@ from dfutils.runs.probabilities import Probabilities, sigmoid
 from dfutils.settings import DEFAULT_BACKBONE, has_frame_head
 from dfutils.training.backbones import backbone_features
 from dfutils.training.backend import keras
+from dfutils.training.inference import infer
+
+CLIPS_AT_ONCE = 256
+"""Batch size of a head in inference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +48,10 @@ class ClipNetwork:
         They are computed from the logits in double precision: calibration converts them back to logits, and in single
         precision probabilities near 1 would become indistinguishable.
         """
-        clips = sigmoid(self.logits.predict(features, batch_size=256, verbose=0)[:, 0])
+        clips = sigmoid(infer(self.logits, features, batch_size=CLIPS_AT_ONCE)[:, 0])
         if self.frame_logits is None:
             return clips, None
-        frames = self.frame_logits.predict(features, batch_size=256, verbose=0)[:, :, 0]
+        frames = infer(self.frame_logits, features, batch_size=CLIPS_AT_ONCE)[:, :, 0]
         return clips, sigmoid(frames)
 
 
