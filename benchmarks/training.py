@@ -112,7 +112,7 @@ def measure_cached(folder: Path) -> dict[str, Any]:
     backbone = build_backbone("random", size=SIZES[0])
 
     def features(key: str = "benchmark") -> object:
-        return clip_features(dataset, rows, backbone.features, backbone_key=key, progress=False)
+        return clip_features(dataset, rows, backbone.features, cache_key=key, progress=False)
 
     with patch.dict(os.environ, DFUTILS_CACHE=str(folder / "cache")):
         features("warm up")

@@ -26,7 +26,7 @@ from dfutils.runs.folder import RunFolder
 from dfutils.statistics.cross_validation import FoldScores, measure, measure_difference
 from dfutils.training.backbones import Backbone, build_backbone
 from dfutils.training.backend import keras
-from dfutils.training.features import backbone_key, clip_features
+from dfutils.training.features import clip_features, feature_cache_key
 from dfutils.training.model import HEADS, build_head
 from dfutils.training.saved_network import load_network
 from research.cross_validation import Task, cross_validate
@@ -107,8 +107,8 @@ def run(faces: Path, options: Options) -> dict[str, Any]:
     is_fake, groups = np.array([row.is_fake for row in rows]), [row.group for row in rows]
     size = dataset.settings.size
     backbone = choose_backbone(options, size)
-    key = backbone_key(backbone.checksum, size=size, family=backbone.family)
-    features = clip_features(dataset, rows, backbone.features, backbone_key=key)
+    key = feature_cache_key(backbone.checksum, size=size, family=backbone.family)
+    features = clip_features(dataset, rows, backbone.features, cache_key=key)
 
     def scores_of(name: str) -> FoldScores:
         def task(seed: int, splits: npt.NDArray[np.str_]) -> Task:

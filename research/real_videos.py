@@ -36,7 +36,7 @@ from dfutils.settings import ExtractionSettings
 from dfutils.statistics.cross_validation import FoldScores, measure, measure_difference
 from dfutils.training.backbones import build_backbone
 from dfutils.training.backend import keras
-from dfutils.training.features import backbone_key, clip_features
+from dfutils.training.features import clip_features, feature_cache_key
 from research import real_videos_tables as tables
 from research.cross_validation import Flags, Task, cross_validate
 
@@ -135,10 +135,10 @@ class Benchmark:
         dataset = self.extract(changes)
         by_video = {row.video: row for row in dataset.rows}
         rows = [by_video[row.video] for row in self.rows]
-        key = backbone_key(self.backbone.checksum, size=self.options.size) + f" blocks {list(BLOCKS)} bgr {bgr}"
+        key = feature_cache_key(self.backbone.checksum, size=self.options.size) + f" blocks {list(BLOCKS)} bgr {bgr}"
         blocks = functools.partial(self._blocks(bgr=bgr).predict, batch_size=16, verbose=0)
         started = time.monotonic()
-        features = clip_features(dataset, rows, blocks, backbone_key=key)
+        features = clip_features(dataset, rows, blocks, cache_key=key)
         seconds = time.monotonic() - started
         if seconds > len(rows) * 0.05:  # otherwise they came from the cache
             images = features.shape[0] * features.shape[1]

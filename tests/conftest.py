@@ -60,25 +60,30 @@ def names_in(code):
             yield from names_in(inner)
 
 
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory) -> Path:
+    """A folder that all workers of pytest-xdist share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
 @pytest.fixture(scope="session", autouse=True)
-def own_cache(tmp_path_factory):
+def own_cache(shared_folder):
     """Tests neither read nor fill the user's cache, and never download."""
     before = dict(os.environ)
-    os.environ.update(DFUTILS_CACHE=str(tmp_path_factory.mktemp("cache")), DFUTILS_OFFLINE="1")
+    os.environ.update(DFUTILS_CACHE=str(shared_folder / "cache"), DFUTILS_OFFLINE="1")
     yield
     os.environ.clear()
     os.environ.update(before)
 
 
 @pytest.fixture(scope="session")
-def made_once(tmp_path_factory):
-    """Return a function that fills a folder once: other workers of pytest-xdist wait for it. No test writes there."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+def made_once(shared_folder):
+    """Return a function that fills a folder once: other workers wait for it. No test writes there."""
 
     def fill(name: str, write: Callable[[Path], object]) -> Path:
-        folder, done = shared / f"shared-{name}", shared / f"shared-{name}.done"
-        with (shared / f"shared-{name}.lock").open("w") as lock:
+        folder, done = shared_folder / f"shared-{name}", shared_folder / f"shared-{name}.done"
+        with (shared_folder / f"shared-{name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not done.exists():
                 shutil.rmtree(folder, ignore_errors=True)  # half written by a worker that failed

@@ -219,8 +219,8 @@ class Service:
         self._answers.put(token, answer)
         return token
 
-    def heat_maps(self, token: str) -> Following[dict[int, list[Image]]]:
-        """Queue the faces of an answer with heat maps over them, by the person's number from 0.
+    def heat_maps(self, token: str) -> Following[dict[int, dict[int, Image]]]:
+        """Queue `dfutils.prediction.explanation.heat_images` of an answer's people, by their numbers from 0.
 
         Raises:
             RefusedError: As for `examine`, or the answer is forgotten.
@@ -230,10 +230,10 @@ class Service:
             raise RefusedError("These faces are no longer kept. Upload the file again to see heat maps.")
         shown, clips = people_who_count(answer.verdict)[: self.limits.people], answer.extraction.clips
 
-        def work() -> dict[int, list[Image]]:
+        def work() -> dict[int, dict[int, Image]]:
             from dfutils.prediction.explanation import heat_images
 
-            return dict(zip(shown, heat_images(self.detector, [clips[person] for person in shown]), strict=True))
+            return {person: heat_images(self.detector, clips[person]) for person in shown}
 
         return self._enter(_Stage(DRAWING), work)
 

@@ -243,22 +243,18 @@ def _shown(options: argparse.Namespace, detector: Detector, inputs: Sequence[str
     for number, (verdict, extraction) in enumerate(detector.examine_many(inputs, workers=options.workers)):
         if options.frames_dir:
             write_faces(options.frames_dir, number, verdict, extraction)
+        maps: dict[int, dict[int, Image]] = {}
         if options.explain and extraction is not None:
-            from dfutils.prediction.explanation import write_heat_maps
+            from dfutils.prediction.explanation import heat_images, write_heat_maps
 
-            write_heat_maps(input_folder(options.explain, number, verdict), detector, extraction.clips)
+            maps = {clip.track: heat_images(detector, clip) for clip in extraction.clips}
+            write_heat_maps(input_folder(options.explain, number, verdict), maps)
         if options.report:
             from dfutils.files import write_text
             from dfutils.report.verdict_page import MOST_PEOPLE, people_who_count, verdict_page
 
-            maps: dict[int, list[Image]] = {}
-            if options.explain and extraction is not None:
-                from dfutils.prediction.explanation import heat_images
-
-                shown = people_who_count(verdict)[:MOST_PEOPLE]
-                images = heat_images(detector, [extraction.clips[number] for number in shown])
-                maps = dict(zip(shown, images, strict=True))
-            page = verdict_page(verdict, extraction, detector, file=Path(verdict.input), maps=maps)
+            shown = {person: maps[person] for person in people_who_count(verdict)[:MOST_PEOPLE] if person in maps}
+            page = verdict_page(verdict, extraction, detector, file=Path(verdict.input), maps=shown)
             write_text(options.report, page)
         if options.json_lines:
             say(json.dumps({"detector": detector.about, **plain_verdict(verdict)}))

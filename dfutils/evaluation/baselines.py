@@ -104,7 +104,7 @@ def frame_average_scores(
     Args:
         detector: The detector whose heads are used.
         rows: Clips of the dataset.
-        features: Features by `Member.backbone_key`, ``(N, T, 2048)`` in the order of ``rows``.
+        features: Features by `Member.features_key`, ``(N, T, 2048)`` in the order of ``rows``.
     """
     frames = rows[0].frames
     if frames == 1 or detector.has_frame_head:
@@ -113,7 +113,7 @@ def frame_average_scores(
     for frame in range(frames):
 
         def repeated(member: Member, frame: int = frame) -> Any:
-            own = features[member.backbone_key]
+            own = features[member.features_key]
             return np.repeat(own[:, frame : frame + 1], frames, axis=1)
 
         total += logit(np.array([score.fake_probability for score in score_members(detector.members, repeated)]))

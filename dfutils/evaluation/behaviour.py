@@ -106,11 +106,11 @@ def run_behaviour_tests(
         detector: Detector under test.
         dataset: Source of the crops.
         rows: Clips of one length.
-        features: Features of all ``rows``, by `Member.backbone_key`.
+        features: Features of all ``rows``, by `Member.features_key`.
     """
 
     def score_in_order(order: Sequence[int]) -> FloatArray:
-        scores = score_members(detector.members, lambda member: features[member.backbone_key][:, list(order)])
+        scores = score_members(detector.members, lambda member: features[member.features_key][:, list(order)])
         return np.array([score.fake_probability for score in scores])
 
     frames = rows[0].frames

@@ -36,7 +36,7 @@ class Measured:
         dataset: The whole dataset.
         rows: Clips that were scored.
         scores: Score of each row.
-        features: Features of the rows by `Member.backbone_key`, ``(N, T, 2048)``.
+        features: Features of the rows by `Member.features_key`, ``(N, T, 2048)``.
         predictions: One row per video of the split, including videos without a clip.
     """
 

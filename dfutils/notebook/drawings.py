@@ -19,7 +19,7 @@ from dfutils.figures.frames import plot_contact_sheet
 from dfutils.figures.style import LINE_COLOR, new_figure, styled
 from dfutils.notebook.display import Markdown
 from dfutils.prediction.detector import Detector
-from dfutils.prediction.explanation import grad_cam, overlay
+from dfutils.prediction.explanation import heat_images
 from dfutils.records import Box, ClipRow, Extraction, FaceClip, Verdict
 from dfutils.report.examples import worst_mistakes
 
@@ -143,10 +143,9 @@ def plot_heat_maps(detector: Detector, verdict: Verdict, extraction: Extraction 
     if extraction is None:
         return _without_face(verdict)
     clip = extraction.clips[0]
-    maps = zip(clip.images, grad_cam(detector, clip.images), strict=True)
+    images = heat_images(detector, clip)
     return plot_contact_sheet(
-        [overlay(image, heat) for image, heat in maps],
-        titles=[f"{crop.time_seconds:.1f} s" for crop in clip.crops],
+        list(images.values()), titles=[f"{clip.crops[number].time_seconds:.1f} s" for number in images]
     )
 
 

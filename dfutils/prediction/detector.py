@@ -293,7 +293,7 @@ class Detector(Judge):
         views = [self.dataset_features(dataset, rows, view=name, progress=progress) for name in self.settings.views]
 
         def features_of(own: Mapping[str, npt.NDArray[np.float32]]) -> FeaturesOf:
-            return lambda member: own[member.backbone_key]
+            return lambda member: own[member.features_key]
 
         scores = self._score(features_of(as_is), [features_of(own) for own in views])
         if self.familiarity is None:
@@ -324,7 +324,7 @@ class Detector(Judge):
     def dataset_features(
         self, dataset: FaceDataset, rows: Sequence[ClipRow], *, view: View | None = None, progress: bool = True
     ) -> dict[str, npt.NDArray[np.float32]]:
-        """Return features ``(N, T, channels)`` of clips of a face dataset by `Member.backbone_key`, cached.
+        """Return features ``(N, T, channels)`` of clips of a face dataset by `Member.features_key`, cached.
 
         Args:
             dataset: Holds the crops.
@@ -335,7 +335,7 @@ class Detector(Judge):
         Raises:
             RunError: The dataset's crops were cut differently than this detector's training crops.
         """
-        from dfutils.training.features import backbone_key, clip_features
+        from dfutils.training.features import clip_features, feature_cache_key
 
         ours, theirs = self.settings.extraction, dataset.settings
         harmless = {"tracks", "image_format", "incomplete", "max_pixels", "max_seconds", "min_face_frames", "limits"}
@@ -354,14 +354,16 @@ class Detector(Judge):
             change, key_suffix = view_of_frames(view, self._copied_frames(rows[0].frames))
         features: dict[str, npt.NDArray[np.float32]] = {}
         for member in self.members:
-            if member.backbone_key not in features:
+            if member.features_key not in features:
                 settings = member.settings
-                key = backbone_key(settings.backbone_checksum, size=settings.extraction.size, family=settings.backbone)
-                features[member.backbone_key] = clip_features(
+                key = feature_cache_key(
+                    settings.backbone_checksum, size=settings.extraction.size, family=settings.backbone
+                )
+                features[member.features_key] = clip_features(
                     dataset,
                     rows,
                     member.network.features,
-                    backbone_key=key + member.export_key + key_suffix,
+                    cache_key=key + member.export_key + key_suffix,
                     change=change,
                     progress=progress,
                 )

@@ -6,7 +6,7 @@ measured against random maps and printed beside the image.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -130,15 +130,23 @@ def measure_faithfulness(
     return Faithfulness(*own, tuple(one for one, _ in others), tuple(one for _, one in others))
 
 
-def heat_images(detector: Detector, clips: Sequence[FaceClip]) -> list[list[Image]]:
-    """Return the different faces of each clip with `grad_cam` laid over them."""
-    people = []
-    for clip in clips:
-        drawn: dict[int, Image] = {}  # a short track repeats some frames
-        for image, crop, heat in zip(clip.images, clip.crops, grad_cam(detector, clip.images), strict=True):
-            drawn[crop.frame_index] = overlay(image, heat / max(float(heat.max()), 1e-9))
-        people.append(list(drawn.values()))
-    return people
+def heat_images(detector: Detector, clip: FaceClip) -> dict[int, Image]:
+    """Return the different faces of a clip with `grad_cam` laid over them, by their number in the clip.
+
+    Each map is scaled by itself: it shows where in this face the score comes from, not how much. A frame that a short
+    clip repeats is there once.
+
+    Raises:
+        RunError: Keras is not installed.
+    """
+    first: dict[int, int] = {}
+    for number, crop in enumerate(clip.crops):
+        first.setdefault(crop.frame_index, number)
+    maps = grad_cam(detector, clip.images)
+    return {
+        number: overlay(clip.images[number], maps[number] / max(float(maps[number].max()), 1e-9))
+        for number in first.values()
+    }
 
 
 def overlay(image: Image, heat: npt.NDArray[np.float64]) -> Image:
@@ -150,17 +158,16 @@ def overlay(image: Image, heat: npt.NDArray[np.float64]) -> Image:
     return np.clip(shown + 0.35 * large * (orange - shown), 0, 255).astype(np.uint8)
 
 
-def write_heat_maps(folder: Path, detector: Detector, clips: Iterable[FaceClip]) -> None:
-    """Write each crop with its heat map over it as PNG, one folder per person.
+def write_heat_maps(folder: Path, people: Mapping[int, Mapping[int, Image]]) -> None:
+    """Write `heat_images` of people as PNG, by the person's number from 0, one folder per person.
 
     Raises:
         DatasetError: A file cannot be written.
-        RunError: Keras is not installed.
     """
-    for clip in clips:
-        for index, (image, heat) in enumerate(zip(clip.images, grad_cam(detector, clip.images), strict=True)):
-            content = encode_image(overlay(image, heat), image_format="png")
-            write_bytes(folder / f"person-{clip.track + 1}" / f"{index:02d}.png", content)
+    for person, images in people.items():
+        for number, image in images.items():
+            content = encode_image(image, image_format="png")
+            write_bytes(folder / f"person-{person + 1}" / f"{number:02d}.png", content)
 
 
 def _member_cam(member: Member, images: Crops) -> HeatMaps:

@@ -54,7 +54,7 @@ class Member:
     precision: str = "float32"
 
     @property
-    def backbone_key(self) -> str:
+    def features_key(self) -> str:
         """Key of the features: with equal keys they are equal but for the rounding of float32 by either engine."""
         return self.settings.backbone_key + self.export_key
 
@@ -86,7 +86,7 @@ def score_members(
     raw, logits, frame_logits = [], [], []
 
     def key_of(member: Member) -> str:
-        return member.backbone_key
+        return member.features_key
 
     for _, sharing in groupby(sorted(members, key=key_of), key=key_of):
         first, *others = sharing

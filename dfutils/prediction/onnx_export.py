@@ -154,11 +154,11 @@ def build_onnx(settings: DetectorRecord, members: Sequence[Member], *, licence: 
     raw, logits, frame_logits = [], [], []
     for member in members:
         own, network = member.settings, keras_network(member.network)
-        if member.backbone_key not in features:
+        if member.features_key not in features:
             flat = add_backbone(graph, network.backbone, own.backbone, pixels)
             whole = graph.add("Concat", shape, np.array([network.backbone.output.shape[-1]]), axis=0)
-            features[member.backbone_key] = graph.add("Reshape", flat, whole)
-        values = add_layers(graph, network.logits, features[member.backbone_key])
+            features[member.features_key] = graph.add("Reshape", flat, whole)
+        values = add_layers(graph, network.logits, features[member.features_key])
         logit = graph.add("Squeeze", values[id(network.logits.outputs[0])], np.array([1]))
         raw.append(graph.add("Sigmoid", logit))
         logits.append(_calibrated(graph, own, logit))

@@ -35,7 +35,7 @@ def verdict_page(
     detector: Detector,
     *,
     file: Path,
-    maps: Mapping[int, Sequence[Image]] | None = None,
+    maps: Mapping[int, Mapping[int, Image]] | None = None,
 ) -> str:
     """Return one self-contained page about a verdict, for reading offline and for printing.
 
@@ -44,7 +44,7 @@ def verdict_page(
         extraction: Faces and motion behind it.
         detector: Detector that gave it.
         file: The file, of which size and checksum are told.
-        maps: Faces with heat maps over them, by the person's number from 0.
+        maps: `dfutils.prediction.explanation.heat_images` of people, by the person's number from 0.
     """
     document = json.dumps(verdict_document(detector, [verdict]), indent=2)
     body = "".join(
@@ -188,14 +188,14 @@ def _points(sentences: Sequence[str]) -> str:
     return f"<ul>{''.join(f'<li>{escape(sentence)}</li>' for sentence in sentences)}</ul>"
 
 
-def heat_html(maps: Mapping[int, Sequence[Image]]) -> str:
-    """Return the faces with heat maps over them, one row per person, by the person's number from 0."""
+def heat_html(maps: Mapping[int, Mapping[int, Image]]) -> str:
+    """Return `dfutils.prediction.explanation.heat_images` of people, by their numbers from 0, one row per person."""
     rows = []
     for place, (person, images) in enumerate(maps.items()):
         number = person + 1
         figures = "".join(
             f'<li><img src="{_data(image)}" alt="Heat map over face {index} of person {number}"></li>'
-            for index, image in enumerate(images, start=1)
+            for index, image in enumerate(images.values(), start=1)
         )
         title = "" if list(maps) == [0] else f"<h4>Person {number}</h4>"
         row = f'{title}<ul class="df-faces">{figures}</ul>'

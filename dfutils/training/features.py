@@ -34,7 +34,7 @@ def clip_features(
     rows: Sequence[ClipRow],
     features_of: Callable[[Crops], npt.NDArray[np.float32]],
     *,
-    backbone_key: str,
+    cache_key: str,
     copy: int = 0,
     change: Callable[[Crops], Crops] | None = None,
     progress: bool = True,
@@ -45,7 +45,7 @@ def clip_features(
         dataset: Holds the crops.
         rows: Clips of the same length T.
         features_of: Computes the features ``(N, channels)`` of uint8 images ``(N, size, size, 3)``.
-        backbone_key: Names architecture, weights, preprocessing and ``change``; with the clip's checksum it is the
+        cache_key: Names architecture, weights, preprocessing and ``change``; with the clip's checksum it is the
             cache key.
         copy: 0 for the unchanged crops; every other number is a different, reproducible augmentation.
         change: Applied to the crops ``(T, size, size, 3)`` of each clip before the backbone; it may return fewer.
@@ -64,8 +64,8 @@ def clip_features(
             "Extract images and videos into separate folders."
         )
     if copy:
-        backbone_key = f"{backbone_key} view {copy} {DEFAULT_SETTINGS.model_dump_json()}"
-    folder = cache_folder() / "features" / hashlib.sha256(backbone_key.encode()).hexdigest()[:16]
+        cache_key = f"{cache_key} view {copy} {DEFAULT_SETTINGS.model_dump_json()}"
+    folder = cache_folder() / "features" / hashlib.sha256(cache_key.encode()).hexdigest()[:16]
     paths = [folder / f"{dataset.checksum(row)}.npy" for row in rows]
     # Clips with identical images share a path, and are computed once.
     missing = [number for path, number in {path: n for n, path in enumerate(paths)}.items() if not path.is_file()]
@@ -96,7 +96,7 @@ def clip_features(
     return np.stack([np.load(path) for path in paths])
 
 
-def backbone_key(weights_checksum: str, *, size: int, family: str = DEFAULT_BACKBONE) -> str:
+def feature_cache_key(weights_checksum: str, *, size: int, family: str = DEFAULT_BACKBONE) -> str:
     """Return the part of the cache key for everything that features depend on besides the crops."""
     parts = {"architecture": family, "layer": "avg_pool", "scaling": FAMILIES[family].scaling, "size": size}
     return json.dumps({**parts, "weights": weights_checksum}, sort_keys=True)

@@ -32,6 +32,6 @@ def infer(model: keras.Model, inputs: npt.NDArray[Any], *, batch_size: int) -> n
 
 
 def _graph_of(model: keras.Model) -> Callable[[Any], Any]:
-    known = weakref.ref(model)  # the graph must not keep its model alive
+    known = weakref.proxy(model)  # the graph must not keep its model alive
     signature = [tf.TensorSpec(model.input.shape, model.input.dtype)]
-    return tf.function(lambda batch: known()(batch, training=False), input_signature=signature, autograph=False)
+    return tf.function(lambda batch: known(batch, training=False), input_signature=signature, autograph=False)

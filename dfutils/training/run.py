@@ -35,7 +35,7 @@ from dfutils.training.backbones import Backbone, build_backbone, rebuilt_as
 from dfutils.training.backend import keras, tf
 from dfutils.training.devices import Devices, require_one_worker, training_devices
 from dfutils.training.families import family_of, keras_name
-from dfutils.training.features import Features, backbone_key, clip_features
+from dfutils.training.features import Features, clip_features, feature_cache_key
 from dfutils.training.finetune import Start, finetune
 from dfutils.training.fit import Flags, fit_head
 from dfutils.training.job import Trained, TrainingData, TrainingJob
@@ -188,14 +188,12 @@ def _start(settings: TrainingSettings, dataset: FaceDataset) -> Start:
 
 def _train_head(job: TrainingJob, backbone: Backbone) -> Trained:
     data, settings, size = job.data, job.settings, job.data.dataset.settings.size
-    key = backbone_key(backbone.checksum, size=size, family=backbone.family)
+    key = feature_cache_key(backbone.checksum, size=size, family=backbone.family)
 
     def labelled_features(name: SplitName, *, copies: int = 0) -> tuple[Features, Flags]:
         rows = data.in_splits(name)
         seen = [
-            clip_features(
-                data.dataset, rows, backbone.features, backbone_key=key, copy=copy, progress=job.show_progress
-            )
+            clip_features(data.dataset, rows, backbone.features, cache_key=key, copy=copy, progress=job.show_progress)
             for copy in range(1 + copies)
         ]
         return np.concatenate(seen), np.tile([row.is_fake for row in rows], 1 + copies)
@@ -230,12 +228,12 @@ def _write_detector(job: TrainingJob, trained: Trained, backbone: Backbone, devi
     checksum = sha256_of(run.weights_file)
     # The features of a frozen backbone are identified by its own weights, those of a trained one by all weights.
     backbone_checksum = backbone.checksum if settings.mode == "cached" else checksum
-    key = backbone_key(backbone_checksum, size=extraction.size, family=backbone.family)
+    key = feature_cache_key(backbone_checksum, size=extraction.size, family=backbone.family)
     # Scoring every training crop of a large dataset again would take longer than it is worth.
     is_scored = np.array([settings.mode == "cached" or split != "train" for split in data.splits])
     rows = tuple(row for row, scored in zip(data.rows, is_scored, strict=True) if scored)
     splits = data.splits[is_scored]
-    features = clip_features(data.dataset, rows, network.features, backbone_key=key, progress=job.show_progress)
+    features = clip_features(data.dataset, rows, network.features, cache_key=key, progress=job.show_progress)
     raw, _ = network.score(features)
     is_fake, held = np.array([row.is_fake for row in rows]), splits == "validation"
     groups = {video: group.name for group in group_videos(data.rows) for video in group.videos}

@@ -1,9 +1,9 @@
 """Every network, trained in every mode, by the command line's parser and functions in this process.
 
 One process, because importing TensorFlow takes longer than any of these commands; the commands of the README run in
-processes of their own (`tests/documentation`). The default network has its own backbone here, InceptionV3, which is
-fine-tuned whole; the others have a smaller one, whose graph is built and read in a quarter of the time. The clips are
-videos: nothing in the face dataset is an image.
+processes of their own (`tests/documentation`). The default network has its own backbone here, InceptionV3, if its
+features are cached; `tests/notebooks/test_sessions.py` fine-tunes it whole. The others have a smaller one, whose graph
+is built and read in a quarter of the time. The clips are videos: nothing in the face dataset is an image.
 """
 
 import functools
@@ -57,7 +57,9 @@ def trained(faces, tmp_path_factory):
     def train(network, mode):
         folder = tmp_path_factory.mktemp("trained")
         run = folder / f"{network}-{mode}"
-        write_json(folder / "settings.json", TRAINING | MODES[mode] | ({} if network == DEFAULT else QUICK))
+        write_json(
+            folder / "settings.json", TRAINING | MODES[mode] | ({} if (network, mode) == (DEFAULT, "cached") else QUICK)
+        )
         dfutils("train", faces, "--out", run, "--model", network, "--settings", folder / "settings.json")
         return run
 

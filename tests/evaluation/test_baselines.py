@@ -43,7 +43,7 @@ def clip(video, *, track=0, is_fake=False, frames=3):
 
 
 A, B = "InceptionV3 a", "InceptionV3 b"
-"""`Member.backbone_key` of members with the backbones ``a`` and ``b``."""
+"""`Member.features_key` of members with the backbones ``a`` and ``b``."""
 
 
 def features_of(*clips):

@@ -1,6 +1,7 @@
 """Heat maps mark what the score rests on, are tested against random maps, and depend on the weights."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ from dfutils.prediction.explanation import (
     Faithfulness,
     _member_cam,
     grad_cam,
+    heat_images,
     measure_faithfulness,
     occlusion_maps,
     overlay,
@@ -159,6 +161,18 @@ def test_the_hot_part_of_an_image_stands_out():
     heat[0, 0] = 1
     shown = overlay(np.full((40, 40, 3), 120, np.uint8), heat)
     assert shown[2, 2].sum() > 2 * shown[35, 35].sum()
+
+
+def test_each_different_face_of_a_clip_is_drawn_once_with_its_own_scale(monkeypatch):
+    heat = np.zeros((4, 4, 4))
+    heat[0, 0, 0], heat[3, 0, 0] = 1, 0.1
+    monkeypatch.setattr("dfutils.prediction.explanation.grad_cam", lambda _detector, _crops: heat)
+    crops = tuple(SimpleNamespace(frame_index=index) for index in (5, 5, 8, 9))
+    clip = SimpleNamespace(crops=crops, images=np.full((4, 40, 40, 3), 120, np.uint8))
+    images = heat_images(None, clip)
+    assert list(images) == [0, 2, 3]
+    assert np.array_equal(images[0], images[3])
+    assert images[2].max() < 120
 
 
 def test_beating_random_means_both_ways():

@@ -226,6 +226,8 @@ def test_heat_maps_are_written_and_change_no_number(demo_run, demo_videos, tmp_p
     assert cli.main(arguments) == 0
     without = capsys.readouterr().out
     assert load_detector(demo_run).engine == "openvino"
-    assert cli.main([*arguments, "--explain", str(tmp_path / "maps")]) == 0
+    page = tmp_path / "verdict.html"
+    assert cli.main([*arguments, "--explain", str(tmp_path / "maps"), "--report", str(page)]) == 0
     assert capsys.readouterr().out == without
     assert len(list((tmp_path / "maps").glob("0000-*/person-1/*.png"))) == 10
+    assert page.read_text().count('alt="Heat map over face ') == 10

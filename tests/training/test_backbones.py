@@ -24,7 +24,7 @@ from dfutils.training.backbones import (
     rebuilt_as,
 )
 from dfutils.training.families import FAMILIES, keras_name
-from dfutils.training.features import backbone_key
+from dfutils.training.features import feature_cache_key
 from dfutils.training.finetune import unfreeze
 from dfutils.training.model import build_head, compose
 from dfutils.training.run import train
@@ -166,10 +166,10 @@ def test_weights_of_inception_are_not_used_for_another_backbone(weights):
 
 def test_features_are_cached_under_the_name_of_their_backbone():
     # Spelled out: a change would make all features that people have cached stale.
-    assert backbone_key("c", size=299) == (
+    assert feature_cache_key("c", size=299) == (
         '{"architecture": "InceptionV3", "layer": "avg_pool", "scaling": "-1..1", "size": 299, "weights": "c"}'
     )
-    assert len({backbone_key("seed-0", size=75, family=family) for family in FAMILIES}) == len(FAMILIES)
+    assert len({feature_cache_key("seed-0", size=75, family=family) for family in FAMILIES}) == len(FAMILIES)
 
 
 SETTINGS = TrainingSettings(

@@ -1,4 +1,4 @@
-"""End-to-end training: resumable to the same weights, the same on two replicas, and only of the chosen blocks."""
+"""End-to-end training: resumable to the same weights, and only of the chosen blocks."""
 
 import dataclasses
 import json
@@ -8,14 +8,13 @@ import subprocess
 import sys
 import time
 
-import h5py
 import keras
 import numpy as np
 import pytest
 from earlier_versions import OLD_SETTINGS, OLD_SETTINGS_TODAY
 from rounding import SCORE, TRAINED
 from sklearn.metrics import log_loss
-from training_helpers import TRAIN, TWO_DEVICES, probabilities, traced_steps
+from training_helpers import TRAIN, probabilities, traced_steps
 
 from dfutils.errors import RunError, TimeBudgetError
 from dfutils.extraction.dataset import read_face_dataset
@@ -284,59 +283,3 @@ def test_without_averaging_the_weights_stay():
     variable, optimizer = one_weight(1.0)
     with optimizer.averaged([variable]):
         assert float(variable[0]) == pytest.approx(0.9, abs=1e-4)
-
-
-def test_two_replicas_train_what_one_trains(demo_faces, tmp_path):
-    results = []
-    for strategy in ("none", "mirrored"):
-        # A small gradient norm, so that it matters whether each replica's gradients are clipped or their sum.
-        own = {**FINETUNE, "augment": 0, "self_blended": 0.0, "clip_norm": 0.01}
-        # A batch of 3, so that one replica has more of it than the other.
-        changes = {"finetune": own, "batch_size": 3, "devices": {"strategy": strategy}}
-        settings = TrainingSettings.model_validate({**SETTINGS.model_dump(), **changes})
-        run = tmp_path / strategy
-        command = [sys.executable, "-c", TWO_DEVICES + TRAIN, str(demo_faces), str(run), settings.model_dump_json()]
-        subprocess.run(command, check=True, capture_output=True)
-        history = [{**row, "images_per_second": 0} for row in read_csv(run / "history.csv", ("loss", "val_auc"))]
-        results.append((weights(run), [{name: float(value) for name, value in row.items()} for row in history]))
-    (alone, history), (mirrored, mirrored_history) = results
-    assert alone.keys() == mirrored.keys()
-    for name, values in alone.items():
-        # Adam moves a weight by up to the learning rate in each step, whatever the size of its gradient.
-        np.testing.assert_allclose(mirrored[name], values, atol=0.1 * SETTINGS.learning_rate, err_msg=name)
-    for one, two in zip(history, mirrored_history, strict=True):
-        assert two == pytest.approx(one, rel=TRAINED)
-
-
-def weights(run):
-    """Every array of the run's weights, by its path."""
-    found = {}
-    with h5py.File(run / "model.weights.h5") as file:
-        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
-    return found
-
-
-OVERFLOW = """
-import keras
-import numpy as np
-from dfutils.training.optimizer import ReplicaModel, ScaledAdamW
-strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-with strategy.scope():
-    inputs = keras.Input((1,))
-    model = ReplicaModel(inputs, keras.layers.Dense(1, use_bias=False)(inputs))
-    # What Keras makes of an optimiser in mixed_float16.
-    optimizer = keras.optimizers.LossScaleOptimizer(ScaledAdamW(0.1, weight_decay=0.0, clip_norm=1.0))
-    model.compile(optimizer, loss="mse")
-model.set_weights([np.ones((1, 1))])
-for second in (1e36, 1.0):
-    # Of a batch of two, the second replica has the second; scaled, its gradient is beyond float32.
-    model.fit(np.array([[1.0], [second]]), np.zeros((2, 1)), batch_size=2, shuffle=False, verbose=0)
-    print(float(model.get_weights()[0][0, 0]), float(optimizer.dynamic_scale.numpy()))
-"""
-
-
-def test_a_step_is_skipped_if_the_second_replica_overflows():
-    done = subprocess.run([sys.executable, "-c", TWO_DEVICES + OVERFLOW], check=True, capture_output=True, text=True)
-    (left_out, halved), (taken, scale) = ([float(word) for word in line.split()] for line in done.stdout.splitlines())
-    assert (left_out, halved) == (1.0, 2.0**14)
-    assert (taken, scale) == (pytest.approx(0.9, abs=1e-3), 2.0**14)

@@ -32,19 +32,21 @@ from dfutils.training.run import train
 from dfutils.training.saved_network import load_network
 
 FOLDS = 2
-OPTIONS = ["--folds", FOLDS, "--model", "inception_mean", "--backbone-weights", "random", "--epochs", 2]
+SETTINGS = {"model": "inception_mean", "backbone": "MobileNet", "backbone_weights": "random", "epochs": 2}
 
 
 def train_command(faces, run, *more):
-    return main([str(part) for part in ("train", faces, "--out", run, *OPTIONS, *more)])
+    settings = run.parent / "settings.json"
+    write_json(settings, SETTINGS | {"tensorboard": True})
+    options = ["--folds", FOLDS, "--settings", settings]
+    return main([str(part) for part in ("train", faces, "--out", run, *options, *more)])
 
 
 @pytest.fixture(scope="module")
 def run(demo_faces, tmp_path_factory):
     """Six people in two folds of six clips."""
-    folder, settings = tmp_path_factory.mktemp("folds"), tmp_path_factory.mktemp("settings") / "settings.json"
-    write_json(settings, {"tensorboard": True})
-    assert train_command(demo_faces, folder, "--settings", settings) == 0
+    folder = tmp_path_factory.mktemp("folds") / "run"
+    assert train_command(demo_faces, folder) == 0
     return folder
 
 
@@ -266,7 +268,7 @@ def test_the_ensemble_answers_with_the_mean_calibrated_logit_of_its_members(ense
 
 def test_frames_and_clips_are_averaged_alike_and_features_are_computed_once_per_backbone(ensemble):
     asked = []
-    features = np.random.default_rng(0).normal(0, 1, (2, 10, 2048)).astype(np.float32)
+    features = np.random.default_rng(0).normal(0, 1, (2, 10, 1024)).astype(np.float32)
 
     def features_of(member):
         asked.append(member.settings.backbone_checksum)
@@ -299,7 +301,7 @@ def test_the_operating_point_is_where_the_members_distances_to_theirs_cancel_out
 
 
 def test_the_ensemble_is_named_after_all_its_members(ensemble, members):
-    assert ensemble.about["name"] == "inception_mean_of_2_folds"
+    assert ensemble.about["name"] == "mobilenet_mean_of_2_folds"
     assert len({ensemble.about["sha256"], *(member.weights_sha256 for member in members)}) == FOLDS + 1
 
 
@@ -381,7 +383,7 @@ def test_one_network_cannot_be_loaded_of_an_ensemble(run):
 def same_recipe(demo_faces, tmp_path_factory):
     """One network, trained with the settings of the folds except for the split."""
     folder = tmp_path_factory.mktemp("same")
-    known = TrainingSettings(model="inception_mean", backbone_weights="random", epochs=2, split=SplitSettings(seed=3))
+    known = TrainingSettings(**SETTINGS, split=SplitSettings(seed=3))
     train(demo_faces, folder, settings=known, progress=False)
     return folder
 

@@ -3,7 +3,7 @@ from typing import get_args
 import keras
 import numpy as np
 import pytest
-from rounding import FEATURES, HEAD, SCORE
+from rounding import HEAD, SCORE
 
 from dfutils.errors import DfutilsError, WeightsError
 from dfutils.pretrained import DEFAULT
@@ -12,12 +12,16 @@ from dfutils.settings import ModelName
 from dfutils.training.backbones import build_backbone
 from dfutils.training.model import HEADS, build_head, compose
 
-SIZE, FRAMES = 75, 2
+SIZE, FRAMES, CHANNELS = 32, 2, 1024
+
+
+def small_backbone(seed):
+    return build_backbone("random", size=SIZE, seed=seed, family="MobileNet")
 
 
 @pytest.fixture(scope="module")
 def backbone():
-    return build_backbone("random", size=SIZE, seed=1)
+    return small_backbone(seed=1)
 
 
 def random_clips(count, seed=0):
@@ -34,31 +38,22 @@ def head_for(name, features):
 @pytest.fixture(scope="module")
 def features():
     """Features of 6 clips, scaled like a trained backbone's."""
-    return np.random.default_rng(0).normal(0.4, 0.3, (6, FRAMES, 2048)).astype(np.float32)
+    return np.random.default_rng(0).normal(0.4, 0.3, (6, FRAMES, CHANNELS)).astype(np.float32)
 
 
 def test_the_same_seed_gives_the_same_random_backbone(backbone):
-    again = build_backbone("random", size=SIZE, seed=1)
-    other = build_backbone("random", size=SIZE, seed=2)
-    images = random_clips(1)[0]
-    values = backbone.model.predict(images, verbose=0)
-    assert np.array_equal(values, again.model.predict(images, verbose=0))
-    assert not np.array_equal(values, other.model.predict(images, verbose=0))
+    (first, *_), (again, *_), (other, *_) = (
+        one.model.get_weights() for one in (backbone, small_backbone(seed=1), small_backbone(seed=2))
+    )
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
     assert (backbone.weights, backbone.checksum) == ("random", "seed-1")
-
-
-def test_the_backbone_scales_images_as_inception_was_trained(backbone):
-    images = random_clips(1)[0]
-    inception = next(layer for layer in backbone.model.layers if layer.name.startswith("inception"))
-    expected = inception.predict(keras.applications.inception_v3.preprocess_input(images.astype("float32")), verbose=0)
-    found = backbone.model.predict(images, verbose=0)
-    assert np.allclose(found, expected, rtol=0, atol=FEATURES * expected.max())
 
 
 @pytest.mark.parametrize("name", HEADS)
 def test_the_composed_model_equals_its_parts(backbone, name):
     clips = random_clips(2)
-    parts = backbone.model.predict(clips.reshape(-1, SIZE, SIZE, 3), verbose=0).reshape(2, FRAMES, -1)
+    parts = backbone.features(clips.reshape(-1, SIZE, SIZE, 3)).reshape(2, FRAMES, -1)
     network = compose(backbone.model, head_for(name, parts), frames=FRAMES, size=SIZE)
     whole = network.clip_model.predict(clips, verbose=0)[:, 0]
     assert whole == pytest.approx(network.score(parts)[0], abs=SCORE)

@@ -164,17 +164,15 @@ def test_features_are_computed_once_and_again_when_a_pixel_changes(demo_faces, t
     faces = shutil.copytree(demo_faces, tmp_path / "faces")
     dataset = read_face_dataset(faces)
     backbone = CountingBackbone()
-    first = clip_features(dataset, dataset.rows, backbone.features, backbone_key="a", progress=False)
+    first = clip_features(dataset, dataset.rows, backbone.features, cache_key="a", progress=False)
     assert backbone.crops == 120
-    assert np.array_equal(
-        clip_features(dataset, dataset.rows, backbone.features, backbone_key="a", progress=False), first
-    )
+    assert np.array_equal(clip_features(dataset, dataset.rows, backbone.features, cache_key="a", progress=False), first)
     assert backbone.crops == 120
-    clip_features(dataset, dataset.rows, backbone.features, backbone_key="b", progress=False)
+    clip_features(dataset, dataset.rows, backbone.features, cache_key="b", progress=False)
     assert backbone.crops == 240
     one, two = dataset.files[dataset.rows[0].clip_id][:2]
     shutil.copy(faces / one, faces / two)
-    changed = clip_features(dataset, dataset.rows, backbone.features, backbone_key="a", progress=False)
+    changed = clip_features(dataset, dataset.rows, backbone.features, cache_key="a", progress=False)
     assert backbone.crops == 250
     assert np.array_equal(changed[0, 0], changed[0, 1])
 
@@ -184,7 +182,7 @@ def test_augmented_views_are_cached_and_depend_on_their_clip_alone(demo_faces, t
     dataset, backbone = read_face_dataset(demo_faces), CountingBackbone()
 
     def view(number, rows=dataset.rows):
-        return clip_features(dataset, rows, backbone.features, backbone_key="a", copy=number, progress=False)
+        return clip_features(dataset, rows, backbone.features, cache_key="a", copy=number, progress=False)
 
     plain, first, second = view(0), view(1), view(2)
     assert not np.array_equal(first, plain)
@@ -221,7 +219,7 @@ def test_clips_of_different_lengths_are_refused(demo_faces):
     dataset = read_face_dataset(demo_faces)
     rows = [dataset.rows[0], replace(dataset.rows[1], frames=1)]
     with pytest.raises(DatasetError, match=r"clips of \[1, 10\] frames"):
-        clip_features(dataset, rows, CountingBackbone().features, backbone_key="a", progress=False)
+        clip_features(dataset, rows, CountingBackbone().features, cache_key="a", progress=False)
 
 
 class Epochs:

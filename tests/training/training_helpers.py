@@ -17,13 +17,6 @@ train(Path(sys.argv[1]), Path(sys.argv[2]), settings=settings, progress=False)
 """
 """A program; its arguments are a face dataset, a run folder and settings as JSON."""
 
-TWO_DEVICES = """
-import tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-"""
-"""The beginning of a program that sees two CPUs."""
-
 
 @contextmanager
 def traced_steps():
