@@ -126,7 +126,8 @@ class DetectorRecord(Settings):
     backbone_weights: BackboneWeights
     """Origin of the backbone's weights: a name in `dfutils.weights`, ``random`` or a file name."""
     backbone_checksum: str
-    """Checksum of those weights; ``seed-N`` for random ones, `weights_sha256` for an ensemble of several backbones."""
+    """Checksum of those weights; ``he-normal-SEED`` for random ones, `weights_sha256` for an ensemble of several
+    backbones."""
     weights_sha256: str
     """SHA-256 of ``model.weights.h5``; for an ensemble, over the checksums of its members."""
     calibration: CalibrationMethod = "platt"

@@ -33,7 +33,7 @@ class Backbone:
     Attributes:
         model: Includes the scaling of its family and global pooling, so that callers cannot forget them.
         weights: ``imagenet``, ``nsfwjs``, ``random`` or a file name.
-        checksum: SHA-256 of the weight file, or ``seed-<n>``.
+        checksum: SHA-256 of the weight file, or ``he-normal-<seed>``.
         origin: One sentence for reports.
         family: Name in `FAMILIES`.
     """
@@ -83,13 +83,15 @@ def build_backbone(weights: str, *, size: int, seed: int = 0, family: str = DEFA
                 "Use the file that Keras publishes for it."
             ) from error
         raise RunError(f"backbone {family}: cannot be built for {size} pixels ({_first_line(error)}).") from error
+    if not path:
+        _draw_kernels(network, seed)
     if known.pools_blocks:
         network = _with_pooled_blocks(network, known)
     if path and size != known.size:
         logger.info("%s: was trained on images of %d pixels, but these have %d", family, known.size, size)
     inputs = keras.Input((size, size, 3), dtype="uint8", name="crops")
     model = keras.Model(inputs, network(_scaled(inputs, known.scaling)), name="backbone")
-    checksum = sha256_of(path) if path else f"seed-{seed}"
+    checksum = sha256_of(path) if path else f"he-normal-{seed}"
     origin = "random, never trained: for tests and the demo only"
     if path:
         origin = WEIGHT_FILES[name].origin if name in WEIGHT_FILES else f"the file {name}"
@@ -138,6 +140,21 @@ def _with_pooled_blocks(network: keras.Model, known: Family) -> keras.Model:
     ends = [layer for layer in network.layers if re.search(known.blocks, layer.name)]
     pooled = [keras.layers.GlobalAveragePooling2D(name=f"mean_of_{end.name}")(end.output) for end in ends]
     return keras.Model(network.input, keras.layers.Concatenate(name="features")(pooled), name=network.name)
+
+
+def _draw_kernels(network: keras.Model, seed: int) -> None:
+    """Draw kernels that keep the variance of their inputs ([He et al. 2015](https://arxiv.org/abs/1502.01852)).
+
+    With the kernels that Keras draws, signals fade from layer to layer: MobileNet's features would be 1e-20, and a head
+    on them could learn nothing.
+    """
+    rng = np.random.default_rng(seed)
+    for layer in network.layers:
+        for kernel in layer.trainable_variables:
+            if kernel.name.endswith("kernel"):
+                is_depthwise = "depthwise" in kernel.name or isinstance(layer, keras.layers.DepthwiseConv2D)
+                inputs = np.prod(kernel.shape[:-2] if is_depthwise else kernel.shape[:-1])
+                kernel.assign(rng.normal(0, np.sqrt(2 / inputs), kernel.shape).astype(np.float32))
 
 
 def _first_line(error: Exception) -> str:

@@ -67,7 +67,12 @@ def write_run(folder, head="inception_mean", *, size=SIZE, seed=0, halved=False,
     network = compose(backbone, build_head(head, frames=FRAMES, channels=CHANNELS), frames=FRAMES, size=size)
     extraction = {"frames": FRAMES, "size": size}
     document = {"name": head, "version": "0.1.0", "model": head, "extraction": extraction, "backbone": FAMILY}
-    document |= {"backbone_weights": "random", "backbone_checksum": f"seed-{seed}", "weights_sha256": "", **settings}
+    document |= {
+        "backbone_weights": "random",
+        "backbone_checksum": f"he-normal-{seed}",
+        "weights_sha256": "",
+        **settings,
+    }
     record = DetectorRecord.parse(document, source="test")
     features = settled(backbone, np.concatenate(list(made_up_clips(record))))
     if halved:

@@ -96,7 +96,7 @@ def small_run(tmp_path):
         (folder / name).write_bytes(name.encode())
     (folder / "splits.csv").write_text("video,split\nsomebody.mp4,train\n")
     detector = {"name": "inception_gru", "version": "0.1.0", "model": "inception_gru", "extraction": {"frames": 8}}
-    detector |= {"backbone_weights": "random", "backbone_checksum": "seed-0", "real_up_to": 0.4, "fake_from": 0.8}
+    detector |= {"backbone_weights": "random", "backbone_checksum": "he-normal-0", "real_up_to": 0.4, "fake_from": 0.8}
     detector["weights_sha256"] = hashlib.sha256(weights).hexdigest()
     (folder / "detector.json").write_text(json.dumps(detector))
     return folder

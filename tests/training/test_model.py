@@ -47,7 +47,7 @@ def test_the_same_seed_gives_the_same_random_backbone(backbone):
     )
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
-    assert (backbone.weights, backbone.checksum) == ("random", "seed-1")
+    assert (backbone.weights, backbone.checksum) == ("random", "he-normal-1")
 
 
 @pytest.mark.parametrize("name", HEADS)

@@ -80,8 +80,8 @@ def test_a_finished_run_is_not_overwritten_by_other_settings(demo_faces, demo_ru
 
 
 def test_a_splits_file_keeps_groups_where_they_were(demo_faces, demo_run, tmp_path):
-    other_seed = settings_of(demo_run).model_copy(update={"seed": 5})
-    train(demo_faces, tmp_path / "run", settings=other_seed, splits_file=demo_run / "splits.csv", progress=False)
+    other = settings_of(demo_run).model_copy(update={"seed": 5, "backbone": "MobileNet"})
+    train(demo_faces, tmp_path / "run", settings=other, splits_file=demo_run / "splits.csv", progress=False)
     assert (tmp_path / "run" / "splits.csv").read_text() == (demo_run / "splits.csv").read_text()
 
 
