@@ -100,8 +100,9 @@ def test_out_of_fold_scores_and_labels_are_those_of_the_clips_own_member(run):
         folder = run / f"fold-{row['fold']}"
         (own,) = (one for one in read_csv(folder / "predictions.csv", ()) if one["clip_id"] == row["clip_id"])
         assert (row["raw_probability"], row["fake_probability"]) == (own["raw_probability"], own["fake_probability"])
-        threshold = DetectorRecord.read(folder / "detector.json").threshold
-        assert row["label"] == ("FAKE" if float(row["fake_probability"]) >= threshold else "REAL")
+        own, probability = DetectorRecord.read(folder / "detector.json"), float(row["fake_probability"])
+        answer = "FAKE" if probability >= own.fake_from else "REAL" if probability <= own.real_up_to else "UNDECIDED"
+        assert (row["label"], row["called_fake"]) == (answer, str(probability >= own.threshold).lower())
 
 
 def test_an_interrupted_training_continues_and_leaves_finished_folds_alone(copied_run, run, demo_faces):
