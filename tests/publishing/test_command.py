@@ -15,6 +15,10 @@ from dfutils.publishing.metadata import DATASET_FILE, owner_name
     [
         *([], ["film", "a"], ["dataset"], ["model"], ["dataset", "a", "--wait", "long"], ["space", "--push"]),
         *(["notebooks", "--title", "Another title"], ["model", "run", "--fetch", "some-one/notebook"]),
+        *(
+            ["model", "run", "--to", "huggingface", *option]  # options for Kaggle
+            for option in (["--subtitle", "text"], ["--wait", "3"], ["--metadata", "folder"])
+        ),
     ],
     ids=" ".join,
 )

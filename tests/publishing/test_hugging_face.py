@@ -199,12 +199,6 @@ def test_a_token_in_a_staged_file_is_refused(publish, run_folder):
     assert "holds a key or token" in publish(run_folder, "--owner", OWNER, code=1)
 
 
-@pytest.mark.parametrize("option", [["--subtitle", "text"], ["--wait", "3"], ["--metadata", "folder"]], ids=str)
-def test_options_of_kaggle_are_wrong_use(run_folder, option):
-    with pytest.raises(SystemExit, match="2"):
-        main(["publish", "model", str(run_folder), "--to", "huggingface", *option])
-
-
 def test_only_files_that_cannot_hold_code_are_sent():
     endings = {name.rpartition(".")[2] for name in hugging_face._ours()}
     assert endings == {"md", "json", "h5", "xml", "bin", "npz", "LICENSE"}

@@ -53,7 +53,9 @@ def test_a_new_version_may_lack_files_only_if_that_is_intended_and_is_waited_for
 def test_a_public_model_gets_only_a_public_variation(publish, stub, run_folder):
     stub.models[NAME] = {"isPrivate": False}
     assert "is public on Kaggle" in publish("model", run_folder, "--push").reason
-    assert publish("model", run_folder, "--push", *PUBLIC).exit_code == 0
+    stub.fail("CreateModelInstance", {"id": 0, "error": "no such licence"})
+    reason = publish("model", run_folder, "--push", *PUBLIC).reason
+    assert reason.startswith(f"{VARIATION}: Kaggle did not accept it (Model instance creation error: no such licence)")
 
 
 @pytest.mark.parametrize(
@@ -62,11 +64,10 @@ def test_a_public_model_gets_only_a_public_variation(publish, stub, run_folder):
         ({"title": "t"}, "GetModelInstance", [CUT], "could not be queried ("),
         ({"licenseName": "MIT"}, "GetModel", [], "its licence on Kaggle is 'MIT', "),
         ({}, "CreateModel", [{"error": "slug is already in use"}], "already in use"),
-        ({}, "CreateModelInstance", [{"id": 0, "error": "no such licence"}], "no such licence"),
         ({"title": "t"}, "CreateModelInstanceVersion", [{"id": 0, "error": "no room"}], "no room"),
         ({}, "ListModelInstanceVersionFiles", [{"files": []}], "6 missing"),
     ],
-    ids=["no answer", "another licence", "no model", "no variation", "no version", "nothing arrived"],
+    ids=["no answer", "another licence", "no model", "no version", "nothing arrived"],
 )
 def test_whatever_fails_on_the_way_is_a_failure_in_one_line(
     *, publish, stub, run_folder, held, method, answers, reason
