@@ -31,7 +31,7 @@ def test_wrong_use_exits_with_2(arguments):
 def test_a_dry_run_shows_the_commands_and_says_that_nothing_was_sent(publish, run_folder, tmp_path):
     folder = tmp_path / "to send"
     assert publish("model", run_folder, "--version-notes", "it's new").stdout.splitlines() == [
-        f"some-one/deepfake-detector/keras/inception-gru: 3 files, 0.0 MB staged in {folder}",
+        f"some-one/deepfake-detector/keras/inception-gru: 6 files, 0.0 MB staged in {folder}",
         "to create the model:",
         f"  kaggle models create -p '{folder}'",
         "to create its variation:",
