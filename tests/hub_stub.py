@@ -9,20 +9,16 @@ import base64
 import hashlib
 import json
 import re
-import threading
-from contextlib import suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import yaml
+from stub import CUT, Handler, Server
 
 TOKEN = "hf_neverShowThisTokenToAnybody0123456789"
 OWNER = "some-one"
 LARGE = (".h5", ".bin", ".npz")
 """Endings of files that the Hub keeps apart from git."""
-
-CUT = "connection cut"
 
 
 @dataclass
@@ -48,36 +44,20 @@ class Repository:
         return self.tags.get(revision, revision if revision in self.commits else None)
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request, client_address):
-        """Print nothing: a client may be stopped in the middle of its question."""
-
-
-class HubStub:
+class HubStub(Server):
     """What the Hub holds, and the answer to each request."""
 
     def __init__(self):
-        self.models, self.uploads, self.asked, self.answers = {}, {}, [], {}
-        self.server = _Server(("127.0.0.1", 0), self._handler())
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        super().__init__(HubHandler)
+        self.models, self.uploads, self.asked = {}, {}, []
 
     @property
     def address(self):
-        return f"http://127.0.0.1:{self.server.server_address[1]}"
-
-    def close(self):
-        self.server.shutdown()
-        self.server.server_close()
+        return f"http://127.0.0.1:{self.port}"
 
     def hold(self, name, files, **settings):
         """Put a model there, or another commit of it, and return the commit."""
         return self.models.setdefault(name, Repository(**settings)).commit(files)
-
-    def fail(self, kind, *answers):
-        """Answer the next requests of this kind with these: CUT, (status, document), or None to let one through."""
-        self.answers[kind] = list(answers)
 
     def kinds(self):
         return [kind for kind, _ in self.asked]
@@ -87,29 +67,25 @@ class HubStub:
 
     def answer(self, method, path, content, *, signed_in, host):
         """Return status, headers and body."""
-        address, query = urlsplit(path).path, parse_qs(urlsplit(path).query)
+        address = urlsplit(path).path
         matches = ((kind, re.fullmatch(pattern, f"{method} {address}")) for pattern, kind in ROUTES)
         kind, found = next(((kind, match) for kind, match in matches if match), (None, None))
         if found is None:
             return 404, {}, b"no such page"
         self.asked.append((kind, unquote(address)))
-        planned = self.answers.get(kind)
-        if planned and (answer := planned.pop(0)) is not None:
-            said = (("X-Error-Message", "error"), ("X-Error-Code", "code"))
-            reason = {header: answer[1][key] for header, key in said if key in answer[1]}
-            return CUT if answer == CUT else (answer[0], reason, json.dumps(answer[1]).encode())
+        if (answer := self.planned(kind)) is not None:
+            return answer if answer == CUT else failure(*answer)
         parts = {name: unquote(value) for name, value in found.groupdict().items()}
         if kind not in ("info", "tree", "file", "stored") and not signed_in:
-            return 401, {"X-Error-Message": "Invalid username or password."}, b"{}"
+            return failure(401, {"error": "Invalid username or password."})
         if name := parts.pop("name", None):
             model = parts["model"] = self.models.get(name)
             if model is None or (model.private and not signed_in):
-                return (401 if not signed_in else 404), {"X-Error-Code": "RepoNotFound"}, b"{}"
+                return failure(404 if signed_in else 401, {"code": "RepoNotFound"})
             parts["commit"] = model.resolve(parts.pop("revision", "main"))
             if parts["commit"] is None:
-                return 404, {"X-Error-Code": "RevisionNotFound"}, b"{}"
-        given = {"content": content, "query": query, "host": host, "name": name}
-        answer = getattr(self, f"on_{kind}")(**parts, **given)
+                return failure(404, {"code": "RevisionNotFound"})
+        answer = getattr(self, f"on_{kind}")(**parts, content=content, host=host, name=name)
         return answer if isinstance(answer, tuple) else (200, {}, json.dumps(answer).encode())
 
     def on_whoami(self, **_):
@@ -120,25 +96,18 @@ class HubStub:
         return {"id": name, "modelId": name, "sha": commit, "private": model.private, "tags": [], "siblings": siblings}
 
     def on_tree(self, *, model, commit, **_):
-        return [
-            {
-                "type": "file",
-                "path": path,
-                "size": len(content),
-                "oid": git_checksum(content),
-                **(
-                    {"lfs": {"oid": sha256(content), "size": len(content), "pointerSize": 134}}
-                    if is_large(path)
-                    else {}
-                ),
-            }
-            for path, content in model.commits[commit].items()
-        ]
+        rows = []
+        for path, content in model.commits[commit].items():
+            row = {"type": "file", "path": path, "size": len(content), "oid": git_checksum(content)}
+            if is_large(path):
+                row["lfs"] = {"oid": sha256(content), "size": len(content), "pointerSize": 134}
+            rows.append(row)
+        return rows
 
     def on_file(self, *, model, commit, path, host, **_):
         content = model.commits[commit].get(path)
         if content is None:
-            return 404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit}, b"{}"
+            return failure(404, {"code": "EntryNotFound"})
         if not is_large(path):
             return 200, {"ETag": f'"{git_checksum(content)}"', "X-Repo-Commit": commit}, content
         self.uploads[sha256(content)] = content
@@ -153,7 +122,7 @@ class HubStub:
         asked = json.loads(content)
         name = f"{asked.get('organization') or OWNER}/{asked['name']}"
         if name in self.models:
-            return 409, {}, b'{"error": "You already created this model repo"}'
+            return failure(409, {"error": "You already created this model repo"})
         private = asked.get("visibility") == "private" or bool(asked.get("private"))
         self.models[name] = Repository(private=private)
         self.models[name].commit({".gitattributes": b"*.h5 filter=lfs\n"}, "initial commit")
@@ -166,30 +135,20 @@ class HubStub:
             metadata = yaml.safe_load(block[1])
             assert isinstance(metadata["license"], str)
         except (TypeError, KeyError, AssertionError, yaml.YAMLError) as error:
-            return 400, {}, json.dumps({"errors": [{"message": str(error)}], "warnings": []}).encode()
+            return failure(400, {"errors": [{"message": str(error)}], "warnings": []})
         return {"errors": [], "warnings": []}
 
     def on_preupload(self, *, content, **_):
-        files = json.loads(content)["files"]
-        return {
-            "files": [
-                {
-                    "path": one["path"],
-                    "uploadMode": "lfs" if is_large(one["path"]) else "regular",
-                    "shouldIgnore": False,
-                    "oid": None,
-                }
-                for one in files
-            ]
-        }
+        paths = [one["path"] for one in json.loads(content)["files"]]
+        modes = {path: "lfs" if is_large(path) else "regular" for path in paths}
+        return {"files": [{"path": p, "uploadMode": modes[p], "shouldIgnore": False, "oid": None} for p in paths]}
 
     def on_batch(self, *, content, host, **_):
+        objects = json.loads(content)["objects"]
+        actions = [{"upload": {"href": f"http://{host}/upload/{one['oid']}"}} for one in objects]
         return {
             "transfer": "basic",
-            "objects": [
-                {**one, "actions": {"upload": {"href": f"http://{host}/upload/{one['oid']}"}}}
-                for one in json.loads(content)["objects"]
-            ],
+            "objects": [{**one, "actions": action} for one, action in zip(objects, actions, strict=True)],
         }
 
     def on_upload(self, *, checksum, content, **_):
@@ -200,7 +159,7 @@ class HubStub:
         lines = [json.loads(line) for line in content.splitlines()]
         header = next(line["value"] for line in lines if line["key"] == "header")
         if header.get("parentCommit", commit) != commit:
-            return 412, {}, b'{"error": "A commit has happened since. Please refresh and try again."}'
+            return failure(412, {"error": "A commit has happened since. Please refresh and try again."})
         files = dict(model.commits[commit])
         for line in lines:
             value = line["value"]
@@ -213,41 +172,27 @@ class HubStub:
         made = model.commit(files, header["summary"])
         return {"commitUrl": f"{self.address}/{name}/commit/{made}", "commitOid": made, "success": True}
 
-    def _handler(self):
-        stub = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+class HubHandler(Handler):
+    """Every request may have a body, which the client sends in chunks if it is large."""
 
-            def respond(self):
-                content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                if self.headers.get("Transfer-Encoding") == "chunked":
-                    while length := int(self.rfile.readline(), 16):
-                        content += self.rfile.read(length)
-                        self.rfile.readline()
-                    self.rfile.readline()
-                signed_in = self.headers.get("Authorization") == f"Bearer {TOKEN}" or self.command == "PUT"
-                host = self.headers["Host"]
-                answer = stub.answer(self.command, self.path, content, signed_in=signed_in, host=host)
-                if answer == CUT:
-                    self.close_connection = True
-                    return
-                status, headers, body = answer
-                with suppress(ConnectionError):
-                    self.send_response(status)
-                    for name, value in {"Content-Type": "application/json", **headers}.items():
-                        self.send_header(name, value)
-                    self.send_header("Content-Length", str(len(body)))
-                    self.end_headers()
-                    if self.command != "HEAD":
-                        self.wfile.write(body)
+    def respond(self):
+        content = self.content()
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            while length := int(self.rfile.readline(), 16):
+                content += self.rfile.read(length)
+                self.rfile.readline()
+            self.rfile.readline()
+        signed_in = self.headers.get("Authorization") == f"Bearer {TOKEN}" or self.command == "PUT"
+        answer = self.stub.answer(self.command, self.path, content, signed_in=signed_in, host=self.headers["Host"])
+        if answer == CUT:
+            self.close_connection = True
+        else:
+            self.send(*answer)
 
-            def log_message(self, *_):
-                pass
 
-        for method in ("GET", "HEAD", "POST", "PUT"):
-            setattr(Handler, f"do_{method}", Handler.respond)
-        return Handler
+for method in ("GET", "HEAD", "POST", "PUT"):
+    setattr(HubHandler, f"do_{method}", HubHandler.respond)
 
 
 NAME = r"(?P<name>[^/]+/[^/]+)"
@@ -265,6 +210,12 @@ ROUTES = (
     (r"(GET|HEAD) /stored/(?P<checksum>\w+)", "stored"),
     (rf"(GET|HEAD) /{NAME}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", "file"),
 )
+
+
+def failure(status, document):
+    """Return an error as the Hub reports it, with its reason in the headers too."""
+    said = (("X-Error-Message", "error"), ("X-Error-Code", "code"))
+    return status, {header: document[key] for header, key in said if key in document}, json.dumps(document).encode()
 
 
 def is_large(path):

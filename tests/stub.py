@@ -27,30 +27,13 @@ SETTINGS = {"title": "Deepfake motion faces", "isPrivate": True, "licenseName": 
 """Settings of a dataset that a test put there without a request."""
 
 
-class _Server(ThreadingHTTPServer):
-    def handle_error(self, request, client_address):
-        """Print nothing: a client may be stopped in the middle of its question."""
+class Server:
+    """A server on this machine that answers in threads of its own until it is closed."""
 
-
-@dataclass
-class Holding:
-    """A dataset or a variation of a model: the request that made it, and the files of each version."""
-
-    request: dict
-    versions: list[dict[str, bytes]] = field(default_factory=list)
-
-
-class KaggleStub:
-    """What Kaggle holds, and the answer to each call."""
-
-    def __init__(self):
-        self.calls, self.answers = [], {}
-        self.uploads, self.datasets, self.notebooks, self.models, self.variations = {}, {}, {}, {}, {}
-        self.outputs, self.page_size = {}, 200
-        self.run_status = {"status": "COMPLETE"}
-        self.authorizations = set()
-        self.server = _Server(("127.0.0.1", 0), self._handler())
-        self.server.daemon_threads = True
+    def __init__(self, handler):
+        self.answers = {}
+        self.server = _HTTPServer(("127.0.0.1", 0), handler)
+        self.server.stub = self
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     @property
@@ -61,9 +44,65 @@ class KaggleStub:
         self.server.shutdown()
         self.server.server_close()
 
-    def fail(self, method, *answers):
-        """Answer the next calls of ``method`` with these: CUT, (status, document), or None to let one through."""
-        self.answers[method] = list(answers)
+    def fail(self, kind, *answers):
+        """Answer the next requests of this kind with these: CUT, (status, document), or None to let one through."""
+        self.answers[kind] = list(answers)
+
+    def planned(self, kind):
+        """Return the answer that `fail` set for this request, or None."""
+        return self.answers[kind].pop(0) if self.answers.get(kind) else None
+
+
+class _HTTPServer(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request, client_address):
+        """Print nothing: a client may be stopped in the middle of its question."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Reads and writes for the stub whose server it belongs to."""
+
+    protocol_version = "HTTP/1.1"
+
+    @property
+    def stub(self):
+        return self.server.stub
+
+    def content(self):
+        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+
+    def send(self, status, headers, body):
+        with contextlib.suppress(ConnectionError):
+            self.send_response(status)
+            headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), **headers}
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@dataclass
+class Holding:
+    """A dataset or a variation of a model: the request that made it, and the files of each version."""
+
+    request: dict
+    versions: list[dict[str, bytes]] = field(default_factory=list)
+
+
+class KaggleStub(Server):
+    """What Kaggle holds, and the answer to each call."""
+
+    def __init__(self):
+        super().__init__(KaggleHandler)
+        self.calls = []
+        self.uploads, self.datasets, self.notebooks, self.models, self.variations = {}, {}, {}, {}, {}
+        self.outputs, self.page_size = {}, 200
+        self.run_status = {"status": "COMPLETE"}
 
     def called(self, method):
         return [document for name, document in self.calls if name == method]
@@ -81,22 +120,20 @@ class KaggleStub:
             "KAGGLE_KEY": KEY,
         }
 
-    def _answer(self, method, document):
+    def answer(self, method, document):
         self.calls.append((method, document))
-        planned = self.answers.get(method)
-        if planned and (answer := planned.pop(0)) is not None:
+        if (answer := self.planned(method)) is not None:
             return answer
         name = "on_" + re.sub(r"(?<!^)(?=[A-Z])", "_", method).lower()
         return getattr(self, name, lambda _: missing(method))(document)
 
-    def _put(self, token, content, content_range):
+    def put(self, token, content, content_range):
         if "*/" in content_range:
-            return 200 if self.uploads[token]["content"] is not None else 308
-        planned = self.answers.get("PUT")
-        if planned and (answer := planned.pop(0)) is not None:
+            return (200 if self.uploads[token]["content"] is not None else 308), {}
+        if (answer := self.planned("PUT")) is not None:
             return answer
         self.uploads[token]["content"] = content
-        return 200
+        return 200, {}
 
     # Datasets
 
@@ -205,48 +242,27 @@ class KaggleStub:
         versions = self.variations[variation_name(request)].versions
         return self._page(versions[request["versionNumber"] - 1], request, key="files", size="size")
 
-    # HTTP
 
-    def _handler(self):
-        stub = self
+class KaggleHandler(Handler):
+    """Calls are posted, files are put, and outputs of notebooks are got."""
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+    def do_POST(self):
+        self.reply(self.stub.answer(self.path.rsplit("/", 1)[1], json.loads(self.content() or b"{}")))
 
-            def do_POST(self):
-                stub.authorizations.add(self.headers.get("Authorization", ""))
-                content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                self.reply(stub._answer(self.path.rsplit("/", 1)[1], json.loads(content or b"{}")))
+    def do_PUT(self):
+        token = self.path.split("?")[0].rsplit("/", 1)[1]
+        self.reply(self.stub.put(token, self.content(), self.headers.get("Content-Range", "")))
 
-            def do_PUT(self):
-                content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                token = self.path.split("?")[0].rsplit("/", 1)[1]
-                status = stub._put(token, content, self.headers.get("Content-Range", ""))
-                self.reply(CUT if status == CUT else (status, {}))
+    def do_GET(self):
+        content = self.stub.outputs.get(self.path.split("/output/")[-1], b"<html>no such file</html>")
+        self.send(200, {"Content-Type": "application/octet-stream"}, content)
 
-            def do_GET(self):
-                content = stub.outputs.get(self.path.split("/output/")[-1], b"<html>no such file</html>")
-                self.send(200, content, "application/octet-stream")
-
-            def reply(self, answer):
-                if answer == CUT:
-                    self.close_connection = True
-                    return
-                status, document = answer if isinstance(answer, tuple) else (200, answer)
-                self.send(status, json.dumps(document).encode(), "application/json")
-
-            def send(self, status, content, kind):
-                with contextlib.suppress(ConnectionError):
-                    self.send_response(status)
-                    self.send_header("Content-Type", kind)
-                    self.send_header("Content-Length", str(len(content)))
-                    self.end_headers()
-                    self.wfile.write(content)
-
-            def log_message(self, *_):
-                pass
-
-        return Handler
+    def reply(self, answer):
+        if answer == CUT:
+            self.close_connection = True
+            return
+        status, document = answer if isinstance(answer, tuple) else (200, answer)
+        self.send(status, {}, json.dumps(document).encode())
 
 
 def missing(what):

@@ -6,13 +6,7 @@ import shutil
 import pytest
 
 from dfutils.demo.examples import demo_extraction
-from dfutils.notebook import (
-    attached,
-    competition_videos,
-    open_videos,
-    suggested_extraction,
-    unseen_videos,
-)
+from dfutils.notebook import attached, competition_videos, open_videos, suggested_extraction, unseen_videos
 from dfutils.settings import ExtractionSettings
 
 DATASET = {"with the owner": "datasets/some-one/{}", "without": "{}"}
@@ -28,12 +22,6 @@ def kaggle(tmp_path, monkeypatch):
     monkeypatch.setenv("DFUTILS_KAGGLE_INPUT", str(root))
     monkeypatch.chdir(working)
     return root
-
-
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory):
-    """A folder in which clips are drawn once."""
-    return tmp_path_factory.mktemp("drawn")
 
 
 def holding(folder, *files):
@@ -76,11 +64,8 @@ def test_a_folder_of_the_same_name_is_preferred_and_then_the_highest(kaggle):
     assert attached("output/faces") == named
 
 
-def test_a_missing_folder_is_returned_unchanged(kaggle):
+def test_a_found_folder_is_not_searched_and_a_missing_one_is_returned_unchanged(kaggle):
     assert attached("output/run").as_posix() == "output/run"
-
-
-def test_a_found_folder_is_not_searched(kaggle):
     holding(kaggle / "a", "detector.json", "fold-0/detector.json")
     assert attached("output/run") == kaggle / "a"
 
@@ -99,35 +84,22 @@ def dfdc(kaggle, demo_videos):
     return sample
 
 
-def test_the_attached_dfdc_sample_is_read(dfdc, tmp_path):
+def test_the_attached_dfdc_sample_is_read_with_default_crops_and_its_test_videos_are_listed(dfdc, tmp_path):
     catalogue = open_videos(tmp_path / "source")
     assert [(video.dataset, video.is_fake) for video in catalogue.videos] == [("dfdc", True), ("dfdc", False)]
     assert len({video.group for video in catalogue.videos}) == 1
     assert not (tmp_path / "source").exists()
-
-
-def test_the_test_videos_are_those_of_the_competition(dfdc):
+    assert suggested_extraction() == ExtractionSettings()
     assert [path.name for path in competition_videos()] == ["a.mp4", "b.mp4"]
 
 
-def test_demo_crops_match_the_included_backbone(kaggle):
-    assert suggested_extraction() == demo_extraction()
-
-
-def test_dfdc_uses_default_crops(dfdc):
-    assert suggested_extraction() == ExtractionSettings()
-
-
-def test_without_the_competition_clips_are_drawn_two_of_them_without_a_usable_face(kaggle, drawn):
-    catalogue = open_videos(drawn, people=2)
+def test_without_the_competition_clips_are_drawn_two_of_them_without_a_usable_face(kaggle, tmp_path):
+    catalogue = open_videos(tmp_path / "drawn", people=2)
     names = [video.name for video in catalogue.videos]
     assert names[-2:] == ["videos/room_without_anybody.mp4", "videos/unfinished.mp4"]
     assert (len(names), len({video.group for video in catalogue.videos})) == (6, 4)
     assert competition_videos() == []
-
-
-def test_unseen_videos_are_the_test_split_of_the_run(kaggle, drawn, tmp_path):
-    catalogue = open_videos(drawn, people=2)
+    assert suggested_extraction() == demo_extraction()  # crops for the included backbone
     (tmp_path / "splits.csv").write_text(
         "video,split\nvideos/person_00_real.mp4,test\nvideos/person_00_fake.mp4,train\n"
     )

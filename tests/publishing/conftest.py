@@ -86,8 +86,8 @@ def hub(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def small_run(tmp_path):
-    """A run folder with everything that is published, and some of what is not; its weights are no network."""
+def run_folder(tmp_path):
+    """A run folder with all that is published, and a table that names others' videos; its weights are no network."""
     folder = tmp_path / "run"
     (folder / "export").mkdir(parents=True)
     weights = bytes(range(256)) * 8
@@ -95,8 +95,9 @@ def small_run(tmp_path):
     for name in ("export/export.json", "export/backbone.xml", "export/backbone.bin", "familiarity.npz"):
         (folder / name).write_bytes(name.encode())
     (folder / "splits.csv").write_text("video,split\nsomebody.mp4,train\n")
-    detector = {"name": "inception_gru", "version": "0.1.0", "model": "inception_gru", "extraction": {"frames": 8}}
-    detector |= {"backbone_weights": "random", "backbone_checksum": "he-normal-0", "real_up_to": 0.4, "fake_from": 0.8}
+    detector = {"name": "inception_gru", "version": "0.1.0", "model": "inception_gru", "real_up_to": 0.4}
+    detector |= {"backbone_weights": "random", "backbone_checksum": "he-normal-0", "fake_from": 0.8}
+    detector |= {"extraction": {"frames": 8, "sampling": "uniform"}}
     detector["weights_sha256"] = hashlib.sha256(weights).hexdigest()
     (folder / "detector.json").write_text(json.dumps(detector))
     return folder
@@ -106,18 +107,3 @@ def small_run(tmp_path):
 def faces(demo_faces, tmp_path):
     """A copy of the demo's face dataset that a test may damage."""
     return shutil.copytree(demo_faces, tmp_path / "faces")
-
-
-@pytest.fixture
-def run_folder(tmp_path):
-    """The part of a run folder that matters here: a detector, its weights, and a table that names others' videos."""
-    folder = tmp_path / "run"
-    (folder / "export").mkdir(parents=True)
-    weights = bytes(range(256)) * 8
-    (folder / "model.weights.h5").write_bytes(weights)
-    (folder / "export" / "export.json").write_text("{}")
-    (folder / "splits.csv").write_text("video,split\nsomebody.mp4,train\n")
-    detector = {"model": "inception_gru", "extraction": {"frames": 8, "sampling": "uniform"}}
-    detector["weights_sha256"] = hashlib.sha256(weights).hexdigest()
-    (folder / "detector.json").write_text(json.dumps(detector))
-    return folder

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+import dfutils
 from dfutils.cli import main
 from dfutils.publishing.kaggle import Kaggle
 from dfutils.publishing.metadata import DATASET_FILE, owner_name
@@ -14,6 +15,10 @@ from dfutils.publishing.metadata import DATASET_FILE, owner_name
     [
         *([], ["film", "a"], ["dataset"], ["model"], ["dataset", "a", "--wait", "long"], ["space", "--push"]),
         *(["notebooks", "--title", "Another title"], ["model", "run", "--fetch", "some-one/notebook"]),
+        *(
+            ["model", "run", "--to", "huggingface", *option]  # options for Kaggle
+            for option in (["--subtitle", "text"], ["--wait", "3"], ["--metadata", "folder"])
+        ),
     ],
     ids=" ".join,
 )
@@ -26,7 +31,7 @@ def test_wrong_use_exits_with_2(arguments):
 def test_a_dry_run_shows_the_commands_and_says_that_nothing_was_sent(publish, run_folder, tmp_path):
     folder = tmp_path / "to send"
     assert publish("model", run_folder, "--version-notes", "it's new").stdout.splitlines() == [
-        f"some-one/deepfake-detector/keras/inception-gru: 3 files, 0.0 MB staged in {folder}",
+        f"some-one/deepfake-detector/keras/inception-gru: 6 files, 0.0 MB staged in {folder}",
         "to create the model:",
         f"  kaggle models create -p '{folder}'",
         "to create its variation:",
@@ -38,13 +43,18 @@ def test_a_dry_run_shows_the_commands_and_says_that_nothing_was_sent(publish, ru
     ]
 
 
-def test_without_push_the_client_is_never_called(publish, stub, demo_faces, monkeypatch):
+def test_without_push_the_client_is_never_called(publish, stub, demo_faces, tmp_path, monkeypatch):
     monkeypatch.setattr(Kaggle, "run", lambda *_: pytest.fail("called"))
     document = json.loads(publish("dataset", demo_faces, "--json").stdout)
     assert (document["pushed"], document["sent"], stub.calls) == (False, [], [])
     assert document["files"] > 100
-    commands = {entry["to"]: entry["command"] for entry in document["commands"]}
-    assert commands["create the dataset"].endswith("/to send' --dir-mode zip")
+    name, folder = "some-one/deepfake-motion-faces", f"'{tmp_path}/to send'"
+    assert {entry["to"]: entry["command"] for entry in document["commands"]} == {
+        "create the dataset": f"kaggle datasets create -p {folder} --dir-mode zip",
+        "check whether it is ready": f"kaggle datasets status {name}",
+        "list what arrived": f"kaggle datasets files {name} --page-size 200",
+        "send a new version": f"kaggle datasets version -p {folder} --dir-mode zip -m 'dfutils {dfutils.__version__}'",
+    }
 
 
 @pytest.mark.parametrize("wish", [["--public"], ["--licence", "CC0-1.0"]], ids=str)

@@ -37,10 +37,7 @@ def test_all_places_that_the_client_looks_at_are_known():
     ("said", "shown"),
     [
         (f"bad key {KEY}", "bad key ***"),
-        ("bad key fedcba9876543210", "bad key ***"),
-        ("bad token opaque-token-of-a-file", "bad token ***"),
         ("somebody's KGAT_0000000000", "somebody's ***"),
-        ("bad token opaque-token-of-the-hub", "bad token ***"),
         (f"somebody's hf_{'a' * 34}", "somebody's ***"),
         ("Authorization: Basic c29tZS1vbmU6MDEyMw==", "Authorization: ***"),
         ("PUT https://upload.example/x?upload_id=abc&sig=def failed", "PUT https://upload.example/x?… failed"),

@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from hub_stub import CUT, OWNER, TOKEN
-from stub import files_of
+from hub_stub import OWNER
+from stub import CUT, files_of
 
 from dfutils.cli import main
-from dfutils.errors import RunError
+from dfutils.errors import DfutilsError, RunError
 from dfutils.pretrained import resolve_detector
 from dfutils.pretrained.hub import HubAddress
 
@@ -24,61 +24,49 @@ PUBLISHED = {
 
 
 @pytest.fixture
-def published(hub, small_run):
+def published(hub, run_folder):
     """A detector with tag v1 on the Hub, beside files that nobody should download."""
     surplus = {"code.py": b"raise SystemExit", "model.pkl": b"cos\n", "README.md": b"", "export/other.bin": b"1"}
-    hub.hold(NAME, {**files_of(small_run, but=["splits.csv"]), **surplus})
+    hub.hold(NAME, {**files_of(run_folder, but=["splits.csv"]), **surplus})
     hub.models[NAME].tags["v1"] = hub.models[NAME].resolve("main")
     return hub
 
 
 @pytest.mark.parametrize("revision", ["", "@main", "@v1", "@commit"])
-def test_the_files_of_a_detector_and_no_others_are_downloaded(published, small_run, revision):
+def test_the_files_of_a_detector_and_no_others_are_downloaded(published, run_folder, revision):
     commit = published.models[NAME].resolve("main")
     folder = resolve_detector(ADDRESS + revision.replace("@commit", f"@{commit}"))
-    assert files_of(folder) == files_of(small_run, but=["splits.csv"])
+    assert files_of(folder) == files_of(run_folder, but=["splits.csv"])
     assert set(files_of(folder)) == PUBLISHED
     assert published.files_asked_for() == PUBLISHED
     assert folder.name == commit
+    assert resolve_detector(Path(ADDRESS)) == folder
 
 
-def test_a_path_to_a_detector_on_the_hub_is_read_too(published):
-    assert resolve_detector(Path(ADDRESS)) == resolve_detector(ADDRESS)
-
-
-def test_a_new_commit_is_fetched_and_an_old_revision_stays(published, small_run):
+def test_a_new_commit_is_fetched_and_an_old_revision_stays(published, run_folder):
     first = resolve_detector(ADDRESS)
-    published.hold(NAME, {**files_of(small_run, but=["splits.csv"]), "LICENSE": b"new terms"})
+    published.hold(NAME, {**files_of(run_folder, but=["splits.csv"]), "LICENSE": b"new terms"})
     assert (resolve_detector(ADDRESS) / "LICENSE").read_bytes() == b"new terms"
     assert resolve_detector(f"{ADDRESS}@v1") == first
     assert not (first / "LICENSE").exists()
 
 
-def test_what_was_downloaded_is_used_offline_and_nothing_is_asked(published, monkeypatch):
+def test_without_a_network_the_cache_is_used_or_its_lack_is_said(published, monkeypatch):
     from huggingface_hub import constants
 
-    folder = resolve_detector(f"{ADDRESS}@v1")
+    folder = resolve_detector(ADDRESS)
     published.asked.clear()
-    monkeypatch.setenv("DFUTILS_OFFLINE", "1")
-    assert resolve_detector(f"{ADDRESS}@v1") == folder
-    monkeypatch.delenv("DFUTILS_OFFLINE")
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert resolve_detector(f"{ADDRESS}@v1") == folder
+    with monkeypatch.context() as offline:
+        offline.setenv("DFUTILS_OFFLINE", "1")
+        assert resolve_detector(ADDRESS) == folder
+    with monkeypatch.context() as offline:
+        offline.setattr(constants, "HF_HUB_OFFLINE", True)
+        assert resolve_detector(ADDRESS) == folder
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nothing listens there
+    assert resolve_detector(ADDRESS) == folder
     assert published.asked == []
     with pytest.raises(RunError, match=r"is not complete in the cache \(.*\), and the Hub cannot be reached"):
         resolve_detector("hf://some-one/other")
-
-
-def test_without_a_network_the_cache_is_used_or_its_lack_is_said(published, monkeypatch, caplog):
-    from huggingface_hub import constants
-
-    with pytest.raises(RunError, match="is not complete in the cache"):
-        monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nothing listens there
-        resolve_detector(ADDRESS)
-    monkeypatch.setattr(constants, "ENDPOINT", published.address)
-    folder = resolve_detector(ADDRESS)
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    assert resolve_detector(ADDRESS) == folder
 
 
 def test_a_private_model_needs_the_token(published, monkeypatch):
@@ -95,35 +83,30 @@ def test_a_gated_model_says_how_to_get_access(published):
         resolve_detector(ADDRESS)
 
 
-def without(folder, *names):
-    return files_of(folder, but=["splits.csv", *names])
+def make_ensemble(run):
+    detector = json.loads((run / "detector.json").read_text())
+    (run / "detector.json").write_text(json.dumps({**detector, "members": [{"folder": "fold-0", "sha256": "0"}]}))
 
 
 @pytest.mark.parametrize(
-    ("change", "reason"),
+    ("damage", "reason"),
     [
-        (lambda run: without(run, "detector.json"), r"is not a detector of dfutils \(no detector\.json there\)"),
-        (lambda run: without(run, "model.weights.h5"), r"model\.weights\.h5 is not the file that detector\.json names"),
-        (lambda run: without(run) | {"model.weights.h5": b"others"}, r"The repository or its copy is damaged: delete"),
-        (lambda run: without(run) | {"detector.json": b"{}"}, r"detector\.json: name: Field required"),
-        (lambda run: without(run) | {"detector.json": ensemble(run)}, "is an ensemble, which cannot be loaded"),
+        (lambda run: (run / "model.weights.h5").unlink(), r"weights\.h5 is not the file that detector\.json names"),
+        (lambda run: (run / "detector.json").write_text("{}"), r"detector\.json: name: Field required"),
+        (make_ensemble, "is an ensemble, which cannot be loaded"),
     ],
-    ids=["other model", "no weights", "other weights", "no record", "ensemble"],
+    ids=["no weights", "no record", "ensemble"],
 )
-def test_what_is_no_intact_detector_is_named(*, hub, small_run, change, reason):
-    hub.hold(NAME, change(small_run))
-    with pytest.raises(Exception, match=reason):
+def test_what_is_no_intact_detector_is_named(hub, run_folder, damage, reason):
+    damage(run_folder)
+    hub.hold(NAME, files_of(run_folder))
+    with pytest.raises(DfutilsError, match=reason):
         resolve_detector(ADDRESS)
-
-
-def ensemble(run):
-    detector = json.loads((run / "detector.json").read_text())
-    return json.dumps({**detector, "members": [{"folder": "fold-0", "sha256": "0"}]}).encode()
 
 
 def test_the_weights_of_another_model_are_not_downloaded(hub):
     hub.hold(NAME, {"model.weights.h5": bytes(1000), "config.json": b"{}"})
-    with pytest.raises(RunError, match="is not a detector of dfutils"):
+    with pytest.raises(RunError, match=r"is not a detector of dfutils \(no detector\.json there\)"):
         resolve_detector(ADDRESS)
     assert hub.files_asked_for() == set()
 
@@ -131,7 +114,7 @@ def test_the_weights_of_another_model_are_not_downloaded(hub):
 def test_a_copy_that_was_damaged_on_the_disk_is_refused_with_its_folder(published):
     folder = resolve_detector(ADDRESS)
     (folder / "model.weights.h5").resolve().write_bytes(b"damaged")
-    with pytest.raises(RunError, match=f"damaged: delete {folder.parents[1]} and repeat"):
+    with pytest.raises(RunError, match=f"The repository or its copy is damaged: delete {folder.parents[1]} and repeat"):
         resolve_detector(ADDRESS)
 
 
@@ -139,7 +122,6 @@ def test_a_copy_that_was_damaged_on_the_disk_is_refused_with_its_folder(publishe
     ("address", "reason"),
     [
         (f"{ADDRESS}@v9", r"has no such revision\. Name a branch, tag or commit"),
-        ("hf://some-one/none", "there is no such model on the Hub"),
         ("hf://detector", "is not of the form hf://OWNER/NAME"),
         ("hf://a/b/c", "is not of the form hf://OWNER/NAME"),
         ("hf://a/b@", "is not of the form hf://OWNER/NAME"),
@@ -147,12 +129,9 @@ def test_a_copy_that_was_damaged_on_the_disk_is_refused_with_its_folder(publishe
     ],
     ids=str,
 )
-def test_a_wrong_address_is_named_in_one_line(published, capsys, address, reason):
-    with pytest.raises(RunError, match=reason):
+def test_a_wrong_address_is_named(published, address, reason):
+    with pytest.raises(RunError, match=f"^{address}: .*{reason}"):
         resolve_detector(address)
-    assert main(["predict", "clip.mp4", "--model", address]) == 1
-    (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("dfutils"))
-    assert line.startswith(f"dfutils predict: {address}: ")
 
 
 def test_a_download_that_breaks_off_is_a_failure_in_one_line_and_repeated(published):
@@ -201,4 +180,3 @@ def test_the_endpoint_and_the_cache_are_those_of_the_environment(published, tmp_
 def test_addresses_are_read_and_written():
     assert HubAddress.parse("hf://a/b@feature/x") == HubAddress("a/b", "feature/x")
     assert str(HubAddress.parse("hf://a/b@c")) == "hf://a/b@c"
-    assert TOKEN.startswith("hf_")

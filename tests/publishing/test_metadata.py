@@ -52,18 +52,14 @@ def test_committed_files_keep_the_rules_are_private_and_name_no_owner(path):
         check_metadata(path.name, json.loads(path.read_text()))
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.parent.name)
-def test_committed_notebooks_run_offline_and_only_training_has_gpus(path):
-    document = filled(path)
-    assert document["code_file"] == f"{path.parent.name}.ipynb"
-    assert document["enable_internet"] is False
-    assert document["enable_gpu"] is (path.parent.name == "03-train")
-    assert document["machine_shape"] == ("NvidiaTeslaT4" if document["enable_gpu"] else "None")
-    assert "some-one/dfutils" in document["dataset_sources"]
-
-
-def test_every_notebook_reads_what_an_earlier_one_made():
+def test_committed_notebooks_run_offline_only_training_has_gpus_and_each_reads_what_an_earlier_one_made():
     documents = [filled(path) for path in NOTEBOOKS]
+    for path, document in zip(NOTEBOOKS, documents, strict=True):
+        assert document["code_file"] == f"{path.parent.name}.ipynb"
+        assert document["enable_internet"] is False
+        assert document["enable_gpu"] is (path.parent.name == "03-train")
+        assert document["machine_shape"] == ("NvidiaTeslaT4" if document["enable_gpu"] else "None")
+        assert "some-one/dfutils" in document["dataset_sources"]
     numbers = {document["id"]: n for n, document in enumerate(documents, 1)}
     feeding = {n: [numbers[source] for source in document["kernel_sources"]] for n, document in enumerate(documents, 1)}
     assert feeding == {1: [], 2: [1], 3: [2], 4: [3], 5: [3]}

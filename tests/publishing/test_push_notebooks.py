@@ -1,6 +1,7 @@
 """Notebooks pushed with the real client to a stub of Kaggle, their status, and their output."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pytest
 from stub import CUT, files_of, missing
 
 from dfutils.errors import PublishError
-from dfutils.publishing.kaggle import UNANSWERED_IN_A_ROW, Kaggle
+from dfutils.publishing import kaggle
+from dfutils.publishing.kaggle import Kaggle
 from dfutils.publishing.notebooks import stage_notebooks
 from dfutils.publishing.push import fetch_faces, push_notebook, wait_for_run
 
@@ -16,6 +18,7 @@ METADATA = Path(__file__).parents[2] / "kaggle-metadata"
 NAME = "some-one/deepfakes-1-extract-motion-faces"
 DENIED = (403, {"code": 403, "message": "Permission denied"})
 RUNNING = {"status": "RUNNING"}
+GONE = {"url": "http://localhost/gone", "fileName": "manifest.csv"}
 
 
 @pytest.fixture
@@ -58,8 +61,8 @@ def push(staged):
     return push_notebook(Kaggle(timeout_seconds=60, wait_seconds=20), staged)
 
 
-def wait(seconds=20.0, **more):
-    return wait_for_run(Kaggle(wait_seconds=seconds), NAME, **more)
+def wait(seconds=20.0):
+    return wait_for_run(Kaggle(wait_seconds=seconds), NAME)
 
 
 def cells_of(path):
@@ -67,12 +70,12 @@ def cells_of(path):
 
 
 def test_pushed_notebooks_arrive_in_order_cell_by_cell_with_their_flags(publish, stub, sources, tmp_path):
-    for surplus in ("04-evaluate", "05-predict"):
+    for surplus in ("01-extract-motion-faces", "04-evaluate", "05-predict"):
         (sources / f"{surplus}.ipynb").unlink()
     done = publish("notebooks", sources, "--owner", "some-one", "--push")
     assert done.exit_code == 0
     saved = stub.called("SaveKernel")
-    assert [request["slug"].split("-")[2] for request in saved] == ["1", "2", "3"]
+    assert [request["slug"].split("-")[2] for request in saved] == ["2", "3"]
     for request, staged in zip(saved, sorted((tmp_path / "to send").iterdir()), strict=True):
         content = json.loads((staged / f"{staged.name}.ipynb").read_text())
         for cell in content["cells"]:
@@ -81,25 +84,23 @@ def test_pushed_notebooks_arrive_in_order_cell_by_cell_with_their_flags(publish,
         assert (request["isPrivate"], request["enableInternet"], request["enableTpu"]) == (True, False, False)
         assert request["enableGpu"] is (staged.name == "03-train")
         assert request["machineShape"] == ("NvidiaTeslaT4" if staged.name == "03-train" else "None")
-    assert saved[1]["kernelDataSources"] == [NAME]
-    assert saved[2]["datasetDataSources"] == ["some-one/dfutils", "some-one/deepfake-motion-faces"]
-    assert done.stdout.count("4 cells, flags and sources read back as sent") == 3
-    assert [name for name, _ in stub.calls] == ["SaveKernel", "GetKernel", "GetKernelSessionStatus"] * 3
+    assert saved[0]["kernelDataSources"] == [NAME]
+    assert saved[1]["datasetDataSources"] == ["some-one/dfutils", "some-one/deepfake-motion-faces"]
+    assert done.stdout.count("4 cells, flags and sources read back as sent") == 2
+    assert [name for name, _ in stub.calls] == ["SaveKernel", "GetKernel", "GetKernelSessionStatus"] * 2
 
 
-def test_a_staged_notebook_installs_the_package_from_the_dataset_that_is_attached(first):
-    cells = cells_of(first.folder / "01-extract-motion-faces.ipynb")
+def test_a_staged_notebook_installs_the_package_only_from_a_dataset_that_is_attached(stage, sources):
+    file = "01-extract-motion-faces.ipynb"
+    (staged,) = stage("01-extract-motion-faces")  # its metadata names the dataset
+    cells = cells_of(staged.folder / file)
     assert [cell["cell_type"] for cell in cells] == ["code", "markdown", "code", "code"]
     assert cells[2]["source"].splitlines()[-1] == (
         "%pip install --quiet --no-index --no-deps --find-links {INPUT}/datasets/some-one/dfutils "
         "--find-links {INPUT}/dfutils dfutils av"
     )
-
-
-def test_a_notebook_without_that_dataset_stays_as_it_is(stage, sources):
-    (staged,) = stage("01-extract-motion-faces", _1={"dataset_sources": []})
-    file = "01-extract-motion-faces.ipynb"
-    assert cells_of(staged.folder / file) == cells_of(sources / file)
+    (without,) = stage("01-extract-motion-faces", _1={"dataset_sources": []})
+    assert cells_of(without.folder / file) == cells_of(sources / file)
 
 
 def test_the_owner_stands_in_the_parameters_of_a_staged_notebook_and_nothing_else_changes(tmp_path):
@@ -113,14 +114,12 @@ def test_the_owner_stands_in_the_parameters_of_a_staged_notebook_and_nothing_els
     assert [after[0], *after[3:]] == expected
 
 
-def test_notebooks_that_wait_for_each_other_are_refused(stage):
+def test_a_notebook_is_sent_after_those_whose_output_it_reads(stage):
+    reads_second = {"kernel_sources": ["some-one/deepfakes-2-publish-the-face-dataset"]}
     with pytest.raises(PublishError, match="depend on each other"):
-        stage(_1={"kernel_sources": ["some-one/deepfakes-2-publish-the-face-dataset"]})
-
-
-def test_a_notebook_may_read_what_it_wrote_before(stage):
-    own = "some-one/deepfakes-1-extract-motion-faces"
-    assert [one.folder.name[:2] for one in stage(_1={"kernel_sources": [own]})] == ["01", "02", "03", "04", "05"]
+        stage(_1=reads_second)
+    staged = stage(_1=reads_second, _2=reads_second)  # what a notebook wrote itself is there already
+    assert [one.folder.name[:2] for one in staged] == ["02", "01", "03", "04", "05"]
 
 
 @pytest.mark.parametrize(
@@ -142,9 +141,8 @@ def test_a_notebook_that_cannot_be_sent_is_named(stage, sources, name, content, 
 def test_a_place_without_a_notebook_stages_nothing(stage, sources, tmp_path, name):
     for path in sources.iterdir():
         path.unlink()
-    with pytest.raises(
-        PublishError, match=rf"{name or 'notebooks'}.*: holds no notebook\. Name a notebook or a folder"
-    ):
+    reason = rf"{name or 'notebooks'}.*: holds no notebook\. Name a notebook or a folder"
+    with pytest.raises(PublishError, match=reason):
         stage(name)
     assert not (tmp_path / "to send").exists()
 
@@ -152,25 +150,17 @@ def test_a_place_without_a_notebook_stages_nothing(stage, sources, tmp_path, nam
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        ({"error": "Title is taken"}, "did not accept it .Kernel push error: Title is taken"),
-        ((500, {}), "did not accept it .500 Server Error"),
-        (DENIED, "did not accept it .Permission denied"),
-        (CUT, "did not accept it .*Connection.*Check the network"),
-        (
-            {"versionNumber": 1, "invalidDatasetSources": ["a/b"]},
-            "not valid dataset sources.*a/b.*Publish these datasets",
-        ),
-        ({"versionNumber": 1, "invalidKernelSources": ["a/b"]}, "not valid kernel sources.*Push these notebooks first"),
-        (
-            {"versionNumber": 1, "invalidCompetitionSources": ["dfdc"]},
-            "not valid competition sources.*Accept the compet",
-        ),
+        ({"error": "Title is taken"}, "Kernel push error: Title is taken"),
+        ((500, {}), "500 Server Error"),
+        ({"invalidDatasetSources": ["a/b"]}, "not valid dataset sources.*a/b.*Publish these datasets"),
+        ({"invalidKernelSources": ["a/b"]}, "not valid kernel sources.*Push these notebooks first"),
+        ({"invalidCompetitionSources": ["dfdc"]}, "not valid competition sources.*Accept the compet"),
     ],
-    ids=str,
+    ids=["refused", "no answer", "datasets", "notebooks", "competitions"],
 )
 def test_what_fails_while_pushing_is_a_failure(stub, first, answer, reason):
-    stub.fail("SaveKernel", answer)
-    with pytest.raises(PublishError, match=f"^{NAME}: .*{reason}") as raised:
+    stub.fail("SaveKernel", {"versionNumber": 1, **answer} if isinstance(answer, dict) else answer)
+    with pytest.raises(PublishError, match=f"^{NAME}: .*did not accept it .*{reason}") as raised:
         push(first)
     assert "\n" not in str(raised.value)
 
@@ -181,49 +171,38 @@ def keep(stub, **changes):
     stub.on_save_kernel = lambda request: on_save({**request, **changes})
 
 
-@pytest.mark.parametrize(
-    ("changes", "differing"),
-    [
-        ({"enableInternet": True}, "enable_internet"),
-        ({"isPrivate": False}, "is_private"),
-        ({"machineShape": "NvidiaTeslaP100"}, "machine_shape"),
-        ({"machineShape": "None"}, "machine_shape"),
-        ({"datasetDataSources": []}, "dataset_sources"),
-        ({"text": json.dumps({"cells": [{"source": "older"}]})}, "cells"),
-    ],
-    ids=str,
-)
-def test_a_notebook_that_kaggle_kept_differently_is_a_failure(stub, stage, changes, differing):
+def test_every_difference_between_kaggles_copy_and_what_was_sent_is_named(stub, stage):
     (staged,) = stage("03-train")
-    keep(stub, **changes)
-    with pytest.raises(PublishError, match=rf"Kaggle's copy differs from what was sent \({differing}\)"):
+    flags = {"isPrivate": False, "enableGpu": False, "enableTpu": True, "enableInternet": True}
+    sources = {"datasetDataSources": [], "kernelDataSources": [], "competitionDataSources": ["dfdc"]}
+    older = json.dumps({"cells": [{"source": "older"}]})
+    keep(stub, **flags, **sources, modelDataSources=["a/b/keras/c/1"], machineShape="NvidiaTeslaP100", text=older)
+    with pytest.raises(PublishError, match="Kaggle's copy differs from what was sent") as raised:
         push(staged)
-
-
-def test_a_notebook_without_accelerator_is_kept_as_sent_however_that_is_spelled(stub, first):
-    keep(stub, machineShape="")
-    assert "read back as sent" in push(first)[1]
+    assert re.search(r"\((.*)\)", str(raised.value))[1].split(", ") == [
+        *("is_private", "enable_gpu", "enable_tpu", "enable_internet", "machine_shape"),
+        *("dataset_sources", "kernel_sources", "competition_sources", "model_sources", "cells"),
+    ]
 
 
 def test_what_was_just_pushed_may_be_missing_for_a_while(stub, first):
+    keep(stub, machineShape="")  # another word for "None", which was sent
     stub.fail("GetKernel", missing("Kernel"))
-    stub.fail("GetKernelSessionStatus", *[missing("Kernel")] * 2)
+    stub.fail("GetKernelSessionStatus", missing("Kernel"))
     assert push(first)[-1] == f"{NAME}: complete"
     assert len(stub.called("GetKernel")) == 2
 
 
-@pytest.mark.parametrize("answer", [missing("Kernel"), (500, {}), CUT], ids=str)
-def test_a_pushed_notebook_that_cannot_be_read_back_is_a_failure(stub, first, answer):
-    stub.fail("GetKernel", *[answer] * 20)
+def test_a_pushed_notebook_that_cannot_be_read_back_is_a_failure(stub, first, monkeypatch):
+    monkeypatch.setattr(kaggle, "UNANSWERED_IN_A_ROW", 1)
+    stub.fail("GetKernel", missing("Kernel"), CUT)
     with pytest.raises(PublishError, match=f"^{NAME}: was pushed, but could not be read back .*Look at its page"):
         push(first)
     assert not stub.called("GetKernelSessionStatus")
 
 
-def test_a_run_is_waited_for_and_a_few_questions_may_stay_without_an_answer(stub):
-    stub.fail(
-        "GetKernelSessionStatus", {"status": "QUEUED"}, *[(500, {})] * (UNANSWERED_IN_A_ROW - 1), CUT, RUNNING, CUT
-    )
+def test_a_run_is_waited_for_and_a_question_may_stay_without_an_answer(stub):
+    stub.fail("GetKernelSessionStatus", {"status": "QUEUED"}, (500, {}))
     assert wait() == "complete"
 
 
@@ -257,18 +236,6 @@ def test_a_run_that_failed_or_is_not_there_is_a_failure_at_once(stub, tmp_path, 
     assert not (tmp_path / "output").exists()
 
 
-@pytest.mark.parametrize(
-    ("answer", "just_pushed", "reason"),
-    [((500, {}), False, "Kaggle could not be queried .500"), (missing("Kernel"), True, "there is no such notebook")],
-    ids=str,
-)
-def test_a_long_wait_ends_when_no_question_is_answered_any_more(stub, answer, just_pushed, reason):
-    stub.fail("GetKernelSessionStatus", *[answer] * 20)
-    with pytest.raises(PublishError, match=f"^{NAME}: {reason}"):
-        wait(just_pushed=just_pushed)
-    assert len(stub.called("GetKernelSessionStatus")) == UNANSWERED_IN_A_ROW + 1
-
-
 def test_the_dataset_in_a_notebooks_output_is_fetched_whole_and_staged(publish, stub, demo_faces, tmp_path):
     stub.outputs = {f"output/faces/{name}": content for name, content in files_of(demo_faces).items()}
     assert publish("dataset", tmp_path / "fetched", "--fetch", NAME).exit_code == 0
@@ -278,22 +245,17 @@ def test_the_dataset_in_a_notebooks_output_is_fetched_whole_and_staged(publish, 
     assert len(staged) > 100
 
 
-def test_an_error_page_in_the_place_of_an_output_is_a_failure(stub, tmp_path):
-    stub.outputs = {"manifest.csv": b"clip_id\n"}
-    stub.fail("ListKernelSessionOutput", {"files": [{"url": "http://localhost/gone", "fileName": "manifest.csv"}]})
-    with pytest.raises(PublishError, match=r"1 of another size \(manifest.csv\)"):
+@pytest.mark.parametrize(
+    ("output", "answers", "reason"),
+    [
+        ("notes.txt", [], "its output holds no face dataset"),
+        ("manifest.csv", [{"files": [GONE]}], r".*1 of another size \(manifest.csv\)"),
+        ("manifest.csv", [(500, {})] * 20, r"its output could not be fetched \(500.*Try again"),
+    ],
+    ids=["other files", "an error page in the place of a file", "not sent"],
+)
+def test_an_output_without_a_whole_face_dataset_is_a_failure(stub, tmp_path, output, answers, reason):
+    stub.outputs = {output: b"clip_id\n"}
+    stub.fail("ListKernelSessionOutput", *answers)
+    with pytest.raises(PublishError, match=f"^{NAME}.*: {reason}"):
         fetch_faces(Kaggle(wait_seconds=5), NAME, tmp_path / "output")
-
-
-def test_an_output_without_a_face_dataset_is_named(stub, tmp_path):
-    stub.outputs = {"notes.txt": b"text"}
-    with pytest.raises(PublishError, match="holds no face dataset"):
-        fetch_faces(Kaggle(wait_seconds=5), NAME, tmp_path / "output")
-
-
-def test_an_output_that_kaggle_does_not_send_is_a_failure(stub, tmp_path):
-    stub.outputs = {"manifest.csv": b"clip_id\n"}
-    stub.fail("ListKernelSessionOutput", *[(500, {})] * 20)
-    with pytest.raises(PublishError, match=f"^{NAME}: its output could not be fetched .*500.*Try again"):
-        fetch_faces(Kaggle(wait_seconds=5), NAME, tmp_path / "output")
-    assert not (tmp_path / "output" / "manifest.csv").exists()

@@ -3,8 +3,9 @@
 import json
 
 import pytest
+from stub import files_of
 
-from dfutils.errors import DatasetError, PublishError
+from dfutils.errors import DfutilsError, PublishError
 from dfutils.extraction.dataset import read_face_dataset
 from dfutils.publishing.metadata import DATASET_FILE
 from dfutils.publishing.staging import lay_out, stage_dataset
@@ -12,16 +13,21 @@ from dfutils.publishing.staging import lay_out, stage_dataset
 NAMES = {"owner": "some-one", "slug": "demo-faces", "title": "Demo faces"}
 
 
-def visible_files(folder):
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+def crop(faces):
+    return next(faces.glob("fake/*/03.png"))
+
+
+def name_in_table(faces, place):
+    table, file = faces / "frames.csv", read_face_dataset(faces).frame_rows[0]["file"]
+    table.write_text(table.read_text().replace(file, place))
 
 
 def test_the_staged_folder_is_the_dataset_and_its_metadata(faces, tmp_path):
     (faces / "notes.txt").write_text("not of the dataset")
     staged = stage_dataset(faces, tmp_path / "staging", **NAMES)
-    assert visible_files(staged.folder) == visible_files(faces) - {".journal.jsonl", "notes.txt"} | {DATASET_FILE}
+    names = set(files_of(staged.folder, but=[DATASET_FILE]))
+    assert names == set(files_of(faces, but=[".journal.jsonl", "notes.txt"]))
     assert read_face_dataset(staged.folder).rows == read_face_dataset(faces).rows
-    names = visible_files(staged.folder) - {DATASET_FILE}
     assert staged.files == {name: (staged.folder / name).stat().st_size for name in names}
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
     metadata = json.loads((staged.folder / DATASET_FILE).read_text())
@@ -30,46 +36,24 @@ def test_the_staged_folder_is_the_dataset_and_its_metadata(faces, tmp_path):
     assert (metadata["licenses"], metadata["isPrivate"]) == ([{"name": "other"}], True)
 
 
-def test_the_commands_can_be_pasted_into_a_shell(faces, tmp_path):
-    commands = stage_dataset(faces, tmp_path / "to send", **NAMES).shell_commands()
-    assert commands == [
-        ("create the dataset", f"kaggle datasets create -p '{tmp_path}/to send' --dir-mode zip"),
-        ("check whether it is ready", "kaggle datasets status some-one/demo-faces"),
-        ("list what arrived", "kaggle datasets files some-one/demo-faces --page-size 200"),
-        ("send a new version", f"kaggle datasets version -p '{tmp_path}/to send' --dir-mode zip -m 'what changed'"),
-    ]
-
-
-def test_a_name_that_kaggle_refuses_stages_nothing(faces, tmp_path):
-    with pytest.raises(PublishError, match="becomes 'other-title' on Kaggle, not 'demo-faces'"):
-        stage_dataset(faces, tmp_path / "staging", **{**NAMES, "title": "Other title"})
-    assert not (tmp_path / "staging").exists()
-
-
-def test_a_missing_or_empty_crop_is_named(faces, tmp_path):
-    crop = next(faces.glob("fake/*/03.png"))
-    crop.write_bytes(b"")
-    with pytest.raises(PublishError, match=f"{crop}: is empty"):
-        stage_dataset(faces, tmp_path / "staging", **NAMES)
-    crop.unlink()
-    with pytest.raises(PublishError, match=rf"{crop}: cannot be read \(No such file or directory\)"):
-        stage_dataset(faces, tmp_path / "staging", **NAMES)
-
-
-@pytest.mark.parametrize("place", ["../secret.png", "/etc/hostname"])
-def test_a_table_that_points_outside_stages_nothing(faces, tmp_path, place):
+@pytest.mark.parametrize(
+    ("damage", "names", "reason"),
+    [
+        (lambda _: None, {"title": "Other title"}, "becomes 'other-title' on Kaggle, not 'demo-faces'"),
+        (lambda faces: (faces / "manifest.csv").unlink(), {}, "not a finished face dataset"),
+        (lambda faces: crop(faces).write_bytes(b""), {}, r"03\.png: is empty"),
+        (lambda faces: crop(faces).unlink(), {}, r"03\.png: cannot be read \(No such file or directory\)"),
+        (lambda faces: name_in_table(faces, "../secret.png"), {}, "outside the folder"),
+        (lambda faces: name_in_table(faces, "/etc/hostname"), {}, "outside the folder"),
+    ],
+    ids=["refused name", "unfinished", "empty crop", "missing crop", "file above", "file elsewhere"],
+)
+def test_a_dataset_that_cannot_be_sent_stages_nothing(*, faces, tmp_path, damage, names, reason):
     (tmp_path / "secret.png").write_text("private")
-    table = faces / "frames.csv"
-    file = read_face_dataset(faces).frame_rows[0]["file"]
-    table.write_text(table.read_text().replace(file, place))
-    with pytest.raises(PublishError, match="outside the folder"):
-        stage_dataset(faces, tmp_path / "staging", **NAMES)
-
-
-def test_an_unfinished_dataset_is_refused(faces, tmp_path):
-    (faces / "manifest.csv").unlink()
-    with pytest.raises(DatasetError, match="not a finished face dataset"):
-        stage_dataset(faces, tmp_path / "staging", **NAMES)
+    damage(faces)
+    with pytest.raises(DfutilsError, match=reason):
+        stage_dataset(faces, tmp_path / "staging", **{**NAMES, **names})
+    assert not (tmp_path / "staging").exists()
 
 
 def test_more_than_kaggle_takes_is_refused(tmp_path):
@@ -100,12 +84,12 @@ def test_a_folder_of_something_else_is_left_alone(faces, tmp_path, content):
     (staging / content).write_text('{"id": "some-one/other-faces"}')
     with pytest.raises(PublishError, match=r"other than a staged some-one/demo-faces\. .*--staging"):
         stage_dataset(faces, staging, **NAMES)
-    assert visible_files(staging) == {content}
+    assert set(files_of(staging)) == {content}
 
 
 @pytest.mark.parametrize("place", [".", "inside", ".."])
 def test_the_dataset_itself_is_never_the_staging_folder(faces, place):
-    before = visible_files(faces)
+    before = files_of(faces)
     with pytest.raises(PublishError, match=f"lies in {faces}, or around it.*--staging"):
         stage_dataset(faces, faces / place, **NAMES)
-    assert visible_files(faces) == before
+    assert files_of(faces) == before
