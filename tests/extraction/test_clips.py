@@ -104,7 +104,7 @@ class HeadDetector:
 def test_ready_made_crops_are_kept_and_their_landmarks_found_with_a_border_around_them(tmp_path, needed, searches):
     image = np.random.default_rng(0).integers(0, 255, (60, 100, 3), np.uint8)
     image[4:58, 50:80] = 255
-    cv2.imwrite(str(tmp_path / "crop.png"), image)
+    cv2.imwrite(str(tmp_path / "crop.png"), image[..., ::-1])
     heads = HeadDetector(needed)
     (clip,) = extract_clips(tmp_path / "crop.png", ExtractionSettings(size=60, crop="none", margin=-0.2), heads).clips
     (crop,) = clip.crops

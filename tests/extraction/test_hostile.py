@@ -53,6 +53,8 @@ def test_every_file_of_the_corpus_is_in_the_manifest_or_skipped_for_its_reason(c
     assert summary.videos == len(outcomes) == summary.extracted + sum(summary.skipped.values())
     assert summary.skipped["no_face"] == 1
     assert summary.clips == len(dataset.rows)
+    clips = [row.video for row in dataset.rows]
+    assert clips == sorted(clips)  # in the order of the catalogue, whichever worker finished first
     for row in dataset.skipped:  # a sentence that names the file, but no folder: it is published
         assert Path(row["video"]).name in row["detail"]
         assert row["detail"].endswith(".")
