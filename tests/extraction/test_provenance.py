@@ -104,12 +104,6 @@ def picture(signed, tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="module")
-def detector():
-    pytest.importorskip("openvino")
-    return load_detector(engine="openvino")
-
-
 @pytest.fixture
 def server():
     """A server on this machine that counts the requests for manifests."""
@@ -227,7 +221,9 @@ def test_a_wrong_list_of_authorities_is_an_error(picture, monkeypatch, tmp_path,
         read_credentials_safely(picture, SETTINGS)
 
 
-def test_credentials_are_told_in_the_verdict_and_never_change_it(signed, detector, tmp_path):
+def test_credentials_are_told_in_the_verdict_and_never_change_it(signed, tmp_path):
+    pytest.importorskip("openvino")
+    detector = load_detector(engine="openvino")
     path, plain = tmp_path / "signed.jpg", tmp_path / "plain.jpg"
     path.write_bytes(signed(PICTURE.read_bytes(), tool="<b>\x1b[2JTool</b>"))
     plain.write_bytes(PICTURE.read_bytes())
@@ -248,7 +244,7 @@ def test_credentials_are_told_in_the_verdict_and_never_change_it(signed, detecto
         assert unescape(section) == document["statement"]
 
 
-def test_without_the_library_the_verdict_says_that_nobody_looked(detector, monkeypatch, tmp_path, caplog):
+def test_without_the_library_the_verdict_says_that_nobody_looked(monkeypatch, tmp_path, caplog):
     verdict = Verdict("a.jpg", None, Label.UNDECIDED, Reason.NO_FACE)
     assert plain_verdict(verdict)["credentials"] is None
     assert credentials_sentence(None) == (
@@ -257,6 +253,7 @@ def test_without_the_library_the_verdict_says_that_nobody_looked(detector, monke
     monkeypatch.setattr("dfutils.prediction.detector.has_library", lambda: False)
     monkeypatch.setattr("dfutils.prediction.detector.read_credentials_safely", lambda *_: pytest.fail("looked"))
     Image.new("RGB", (64, 64)).save(tmp_path / "plain.png")
+    pytest.importorskip("openvino")
     with caplog.at_level("DEBUG"):
-        assert detector.predict(tmp_path / "plain.png").credentials is None
+        assert load_detector(engine="openvino").predict(tmp_path / "plain.png").credentials is None
     assert "run: pip install '.[credentials]'" in caplog.text
