@@ -18,10 +18,13 @@ REFUSED = frozenset({UNREADABLE, TOO_LARGE})
 
 
 def encode(
-    path, images, *, codec="libx264", pixels="yuv420p", rate=20, aspect=None, container=None, times=None, options=None
+    path, images, *, codec="libx264", pixels="yuv420p", rate=20, aspect=None, times=None, options=None, muxing=None
 ):
-    """Write RGB or RGBA images with any codec; ``times`` in milliseconds vary the frame rate."""
-    with av.open(str(path), "w", format=container) as output:
+    """Write RGB or RGBA images with any codec; ``times`` in milliseconds vary the frame rate.
+
+    ``options`` are FFmpeg's of the codec, and ``muxing`` those of the container, which the file's suffix decides.
+    """
+    with av.open(str(path), "w", options=muxing or {}) as output:
         stream = output.add_stream(codec, rate=1000 if times else rate)
         stream.height, stream.width = images[0].shape[:2]
         stream.pix_fmt = pixels
@@ -50,14 +53,14 @@ def write_sound(path):
         container.mux(stream.encode())
 
 
-def turn(path, degrees):
-    """Write a rotation into the display matrix of an MP4's track header, as phones do."""
-    cosine, sine = {90: (0, 1), 180: (-1, 0), 270: (0, -1)}[degrees]
+def set_matrix(path, a, b, c, d):
+    """Write a display matrix into an MP4's track header, as phones do."""
     content = bytearray(path.read_bytes())
     start = content.index(b"tkhd") + 4 + 40  # version 0: flags, times, ids, reserved, layer, volume come first
-    for place, value in zip((0, 4, 12, 16), (cosine, sine, -sine, cosine), strict=True):
-        content[start + place : start + place + 4] = (value << 16).to_bytes(4, "big", signed=True)
+    values = [round(one * 65536) for one in (a, b, 0, c, d, 0, 0, 0)]
+    content[start : start + 36] = struct.pack(">8iI", *values, 1 << 30)
     path.write_bytes(content)
+    return path
 
 
 def png(width, height, *, rows=b""):
@@ -149,23 +152,22 @@ def _containers(real, images, faceless):
     encode(real / "alpha.mov", alpha, codec="png", pixels="rgba")
     encode(real / "gray.mkv", few, codec="ffv1", pixels="gray")
     encode(real / "ten-bit.mkv", few, codec="ffv1", pixels="yuv420p10le")
-    encode(real / "stream.mpg", images, container="mpegts")
+    encode(real / "stream.ts", images)
     encode(real / "one-frame.mp4", images[:1])
     for name, source in (("really-mp4.avi", "good.mp4"), ("really-webm.jpg", "vp8.webm")):
         (real / name).write_bytes((real / source).read_bytes())
     (real / "twice.mp4").write_bytes((real / "good.mp4").read_bytes() * 2)
-    (real / "twice.mpg").write_bytes((real / "stream.mpg").read_bytes() * 2)
+    (real / "twice.ts").write_bytes((real / "stream.ts").read_bytes() * 2)
     names = (
-        "good.mp4", "moving.gif", "vp8.webm", "motion-jpeg.avi", "alpha.mov", "gray.mkv", "ten-bit.mkv", "stream.mpg",
-        "really-mp4.avi", "really-webm.jpg", "twice.mp4", "twice.mpg",
+        "good.mp4", "moving.gif", "vp8.webm", "motion-jpeg.avi", "alpha.mov", "gray.mkv", "ten-bit.mkv", "stream.ts",
+        "really-mp4.avi", "really-webm.jpg", "twice.mp4", "twice.ts",
     )  # fmt: skip
     return {**dict.fromkeys(names, OK), "one-frame.mp4": TOO_FEW, "room.mp4": NO_FACE}
 
 
 def _geometry(real, images, _faceless):
-    for degrees in (90, 180, 270):
-        path = encode(real / f"turned-{degrees}.mp4", [np.rot90(image, degrees // 90).copy() for image in images[::2]])
-        turn(path, degrees)
+    turned = encode(real / "turned.mp4", [np.rot90(image).copy() for image in images[::2]])
+    set_matrix(turned, 0, 1, -1, 0)
     height, width = images[0].shape[:2]
     odd = [cv2.resize(image, (width + 1, height + 1)) for image in images[::2]]
     encode(real / "odd-size.mkv", odd, codec="ffv1", pixels="yuv420p")
@@ -174,7 +176,7 @@ def _geometry(real, images, _faceless):
     gaps = [40 * k + (400 if k > 10 else 0) for k in range(20)]
     encode(real / "variable-rate.mp4", images[:20], times=gaps)
     encode(real / "too-long.mkv", images[:6], times=[0, 40, 80, 120, 160, 10_000_000])
-    names = ("turned-90.mp4", "turned-180.mp4", "turned-270.mp4", "odd-size.mkv", "anamorphic.mp4", "variable-rate.mp4")
+    names = ("turned.mp4", "odd-size.mkv", "anamorphic.mp4", "variable-rate.mp4")
     return {**dict.fromkeys(names, OK), "too-long.mkv": TOO_LARGE}
 
 
@@ -207,7 +209,7 @@ def _damaged(real, images, _faceless):
     outcomes = {}
     mp4 = (real / "good.mp4").read_bytes()
     mkv = encode(real / "whole.mkv", images).read_bytes()
-    for tenth in range(1, 10):
+    for tenth in (1, 3, 5, 9):
         (real / f"cut-{tenth}.mp4").write_bytes(mp4[: len(mp4) * tenth // 10])
         (real / f"cut-{tenth}.mkv").write_bytes(mkv[: len(mkv) * tenth // 10])
         outcomes |= {f"cut-{tenth}.mp4": UNREADABLE, f"cut-{tenth}.mkv": OK if tenth > 4 else DAMAGED}
@@ -240,14 +242,7 @@ def _places(real, _images, _faceless):
 
 
 def _names(real, _images, _faceless):
-    names = [
-        "with space.mp4",
-        'it\'s "quoted".mp4',
-        "\N{CLAPPER BOARD}.mp4",
-        "two\nlines.mp4",
-        "-rf.mp4",
-        "a,b;c|d.mp4",
-    ]
-    for name in [*names, "concat:a.mp4"]:
+    names = ['it\'s "quoted", a;b|c \N{CLAPPER BOARD}.mp4', "two\nlines.mp4", "-rf.mp4", "concat:a.mp4"]
+    for name in names:
         Path(real, name).write_bytes((real / "good.mp4").read_bytes())
-    return dict.fromkeys([*names, "concat:a.mp4"], OK)
+    return dict.fromkeys(names, OK)

@@ -7,7 +7,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dfutils.errors import CatalogueError
@@ -41,21 +41,13 @@ def splits_of(catalogue):
     return {video.name: video.split for video in catalogue.videos}
 
 
-@pytest.mark.parametrize(
-    ("links", "expected"),
-    [
-        pytest.param([], {}, id="nothing"),
-        pytest.param([["b"], ["a"]], {"a": "a", "b": "b"}, id="apart"),
-        pytest.param([["c", "b"], ["b", "a"]], {"a": "a", "b": "a", "c": "a"}, id="chain"),
-        pytest.param([["d", "c"], ["b", "a"], ["c", "b"]], dict.fromkeys("abcd", "a"), id="bridge comes last"),
-        pytest.param(["fe", "ed", "dc", "cb", "ba"], dict.fromkeys("abcdef", "a"), id="long chain"),
-        pytest.param([["a", "a"]], {"a": "a"}, id="linked to itself"),
-    ],
-)
-def test_groups_are_joined_transitively(links, expected):
-    assert join_groups(links) == expected
+def test_groups_are_joined_transitively_and_no_further():
+    bridge_comes_last = [["d", "c"], ["b", "a"], ["f", "e"], ["c", "b"]]
+    assert join_groups(bridge_comes_last) == {**dict.fromkeys("abcd", "a"), "e": "e", "f": "e"}
+    assert join_groups(["fe", "ed", "dc", "cb", "ba"]) == dict.fromkeys("abcdef", "a")
 
 
+@settings(max_examples=30)
 @given(st.lists(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=3)), st.randoms())
 def test_joined_groups_do_not_depend_on_the_order_of_links(links, random):
     shuffled = [random.sample(link, len(link)) for link in random.sample(links, len(links))]
@@ -66,29 +58,22 @@ def test_joined_groups_do_not_depend_on_the_order_of_links(links, random):
 
 
 class TestFolders:
-    def test_labels_are_the_names_of_the_folders(self, tmp_path):
-        touch(tmp_path, "real/b.MP4", "Fake/deep/b.png", "real/a.txt", "real/.hidden.mp4", "__MACOSX/real/b.mp4")
+    def test_labels_are_the_names_of_the_folders_and_other_files_are_counted_with_examples(self, tmp_path):
+        touch(tmp_path, "real/b.MP4", "Fake/deep/b.png", "real/.hidden.mp4", "__MACOSX/real/b.mp4", "Fake/._b.mp4")
+        touch(tmp_path, "real/x.docx", "Fake/y.docx", "Fake/README")
         catalogue = read_catalogue(tmp_path)
         assert labels_of(catalogue) == {"Fake/deep/b.png": True, "real/b.MP4": False}
         assert [video.name for video in catalogue.videos] == ["Fake/deep/b.png", "real/b.MP4"]
         assert catalogue.videos[1].path == tmp_path / "real/b.MP4"
         assert catalogue.warnings == (
-            f"1 other file in {tmp_path}: no video or image suffix, left out (1 .txt; first: real/a.txt)",
-        )
-
-    @pytest.mark.parametrize(
-        "suffix", ["ts", "MTS", "m2ts", "3gp", "vob", "ogv", "asf", "mxf", "h264", "heic", "avif", "tiff"]
-    )
-    def test_whatever_can_be_read_is_found(self, tmp_path, suffix):
-        touch(tmp_path, f"real/a.{suffix}", "fake/b.mp4")
-        assert labels_of(read_catalogue(tmp_path)) == {f"real/a.{suffix}": False, "fake/b.mp4": True}
-
-    def test_what_cannot_be_read_is_counted_with_examples(self, tmp_path):
-        touch(tmp_path, "real/b.mp4", "fake/b.mp4", "real/x.docx", "fake/y.docx", "fake/README", "fake/._b.mp4")
-        assert read_catalogue(tmp_path).warnings == (
             f"3 other files in {tmp_path}: no video or image suffix, left out "
-            "(2 .docx, 1 without a suffix; first: fake/README)",
+            "(2 .docx, 1 without a suffix; first: Fake/README)",
         )
+
+    def test_whatever_can_be_read_is_found(self, tmp_path):
+        suffixes = ("ts", "MTS", "m2ts", "3gp", "vob", "ogv", "asf", "mxf", "h264", "heic", "avif", "tiff")
+        touch(tmp_path, "fake/b.mp4", *(f"real/{suffix}.{suffix}" for suffix in suffixes))
+        assert len(read_catalogue(tmp_path).videos) == 1 + len(suffixes)
 
     def test_a_fake_named_like_a_real_shares_its_group(self, tmp_path):
         touch(tmp_path, "real/a.mp4", "fake/x/a.avi", "fake/b.mp4", "real/1/c.mp4", "real/2/c.mp4", "real/2/c.avi")
@@ -223,15 +208,7 @@ class TestDfdc:
         "real1.mp4": {"label": "REAL", "split": "train", "original": None},
     }
 
-    def test_the_group_is_the_original(self, tmp_path):
-        write(touch(tmp_path, *self.ROWS) / "metadata.json", self.ROWS)
-        catalogue = read_catalogue(tmp_path, "dfdc")
-        assert labels_of(catalogue) == {"fake1.mp4": True, "fake2.mp4": True, "real1.mp4": False}
-        assert set(groups_of(catalogue).values()) == {"dfdc_real1"}
-        assert {video.dataset for video in catalogue.videos} == {"dfdc"}
-        assert set(splits_of(catalogue).values()) == {None}
-
-    def test_parts_are_read_each_with_its_metadata(self, tmp_path):
+    def test_parts_are_read_each_with_its_metadata_and_the_group_is_the_original(self, tmp_path):
         other = {
             "real2.mp4": {"label": "REAL", "original": "real1.mp4"},
             "fake3.mp4": {"label": "FAKE", "original": "real1.mp4"},
@@ -246,6 +223,8 @@ class TestDfdc:
             "part_1/fake3.mp4": "dfdc_real1",
             "part_1/real2.mp4": "dfdc_real2",
         }
+        assert all(is_fake == ("fake" in name) for name, is_fake in labels_of(catalogue).items())
+        assert {(video.dataset, video.split) for video in catalogue.videos} == {("dfdc", None)}
         assert catalogue.warnings == (
             f"1 file in {tmp_path} is not in the labels and was left out (first: part_1/stray.mp4)",
         )
@@ -256,13 +235,13 @@ class TestDfdc:
         assert "missing: 2 files listed in metadata.json (first: fake2.mp4)" in catalogue.warnings
         assert groups_of(catalogue) == {"fake1.mp4": "dfdc_real1"}
 
-    @pytest.mark.parametrize("original", [None, float("nan"), "NAN", "", 3])
-    def test_fakes_without_an_original_are_counted_and_grouped_by_themselves(self, tmp_path, original):
-        rows = {name: {"label": "FAKE", "original": original} for name in ("a.mp4", "b.mp4")}
+    def test_fakes_without_an_original_are_counted_and_grouped_by_themselves(self, tmp_path):
+        originals = {"a": None, "b": float("nan"), "c": "NAN", "d": "", "e": 3}
+        rows = {f"{name}.mp4": {"label": "FAKE", "original": original} for name, original in originals.items()}
         write(touch(tmp_path, *rows) / "metadata.json", rows)
         catalogue = read_catalogue(tmp_path, "dfdc")
-        assert any("2 FAKE without an original" in line for line in catalogue.warnings)
-        assert groups_of(catalogue) == {"a.mp4": "dfdc_a", "b.mp4": "dfdc_b"}
+        assert any("5 FAKE without an original" in line for line in catalogue.warnings)
+        assert groups_of(catalogue) == {f"{name}.mp4": f"dfdc_{name}" for name in originals}
 
     @pytest.mark.parametrize(
         ("metadata", "message"),
@@ -271,7 +250,6 @@ class TestDfdc:
             pytest.param("[" * 100_000, "is not valid JSON", id="nested too deep"),
             pytest.param("[]", "not a JSON object with file names as keys", id="a list"),
             pytest.param({"a.mp4": "FAKE"}, "'a.mp4' has the label None", id="no object"),
-            pytest.param({"a.mp4": {"label": ["FAKE"]}}, "must be REAL or FAKE", id="label is a list"),
             pytest.param({"a.mp4": {"label": "MAYBE"}}, "'MAYBE'. It must be REAL or FAKE", id="unknown label"),
             pytest.param({"../a.mp4": {"label": "REAL"}}, "not the name of a file beside it", id="path escapes"),
             pytest.param('{"a.mp4": {"label": "REAL"}, "a.mp4": {"label": "FAKE"}}', "listed twice", id="twice"),
@@ -323,15 +301,6 @@ class TestTable:
         assert splits_of(catalogue) == {"v/a.mp4": "validation", "v/b.mp4": "test", "v/c.mp4": None, "v/d.xyz": None}
         assert [video.dataset for video in catalogue.videos] == ["lab", "videos", "videos", "videos"]
 
-    def test_only_listed_files_are_the_catalogue(self, tmp_path):
-        touch(tmp_path, "a.mp4", "b.mp4", "stray1.mp4", "x/stray2.mp4")
-        table = write(tmp_path / "labels.csv", "file,label,group\na.mp4,REAL,\nb.mp4,FAKE,b\n")
-        catalogue = read_catalogue(tmp_path, str(table))
-        assert set(labels_of(catalogue)) == {"a.mp4", "b.mp4"}
-        assert catalogue.warnings == (
-            f"2 files in {tmp_path} are not in the labels and were left out (first: stray1.mp4)",
-        )
-
     def test_a_fake_with_a_group_of_its_own_choice_is_not_counted_as_ungrouped(self, tmp_path):
         touch(tmp_path, "a.mp4", "b.mp4", "c.mp4")
         table = write(tmp_path / "labels.csv", "file,label,group\na.mp4,REAL,\nb.mp4,FAKE,bob\nc.mp4,FAKE,\n")
@@ -362,7 +331,6 @@ class TestTable:
                 id="separator",
             ),
             pytest.param("", r"labels\.csv: is empty. Write a first line `file,label`", id="empty file"),
-            pytest.param("\n \n", r"labels\.csv: is empty", id="blank file"),
             pytest.param("file,label\n,\n", "contains only a header", id="header only"),
             pytest.param("file\na.mp4\n", "column 'label' is missing", id="no label column"),
             pytest.param("file,label,Label\na.mp4,REAL,FAKE\n", "column 'label' appears twice", id="column twice"),
@@ -384,7 +352,6 @@ class TestTable:
                 r"missing 2 files of the 3 listed \(first: .*b\.mp4, line 3\)",
                 id="files missing",
             ),
-            pytest.param("file,label\n../out.mp4,REAL\n", "neither below", id="dots lead out"),
             pytest.param("file,label\nx/../../out.mp4,REAL\n", "neither below", id="dots lead out on a detour"),
             pytest.param("file,label\n/etc/hostname,REAL\n", "neither below", id="absolute path outside"),
             pytest.param('file,label\na.mp4,"REAL\nb.mp4,FAKE\n', "label 'REAL.*is unknown", id="open quote"),
@@ -476,7 +443,9 @@ class TestFaceForensics:
     def test_a_fake_joins_both_of_its_originals(self, tmp_path):
         touch(tmp_path, f"{self.REAL}/033.mp4", f"{self.REAL}/097.mp4", f"{self.REAL}/500.mp4")
         touch(tmp_path, f"{self.FAKE}/033_097.mp4", "manipulated_sequences/Face2Face/c40/videos/097_033.mp4")
+        touch(tmp_path, "manipulated_sequences/Deepfakes/masks/videos/033_097.mp4")
         catalogue = read_catalogue(tmp_path, "faceforensics")
+        assert "1 file in" in catalogue.warnings[0]  # the video of the mask
         assert groups_of(catalogue) == {
             f"{self.REAL}/033.mp4": "faceforensics_033",
             f"{self.REAL}/097.mp4": "faceforensics_033",
@@ -515,13 +484,6 @@ class TestFaceForensics:
             f"{self.MADE}/01_11__walk__ABC.mp4": None,
         }
 
-    def test_mask_videos_are_left_out_and_counted(self, tmp_path):
-        touch(tmp_path, f"{self.REAL}/033.mp4", f"{self.FAKE}/033_097.mp4")
-        touch(tmp_path, "manipulated_sequences/Deepfakes/masks/videos/033_097.mp4")
-        catalogue = read_catalogue(tmp_path, "faceforensics")
-        assert len(catalogue.videos) == 2
-        assert "1 file in" in catalogue.warnings[0]
-
     @pytest.mark.parametrize(
         ("lists", "message"),
         [
@@ -530,7 +492,6 @@ class TestFaceForensics:
             ),
             pytest.param({"train": [["033", "1"]], "test": [["097", "2"]]}, "ids are in different splits", id="torn"),
             pytest.param({"train": {"033": "097"}}, "not a list of pairs", id="not a list"),
-            pytest.param({"train": 33}, "not a list of pairs", id="a number"),
             pytest.param({"train": ["033"]}, "not a list of pairs", id="not pairs"),
             pytest.param({"train": "["}, r"train\.json: is not valid JSON", id="cut short"),
         ],

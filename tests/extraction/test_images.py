@@ -1,6 +1,5 @@
 """Images of every kind are read as a viewer shows them, and other documents are named in the error."""
 
-import io
 import struct
 import sys
 
@@ -69,20 +68,19 @@ UPRIGHT = {
 }
 
 
-@pytest.mark.parametrize("orientation", UPRIGHT)
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
-def test_the_exif_orientation_is_applied(suffix, orientation, save, monkeypatch):
-    exif = Image.Exif()
-    exif[0x0112] = orientation
+def test_the_exif_orientation_is_applied(suffix, save, monkeypatch):
     stored = read(save(f"stored.{suffix}"))
-    path = save(f"turned.{suffix}", exif=exif)
-    assert np.array_equal(read(path), UPRIGHT[orientation](stored))
-    # The same when the image is reduced, here in several strips.
-    monkeypatch.setattr(images, "_STRIP_ROWS", 5)
-    small = read(path, max_pixels=24 * 16)
-    assert small.shape == ((24, 16, 3) if orientation > 4 else (16, 24, 3))
-    halves = UPRIGHT[orientation](stored.reshape(16, 2, 24, 2, 3).mean((1, 3)))
-    assert np.abs(small - halves).mean() < 3
+    halves = stored.reshape(16, 2, 24, 2, 3).mean((1, 3))
+    monkeypatch.setattr(images, "_STRIP_ROWS", 5)  # the image is reduced in several strips
+    exif = Image.Exif()
+    for orientation, turned in UPRIGHT.items():
+        exif[0x0112] = orientation
+        path = save(f"{orientation}.{suffix}", exif=exif)
+        assert np.array_equal(read(path), turned(stored))
+        small = read(path, max_pixels=24 * 16)
+        assert small.shape == ((24, 16, 3) if orientation > 4 else (16, 24, 3))
+        assert np.abs(small - turned(halves)).mean() < 3
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "CMYK", "LA", "RGBA", "I;16"])
@@ -149,17 +147,14 @@ def test_an_animation_of_too_many_frames_is_refused(save):
         probe_video(path, few)
 
 
-def test_frames_without_a_duration_are_shown_as_long_as_in_browsers(save):
-    frames = [Image.new("RGB", (48, 32), (0, 0, 40 * number)) for number in range(3)]
-    path = save("hasty.gif", frames[0], save_all=True, append_images=frames[1:], duration=0)
-    assert probe_video(path, SETTINGS).times_seconds == pytest.approx([0, 0.1, 0.2])
-
-
-def test_the_still_of_an_animated_png_is_not_part_of_it(save):
+def test_an_animation_without_durations_or_with_a_still_is_shown_as_in_browsers(save):
     frames = [Image.new("RGB", (48, 32), (0, 0, 100 * number)) for number in range(3)]
-    path = save("with-still.png", frames[0], save_all=True, append_images=frames[1:], default_image=True, duration=100)
-    assert [frame.image()[0, 0, 2] for frame in iter_frames(path)] == [100, 200]
-    assert len(probe_video(path, SETTINGS).times_seconds) == 2
+    options = {"save_all": True, "append_images": frames[1:]}
+    hasty = save("hasty.gif", frames[0], duration=0, **options)
+    assert probe_video(hasty, SETTINGS).times_seconds == pytest.approx([0, 0.1, 0.2])
+    still = save("with-still.png", frames[0], default_image=True, duration=100, **options)
+    assert [frame.image()[0, 0, 2] for frame in iter_frames(still)] == [100, 200]
+    assert len(probe_video(still, SETTINGS).times_seconds) == 2
 
 
 def test_a_float_image_has_one_white_for_all_its_strips(save, monkeypatch):
@@ -187,17 +182,19 @@ def test_the_size_is_known_and_refused_before_anything_is_decoded(content, tmp_p
         read(path)
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif", "gif"])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif", "gif", "jp2"])
 def test_a_truncated_image_is_reported_as_such(suffix, save):
-    rng = np.random.default_rng(0)
-    noise = Image.fromarray(rng.integers(0, 255, (200, 200, 3), np.uint8))
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8))
     path = save(f"cut.{suffix}", noise)
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(UnreadableError, match="is truncated"):
-        read(path)
+    content = path.read_bytes()
+    for kept in (len(content) // 2, len(content) - 40) if suffix in ("tif", "jp2") else (len(content) // 2,):
+        path.write_bytes(content[:kept])
+        with pytest.raises(UnreadableError, match="truncated"):
+            read(path)
 
 
-def test_exif_tags_of_the_wrong_type_do_no_harm(save):
+def test_exif_tags_that_are_damaged_or_of_the_wrong_type_do_no_harm(save):
+    assert np.abs(read(save("damaged.jpg", exif=b"Exif\0\0" + b"\xff" * 40)) - SHOWN).mean() < 6
     entries = struct.pack("<HHHII", 2, 0x0100, 5, 1, 38) + struct.pack("<HHIHHI", 0x0112, 3, 1, 6, 0, 0)
     tags = b"II*\0\x08\0\0\0" + entries + struct.pack("<II", 3, 7)  # the width as a fraction
     assert read(save("odd.jpg", exif=b"Exif\0\0" + tags)).shape == (48, 32, 3)
@@ -216,6 +213,8 @@ def test_exif_tags_of_the_wrong_type_do_no_harm(save):
         (b"version https://git-lfs.github.com/spec/v1", "a Git LFS pointer"),
         (b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL image"),
         (b"ID3\4", "an audio file"),
+        (b"RIFF\0\0\0\0WAVEfmt ", "an audio file"),
+        (b"", "empty"),
     ],
 )
 def test_other_documents_are_named_in_the_error(content, kind, tmp_path):
@@ -225,15 +224,10 @@ def test_other_documents_are_named_in_the_error(content, kind, tmp_path):
         is_image(path)
 
 
-def test_a_folder_is_no_image_and_no_video(tmp_path):
+def test_a_folder_and_what_is_not_there_are_no_files(tmp_path):
     with pytest.raises(UnreadableError, match=rf"^{tmp_path}: is not a file\. Give a video or an image"):
         is_image(tmp_path)
-
-
-def test_a_file_that_is_not_there_cannot_be_opened(tmp_path):
-    with pytest.raises(
-        UnreadableError, match=r"gone\.png: cannot be opened \(No such file or directory\)\. Check path"
-    ):
+    with pytest.raises(UnreadableError, match=r"gone\.png: cannot be opened \(No such file .*\)\. Check path"):
         is_image(tmp_path / "gone.png")
 
 
@@ -245,14 +239,6 @@ def test_a_heic_picture_names_what_reads_it(tmp_path, monkeypatch):
     assert is_image(path)
     with pytest.raises(UnreadableError, match="HEIC image. Run `pip install pillow-heif`"):
         read(path)
-
-
-def test_a_damaged_note_of_the_camera_is_ignored(tmp_path):
-    buffer = io.BytesIO()
-    picture().save(buffer, "JPEG", exif=b"Exif\0\0" + b"\xff" * 40)
-    path = tmp_path / "note.jpg"
-    path.write_bytes(buffer.getvalue())
-    assert np.abs(read(path) - SHOWN).mean() < 6
 
 
 def test_a_heic_image_under_a_foreign_brand_is_read(save):
@@ -275,16 +261,7 @@ def test_white_of_a_32_bit_image_follows_its_brightest_pixel(white, save):
 
 
 def test_a_dark_16_bit_image_stays_dark(save):
-    dark = Image.fromarray(np.full((32, 48), 200, np.uint16))
-    assert read(save("dark.png", dark)).max() <= 1
-
-
-@pytest.mark.parametrize("suffix", ["tif", "jp2"])
-def test_an_image_whose_index_is_missing_is_truncated(suffix, save):
-    path = save(f"a.{suffix}")
-    path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(UnreadableError, match="truncated"):
-        read(path)
+    assert read(save("dark.png", Image.fromarray(np.full((32, 48), 200, np.uint16)))).max() <= 1
 
 
 def test_jpeg_images_in_a_row_are_a_film(save):
@@ -349,14 +326,10 @@ def test_what_pillow_would_show_wrongly_is_refused(tmp_path):
         read(tiff(tmp_path / "a.tiff", values, photometric=2, planes=2))
 
 
-def test_a_video_that_lists_an_image_brand_stays_a_video(tmp_path):
+def test_a_video_that_lists_an_image_brand_stays_a_video_and_a_short_box_is_no_crash(tmp_path):
     path = tmp_path / "a.mp4"
     path.write_bytes(b"\0\0\0\x1cftypisom\0\0\2\0isommif1heic")
     assert not is_image(path)
-
-
-def test_a_box_too_short_to_be_one_is_no_crash(tmp_path):
-    path = tmp_path / "a.heic"
     path.write_bytes(b"\0\0\0\x04ftypheic" + bytes(100))
     with pytest.raises(UnreadableError):
         probe_video(path, SETTINGS)
@@ -382,8 +355,8 @@ def test_the_limit_of_pillow_is_as_before_even_while_two_images_are_read(save):
     assert before == Image.MAX_IMAGE_PIXELS
 
 
-def test_a_folder_name_does_not_decide_why_an_image_cannot_be_read(tmp_path):
-    path = tmp_path / "geoffrey.png"
+def test_a_file_name_does_not_decide_why_an_image_cannot_be_read(tmp_path):
+    path = tmp_path / "geoffrey.png"  # with an "eof" in it
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(64))
     with pytest.raises(UnreadableError, match="cannot be decoded"):
         read(path)
