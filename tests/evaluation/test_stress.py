@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dfutils.errors import ReportError, RunError
-from dfutils.evaluation import stress
+from dfutils.evaluation import damage, stress
 from dfutils.evaluation.damage import DAMAGES, ON_CROPS, with_fewer_frames, with_moved_boxes, write_damaged
 from dfutils.extraction.catalogue import read_catalogue
 from dfutils.extraction.video import iter_frames
@@ -23,13 +23,20 @@ def images_of(path):
 
 
 @pytest.fixture(scope="module")
-def source(demo_videos):
-    return demo_videos[0]
+def source(demo_videos, tmp_path_factory):
+    """The beginning of a clip: a stress test uses no more of a video than `MAX_FRAMES`."""
+    path = tmp_path_factory.mktemp("source") / "beginning.mp4"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(damage, "MAX_FRAMES", 12)
+        write_damaged(demo_videos[0], path, "none", 0)
+    return path
 
 
 @pytest.fixture(scope="module")
 def whole(source):
-    return images_of(source)
+    images = images_of(source)
+    assert len(images) == 12
+    return images
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "h264", "blur", "noise"])
@@ -52,11 +59,10 @@ def test_brightness_moves_levels_and_downscaling_the_size(source, whole, tmp_pat
     assert images_of(tmp_path / "small.mp4").shape[1:3] == (height // 2, width // 2)
 
 
-@pytest.mark.parametrize("share", [0.1, 0.4])
-def test_letterbox_adds_black_bars_around_the_image(source, whole, tmp_path, share):
-    write_damaged(source, tmp_path / "barred.mp4", "letterbox", share)
+def test_letterbox_adds_black_bars_around_the_image(source, whole, tmp_path):
+    write_damaged(source, tmp_path / "barred.mp4", "letterbox", 0.4)
     barred, height = images_of(tmp_path / "barred.mp4").astype(int), whole.shape[1]
-    bar = round(height * share / 2)
+    bar = round(height * 0.2)
     assert barred.shape[1:3] == (height + 2 * bar, whole.shape[2])
     # The codec softens the edge by a row or two.
     assert max(barred[:, : bar - 2].max(), barred[:, -bar + 2 :].max()) < 16
@@ -104,34 +110,51 @@ def test_a_shifted_box_shows_another_part_of_the_frame(source, whole):
 
 @pytest.fixture(scope="module")
 def stressed(demo_run, demo_labels, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("stress")
+    """A stress test of two videos: its folder, its rows, the first image of every prediction, and the test itself."""
+    folder, seen, predict = tmp_path_factory.mktemp("stress"), [], Detector.predict
+    catalogue = read_catalogue(demo_labels.parent, demo_labels)
+
+    def seeing(detector, path):
+        seen.append(next(iter_frames(path)).image().astype(int))
+        return predict(detector, path)
 
     def test():
-        return stress.stress_test(
-            demo_run,
-            read_catalogue(demo_labels.parent, demo_labels),
-            folder,
-            kinds=["frames"],
-            most=2,
-            resamples=20,
-            progress=False,
-        )
+        kinds = ["h264", "letterbox", "frames"]
+        return stress.stress_test(demo_run, catalogue, folder, kinds=kinds, most=2, resamples=20, progress=False)
 
-    return folder, test(), test
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Detector, "predict", seeing)
+        patch.setattr(damage, "MAX_FRAMES", 25)
+        for name, strengths in {"h264": (42,), "letterbox": (0.4,), "frames": (5, 1)}.items():
+            patch.setitem(DAMAGES, name, replace(DAMAGES[name], strengths=strengths))
+        yield folder, test(), seen, test
 
 
 def test_untouched_videos_come_first_and_every_strength_follows(stressed):
-    _, rows, _ = stressed
-    assert [row["strength"] for row in rows] == ["untouched", "7", "5", "3", "2", "1"]
+    _, rows, *_ = stressed
+    conditions = [("none", "untouched"), ("h264", "42"), ("letterbox", "0.4"), ("frames", "5"), ("frames", "1")]
+    assert [(row["kind"], row["strength"]) for row in rows] == conditions
     assert all(row["coverage"] == 1 for row in rows)
     assert rows[0]["difference"]["value"] == 0
     section = stress_section(rows)
-    assert [plan.name for plan in section.figures] == ["stress_frames"]
-    assert section.figures[0].draw().axes
+    assert [plan.name for plan in section.figures] == ["stress_h264", "stress_letterbox", "stress_frames"]
+    assert section.figures[-1].draw().axes
+
+
+def test_the_damaged_video_is_predicted_and_its_score_is_another(stressed):
+    folder, _, seen, _ = stressed
+    untouched, squeezed, barred = (np.stack(seen[place : place + 2]) for place in (0, 2, 4))
+    assert np.abs(squeezed - untouched).mean() > 1
+    height, width = untouched.shape[1:3]
+    assert barred.shape[1:3] == (height + 2 * round(height * 0.2), width)
+    (path,) = folder.glob("stress/scores-*.jsonl")
+    scores = [json.loads(line)["fake_probability"] for line in path.read_text().splitlines()]
+    assert len(scores) == 10
+    assert scores[2:4] != scores[:2]
 
 
 def test_only_a_video_whose_line_was_cut_off_is_scored_again(stressed, monkeypatch):
-    folder, rows, test = stressed
+    folder, rows, _, test = stressed
     (path,) = folder.glob("stress/scores-*.jsonl")
     text = path.read_text()
     path.write_text(text[:-20])
@@ -142,86 +165,29 @@ def test_only_a_video_whose_line_was_cut_off_is_scored_again(stressed, monkeypat
     assert path.read_text() == text
 
 
-@pytest.fixture(scope="module")
-def damaged(demo_run, demo_labels, tmp_path_factory):
-    """Folder, rows and first image of every predicted video of a stress test with two kinds of damage."""
-    folder, seen, predict = tmp_path_factory.mktemp("damaged"), [], Detector.predict
-
-    def seeing(detector, path):
-        seen.append(next(iter_frames(path)).image())
-        return predict(detector, path)
-
-    kinds = {name: replace(DAMAGES[name], strengths=DAMAGES[name].strengths[-1:]) for name in ("h264", "letterbox")}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Detector, "predict", seeing)
-        for name, damage in kinds.items():
-            patch.setitem(DAMAGES, name, damage)
-        videos = read_catalogue(demo_labels.parent, demo_labels)
-        rows = stress.stress_test(demo_run, videos, folder, kinds=list(kinds), most=2, resamples=20, progress=False)
-    return folder, rows, seen
-
-
-def test_the_damaged_video_is_predicted(damaged):
-    _, _, seen = damaged
-    untouched, squeezed, barred = (np.stack(seen[place : place + 2]).astype(int) for place in (0, 2, 4))
-    assert np.abs(squeezed - untouched).mean() > 1
-    height, width = untouched.shape[1:3]
-    assert barred.shape[1:3] == (height + 2 * round(height * 0.2), width)
-
-
-def test_damage_changes_the_scores(damaged):
-    folder, rows, _ = damaged
-    assert [(row["kind"], row["strength"]) for row in rows] == [
-        ("none", "untouched"),
-        ("h264", "42"),
-        ("letterbox", "0.4"),
-    ]
-    assert [row["coverage"] for row in rows] == [1, 1, 1]
-    (path,) = folder.glob("stress/scores-*.jsonl")
-    scores = [json.loads(line)["fake_probability"] for line in path.read_text().splitlines()]
-    assert len(scores) == 6
-    assert scores[2:4] != scores[:2]
-
-
-def test_what_is_odd_about_the_videos_is_said_first(demo_run, source, tmp_path, caplog):
+@pytest.fixture
+def new_videos(source, tmp_path):
+    """A folder with a REAL and a FAKE video that the run does not know: they are of its test split."""
     for name in ("real/a.mp4", "fake/b.mp4"):
-        (tmp_path / name).parent.mkdir()
-        shutil.copy(source, tmp_path / name)
-    with pytest.raises(ReportError, match="none of the 2 videos is in its split"):
-        stress.stress_test(demo_run, read_catalogue(tmp_path), tmp_path / "report", split="train")
+        (tmp_path / "videos" / name).parent.mkdir(parents=True)
+        shutil.copy(source, tmp_path / "videos" / name)
+    return tmp_path / "videos"
+
+
+def test_what_is_odd_about_the_videos_is_said_first(demo_run, new_videos, tmp_path, caplog):
+    with pytest.raises(ReportError, match=r"none of the 2 videos is in its split 'train'\. Name the folder that its"):
+        stress.stress_test(demo_run, read_catalogue(new_videos), tmp_path / "report", split="train")
     assert caplog.messages[0].startswith("1 FAKE file shares no group with a REAL one (first: fake/b.mp4)")
 
 
-def test_an_unknown_kind_is_refused(demo_run, demo_labels, tmp_path):
-    with pytest.raises(ReportError, match="'rain' is unknown"):
-        stress.stress_test(demo_run, read_catalogue(demo_labels.parent, demo_labels), tmp_path, kinds=["rain"])
-
-
-def test_videos_that_are_not_in_the_split_are_refused(demo_run, source, tmp_path):
-    for label in ("real", "fake"):
-        (tmp_path / label).mkdir()
-        shutil.copy(
-            source, tmp_path / label / f"new_{label}.mp4"
-        )  # unknown to the run, and therefore of its test split
-    detector, videos = Detector(DetectorRecord.read(demo_run / "detector.json"), [], demo_run), read_catalogue(tmp_path)
-    with pytest.raises(
-        ReportError, match=r"none of the 2 videos is in its split 'train'\. Name the folder that its faces"
-    ):
-        stress.choose_videos(demo_run, detector, videos, "train", most=2)
-    assert len(stress.choose_videos(demo_run, detector, videos, "test", most=2)) == 2
-
-
-def test_a_still_image_is_left_out_and_an_empty_video_is_counted_without_a_score(demo_run, source, tmp_path):
-    for label in ("real", "fake"):
-        (tmp_path / label).mkdir()
-        shutil.copy(source, tmp_path / label / f"new_{label}.mp4")
-    (tmp_path / "real" / "empty.mp4").touch()
-    (tmp_path / "fake" / "still.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+def test_a_still_image_is_left_out_and_an_empty_video_is_counted_without_a_score(demo_run, new_videos):
+    (new_videos / "real" / "empty.mp4").touch()
+    (new_videos / "fake" / "still.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     detector = Detector(DetectorRecord.read(demo_run / "detector.json"), [], demo_run)
-    chosen = stress.choose_videos(demo_run, detector, read_catalogue(tmp_path), "test", most=10)
-    assert sorted(video.path.name for video in chosen) == ["empty.mp4", "new_fake.mp4", "new_real.mp4"]
+    chosen = stress.choose_videos(demo_run, detector, read_catalogue(new_videos), "test", most=10)
+    assert sorted(video.path.name for video in chosen) == ["a.mp4", "b.mp4", "empty.mp4"]
     for kind in ("none", "frames"):
-        score = stress._score(detector, tmp_path / "real" / "empty.mp4", kind, 1)
+        score = stress._score(detector, new_videos / "real" / "empty.mp4", kind, 1)
         assert score == {"fake_probability": None, "reason": "unreadable"}
 
 

@@ -1,7 +1,6 @@
 """`dfutils predict`: tables, lines, faces, submissions and exit codes."""
 
 import json
-import math
 import os
 import signal
 import subprocess
@@ -18,7 +17,7 @@ from rounding import SCORE
 from dfutils import cli
 from dfutils.files import read_csv
 from dfutils.prediction.detector import load_detector
-from dfutils.prediction.outputs import VERDICT_COLUMNS, write_submission, write_verdicts
+from dfutils.prediction.outputs import VERDICT_COLUMNS, write_submission
 from dfutils.records import Label, Reason, Verdict
 
 
@@ -115,22 +114,6 @@ def test_memory_holds_as_many_verdicts_of_many_inputs_as_of_few(monkeypatch, tmp
     assert few == many <= 3
 
 
-def test_fewer_workers_than_one_are_wrong_use(capsys):
-    with pytest.raises(SystemExit, match="2"):
-        cli.main(["predict", "a.mp4", "--model", "run", "--workers", "0"])
-    assert "1 or more" in capsys.readouterr().err
-
-
-def test_a_table_that_is_interrupted_is_not_written(tmp_path):
-    def verdicts():
-        yield Verdict("a.mp4", 0.5, Label.REAL, Reason.OK)
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_verdicts(tmp_path / "verdicts.csv", verdicts())
-    assert not list(tmp_path.iterdir())
-
-
 def started(*arguments, **options):
     """Start ``dfutils predict`` as a process."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -181,29 +164,6 @@ def test_a_closed_stdout_ends_the_command_with_one_line(demo_run, demo_videos, t
     assert not any(tmp_path.iterdir())
 
 
-def test_a_file_name_that_is_not_unicode_is_escaped(demo_run, demo_videos, tmp_path):
-    inputs = tmp_path / "inputs"
-    inputs.mkdir()
-    for name in (b"a.mp4", b"b\xe9.mp4", b"c.mp4"):
-        (inputs / os.fsdecode(name)).symlink_to(demo_videos[0])
-    for kind in ([], ["--json"]):
-        process = started(inputs, "--model", demo_run, "--csv", tmp_path / "table.csv", *kind, stdout=subprocess.PIPE)
-        printed, said = process.communicate(timeout=60)
-        assert process.returncode == 0, said
-    odd = json.loads(printed)["verdicts"][1]
-    assert os.fsencode(odd["input"]).endswith(b"b\xe9.mp4")
-    assert [row["input"].rsplit("/")[-1] for row in read_csv(tmp_path / "table.csv", VERDICT_COLUMNS)] == [
-        "a.mp4", "b\\udce9.mp4", "c.mp4"
-    ]  # fmt: skip
-
-
-def test_two_kinds_of_json_are_not_printed_at_once(demo_run, demo_videos, capsys):
-    with pytest.raises(SystemExit) as end:
-        cli.main(["predict", str(demo_videos[0]), "--model", str(demo_run), "--json", "--json-lines"])
-    assert end.value.code == 2
-    assert "omit one" in capsys.readouterr().err
-
-
 VERDICTS = [
     Verdict("a/sure.mp4", 1.0, Label.FAKE, Reason.OK),
     Verdict("b/fair.mp4", 0.25, Label.REAL, Reason.OK),
@@ -216,12 +176,6 @@ def test_a_submission_is_a_name_and_a_probability(tmp_path):
     text = (tmp_path / "submission.csv").read_text()
     assert text.split() == ["filename,label", "sure.mp4,0.9900", "fair.mp4,0.2500", "empty.mp4,0.5000"]
     assert [row["filename"] for row in rows] == ["sure.mp4", "fair.mp4", "empty.mp4"]
-
-
-def test_one_confident_mistake_costs_more_than_a_hundred_confident_hits_gain():
-    cost = math.log(1 - 0.99) - math.log(1 - 0.9999)
-    gain = math.log(0.9999) - math.log(0.99)
-    assert cost > 100 * gain
 
 
 @pytest.mark.parametrize("caution", [-0.1, 0.5])
