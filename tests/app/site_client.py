@@ -2,17 +2,25 @@
 
 import contextlib
 import functools
+import itertools
 import json
 import socket
+import tempfile
 import threading
 import time
 import uuid
+from pathlib import Path
 
 import httpx
+import numpy as np
 import uvicorn
+from hostile_corpus import OK, make_corpus
 from prometheus_client.parser import text_string_to_metric_families
 
+import dfutils
 from dfutils.app.server import build_site
+from dfutils.demo.rendering import DemoSettings, faceless_frames
+from dfutils.extraction.video import iter_frames
 
 UNFINISHED = "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"
 """Starlette leaves the temporary file of a part without an end to the garbage collector."""
@@ -125,3 +133,46 @@ def served(model, limits, *, page=True, api=False, keys=None):
     client.http.close()
     server.should_exit = True
     thread.join(10)
+
+
+def uploads_of(client):
+    """Return the files that the server of a client stores."""
+    return list(client.site.uploads.folder.iterdir())
+
+
+@contextlib.contextmanager
+def raw_request(client, content):
+    """Yield a connection to the server of a client on which these bytes were sent."""
+    host, port = client.http.base_url.netloc.decode().split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as raw:
+        raw.sendall(content)
+        yield raw
+
+
+def raw_answer(client, content):
+    """Send bytes to the server of a client, and return all that it answers until it hangs up."""
+    with raw_request(client, content) as raw:
+        return b"".join(iter(lambda: raw.recv(4000), b""))
+
+
+def hostile_files(folder, clip):
+    """Write the hostile corpus; return the right outcomes of each file that can be sent, and its path, by name."""
+    images = [frame.image() for frame in itertools.islice(iter_frames(clip), 24)]
+    faceless = list(faceless_frames(rng=np.random.default_rng(0), settings=DemoSettings(seconds=1)))
+    right = make_corpus(folder, images, faceless)
+    files = {name: folder / name for name in right if (folder / name).is_file()}  # no pipes, no links to nowhere
+    assert len(files) >= 70
+    return {name: right[name] for name in files}, files
+
+
+def wrong_outcomes(right, reasons):
+    """Return the reasons of the files of the corpus that had another outcome than those that are right."""
+    found = {name: OK if reasons[name] in {"ok", "low_confidence", "incomplete"} else reasons[name] for name in right}
+    return {name: found[name] for name in right if found[name] not in right[name]}
+
+
+def secrets_in(text, client):
+    """Return what a text tells about the server's disk or code."""
+    folders = [client.site.uploads.folder, tempfile.gettempdir(), Path(dfutils.__file__).parent, Path.home()]
+    secrets = [*map(str, folders), client.site.uploads.folder.name, "site-packages", "Traceback"]
+    return [secret for secret in secrets if len(secret) > 1 and secret in text]

@@ -28,16 +28,16 @@ def client(demo_run):
         yield client
 
 
-@pytest.fixture(scope="module")
-def faceless(tmp_path_factory):
-    return make_faceless_video(tmp_path_factory.mktemp("room") / "room.mp4")
-
-
-@pytest.fixture(params=[390, 1400])
-def page(client, browser_page, request):
-    browser_page.page.set_viewport_size({"width": request.param, "height": 900})
+@pytest.fixture
+def page(client, browser_page):
+    """The page on a phone; `wide` makes it a screen."""
+    browser_page.page.set_viewport_size({"width": 390, "height": 900})
     browser_page.open(client.address).page.wait_for_selector("#df-examine")
     return browser_page
+
+
+def wide(page):
+    page.page.set_viewport_size({"width": 1400, "height": 900})
 
 
 def examine(page, path):
@@ -47,24 +47,6 @@ def examine(page, path):
     page.page.click("#df-examine")
     page.page.wait_for_selector(".df-verdict", timeout=60_000)
     return page.page.inner_text(".df-answer")
-
-
-def test_a_clip_is_uploaded_scored_and_explained(page, demo_videos):
-    said = examine(page, demo_videos[1])
-    number = re.search(r"([^\n]+) % probability of FAKE", said)[1]
-    assert re.search(f"(about )?{number} of 100 clips with such a score would be fake", said)
-    assert re.search(r"(REAL|FAKE|UNDECIDED): ", said)
-    with page.page.expect_download() as coming:
-        page.page.click(".df-download:text('JSON')")
-    assert coming.value.suggested_filename == "verdict.json"
-    page.page.click("#df-heat")
-    page.page.wait_for_selector("[aria-label='Heat maps'] img", timeout=60_000)
-    assert page.visible_images() == len(page.page.query_selector_all("img")) > 2
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.page.screenshot(path=SCREENSHOTS / f"page-{page.page.viewport_size['width']}.png", full_page=True)
-    assert page.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    assert page.errors == []
-    assert [address for address in page.external if not address.startswith(("http://127.0.0.1", "ws:"))] == []
 
 
 def share_of_stage(page):
@@ -79,26 +61,60 @@ def share_of_stage(page):
     )
 
 
-def test_the_upload_is_played_with_a_box_around_the_face(page, client, demo_videos):
-    examine(page, demo_videos[1])
-    page.page.wait_for_selector(".df-stage video")
-    page.page.wait_for_function("document.querySelector('.df-stage video').readyState >= 2")
-    assert page.page.evaluate("document.querySelector('.df-stage video').src").startswith("blob:")
+def download(page, what):
+    """The name and the content of a download."""
     with page.page.expect_download() as coming:
-        page.page.click(".df-download:text('JSON')")
-    (verdict,) = json.loads(Path(coming.value.path()).read_text())["verdicts"]
+        page.page.click(f".df-download:text('{what}')")
+    return coming.value.suggested_filename, Path(coming.value.path()).read_text()
+
+
+@pytest.fixture
+def answered(page, demo_videos):
+    """The page once it has answered a clip, and what it says first."""
+    return page, examine(page, demo_videos[1])
+
+
+def test_a_clip_is_uploaded_scored_and_explained(answered, demo_videos):
+    page, said = answered
+    number = re.search(r"([^\n]+) % probability of FAKE", said)[1]
+    assert re.search(f"(about )?{number} of 100 clips with such a score would be fake", said)
+    assert re.search(r"(REAL|FAKE|UNDECIDED): ", said)
+    name, html = download(page, "page")
+    assert name == "verdict.html"
+    assert sha256_of(demo_videos[1]) in html
+    assert f"{demo_videos[1].stat().st_size:,} bytes" in html
+    assert re.search(r"<h2 class=\"df-\w+\">(REAL|FAKE|UNDECIDED): ", html)
+    page.page.click("#df-heat")
+    page.page.wait_for_selector("[aria-label='Heat maps'] img", timeout=60_000)
+    for show in (lambda _: None, wide):
+        show(page)
+        assert page.visible_images() == len(page.page.query_selector_all("img")) > 2
+        assert page.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        page.page.screenshot(path=SCREENSHOTS / f"page-{page.page.viewport_size['width']}.png", full_page=True)
+    assert page.errors == []
+    assert [address for address in page.external if not address.startswith(("http://127.0.0.1", "ws:"))] == []
+
+
+def test_the_upload_is_played_with_a_box_around_the_face(answered):
+    page, _ = answered
+    film = "document.querySelector('.df-stage video')"
+    page.page.wait_for_selector(".df-stage video")
+    page.page.wait_for_function(f"{film}.readyState >= 2")
+    assert page.page.evaluate(f"{film}.src").startswith("blob:")
+    name, document = download(page, "JSON")
+    assert name == "verdict.json"
+    (verdict,) = json.loads(document)["verdicts"]
     frame = verdict["tracks"][0]["frames"][4]
-    page.page.evaluate(
-        "time => { const film = document.querySelector('.df-stage video'); film.pause(); film.currentTime = time; }",
-        frame["time_seconds"],
-    )
+    page.page.evaluate(f"time => {{ {film}.pause(); {film}.currentTime = time; }}", frame["time_seconds"])
     page.page.wait_for_timeout(300)
-    width, height = page.page.evaluate(
-        "() => { const film = document.querySelector('.df-stage video'); return [film.videoWidth, film.videoHeight]; }"
-    )
+    width, height = page.page.evaluate(f"[{film}.videoWidth, {film}.videoHeight]")
     left, top, right, bottom = frame["box"]
     expected = [left / width, top / height, right / width, bottom / height]
     assert share_of_stage(page) == pytest.approx(expected, abs=0.02)  # the box's own lines are 3 pixels wide
+    wide(page)
+    page.page.wait_for_timeout(300)
+    assert share_of_stage(page) == pytest.approx(expected, abs=0.02)
     line = page.page.get_attribute(".df-now", "d")
     page.page.click(".df-timeline", position={"x": 200, "y": 60})
     page.page.wait_for_timeout(300)
@@ -117,21 +133,8 @@ def test_an_image_is_shown_with_its_box(page, demo_videos, tmp_path):
     assert page.page.inner_text(".df-box") == "face"
 
 
-def test_the_answer_is_saved_as_a_page_of_its_own(page, browser_page, demo_videos, tmp_path):
-    examine(page, demo_videos[1])
-    with page.page.expect_download() as coming:
-        page.page.click(".df-download:text('page')")
-    assert coming.value.suggested_filename == "verdict.html"
-    saved = tmp_path / "verdict.html"
-    coming.value.save_as(saved)
-    html = saved.read_text()
-    assert sha256_of(demo_videos[1]) in html
-    assert f"{demo_videos[1].stat().st_size:,} bytes" in html
-    assert re.search(r"<h2 class=\"df-\w+\">(REAL|FAKE|UNDECIDED): ", html)
-
-
-@pytest.mark.parametrize("page", [1400], indirect=True)
 def test_the_examples_are_pictures_of_their_clips(page, tmp_path):
+    wide(page)
     for example in EXAMPLES:
         style = page.page.evaluate(
             f"getComputedStyle(document.querySelector('#df-{example.name}')).backgroundImage.slice(-60_000)"
@@ -146,20 +149,19 @@ def test_the_examples_are_pictures_of_their_clips(page, tmp_path):
     assert page.page.evaluate("document.querySelector('.df-stage video').src").startswith("data:video/mp4")
 
 
-def test_a_text_file_and_a_room_without_anybody_are_undecided(page, faceless, tmp_path):
+def test_a_text_file_and_a_room_without_anybody_are_undecided(page, tmp_path):
     text = tmp_path / "notes.mp4"
     text.write_text("this is no video\n" * 40)
     assert "could not be read" in examine(page, text)
     page.page.reload()
     page.page.wait_for_selector("#df-examine")
     page.errors.clear()  # the page that was left may complain that its stream of events was cut off
-    said = examine(page, faceless)
+    said = examine(page, make_faceless_video(tmp_path / "room.mp4"))
     assert "UNDECIDED" in said
     assert "No sufficiently large face was found" in said
     assert page.errors == []
 
 
-@pytest.mark.parametrize("page", [1400], indirect=True)
 def test_it_can_be_used_by_keyboard_alone(page):
     for _ in range(14):
         page.page.keyboard.press("Tab")
@@ -170,7 +172,6 @@ def test_it_can_be_used_by_keyboard_alone(page):
     assert page.page.query_selector("[role=status][aria-live=polite]")
 
 
-@pytest.mark.parametrize("page", [390], indirect=True)
 def test_a_film_of_the_webcam_is_examined(page):
     page.page.click("#df-film")
     page.page.wait_for_selector("#df-file :text('webcam')", timeout=60_000)

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from dfutils.app.queue import JobQueue, QueueFullError
+from dfutils.app.queue import JobQueue
 
 
 @pytest.fixture
@@ -31,13 +31,6 @@ def test_everybody_sees_their_position_and_moves_up(queue, gate):
     assert third.wait(10)
     assert third.position == 0
     assert third.result() is True
-
-
-def test_one_visitor_too_many_is_refused(queue, gate):
-    for _ in range(3):
-        queue.enter(gate.wait)
-    with pytest.raises(QueueFullError):
-        queue.enter(gate.wait)
 
 
 def test_a_visitor_who_leaves_while_being_served_keeps_the_place_until_the_work_ends(queue, gate):

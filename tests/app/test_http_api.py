@@ -2,8 +2,6 @@
 
 import contextlib
 import functools
-import itertools
-import json
 import logging
 import os
 import re
@@ -11,17 +9,25 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pytest
-from hostile_corpus import OK, make_corpus
-from site_client import UNFINISHED, ApiClient, Client, served
+from site_client import (
+    UNFINISHED,
+    ApiClient,
+    Client,
+    hostile_files,
+    raw_answer,
+    raw_request,
+    secrets_in,
+    served,
+    uploads_of,
+    wrong_outcomes,
+)
 
 import dfutils
 from dfutils.app import service as service_module
@@ -31,56 +37,42 @@ from dfutils.app.kept import Kept
 from dfutils.app.limits import ServerLimits
 from dfutils.app.service import NOT_LOADED, STOPPING
 from dfutils.cli import main
-from dfutils.demo.clips import make_demo_video
-from dfutils.demo.rendering import DemoSettings, faceless_frames
 from dfutils.errors import ServeError
 from dfutils.extraction.video import iter_frames
 from dfutils.prediction.detector import Detector
 
 LIMITS = ServerLimits(upload_megabytes=3, upload_seconds=20, max_pixels=2_000_000, max_seconds=30, per_minute=100_000)
 KEYS = "first-key-of-this-test", "other-key-of-this-test"
-
-
-def api_of(limits=LIMITS, **more):
-    return served(None, limits, page=False, api=True, **more)
+FORM = {"content-type": "multipart/form-data; boundary=b"}
+HEAD = b"POST /v1/verdicts%s HTTP/1.1\r\nHost: a\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+PART = b'--b\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\nabc\r\n'
+FILE = PART % (b"file", b'; filename="a.mp4"')
 
 
 @pytest.fixture(scope="module")
-def client():
+def api_of(demo_run):
+    """Serve the API with the run of the demo, whose crops are small: it scores a file in no time."""
+
+    def serve(limits=LIMITS, **more):
+        return served(demo_run, limits, page=False, api=True, **more)
+
+    return serve
+
+
+@pytest.fixture(scope="module")
+def client(api_of):
     with api_of() as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def clip(tmp_path_factory):
-    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
-    make_demo_video(path, index=1, is_fake=True, settings=DemoSettings(seconds=2.0))
-    return path
+def clip(demo_videos):
+    return demo_videos[1]
 
 
 @pytest.fixture(scope="module")
 def photo(clip):
-    return cv2.imencode(".png", next(iter(iter_frames(clip))).image()[..., ::-1])[1].tobytes()
-
-
-@pytest.fixture
-def held(monkeypatch):
-    """Every examination waits for this event; ``begun`` is set at the first."""
-    go_on, begun, examine = threading.Event(), threading.Event(), Detector.examine
-
-    def waiting(*arguments, **more):
-        begun.set()
-        assert go_on.wait(60)
-        return examine(*arguments, **more)
-
-    monkeypatch.setattr(Detector, "examine", waiting)
-    go_on.begun = begun
-    yield go_on
-    go_on.set()
-
-
-def uploads_of(client):
-    return list(client.site.uploads.folder.iterdir())
+    return cv2.imencode(".png", next(iter_frames(clip)).image()[..., ::-1])[1].tobytes()
 
 
 def refused(answer, status):
@@ -93,16 +85,18 @@ def refused(answer, status):
     return document["error"]
 
 
-def test_a_clip_gets_the_very_document_that_predict_prints(client, clip, monkeypatch, capsys):
-    monkeypatch.chdir(clip.parent)
-    assert main(["predict", clip.name, "--json"]) == 0
-    printed = capsys.readouterr().out
-    answer = client.send(clip.read_bytes(), clip.name, wait=60)
-    assert answer.status_code == 200
-    assert answer.text + "\n" == printed
-    assert client.http.get(answer.headers["location"]).text == answer.text
-    assert uploads_of(client) == []
-    VerdictDocument.model_validate(answer.json())
+def test_a_file_gets_the_very_document_that_predict_prints(client, clip, demo_run, tmp_path, capsys):
+    for content, reason in ((clip.read_bytes(), "ok"), (b"this is no video\n" * 40, "unreadable")):
+        (tmp_path / "clip.mp4").write_bytes(content)
+        with contextlib.chdir(tmp_path):
+            assert main(["predict", "clip.mp4", "--json", "--model", str(demo_run)]) == 0
+        answer = client.send(content, "clip.mp4", wait=60)
+        assert answer.status_code == 200
+        assert answer.text + "\n" == capsys.readouterr().out
+        assert answer.json()["verdicts"][0]["reason"] == reason
+        assert client.http.get(answer.headers["location"]).text == answer.text
+        assert uploads_of(client) == []
+        VerdictDocument.model_validate(answer.json())
 
 
 def test_without_waiting_a_client_learns_where_the_verdict_will_be(client, photo, held):
@@ -143,7 +137,7 @@ def test_a_file_that_waits_is_not_examined_after_its_verdict_was_deleted(client,
     assert client.http.get(first.headers["location"], params={"wait": 60}).status_code == 200
 
 
-def test_the_oldest_verdicts_are_forgotten(photo):
+def test_the_oldest_verdicts_are_forgotten(api_of):
     with api_of(ServerLimits(results=1)) as small:
         first, second = (small.send(b"text", wait=60).headers["location"] for _ in range(2))
         small.wait_for("dfutils_verdicts_kept", 1)
@@ -163,7 +157,7 @@ def test_values_are_kept_for_a_bounded_time_and_number(monkeypatch):
     assert len(kept) == 0
 
 
-def test_two_clients_that_know_no_key_or_another_one_see_nothing(photo, caplog):
+def test_two_clients_that_know_no_key_or_another_one_see_nothing(api_of, photo, caplog):
     with caplog.at_level(logging.DEBUG), api_of(keys=ApiKeys(KEYS)) as stranger:
         owner, other = (ApiClient(stranger.address, key=key) for key in KEYS)
         wrong = ApiClient(stranger.address, key=KEYS[0][:-1])
@@ -183,22 +177,17 @@ def test_two_clients_that_know_no_key_or_another_one_see_nothing(photo, caplog):
         assert owner.figures()[("dfutils_http_requests_total", "POST", "/v1/verdicts", "401")] == 2
         shown = owner.http.get("/metrics").text + caplog.text
         assert [key for key in (*KEYS, KEYS[0][:-1]) if key in shown] == []
+        # A program that waits for a sign before it sends the file need not send it.
+        said = raw_answer(stranger, HEAD % b"" + b"Content-Length: 1000000\r\nExpect: 100-continue\r\n\r\n")
+        assert said.startswith(b"HTTP/1.1 401 ")
+        assert b"connection: close" in said
         for one in (owner, other, wrong):
             one.http.close()
-
-
-def test_a_key_is_refused_before_the_file_is_sent():
-    head = b"POST /v1/verdicts HTTP/1.1\r\nHost: a\r\nContent-Type: multipart/form-data; boundary=b\r\n"
-    with api_of(keys=ApiKeys(KEYS)) as client:
-        said = raw_request(client, head + b"Content-Length: 1000000\r\nExpect: 100-continue\r\n\r\n")
-    assert said.startswith(b"HTTP/1.1 401 ")
-    assert b"connection: close" in said
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "has no API key"),
         (b"\n \n", "has no API key"),
         (b"a-key-that-is-long-enough\nshort\n", "line 2 is not an API key (5 characters)"),
         (b"two words that are long enough\n", "line 1 is not an API key (30 characters)"),
@@ -227,11 +216,10 @@ def test_keys_are_one_per_line(tmp_path):
         ApiKeys.read(tmp_path / "other.txt")
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "example.org"])
+@pytest.mark.parametrize("host", ["0.0.0.0", "example.org"])
 def test_other_machines_are_served_only_with_keys(host, capsys):
-    with pytest.raises(SystemExit) as end:
+    with pytest.raises(SystemExit, match="2"):
         main(["serve", "--host", host])
-    assert end.value.code == 2
     error = capsys.readouterr().err
     assert f"other machines can reach {host}" in error
     assert "--api-keys FILE" in error
@@ -244,31 +232,17 @@ def test_a_port_in_use_is_an_error(capsys):
     assert f"127.0.0.1:{port}: cannot be served (Address already in use)" in capsys.readouterr().err
 
 
-def test_an_unknown_model_is_an_error_at_once(capsys):
-    assert main(["serve", "--port", "0", "--model", "no-such-run"]) == 1
-    assert "no-such-run: is neither a run folder nor a detector" in capsys.readouterr().err
-
-
-def test_an_unknown_limit_is_an_error(tmp_path, capsys):
+def test_an_unknown_model_or_limit_is_an_error_at_once(tmp_path, capsys):
     (tmp_path / "limits.json").write_text('{"upload_gigabytes": 1}')
-    assert main(["serve", "--settings", str(tmp_path / "limits.json")]) == 1
-    assert "limits.json: upload_gigabytes: " in capsys.readouterr().err
+    for words, said in (
+        ("--model no-such-run", "no-such-run: is neither a run folder nor a detector"),
+        (f"--settings {tmp_path}/limits.json", "limits.json: upload_gigabytes: "),
+    ):
+        assert main(["serve", "--port", "0", *words.split()]) == 1
+        assert said in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("library", ["prometheus_client", "fastapi"])
-def test_a_missing_library_is_named_with_the_extra(library, tmp_path):
-    code = f"import sys; sys.modules[{library!r}] = None; from dfutils.cli import main; sys.exit(main(['serve']))"
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False, timeout=120
-    )
-    assert done.returncode == 1
-    assert f"{library}: is not installed, but the HTTP API needs it. In the folder of dfutils, run: pip" in done.stderr
-    assert "'.[serve]'" in done.stderr
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_each_client_has_its_own_rate(photo):
+def test_each_client_has_its_own_rate(api_of):
     with api_of(LIMITS.model_copy(update={"per_minute": 2}), keys=ApiKeys(KEYS)) as server:
         first, second = (ApiClient(server.address, key=key) for key in KEYS)
         assert [first.send(b"text").status_code for _ in range(2)] == [202, 202]
@@ -281,7 +255,7 @@ def test_each_client_has_its_own_rate(photo):
             one.http.close()
 
 
-def test_without_keys_each_address_has_its_own_rate():
+def test_without_keys_each_address_has_its_own_rate(api_of):
     with api_of(LIMITS.model_copy(update={"per_minute": 1})) as server:
         # A proxy on this machine says for whom it asks.
         answers = [
@@ -305,45 +279,24 @@ def test_a_client_may_ask_again_as_the_minute_passes(monkeypatch):
     assert [rate.seconds_to_wait("a") > 0 for _ in range(7)] == [False] * 6 + [True]
 
 
-def test_a_file_that_is_too_large_is_refused_and_not_stored(client):
-    assert refused(client.send(bytes(4_000_000)), 413) == "Larger than 3 MB. Cut the clip or scale it down."
-    assert refused(client.send(bytes(3_000_001)), 413)  # the form alone would be small enough
-    assert uploads_of(client) == []
+def test_a_file_that_is_too_large_is_refused_and_not_stored_whatever_its_length_is_said_to_be(client):
+    said = "Larger than 3 MB. Cut the clip or scale it down."
+    assert refused(client.send(bytes(4_000_000)), 413) == said
+    assert refused(client.send(bytes(3_000_001)), 413) == said  # the form alone would be small enough
 
-
-def test_a_body_without_a_length_is_counted(client):
     def endless():
         yield b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.mp4"\r\n\r\n'
         for _ in range(500):
             yield bytes(100_000)
 
     with contextlib.suppress(OSError):  # the server may hang up before the client has looked
-        answer = client.http.post(
-            "/v1/verdicts", content=endless(), headers={"content-type": "multipart/form-data; boundary=b"}
-        )
-        refused(answer, 413)
-    assert uploads_of(client) == []
-
-
-def raw_request(client, head):
-    host, port = client.http.base_url.netloc.decode().split(":")
-    with socket.create_connection((host, int(port)), timeout=20) as raw:
-        raw.sendall(head)
-        return b"".join(iter(lambda: raw.recv(4000), b""))
-
-
-def test_a_huge_content_length_is_refused_before_the_body(client):
-    head = b"POST /v1/verdicts HTTP/1.1\r\nHost: a\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+        assert refused(client.http.post("/v1/verdicts", content=endless(), headers=FORM), 413) == said
     start = time.monotonic()
-    said = raw_request(client, head + b"Content-Length: 10000000000\r\n\r\n")
-    assert said.startswith(b"HTTP/1.1 413 ")
-    assert b'"error":"Larger than 3 MB' in said
+    answer = raw_answer(client, HEAD % b"" + b"Content-Length: 10000000000\r\n\r\n")  # and no body
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert said.encode() in answer
     assert time.monotonic() - start < LIMITS.upload_seconds
-
-
-FORM = {"content-type": "multipart/form-data; boundary=b"}
-PART = b'--b\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\nabc\r\n'
-FILE = PART % (b"file", b'; filename="a.mp4"')
+    assert uploads_of(client) == []
 
 
 @pytest.mark.filterwarnings(UNFINISHED)
@@ -351,13 +304,11 @@ FILE = PART % (b"file", b'; filename="a.mp4"')
     ("status", "said", "request_"),
     [
         (415, "Received: 'text/plain'", {"content": b"x", "headers": {"content-type": "text/plain"}}),
-        (415, "must be multipart/form-data", {"data": {"file": "x"}}),
         (415, "Received: ''", {"content": b"x"}),
         (400, "not an upload of a single file", {"content": b"x", "headers": {"content-type": "multipart/form-data"}}),
         (400, "not an upload of a single file", {"content": b"nonsense", "headers": FORM}),
         (400, "not an upload of a single file", {"content": FILE * 2 + b"--b--", "headers": FORM}),
         (422, "Received: nothing", {"content": b"--b--\r\n", "headers": FORM}),
-        (422, "Received: nothing", {"content": FILE[:-4], "headers": FORM}),
         (422, "one file, named 'file'", {"content": PART % (b"file", b"") + b"--b--\r\n", "headers": FORM}),
         (422, "Received: 'movie'", {"files": {"movie": ("a.mp4", b"abc")}}),
         (422, "Received: 'file', 'label'", {"files": {"file": ("a.mp4", b"abc")}, "data": {"label": "FAKE"}}),
@@ -375,8 +326,8 @@ def test_a_request_that_is_no_upload_is_refused_with_its_reason(client, status, 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        *(("GET", path, 404) for path in ("/v1/", "/v1/nothing", "/v1/verdicts/..%2f..", "/v1/verdicts/a", "/v1/a/b")),
-        *(("PUT", path, 405) for path in ("/v1/verdicts", "/v1/verdicts/a", "/healthz", "/metrics", "/openapi.json")),
+        *(("GET", path, 404) for path in ("/v1/", "/v1/verdicts/..%2f..", "/v1/verdicts/a", "/v1/a/b")),
+        *(("PUT", path, 405) for path in ("/v1/verdicts", "/v1/verdicts/a", "/healthz")),
         ("POST", "/v1/detector", 405),
     ],
 )
@@ -393,55 +344,36 @@ def test_there_is_no_page_unless_it_is_asked_for(client):
     assert uploads_of(client) == []
 
 
-@pytest.mark.parametrize("content", [b"", b"this is no video\n" * 40], ids=["empty", "text"])
-def test_a_file_that_is_no_video_gets_the_verdict_that_predict_prints(client, content, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    Path("clip.mp4").write_bytes(content)
-    assert main(["predict", "clip.mp4", "--json"]) == 0
-    answer = client.send(content, "clip.mp4", wait=60)
-    assert answer.status_code == 200
-    assert answer.text + "\n" == capsys.readouterr().out
-    assert answer.json()["verdicts"][0]["reason"] == "unreadable"
-
-
 @pytest.mark.parametrize(
-    ("sent", "name"),
+    ("sent", "name", "charset"),
     [
-        (b"a/b\\c.mp4", "c.mp4"),
-        (b"", "upload"),
-        (b"../../", "upload"),
-        (b"x" * 300 + b".mp4", "x" * 200),
-        ("é\u202e.mp4".encode(), "é\u202e.mp4"),
+        (b"a/b\\c.mp4", "c.mp4", ""),
+        (b"../../", "upload", ""),
+        (b"x" * 300 + b".mp4", "x" * 200, ""),
+        ("é\u202e.mp4".encode(), "é\u202e.mp4", ""),
+        (b"\\ud800.mp4", "?.mp4", "; charset=unicode_escape"),  # half a character
     ],
 )
-def test_a_verdict_names_the_file_without_folders(client, sent, name):
-    body = (
-        PART.replace(b"abc", b"text") % (b"file", b'; filename="' + sent.replace(b"\\", b"\\\\") + b'"') + b"--b--\r\n"
-    )
-    answer = client.http.post("/v1/verdicts?wait=60", content=body, headers=FORM)
+def test_a_verdict_names_the_file_without_folders(client, sent, name, charset):
+    part = PART % (b"file", b'; filename="' + sent.replace(b"\\", b"\\\\") + b'"')
+    headers = {"content-type": FORM["content-type"] + charset}
+    answer = client.http.post("/v1/verdicts?wait=60", content=part + b"--b--\r\n", headers=headers)
     assert answer.json()["verdicts"][0]["input"] == name
 
 
-def test_a_name_in_half_characters_does_no_harm(client):
-    body = PART.replace(b"abc", b"text") % (b"file", b'; filename="\\\\ud800.mp4"') + b"--b--\r\n"
-    headers = {"content-type": "multipart/form-data; boundary=b; charset=unicode_escape"}
-    answer = client.http.post("/v1/verdicts?wait=60", content=body, headers=headers)
-    assert answer.json()["verdicts"][0]["input"] == "?.mp4"
-
-
-def test_twenty_clients_at_once_are_all_answered(client, photo):
-    with ThreadPoolExecutor(20) as clients:
-        answers = list(clients.map(lambda number: client.send(photo, f"{number}.png", wait=60), range(20)))
-    assert [answer.status_code for answer in answers] == [200] * 20
+def test_many_clients_at_once_are_all_answered(client, photo):
+    with ThreadPoolExecutor(12) as clients:
+        answers = list(clients.map(lambda number: client.send(photo, f"{number}.png", wait=60), range(12)))
+    assert [answer.status_code for answer in answers] == [200] * 12
     verdicts = [answer.json()["verdicts"][0] for answer in answers]
-    assert [verdict["input"] for verdict in verdicts] == [f"{number}.png" for number in range(20)]
+    assert [verdict["input"] for verdict in verdicts] == [f"{number}.png" for number in range(12)]
     assert len({verdict["fake_probability"] for verdict in verdicts}) == 1
     assert uploads_of(client) == []
 
 
-def test_more_clients_than_may_wait_are_told_to_come_back(photo, held):
+def test_more_clients_than_may_wait_are_told_to_come_back(api_of, photo, held):
     with api_of(LIMITS.model_copy(update={"waiting": 2})) as small:
-        answers = [small.send(photo) for _ in range(20)]
+        answers = [small.send(photo) for _ in range(6)]
         accepted = [answer for answer in answers if answer.status_code == 202]
         others = [answer for answer in answers if answer.status_code != 202]
         assert len(accepted) == 3
@@ -455,7 +387,7 @@ def test_more_clients_than_may_wait_are_told_to_come_back(photo, held):
         assert small.send(photo, wait=60).status_code == 200
 
 
-def test_uploads_do_not_fill_the_disk(photo, held):
+def test_uploads_do_not_fill_the_disk(api_of, photo, held):
     with api_of(LIMITS.model_copy(update={"uploads": 1})) as small:
         first = small.send(photo)
         assert "too many uploads" in refused(small.send(photo), 503)
@@ -465,63 +397,41 @@ def test_uploads_do_not_fill_the_disk(photo, held):
 
 
 @pytest.fixture(scope="module")
-def reader(demo_run):
-    """The API with a detector of small crops and one view: it reads files as any other, and scores them in no time."""
-    with served(demo_run, LIMITS, page=False, api=True) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def corpus(reader, clip, tmp_path_factory):
+def corpus(client, clip, tmp_path_factory):
     """The outcomes that are right for each file of the corpus, and the response to each."""
-    images = [frame.image() for frame in itertools.islice(iter_frames(clip), 24)]
-    faceless = list(faceless_frames(rng=np.random.default_rng(0), settings=DemoSettings(seconds=1)))
-    folder = tmp_path_factory.mktemp("corpus")
-    right = make_corpus(folder, images, faceless)
-    files = {name: folder / name for name in right if (folder / name).is_file()}  # no pipes, no links to nowhere
+    right, files = hostile_files(tmp_path_factory.mktemp("corpus"), clip)
     with ThreadPoolExecutor(4) as clients:
-        answers = clients.map(lambda path: reader.send(path.read_bytes(), path.name, wait=60), files.values())
-        return {name: right[name] for name in files}, dict(zip(files, answers, strict=True))
+        answers = clients.map(lambda path: client.send(path.read_bytes(), path.name, wait=60), files.values())
+        return right, dict(zip(files, answers, strict=True))
 
 
 def test_every_file_of_the_corpus_gets_the_right_outcome(corpus):
     right, answers = corpus
-    assert len(right) >= 70
     assert {answer.status_code for answer in answers.values()} == {200}
     reasons = {name: answer.json()["verdicts"][0]["reason"] for name, answer in answers.items()}
-    scored = {"ok", "low_confidence", "incomplete"}
-    found = {name: OK if reason in scored else reason for name, reason in reasons.items()}
-    assert {name: found[name] for name in right if found[name] not in right[name]} == {}
+    assert wrong_outcomes(right, reasons) == {}
 
 
-def test_no_answer_to_the_corpus_names_a_path_of_the_server(reader, corpus):
-    folders = [reader.site.uploads.folder, tempfile.gettempdir(), Path(dfutils.__file__).parent, Path.home()]
-    secrets = [*map(str, folders), reader.site.uploads.folder.name, "site-packages", "Traceback"]
+def test_no_answer_to_the_corpus_names_a_path_and_the_server_runs_on_and_stores_nothing(client, corpus, photo):
     for answer in corpus[1].values():
         VerdictDocument.model_validate(answer.json())
-        assert [secret for secret in secrets if len(secret) > 1 and secret in answer.text] == []
+        assert secrets_in(answer.text, client) == []
+    assert client.verdict(photo)["fake_probability"] is not None
+    assert uploads_of(client) == []
 
 
-def test_after_the_corpus_the_server_runs_and_stores_nothing(reader, corpus, photo):
-    assert reader.verdict(photo)["fake_probability"] is not None
-    assert uploads_of(reader) == []
-
-
-def test_a_client_that_goes_in_the_middle_of_an_upload_leaves_nothing(caplog):
-    head = b"POST /v1/verdicts HTTP/1.1\r\nHost: a\r\nContent-Type: multipart/form-data; boundary=b\r\n"
-    head += b"Content-Length: 100000\r\n\r\n"
+def test_a_client_that_goes_in_the_middle_of_an_upload_leaves_nothing(api_of, caplog):
     with caplog.at_level("INFO", logger="dfutils.app.guard"), api_of(ServerLimits(uploads=1)) as client:
-        host, port = client.http.base_url.netloc.decode().split(":")
-        for number in range(3):
-            with socket.create_connection((host, int(port)), timeout=20) as raw:
-                raw.sendall(head + FILE)
+        for number in range(2):
+            with raw_request(client, HEAD % b"" + b"Content-Length: 100000\r\n\r\n" + FILE):
+                pass
             deadline = time.monotonic() + 20
             while len(caplog.records) <= number and time.monotonic() < deadline:
                 time.sleep(0.02)
         said = {record.getMessage() for record in caplog.records}
         assert said == {"/v1/verdicts: the client disconnected before the request was complete"}
-        assert [record.exc_info for record in caplog.records] == [None] * 3
-        assert client.figures()[("dfutils_http_requests_total", "POST", "/v1/verdicts", "499")] == 3
+        assert [record.exc_info for record in caplog.records] == [None] * 2
+        assert client.figures()[("dfutils_http_requests_total", "POST", "/v1/verdicts", "499")] == 2
         assert uploads_of(client) == []
         assert client.send(b"text", wait=60).status_code == 200  # its place was given back
 
@@ -529,11 +439,8 @@ def test_a_client_that_goes_in_the_middle_of_an_upload_leaves_nothing(caplog):
 def test_a_client_that_goes_while_it_waits_gives_its_place_to_others(client, photo, held):
     first = client.send(photo)
     assert held.begun.wait(60)
-    host, port = client.http.base_url.netloc.decode().split(":")
     body = FILE + b"--b--\r\n"
-    head = b"POST /v1/verdicts?wait=60 HTTP/1.1\r\nHost: a\r\nContent-Type: multipart/form-data; boundary=b\r\n"
-    with socket.create_connection((host, int(port)), timeout=20) as raw:
-        raw.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+    with raw_request(client, HEAD % b"?wait=60" + b"Content-Length: %d\r\n\r\n" % len(body) + body):
         client.wait_for("dfutils_queue_files", 2)
     client.wait_for("dfutils_queue_files", 1)
     client.wait_for("dfutils_uploads_stored", 1)
@@ -541,15 +448,14 @@ def test_a_client_that_goes_while_it_waits_gives_its_place_to_others(client, pho
     assert client.http.get(first.headers["location"], params={"wait": 60}).status_code == 200
 
 
-def test_a_slow_upload_is_aborted():
-    head = b"POST /v1/verdicts HTTP/1.1\r\nHost: a\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+def test_a_slow_upload_is_aborted(api_of):
     with api_of(ServerLimits(upload_seconds=0.2)) as client:
-        said = raw_request(client, head + b"Content-Length: 1000\r\n\r\n--b\r\n")
+        said = raw_answer(client, HEAD % b"" + b"Content-Length: 1000\r\n\r\n--b\r\n")
     assert said.startswith(b"HTTP/1.1 408 ")
     assert b'"error":"The upload took too long."' in said
 
 
-def test_an_examination_that_fails_or_takes_too_long_is_an_error(photo, monkeypatch, held):
+def test_an_examination_that_fails_or_takes_too_long_is_an_error(api_of, photo, monkeypatch, held):
     with api_of(ServerLimits(job_seconds=0.5)) as client:
         assert refused(client.send(photo, wait=60), 503).startswith("This took more than 0.5 s.")
         held.set()
@@ -564,17 +470,17 @@ def test_an_examination_that_fails_or_takes_too_long_is_an_error(photo, monkeypa
         assert uploads_of(client) == []
 
 
-def test_the_detector_is_described(client):
-    client.verdict(b"text")  # so that it is loaded
-    about = client.http.get("/v1/detector").json()
-    detector = dfutils.load_detector()
-    assert about["detector"] == detector.about
+def test_the_detector_is_described():
+    with served(None, LIMITS, page=False, api=True) as client:  # the included detector
+        client.verdict(b"text")  # so that it is loaded
+        about = client.http.get("/v1/detector").json()
+    assert about["detector"] == dfutils.load_detector().about
     assert about["limits"]["upload_megabytes"] == LIMITS.upload_megabytes
     assert about["measured"]
     assert about["weaknesses"]
 
 
-def test_a_server_without_its_detector_says_so(photo, monkeypatch, caplog):
+def test_a_server_without_its_detector_says_so(api_of, photo, monkeypatch, caplog):
     may_load = threading.Event()
 
     def broken(_):
@@ -595,7 +501,7 @@ def test_a_server_without_its_detector_says_so(photo, monkeypatch, caplog):
         assert client.figures()[("dfutils_ready",)] == 0
 
 
-def test_the_figures_count_what_happened(photo):
+def test_the_figures_count_what_happened(api_of, photo):
     with api_of(LIMITS) as client:
         verdict = client.verdict(photo)
         client.verdict(b"text")
@@ -629,24 +535,23 @@ def test_the_description_has_an_example_of_every_document(client):
                 assert status == "204" or "text/plain" in response["content"] or described["example"]
 
 
-def test_page_and_api_share_one_queue(photo, held):
+def test_page_and_api_share_one_queue(demo_run, photo, held):
     pytest.importorskip("gradio", reason="the web page needs pip install '.[app]'")
-    with served(None, LIMITS, api=True) as client:
-        visitor, heard = Client(client.address), []
+    with served(demo_run, LIMITS, api=True) as client:
+        visitor, places = Client(client.address), []
         assert "Is this face forged?" in visitor.http.get("/").text
         first = client.send(photo)
         assert held.begun.wait(60)
 
         def hear(message):
-            heard.append(json.dumps(message))
-            if "you are number 1 in the queue" in heard[-1]:
-                assert client.send(photo).json()["position"] == 2
+            if "you are number 1 in the queue" in str(message):
+                places.append(client.send(photo).json()["position"])
                 held.set()
 
         status, result = visitor.examine(visitor.upload(photo, "photo.png"), heard=hear)
         assert "Done" in status
         assert "df-verdict" in result
-        assert any("you are number 1 in the queue" in one for one in heard)
+        assert places == [2]
         assert client.http.get(first.headers["location"]).status_code == 200
         client.wait_for("dfutils_queue_files", 0)
         assert client.figures()[("dfutils_verdict_seconds_count",)] == 3
@@ -684,8 +589,8 @@ def test_a_server_that_is_told_to_end_finishes_what_it_has_begun(tmp_path, photo
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_server_ends_though_nobody_fetches_a_verdict(tmp_path, clip):
-    with child_server(tmp_path) as (process, address):
+def test_a_server_ends_though_nobody_fetches_a_verdict(tmp_path, demo_run, clip):
+    with child_server(tmp_path, "--model", str(demo_run)) as (process, address):
         client = ApiClient(address)
         assert client.send(clip.read_bytes()).status_code == 202
         client.http.close()

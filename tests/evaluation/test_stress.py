@@ -119,15 +119,17 @@ def stressed(demo_run, demo_labels, tmp_path_factory):
         return predict(detector, path)
 
     def test():
-        kinds = ["h264", "letterbox", "frames"]
-        return stress.stress_test(demo_run, catalogue, folder, kinds=kinds, most=2, resamples=20, progress=False)
+        kinds = {"h264": (42,), "letterbox": (0.4,), "frames": (5, 1)}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Detector, "predict", seeing)
+            patch.setattr(damage, "MAX_FRAMES", 25)
+            for name, strengths in kinds.items():
+                patch.setitem(DAMAGES, name, replace(DAMAGES[name], strengths=strengths))
+            return stress.stress_test(
+                demo_run, catalogue, folder, kinds=list(kinds), most=2, resamples=20, progress=False
+            )
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Detector, "predict", seeing)
-        patch.setattr(damage, "MAX_FRAMES", 25)
-        for name, strengths in {"h264": (42,), "letterbox": (0.4,), "frames": (5, 1)}.items():
-            patch.setitem(DAMAGES, name, replace(DAMAGES[name], strengths=strengths))
-        yield folder, test(), seen, test
+    return folder, test(), seen, test
 
 
 def test_untouched_videos_come_first_and_every_strength_follows(stressed):

@@ -15,23 +15,13 @@ from dfutils.runs.folder import RunFolder
 COLUMNS = ("video", "group", "is_fake", "split", "sha256")
 
 
-@pytest.fixture
-def other_run(demo_run, tmp_path):
-    """Return a copy of the demo's run whose splits are changed row by row."""
-
-    def make(change, columns=COLUMNS):
-        run = shutil.copytree(demo_run, tmp_path / "other")
-        rows = read_csv(run / "splits.csv", COLUMNS)
-        write_csv(run / "splits.csv", columns, ({name: change(row)[name] for name in columns} for row in rows))
-        RunFolder(run).refresh_checksums(["splits.csv"])
-        return run
-
-    return make
-
-
-@pytest.fixture
-def new_videos(demo_run):
-    return sorted(row["video"] for row in read_csv(demo_run / "splits.csv", COLUMNS) if row["split"] == "test")
+def changed_run(demo_run, run, change, columns=COLUMNS):
+    """Copy the demo's run and change its splits row by row."""
+    shutil.copytree(demo_run, run)
+    rows = [change(row) for row in read_csv(run / "splits.csv", COLUMNS)]
+    write_csv(run / "splits.csv", columns, ({name: row[name] for name in columns} for row in rows))
+    RunFolder(run).refresh_checksums(["splits.csv"])
+    return run
 
 
 def renamed(row, **values):
@@ -43,79 +33,85 @@ def compared(runs, faces, report):
     return found, sorted(read_predictions(report / "predictions.csv")["video"])
 
 
-def test_files_that_one_run_was_trained_on_under_other_names_are_left_out_for_all(
-    demo_run, demo_faces, other_run, new_videos, tmp_path
-):
-    leaky = new_videos[0]
-    run = other_run(lambda row: renamed(row, split="train") if row["video"] == leaky else row)
-    found, videos = compared([demo_run, run], demo_faces, tmp_path / "report")
-    said, count = found.lines, len(new_videos)
-    assert said[0] == f"{count - 1} of {count} test videos are compared; the others are left out for all."
-    assert said[1] == (
-        "other was trained or validated on 1 of them, or on others of their groups; 1 under another name "
-        f"(first: {leaky} is old {leaky})."
-    )
-    assert videos == new_videos[1:]
-    html = (tmp_path / "report" / "report.html").read_text()
-    assert html.count(said[1]) == 2  # beside the tables, and under leaks
-    assert "without a leak report" not in html
-    metrics = json.loads((tmp_path / "report" / "metrics.json").read_text())
-    assert metrics["comparison"]["left_out"] == {demo_run.name: 0, "other": 1}
+@pytest.fixture(scope="module")
+def new_videos(demo_run):
+    """Both videos of each of two people, on whom no run was trained."""
+    return sorted(row["video"] for row in read_csv(demo_run / "splits.csv", COLUMNS) if row["split"] == "test")
 
 
-def test_people_that_one_run_was_validated_on_in_other_videos_are_left_out(
-    demo_run, demo_faces, other_run, new_videos, tmp_path
-):
-    groups = {row.video: row.group for row in read_face_dataset(demo_faces).rows}
-    person = groups[new_videos[0]]
-    of_person = [video for video in new_videos if groups[video] == person]
+@pytest.fixture(scope="module")
+def person(demo_faces, new_videos):
+    """The group of the first of them."""
+    return next(row.group for row in read_face_dataset(demo_faces).rows if row.video == new_videos[0])
 
-    def change(row):  # it knows the videos as those of a stranger, and the person from other videos
+
+@pytest.fixture(scope="module")
+def comparison(demo_run, demo_faces, new_videos, person, tmp_path_factory):
+    """The demo's run and four others, each of which knows some of the new videos or does not say which."""
+    folder = tmp_path_factory.mktemp("runs")
+
+    def trained_on_a_file(row):
+        return renamed(row, split="train") if row["video"] == new_videos[0] else row
+
+    def validated_on_a_person(row):  # it knows the videos as those of a stranger, and the person from other videos
         if row["group"] == person:
             return {**row, "group": "stranger"}
         return {**row, "group": person, "split": "validation"} if row["split"] == "validation" else row
 
-    found, videos = compared([demo_run, other_run(change)], demo_faces, tmp_path / "report")
-    assert 0 < len(of_person) < len(new_videos)
+    packed = folder / "packed"
+    packed.mkdir()
+    for name in ("detector.json", "model.weights.h5"):
+        shutil.copy(demo_run / name, packed / name)
+    runs = [
+        demo_run,
+        changed_run(demo_run, folder / "file", trained_on_a_file),
+        changed_run(demo_run, folder / "person", validated_on_a_person),
+        changed_run(demo_run, folder / "unrecorded", lambda row: row, COLUMNS[:-1]),
+        packed,
+    ]
+    return *compared(runs, demo_faces, folder / "report"), folder / "report"
+
+
+def test_what_one_detector_was_trained_on_is_left_out_for_all(comparison, demo_run, demo_faces, new_videos, person):
+    found, videos, report = comparison
+    of_person = {row.video for row in read_face_dataset(demo_faces).rows if row.group == person}
+    assert (len(new_videos), len(of_person)) == (4, 2)
     assert videos == [video for video in new_videos if video not in of_person]
-    assert found.document["left_out"]["other"] == len(of_person)
+    # Eight videos are in the runs' own splits; all twelve are new to the detector that records nothing.
+    left_out = {demo_run.name: 8, "file": 8 + 1, "person": 8 + 2, "unrecorded": 8, "packed": 0}
+    assert found.document["left_out"] == left_out
+    assert json.loads((report / "metrics.json").read_text())["comparison"]["left_out"] == left_out
 
 
-def test_a_file_that_both_runs_were_trained_on_under_another_name_is_left_out(
-    demo_run, demo_faces, other_run, new_videos, tmp_path
-):
-    one = other_run(lambda row: renamed(row, split="train") if row["video"] == new_videos[0] else row)
-    two = shutil.copytree(one, tmp_path / "two")
-    found, videos = compared([one, two], demo_faces, tmp_path / "report")
-    assert videos == new_videos[1:]
-    assert found.document["left_out"] == {"other": 1, "two": 1}
+def test_the_report_says_which_detector_knows_what_and_which_does_not_say_so(comparison, new_videos):
+    found, _, report = comparison
+    leaky = new_videos[0]
+    summary, _, of_file, of_person, _, unrecorded, packed, *_ = found.lines
+    assert summary == "2 of 12 test videos are compared; the others are left out for all."
+    assert of_file == (
+        "file was trained or validated on 9 of them, or on others of their groups; 1 under another name "
+        f"(first: {leaky} is old {leaky})."
+    )
+    assert of_person == "person was trained or validated on 10 of them, or on others of their groups."
+    assert unrecorded.startswith("unrecorded does not record its files, so it may have been trained on these videos")
+    assert packed.startswith("packed does not record its training data, so it may")
+    html = (report / "report.html").read_text()
+    assert html.count(of_file) == 2  # beside the tables, and under leaks
+    assert "without a leak report" not in html
 
 
 def test_runs_with_the_same_splits_are_compared_on_all_new_videos_without_a_remark(
-    demo_run, demo_faces, other_run, new_videos, tmp_path
+    demo_run, demo_faces, new_videos, tmp_path
 ):
-    found, videos = compared([demo_run, other_run(lambda row: row)], demo_faces, tmp_path / "report")
+    other = changed_run(demo_run, tmp_path / "other", lambda row: row)
+    found, videos = compared([demo_run, other], demo_faces, tmp_path / "report")
     assert videos == new_videos
     assert len(found.lines) == 1
     assert NO_LEAK in (tmp_path / "report" / "report.html").read_text()
 
 
-def test_a_run_that_did_not_record_its_files_is_named(demo_run, demo_faces, other_run, tmp_path):
-    found, _ = compared([demo_run, other_run(lambda row: row, COLUMNS[:-1])], demo_faces, tmp_path / "report")
-    assert found.lines[0].startswith("other does not record its files, so it may have been trained on these videos")
-
-
-def test_a_detector_that_records_nothing_is_named(demo_run, demo_faces, tmp_path):
-    packed = tmp_path / "packed"
-    packed.mkdir()
-    for name in ("detector.json", "model.weights.h5"):
-        shutil.copy(demo_run / name, packed / name)
-    found, _ = compared([packed, demo_run], demo_faces, tmp_path / "report")
-    assert any(line.startswith("packed does not record its training data, so it may") for line in found.lines)
-
-
-def test_when_every_video_was_used_by_a_run_the_error_says_by_which(demo_run, demo_faces, other_run, tmp_path):
-    run = other_run(lambda row: renamed(row, split="train"))
+def test_when_every_video_was_used_by_a_run_the_error_says_by_which(demo_run, demo_faces, tmp_path):
+    other = changed_run(demo_run, tmp_path / "other", lambda row: renamed(row, split="train"))
     with pytest.raises(ReportError, match=r"none of its 12 videos is left to compare on, .* other: 12\)\. Train the"):
-        compare_runs([demo_run, run], demo_faces, tmp_path / "report", progress=False)
+        compare_runs([demo_run, other], demo_faces, tmp_path / "report", progress=False)
     assert not (tmp_path / "report").exists()

@@ -10,7 +10,7 @@ from dfutils.cli import main
 from dfutils.errors import DatasetError, DfutilsError, ReportError, RunError
 from dfutils.evaluation.predictions import read_predictions
 from dfutils.evaluation.slices import SLICE
-from dfutils.files import read_csv, read_json
+from dfutils.files import read_csv, read_json, write_json
 from dfutils.report import wording
 from dfutils.report.comparison import compare_runs
 from dfutils.report.evaluate import evaluate
@@ -18,13 +18,24 @@ from dfutils.report.slices import column_sections
 from dfutils.report.verdict_words import ONLY_FACES
 from dfutils.runs.calibration import recalibrate
 
-SIZES = [(390, 844), (1400, 900)]
+
+@pytest.fixture(scope="module")
+def labels(demo_labels, tmp_path_factory):
+    """The labels of the demo, with a column that half of the videos have a value in."""
+    head, *lines = demo_labels.read_text().splitlines()
+    path = tmp_path_factory.mktemp("labels") / "labels.csv"
+    cameras = [f"{line},{'phone' if number % 2 else ''}" for number, line in enumerate(lines)]
+    path.write_text("\n".join([f"{head},Camera", *cameras]))
+    return path
 
 
 @pytest.fixture(scope="module")
-def report(demo_run, demo_faces, tmp_path_factory):
+def report(demo_run, demo_faces, labels, tmp_path_factory):
+    """All that the command can show about all videos, in place of an earlier report."""
     folder = tmp_path_factory.mktemp("evaluated")
-    evaluate(demo_run, demo_faces, folder, split="all", resamples=50, explain=1, progress=False)
+    (folder / "metrics.json").write_text("{}")
+    options = ["--split", "all", "--explain", "1", "--labels", str(labels), "--slice", "Camera"]
+    assert main(["evaluate", str(demo_run), str(demo_faces), "--out", str(folder), *options]) == 0
     return folder
 
 
@@ -47,6 +58,7 @@ def test_every_part_is_in_the_document_and_in_files(report, metrics):
         "calibration",
         "leaks",
         "behaviour",
+        "slice_camera",
     } <= tables
     for kind in ("png", "svg"):
         figures = {path.stem for path in (report / "figures").glob(f"*.{kind}")}
@@ -66,40 +78,23 @@ def test_the_page_shows_the_model_card_of_the_file(report, metrics, browser_page
     assert f"AUC: {metrics['auc']['value']:.2f}" in "".join(shown)
 
 
-def test_a_desktop_shows_every_table_whole(report, browser_page):
-    browser_page.page.set_viewport_size({"width": SIZES[1][0], "height": SIZES[1][1]})
-    page = browser_page.open(report / "report.html").page
-    cut_off = "[...document.querySelectorAll('.scroll')].filter(one => one.scrollWidth > one.clientWidth)"
-    assert page.evaluate(f"{cut_off}.map(one => one.getAttribute('aria-label'))") == []
-
-
 def test_videos_tracks_and_frames_have_their_own_numbers(metrics):
     rows = {row["level"]: row["rows"] for row in metrics["slices"]["levels"]}
     assert rows == {"video": 12, "track (clip)": 12, "frame": 120}
 
 
-def test_the_numbers_of_papers_are_those_of_all_videos_and_of_all_frames(metrics):
+def test_the_numbers_of_papers_and_of_the_tables_are_those_of_the_document(report, metrics):
     of_level = {row["level"]: row["auc"] for row in metrics["slices"]["levels"]}
     assert {level: metrics["papers"][level]["auc"] for level in ("video", "frame")} == {
         level: of_level[level] for level in ("video", "frame")
     }
     assert metrics["papers"]["video"]["average_precision"] == metrics["average_precision"]
-
-
-def test_the_table_of_levels_agrees_with_the_document(report, metrics):
     table = pd.read_csv(report / "tables" / "levels.csv")
-    assert table["auc"].tolist() == [row["auc"]["value"] for row in metrics["slices"]["levels"]]
-
-
-def test_measuring_on_training_videos_is_flagged(report, metrics):
-    assert metrics["leaks"]["known_to_training"] > 0
-    assert (
-        "used in training or validation. The numbers in this report are too optimistic."
-        in (report / "report.html").read_text()
-    )
+    assert table["auc"].tolist() == [auc["value"] for auc in of_level.values()]
 
 
 def test_the_summary_and_the_page_say_at_the_top_that_videos_were_trained_on(report, metrics):
+    assert metrics["leaks"]["known_to_training"] > 0
     warning = (
         "of the measured groups were used in training or validation. The numbers in this report are too optimistic."
     )
@@ -126,8 +121,7 @@ def test_file_metadata_is_a_baseline(metrics):
     assert row["difference"]["value"] == pytest.approx(metrics["auc"]["value"] - row["auc"]["value"], abs=1e-5)
 
 
-@pytest.mark.parametrize("size", SIZES, ids=["phone", "desktop"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("size", "scheme"), [((390, 844), "light"), ((1400, 900), "dark")], ids=["phone", "desktop"])
 def test_the_report_is_whole_in_a_browser(report, browser_page, size, scheme):
     page = browser_page.page
     page.set_viewport_size({"width": size[0], "height": size[1]})
@@ -143,6 +137,9 @@ def test_the_report_is_whole_in_a_browser(report, browser_page, size, scheme):
     assert page.evaluate(overflowing) == []
     visible = page.evaluate("[...document.querySelectorAll('figure img')].filter(one => one.offsetWidth > 0).length")
     assert visible == page.evaluate("document.querySelectorAll('figure').length")  # one of light and dark
+    cut_off = "[...document.querySelectorAll('.scroll')].filter(one => one.scrollWidth > one.clientWidth)"
+    tables = page.evaluate(f"{cut_off}.map(one => one.getAttribute('aria-label'))")
+    assert (tables == []) == (size[0] == 1400)  # a desktop shows every table whole
 
 
 def test_nothing_is_cut_off_in_print(report, browser_page):
@@ -167,11 +164,6 @@ def test_a_click_on_a_heading_sorts_numbers_as_numbers(report, browser_page):
 
 def test_several_face_datasets_are_measured_each_and_together(demo_run, demo_faces, tmp_path):
     other = shutil.copytree(demo_faces, tmp_path / "other")
-    manifest = other / "manifest.csv"
-    manifest.write_text(manifest.read_text().replace("person_", "stranger_").replace("stranger_0", "person_0", 0))
-    with pytest.raises(DfutilsError):  # its frames now belong to other clips
-        evaluate(demo_run, [demo_faces, other], tmp_path / "report", resamples=0, progress=False)
-    shutil.copy(demo_faces / "manifest.csv", manifest)
     document = evaluate(demo_run, [demo_faces, other], tmp_path / "report", resamples=0, progress=False)
     first, second = document["cross"]
     assert (first["known"], first["videos"]) == ("yes", second["videos"])
@@ -185,18 +177,29 @@ def test_several_face_datasets_are_measured_each_and_together(demo_run, demo_fac
     assert all(f'<th scope="row">{name}</th>' in html for name in ("Always 0.5", "Always FAKE", "File metadata only"))
 
 
-def test_a_dataset_named_twice_is_refused(demo_run, demo_faces, tmp_path):
+def test_a_dataset_that_is_named_twice_or_does_not_fit_is_refused(demo_run, demo_faces, tmp_path):
     with pytest.raises(ReportError, match="named twice"):
         evaluate(demo_run, [demo_faces, demo_faces], tmp_path, progress=False)
+    other = shutil.copytree(demo_faces, tmp_path / "other")
+    manifest, about = other / "manifest.csv", read_json(other / "extraction.json")
+    manifest.write_text(manifest.read_text().replace("person_", "stranger_"))
+    with pytest.raises(DfutilsError):  # its frames now belong to other clips
+        evaluate(demo_run, [demo_faces, other], tmp_path / "report", progress=False)
+    shutil.copy(demo_faces / "manifest.csv", manifest)
+    about["settings"]["margin"] = 0.3
+    write_json(other / "extraction.json", about)
+    with pytest.raises(DatasetError, match="at a face margin of 0, its crops have 60 pixels, but 96 are needed"):
+        evaluate(demo_run, other, tmp_path / "report", progress=False)
+    assert not (tmp_path / "report").exists()
 
 
-@pytest.mark.parametrize("name", ["splits.csv", "leaks.json", "run.json", "history.csv", "model.weights.h5"])
+@pytest.mark.parametrize("name", ["leaks.json", "run.json", "model.weights.h5"])
 def test_a_run_with_a_missing_file_gives_an_error_and_no_report(demo_run, demo_faces, tmp_path, name):
     run = shutil.copytree(demo_run, tmp_path / "run")
     (run / name).unlink()
     with pytest.raises(DfutilsError, match=name.replace(".", r"\.")):
         evaluate(run, demo_faces, tmp_path / "report", resamples=0, progress=False)
-    assert not (tmp_path / "report" / "metrics.json").exists()
+    assert not (tmp_path / "report").exists()
 
 
 def test_a_run_of_an_earlier_version_without_its_history_gives_an_error_and_no_report(demo_run, demo_faces, tmp_path):
@@ -214,10 +217,7 @@ def test_a_run_of_an_earlier_version_without_its_history_gives_an_error_and_no_r
     ("name", "change"),
     [
         ("splits.csv", (",train", ",test")),
-        ("leaks.json", ("{", "{ ")),
-        ("history.csv", ("0.", "1.")),
         ("run.json", ("clips", "")),
-        ("detector.json", ('"temperature": ', '"temperature": 1')),
         ("detector.json", ('"threshold": 0.', '"threshold": 0.0')),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -250,30 +250,13 @@ def test_a_report_of_one_class_says_so(demo_run, demo_faces, tmp_path):
     assert "Only faces of at least 5000 pixels decide. 6 of 6 scored videos have none" in html
 
 
-def test_crops_of_other_settings_are_refused(demo_run, demo_faces, tmp_path):
-    faces = shutil.copytree(demo_faces, tmp_path / "faces")
-    about = json.loads((faces / "extraction.json").read_text())
-    about["settings"]["margin"] = 0.3
-    (faces / "extraction.json").write_text(json.dumps(about))
-    with pytest.raises(DatasetError, match="at a face margin of 0, its crops have 60 pixels, but 96 are needed"):
-        evaluate(demo_run, faces, tmp_path / "report", progress=False)
-
-
-def test_columns_of_the_labels_become_sections(demo_run, demo_faces, demo_labels, tmp_path, capsys):
-    lines = demo_labels.read_text().splitlines()
-    labels = tmp_path / "labels.csv"
-    cameras = [f"{line},{'phone' if number % 2 else ''}" for number, line in enumerate(lines[1:])]
-    labels.write_text("\n".join([f"{lines[0]},Camera", *cameras]))
-    command = ["evaluate", str(demo_run), str(demo_faces), "--out", str(tmp_path / "report"), "--split", "all"]
-    assert main([*command, "--labels", str(labels), "--slice", "Camera"]) == 0
-    rows = read_csv(tmp_path / "report" / "tables" / "slice_camera.csv", ("value", "videos"))
+def test_columns_of_the_labels_become_sections(report, labels, tmp_path, capsys):
+    rows = read_csv(report / "tables" / "slice_camera.csv", ("value", "videos"))
     assert [row["value"] for row in rows] == ["not stated", "phone"]
-    assert "By Camera" in (tmp_path / "report" / "report.html").read_text()
-    assert main([*command, "--labels", str(labels), "--slice", "age"]) == 1
+    assert "By Camera" in (report / "report.html").read_text()
+    command = ["evaluate", "run", "faces", "--out", str(tmp_path), "--labels", str(labels), "--slice", "age"]
+    assert main(command) == 1
     assert "column 'age' is missing; besides file and label it has: group, dataset, camera. " in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        main([*command, "--slice", "age"])
-    assert "--slice COLUMN needs --labels CSV" in capsys.readouterr().err
 
 
 def test_columns_whose_names_differ_in_odd_characters_have_files_of_their_own():

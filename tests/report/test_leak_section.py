@@ -2,11 +2,8 @@
 
 from dataclasses import replace
 
-import pytest
-
 from dfutils.evaluation.scoring import RunSplits
 from dfutils.extraction.dataset import read_face_dataset
-from dfutils.files import read_csv, write_csv
 from dfutils.records import ClipRow
 from dfutils.report.sections import leak_section
 
@@ -43,12 +40,9 @@ def test_clips_of_a_known_file_under_another_name_are_counted():
     )
 
 
-def test_new_files_are_not_flagged():
+def test_new_files_are_not_flagged_but_known_groups_are_too():
     section = section_of([clip("new.mp4", "bb")], files={"aa": {"old.mp4"}})
     assert (renamed_row(section)["count"], section.flag) == (0, "")
-
-
-def test_known_groups_and_renamed_files_are_both_flagged():
     section = section_of([clip("new.mp4", "aa")], files={"aa": {"old.mp4"}}, groups={"g"})
     assert section.flag.startswith("1 of the measured groups")
     assert "The files of 1 measured clips" in section.flag
@@ -61,25 +55,12 @@ def test_a_run_without_recorded_files_says_that_the_count_is_unknown():
     assert "not known" in row["examples"]
 
 
-@pytest.fixture(scope="module")
-def rows(demo_faces):
-    return read_face_dataset(demo_faces).rows
-
-
-def test_a_run_knows_exactly_the_files_used_in_training_and_validation(demo_run, rows):
-    splits = RunSplits(demo_run, is_ensemble=False)
-    by_video = {row.video: splits.of(row.video, row.group) for row in rows}
+def test_a_run_knows_exactly_the_files_used_in_training_and_validation(demo_run, demo_faces):
+    splits, rows = RunSplits(demo_run, is_ensemble=False), read_face_dataset(demo_faces).rows
+    trained = sum(splits.of(row.video, row.group) != "test" for row in rows)
+    assert 0 < trained < len(rows)
     strangers = [replace(row, video=f"new {row.video}", group=f"new {row.group}") for row in rows]
     assert {splits.of(row.video, row.group) for row in strangers} == {"test"}
-    section = section_of(strangers, files=splits.trained_files)
-    trained = sum(split != "test" for split in by_video.values())
-    assert 0 < trained < len(rows)
-    assert section.document["trained_under_another_name"] == trained
-    assert section_of(rows, files=splits.trained_files).document["trained_under_another_name"] == 0
-
-
-def test_a_run_of_an_earlier_version_has_no_recorded_files(demo_run, tmp_path):
-    old = ("video", "group", "is_fake", "split")
-    table = read_csv(demo_run / "splits.csv", old)
-    write_csv(tmp_path / "splits.csv", old, ({name: row[name] for name in old} for row in table))
-    assert RunSplits(tmp_path, is_ensemble=False).trained_files is None
+    for measured, count in ((strangers, trained), (rows, 0)):
+        section = section_of(measured, files=splits.trained_files)
+        assert section.document["trained_under_another_name"] == count

@@ -196,11 +196,14 @@ def test_worst_mistakes_are_the_most_confident_ones(content):
         assert all((score < 0.45) == is_fake for score in scores)
 
 
-def test_the_same_content_gives_the_same_report(tmp_path, content, folder):
+def test_the_same_content_gives_the_same_report_and_keeps_other_files_where_there_was_none(tmp_path, content, folder):
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "holiday.png").write_bytes(b"no report is here yet")
     write_report(tmp_path, content, resamples=200, seed=3)
     for path in folder.rglob("*"):
         if path.is_file():
             assert (tmp_path / path.relative_to(folder)).read_bytes() == path.read_bytes(), path.name
+    assert (tmp_path / "figures" / "holiday.png").exists()
 
 
 def test_one_class_is_reported_and_older_figures_are_removed(tmp_path, content):
@@ -214,13 +217,6 @@ def test_one_class_is_reported_and_older_figures_are_removed(tmp_path, content):
     assert "Only FAKE videos were scored" in text
     assert "Not drawn: ROC curve: needs REAL and FAKE" in text
     assert not (tmp_path / "figures" / "roc.png").exists()
-
-
-def test_other_files_are_kept_where_there_was_no_report(tmp_path, content):
-    (tmp_path / "figures").mkdir()
-    (tmp_path / "figures" / "holiday.png").write_bytes(b"no report is here yet")
-    write_report(tmp_path, replace(content, history=None, mistakes=()), resamples=0)
-    assert (tmp_path / "figures" / "holiday.png").exists()
 
 
 def test_nothing_is_written_when_the_predictions_are_impossible(tmp_path, content):

@@ -94,13 +94,16 @@ def test_an_id_names_its_file(verdicts, tmp_path):
     assert list(table["reason"])[1] == "unreadable"
 
 
-@pytest.mark.parametrize("name", [r"camera\1", "cases//7", "./8", "cases/../9"])
-def test_an_id_that_looks_like_a_path_names_its_file_as_it_is_written(name, detector, videos, tmp_path):
-    items = [ArchiveItem(name, videos[-1]), ArchiveItem("another", videos[0])]
-    folder = predict_archive(detector, items, tmp_path / "verdicts", shard=WHOLE, progress=False).folder
-    (tmp_path / "known.csv").write_text(f"file,label\n{name},REAL\n{videos[0].name},FAKE\n")
+def test_an_id_that_looks_like_a_path_names_its_file_as_it_is_written(detector, videos, tmp_path):
+    names = [r"camera\1", "cases//7", "./8", "cases/../9"]
+    items = [ArchiveItem(name, videos[-1].with_name(f"{number}.mp4")) for number, name in enumerate(names)]
+    folder = predict_archive(
+        detector, [*items, ArchiveItem("another", videos[0])], tmp_path / "verdicts", shard=WHOLE, progress=False
+    ).folder
+    lines = [*(f"{name},REAL" for name in names), f"{videos[0].name},FAKE"]
+    (tmp_path / "known.csv").write_text("\n".join(["file,label", *lines]))
     table = labelled_verdicts(folder, tmp_path / "known.csv")
-    assert list(table["video"]) == [name, videos[0].name]
+    assert list(table["video"]) == [*names, videos[0].name]
 
 
 def test_an_id_comes_before_the_path_of_another_verdict(detector, videos, tmp_path):
@@ -135,16 +138,12 @@ def test_the_record_is_the_detectors(detector, verdicts):
     [
         ("file,label\nother.mp4,REAL\n", "none of the 7 files with a verdict is listed"),
         ("file,label\ncase 0,REEL\n", "label 'REEL' of case 0 is unknown. Write REAL or FAKE."),
-        ("file,label\ncase 0,REAL\n", ""),
     ],
 )
 def test_labels_that_do_not_fit_are_refused(content, said, verdicts, tmp_path):
     (tmp_path / "known.csv").write_text(content)
-    if said:
-        with pytest.raises(ReportError, match=said):
-            labelled_verdicts(verdicts, tmp_path / "known.csv")
-    else:
-        assert len(labelled_verdicts(verdicts, tmp_path / "known.csv")) == 1
+    with pytest.raises(ReportError, match=said):
+        labelled_verdicts(verdicts, tmp_path / "known.csv")
 
 
 def test_a_file_with_two_verdicts_is_refused(detector, videos, tmp_path):
@@ -165,22 +164,15 @@ def test_a_folder_without_a_verdict_yet_or_of_an_earlier_version_is_refused(verd
         labelled_verdicts(tmp_path, labels)
 
 
-def test_another_folder_is_refused(labels, tmp_path):
-    with pytest.raises(DatasetError, match="holds no verdicts"):
-        labelled_verdicts(tmp_path, labels)
-
-
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["run", "faces", "--verdicts", "verdicts", "--labels", "a.csv"], "they are already scored; omit RUN, FACES"),
         (["--verdicts", "verdicts"], "--verdicts needs --labels CSV"),
-        ([], "are required: RUN and FACES or VIDEOS, or --verdicts VERDICTS"),
         (["run"], "are required: RUN and FACES or VIDEOS, or --verdicts VERDICTS"),
     ],
 )
 def test_wrong_use_is_refused(words, said, capsys):
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit, match="2"):
         main(["evaluate", *words, "--out", "report"])
-    assert ended.value.code == 2
     assert said in capsys.readouterr().err
