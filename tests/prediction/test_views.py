@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+from rounding import SCORE
 from textures import textured
 
 from dfutils.errors import RunError
@@ -90,8 +91,8 @@ def test_the_verdict_is_the_mean_over_the_views_of_its_crops(detector, demo_vide
     alone = sigmoid(whole + np.array([0.0, *(copy - of_chosen for copy in copies)]))
     track = verdict.tracks[0]
     assert list(track.views) == ["as_is", *NAMES]
-    assert list(track.views.values()) == pytest.approx(alone.tolist(), rel=1e-4)  # other batches, other sums
-    assert verdict.fake_probability == pytest.approx(float(sigmoid(np.mean(logit(np.array(alone))))), rel=1e-4)
+    assert list(track.views.values()) == pytest.approx(alone.tolist(), rel=SCORE)  # other batches, other sums
+    assert verdict.fake_probability == pytest.approx(float(sigmoid(np.mean(logit(np.array(alone))))), rel=SCORE)
     assert len(set(alone.tolist())) == len(alone)
 
 
@@ -160,5 +161,5 @@ def test_a_dataset_is_scored_by_the_same_views(detector, demo_faces):
     crops = np.stack([dataset.load_clip(row) for row in rows])
     direct = Detector(detector.settings, detector.reference, detector.folder, engine="keras").score_clips(crops)
     for one, other in zip(scores, direct, strict=True):
-        assert one.view_probabilities == pytest.approx(other.view_probabilities, rel=1e-4)
-        assert one.fake_probability == pytest.approx(other.fake_probability, rel=1e-4)
+        assert one.view_probabilities == pytest.approx(other.view_probabilities, rel=SCORE)
+        assert one.fake_probability == pytest.approx(other.fake_probability, rel=SCORE)
