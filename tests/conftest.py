@@ -4,6 +4,7 @@ import fcntl
 import inspect
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -129,3 +130,21 @@ def detector(demo_run):
     from dfutils.prediction.detector import load_detector
 
     return load_detector(demo_run, engine="openvino")
+
+
+@pytest.fixture
+def held(monkeypatch):
+    """Every examination waits for this event; ``begun`` is set at the first."""
+    from dfutils.prediction.detector import Detector
+
+    go_on, begun, examine = threading.Event(), threading.Event(), Detector.examine
+
+    def waiting(*arguments, **more):
+        begun.set()
+        assert go_on.wait(60)
+        return examine(*arguments, **more)
+
+    monkeypatch.setattr(Detector, "examine", waiting)
+    go_on.begun = begun
+    yield go_on
+    go_on.set()
